@@ -1,0 +1,1 @@
+"""Stage base: the Shakespeare corpus, a pretrained checkpoint, and its certificate."""

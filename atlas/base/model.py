@@ -1,0 +1,149 @@
+"""The base model: a small OPT-shaped decoder.
+
+Pre-layer-norm, separate q/k/v/out and fc1/fc2 matrices with biases, learned positions, ReLU, tied embeddings.
+Parameter names are OPT's, so ``transformers.OPTForCausalLM`` loads the checkpoint as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atlas.base.text import SYMBOLS
+from atlas.config import Model
+
+POSITION_OFFSET = 2  # OPT keeps two unused rows in front of its positions
+INIT_STD = 0.02
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        q, k, v = (self._split(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        batch, time, width = x.shape
+        return x.view(batch, time, self.heads, width // self.heads).transpose(
+            1, 2
+        )  # (batch, heads, time, head)
+
+
+class Layer(nn.Module):
+    """One decoder layer: attention, then a feed-forward of two matrices."""
+
+    def __init__(self, config: Model) -> None:
+        super().__init__()
+        self.self_attn = Attention(config.width, config.heads)
+        self.self_attn_layer_norm = nn.LayerNorm(config.width)
+        self.fc1 = nn.Linear(config.width, config.ffn)
+        self.fc2 = nn.Linear(config.ffn, config.width)
+        self.final_layer_norm = nn.LayerNorm(config.width)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
+        return x + self.fc2(F.relu(self.fc1(self.final_layer_norm(x))))
+
+
+class Decoder(nn.Module):
+    """Embeddings, layers, last norm; returns hidden states."""
+
+    def __init__(self, config: Model) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(len(SYMBOLS), config.width)
+        self.embed_positions = nn.Embedding(config.context + POSITION_OFFSET, config.width)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.final_layer_norm = nn.LayerNorm(config.width)
+
+    def forward(self, tokens: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
+        if positions is None:
+            positions = torch.arange(tokens.shape[-1], device=tokens.device)
+        x = self.embed_tokens(tokens) + self.embed_positions(
+            positions + POSITION_OFFSET
+        )  # (batch, time, width)
+        for layer in self.layers:
+            x = layer(x, mask)
+        return self.final_layer_norm(x)
+
+
+class Transformer(nn.Module):
+    """The causal language model. ``config`` gives its shape; the output head is the embedding (tied)."""
+
+    def __init__(self, config: Model) -> None:
+        super().__init__()
+        self.config = config
+        self.model = nn.ModuleDict({"decoder": Decoder(config)})
+
+    def forward(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Logits of the next token.
+
+        Args:
+            tokens: (batch, time) int64. Padding belongs at the end, where a causal model cannot see it.
+            positions: (batch, time) int64, or None for 0, 1, 2, ...
+            mask: True where attention may look, broadcastable to (batch, heads, time, time); None is causal.
+
+        Returns:
+            (batch, time, 96) float32.
+        """
+        return F.linear(self.hidden(tokens, positions, mask), self.head)
+
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Hidden states under the output head, (batch, time, width)."""
+        return self.model["decoder"](tokens, positions, mask)
+
+    @property
+    def head(self) -> Tensor:
+        """The output matrix, (96, width)."""
+        return self.model["decoder"].embed_tokens.weight
+
+
+def initialise(model: nn.Module, generator: torch.Generator) -> None:
+    """Draw a fresh initialisation in place: normal matrices (std 0.02), zero biases, unit norms, as OPT's own."""
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                module.weight.normal_(0.0, INIT_STD, generator=generator)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                module.bias.zero_()
+            if isinstance(module, nn.LayerNorm):
+                module.weight.fill_(1.0)
+                module.bias.zero_()
+
+
+def opt_config(config: Model) -> dict[str, Any]:
+    """The same shape as a ``transformers`` config (content of config.json)."""
+    return {
+        "model_type": "opt",
+        "architectures": ["OPTForCausalLM"],
+        "vocab_size": len(SYMBOLS),
+        "hidden_size": config.width,
+        "word_embed_proj_dim": config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "ffn_dim": config.ffn,
+        "max_position_embeddings": config.context,
+        "do_layer_norm_before": True,
+        "activation_function": "relu",
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "layerdrop": 0.0,
+        "enable_bias": True,
+        "layer_norm_elementwise_affine": True,
+        "tie_word_embeddings": True,
+        "pad_token_id": None,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }

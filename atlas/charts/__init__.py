@@ -1,0 +1,1 @@
+"""Stage charts: the tables as charts, a page, and a report."""

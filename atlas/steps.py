@@ -1,0 +1,97 @@
+"""What the command lines of all steps share: the spec, the ends (one line, an exit code), the record of a run."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from atlas import __version__
+from atlas.config import explain
+from atlas.errors import AtlasError
+
+Spec = TypeVar("Spec", bound=BaseModel)
+
+EXIT_MISTAKE = 1
+EXIT_DISK = 74  # EX_IOERR of sysexits.h
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def run_step(main: Callable[[], None]) -> NoReturn:
+    """Run a step's ``main`` and turn the errors a user can mend into one line on stderr.
+
+    Exit codes: 0 done, 1 a mistake in the input, 74 a full disk, 130 Ctrl-C.
+    Anything else is a defect of Atlas and keeps its traceback.
+    """
+    try:
+        main()
+    except AtlasError as error:
+        _stop(str(error), EXIT_MISTAKE)
+    except KeyboardInterrupt:
+        _stop("interrupted; finished outputs are kept, run the same command to go on", EXIT_INTERRUPTED)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        _stop(f"the disk is full{where}; make space and run the same command to go on", EXIT_DISK)
+    sys.exit(0)
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    print(f"atlas: error: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def parser(module_doc: str | None) -> argparse.ArgumentParser:
+    """An argument parser whose help is the step's module docstring and shows defaults."""
+    return argparse.ArgumentParser(
+        description=module_doc, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+
+
+def add_spec(arguments: argparse.ArgumentParser, kind: type[BaseModel]) -> None:
+    """Add ``--spec``: the part of the study that the step depends on, as JSON or as a file that holds it."""
+    arguments.add_argument(
+        "--spec",
+        required=True,
+        type=lambda text: parse_spec(kind, text),
+        help=f"{kind.__name__} of atlas.config as JSON, or a file with it; `atlas spec` prints the study's",
+    )
+
+
+def parse_spec(kind: type[Spec], text: str) -> Spec:
+    """Parse a spec given inline or as a path. Raises AtlasError naming the key that is wrong."""
+    inline = text.lstrip().startswith("{")
+    if not inline and not Path(text).is_file():
+        raise AtlasError(
+            f"--spec {text}: no such file; give JSON or a file that holds it (see `atlas spec --help`)"
+        )
+    try:
+        return kind.model_validate_json(text if inline else Path(text).read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise AtlasError(f"--spec: {explain(error)}") from None
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def environment(*packages: str) -> dict[str, Any]:
+    """Versions of Python, Atlas and ``packages``, and the host: the part of a record that code cannot tell."""
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "atlas": __version__,
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+        "host": {"name": platform.node(), "machine": platform.machine(), "system": platform.platform()},
+    }

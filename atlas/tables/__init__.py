@@ -1,0 +1,1 @@
+"""Stage tables: all runs, aggregated to Parquet tables."""

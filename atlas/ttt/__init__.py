@@ -1,0 +1,1 @@
+"""Stage ttt: facts taught session by session to LoRA lanes, and what is left of them."""
