@@ -13,9 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from atlas.errors import AtlasError
 
 Role = Literal["q", "k", "v", "o", "up", "down"]
-Name = Annotated[
-    str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="lower-case letters, digits and underscores")
-]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="lower-case letters, digits and underscores")]
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 
@@ -29,9 +27,7 @@ class Section(BaseModel):
 class Pool(Section):
     """Which facts there are, and how many of them are taught."""
 
-    source: str | None = Field(
-        None, description="own pool (CSV, JSONL or Parquet); null: the tables of Atlas"
-    )
+    source: str | None = Field(None, description="own pool (CSV, JSONL or Parquet); null: the tables of Atlas")
     seed: int = Field(0, description="draws which facts are taught and which serve as placebo")
     taught: Positive = Field(1520, description="facts that streams are drawn from")
     placebo: Positive = Field(380, description="facts never taught, same templates, same domain shares")
@@ -69,15 +65,11 @@ class Base(Section):
     """The frozen model that adapters are attached to."""
 
     corpus: str = Field("shakespeare", description="'shakespeare' (fetched, hash-checked) or a text file")
-    validation: float = Field(
-        0.05, gt=0, lt=0.5, description="share of the corpus, from its end, for validation"
-    )
+    validation: float = Field(0.05, gt=0, lt=0.5, description="share of the corpus, from its end, for validation")
     seed: int = 0
     model: Model = Model()
     training: Pretraining = Pretraining()
-    max_val_loss: float = Field(
-        1.52, gt=0, description="nats per character; a worse base gets no certificate"
-    )
+    max_val_loss: float = Field(1.52, gt=0, description="nats per character; a worse base gets no certificate")
 
 
 class Fast(Section):
@@ -107,9 +99,7 @@ class Recipe(Section):
     """Test-time training of one session. Preset ``essay``: copy and train fast, blend, consolidate slowly."""
 
     preset: Literal["essay"] = "essay"
-    loss: Literal["sentence", "answer"] = Field(
-        "sentence", description="characters that the loss is taken over"
-    )
+    loss: Literal["sentence", "answer"] = Field("sentence", description="characters that the loss is taken over")
     fast: Fast | None = Field(Fast(), description="null: a single phase, no copy and no blend")
     blend: float = Field(0.5, ge=0, le=1, description="beta: adapter <- (1 - beta) adapter + beta copy")
     slow: Slow = Slow()
@@ -120,9 +110,7 @@ class Recipe(Section):
 class Probes(Section):
     """What is measured at each checkpoint."""
 
-    foils: Annotated[int, Field(ge=1, le=50)] = Field(
-        50, description="most foils of the ranked metric, per fact"
-    )
+    foils: Annotated[int, Field(ge=1, le=50)] = Field(50, description="most foils of the ranked metric, per fact")
     val_chars: Positive = Field(65536, description="Shakespeare characters for the loss of the adapted model")
 
 
@@ -137,18 +125,14 @@ class StreamSpec(Section):
 class ArmBase(Section):
     """How an arm's base differs, on purpose, from the certified one."""
 
-    reinit: list[Role] = Field(
-        [], description="roles left at a fresh initialisation in every layer (the confound)"
-    )
+    reinit: list[Role] = Field([], description="roles left at a fresh initialisation in every layer (the confound)")
 
 
 class Arm(Section):
     """One placement of the adapters, with what else it changes."""
 
     targets: list[Role] = Field(min_length=1, description="linear layers that get an adapter")
-    ranks: int | list[int] = Field(
-        32, description="rank, for all layers or layer by layer; 0 leaves a layer out"
-    )
+    ranks: int | list[int] = Field(32, description="rank, for all layers or layer by layer; 0 leaves a layer out")
     recipe: dict[str, Any] = Field({}, description="overrides of the study's recipe, same keys")
     base: ArmBase = ArmBase()
 
@@ -192,14 +176,10 @@ class Study(Section):
     """A whole study: the pool, the base, the recipe and the arms that are compared."""
 
     results: str = Field("results", description="folder that everything is written to")
-    seeds: list[SeedEntry] = Field(
-        ["1-4"], min_length=1, description="seeds, or ranges 'a-b' trained as one block"
-    )
+    seeds: list[SeedEntry] = Field(["1-4"], min_length=1, description="seeds, or ranges 'a-b' trained as one block")
     lanes: Positive = Field(8, description="most seeds trained together; longer ranges are cut into blocks")
     facts_per_session: Positive = 3
-    checkpoints: list[Positive] = Field(
-        [30, 100], min_length=1, description="sessions at which all is probed"
-    )
+    checkpoints: list[Positive] = Field([30, 100], min_length=1, description="sessions at which all is probed")
     alpha: float = Field(32, gt=0, description="LoRA's alpha: an adapter's output is scaled by alpha / rank")
     device: str = Field("cpu", description="torch device of the runs: cpu, cuda, or auto")
     pool: Pool = Pool()
@@ -242,13 +222,9 @@ class Study(Section):
             raise ValueError(f"{where}.ranks: {len(ranks)} ranks for {model.layers} layers; give one a layer")
         for rank in ranks:
             if not 0 <= rank <= model.width:
-                raise ValueError(
-                    f"{where}.ranks: rank {rank} is impossible; expected 0 to {model.width} (the width)"
-                )
+                raise ValueError(f"{where}.ranks: rank {rank} is impossible; expected 0 to {model.width} (the width)")
         if not any(ranks):
-            raise ValueError(
-                f"{where}.ranks: all ranks are 0, so nothing would be trained; give a layer a rank"
-            )
+            raise ValueError(f"{where}.ranks: all ranks are 0, so nothing would be trained; give a layer a rank")
         if len(set(arm.targets)) != len(arm.targets):
             raise ValueError(f"{where}.targets: {arm.targets} names a role twice")
         try:
@@ -269,9 +245,7 @@ class Study(Section):
     def blocks(self) -> dict[str, list[int]]:
         """Block name to seeds. An entry of ``seeds`` never shares a block with another: new entries run alone."""
         cut = [
-            seeds[i : i + self.lanes]
-            for seeds in map(seeds_of, self.seeds)
-            for i in range(0, len(seeds), self.lanes)
+            seeds[i : i + self.lanes] for seeds in map(seeds_of, self.seeds) for i in range(0, len(seeds), self.lanes)
         ]
         return {f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else str(seeds[0]): seeds for seeds in cut}
 
@@ -326,9 +300,7 @@ def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
 def explain(error: ValidationError) -> str:
     """Say the first problem of a validation error in one line: key, what was found, what is wrong with it."""
     first = error.errors()[0]
-    key = ".".join(
-        str(part) for part in first["loc"] if not re.match(r"(list|function|constrained)", str(part))
-    )
+    key = ".".join(str(part) for part in first["loc"] if not re.match(r"(list|function|constrained)", str(part)))
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key; see docs/study.schema.json for the keys there are"
     message = first["msg"].removeprefix("Value error, ")

@@ -67,9 +67,7 @@ def read_json(path: Path | str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise AtlasError(
-            f"{path}: not valid JSON ({error}); delete the file and run again to remake it"
-        ) from None
+        raise AtlasError(f"{path}: not valid JSON ({error}); delete the file and run again to remake it") from None
 
 
 def read_text(path: Path | str) -> str:
@@ -103,9 +101,7 @@ def read_parquet(path: Path | str, columns: pa.Schema | None = None) -> pa.Table
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise AtlasError(
-            f"{path}: not a whole Parquet file ({reason}); delete it and run again to remake it"
-        ) from None
+        raise AtlasError(f"{path}: not a whole Parquet file ({reason}); delete it and run again to remake it") from None
     for field in columns or ():
         if field.name not in table.column_names:
             raise AtlasError(f"{path}: no column {field.name!r}; found {', '.join(table.column_names)}")

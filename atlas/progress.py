@@ -1,23 +1,39 @@
-"""Progress of long work: a bar with time left on a terminal, a line now and then in a log."""
+"""Progress of long work: a bar with time left on a terminal, lines now and then elsewhere, and a log file of both."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 30.0
+LINES_ONLY = "ATLAS_PROGRESS"  # set to "lines" where several runs share one terminal, as under Snakemake
+
+_log: Path | None = None
+
+
+def log_to(path: Path | str | None) -> None:
+    """Copy everything that is said from now on to a fresh log file; None stops that."""
+    global _log
+    _log = Path(path) if path else None
+    if _log:
+        _log.parent.mkdir(parents=True, exist_ok=True)
+        _log.write_text("", encoding="utf-8")
+
+
+def say(text: str, terminal: bool = True) -> None:
+    """Say a line on stderr (unless ``terminal`` is False) and in the log."""
+    if terminal:
+        print(text, file=sys.stderr, flush=True)
+    if _log:
+        with open(_log, "a", encoding="utf-8") as file:
+            file.write(text + "\n")
 
 
 class Tracker:
@@ -34,23 +50,21 @@ class Tracker:
         self.done += units
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, advance=units, note=note)
-        elif self.done >= self.total or time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+        if self.done >= self.total or time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
             self._line(note)
 
     def _line(self, note: str) -> None:
         self.last_line = time.monotonic()
         spent = self.last_line - self.started
         left = spent / self.done * (self.total - self.done)
-        print(
-            f"{self.label}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {note}",
-            file=sys.stderr,
-        )
+        text = f"{self.label}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {note}"
+        say(text.rstrip(), terminal=self.bar is None)
 
 
 @contextmanager
 def tracker(label: str, total: int) -> Iterator[Tracker]:
-    """Yield a tracker of ``total`` units that draws a bar where stderr is a terminal and prints lines elsewhere."""
-    if not sys.stderr.isatty():
+    """Yield a tracker of ``total`` units: a bar where stderr is a terminal of its own, lines elsewhere."""
+    if not sys.stderr.isatty() or os.environ.get(LINES_ONLY) == "lines":
         yield Tracker(label, total, None)
         return
     columns = (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import importlib.metadata
 import platform
 import sys
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from atlas import __version__
+from atlas import __version__, progress
 from atlas.config import explain
 from atlas.errors import AtlasError
 
@@ -26,7 +28,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def run_step(main: Callable[[], None]) -> NoReturn:
-    """Run a step's ``main`` and turn the errors a user can mend into one line on stderr.
+    """Run a step's ``main`` and turn the errors a user can mend into one line on stderr and in the log.
 
     Exit codes: 0 done, 1 a mistake in the input, 74 a full disk, 130 Ctrl-C.
     Anything else is a defect of Atlas and keeps its traceback.
@@ -42,19 +44,24 @@ def run_step(main: Callable[[], None]) -> NoReturn:
             raise
         where = f" while writing {error.filename}" if error.filename else ""
         _stop(f"the disk is full{where}; make space and run the same command to go on", EXIT_DISK)
+    except Exception:
+        progress.say(traceback.format_exc(), terminal=False)
+        raise
     sys.exit(0)
 
 
 def _stop(message: str, code: int) -> NoReturn:
     print(f"atlas: error: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+        progress.say(f"atlas: error: {message}", terminal=False)
     sys.exit(code)
 
 
 def parser(module_doc: str | None) -> argparse.ArgumentParser:
     """An argument parser whose help is the step's module docstring and shows defaults."""
-    return argparse.ArgumentParser(
-        description=module_doc, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    arguments = argparse.ArgumentParser(description=module_doc, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    arguments.add_argument("--log", type=progress.log_to, help="file that gets a copy of all messages")
+    return arguments
 
 
 def add_spec(arguments: argparse.ArgumentParser, kind: type[BaseModel]) -> None:
@@ -71,9 +78,7 @@ def parse_spec(kind: type[Spec], text: str) -> Spec:
     """Parse a spec given inline or as a path. Raises AtlasError naming the key that is wrong."""
     inline = text.lstrip().startswith("{")
     if not inline and not Path(text).is_file():
-        raise AtlasError(
-            f"--spec {text}: no such file; give JSON or a file that holds it (see `atlas spec --help`)"
-        )
+        raise AtlasError(f"--spec {text}: no such file; give JSON or a file that holds it (see `atlas spec --help`)")
     try:
         return kind.model_validate_json(text if inline else Path(text).read_text(encoding="utf-8"))
     except ValidationError as error:

@@ -33,13 +33,12 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         q, k, v = (self._split(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return out
 
     def _split(self, x: Tensor) -> Tensor:
         batch, time, width = x.shape
-        return x.view(batch, time, self.heads, width // self.heads).transpose(
-            1, 2
-        )  # (batch, heads, time, head)
+        return x.view(batch, time, self.heads, width // self.heads).transpose(1, 2)  # (batch, heads, time, head)
 
 
 class Layer(nn.Module):
@@ -55,7 +54,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
-        return x + self.fc2(F.relu(self.fc1(self.final_layer_norm(x))))
+        x = x + self.fc2(F.relu(self.fc1(self.final_layer_norm(x))))
+        return x
 
 
 class Decoder(nn.Module):
@@ -71,12 +71,19 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
         if positions is None:
             positions = torch.arange(tokens.shape[-1], device=tokens.device)
-        x = self.embed_tokens(tokens) + self.embed_positions(
-            positions + POSITION_OFFSET
-        )  # (batch, time, width)
+        x = self.embed_tokens(tokens) + self.embed_positions(positions + POSITION_OFFSET)  # (batch, time, width)
         for layer in self.layers:
             x = layer(x, mask)
-        return self.final_layer_norm(x)
+        out: Tensor = self.final_layer_norm(x)
+        return out
+
+
+class _Body(nn.Module):
+    """Holds the decoder, so that parameter names begin with ``model.decoder`` as OPT's do."""
+
+    def __init__(self, config: Model) -> None:
+        super().__init__()
+        self.decoder = Decoder(config)
 
 
 class Transformer(nn.Module):
@@ -85,7 +92,7 @@ class Transformer(nn.Module):
     def __init__(self, config: Model) -> None:
         super().__init__()
         self.config = config
-        self.model = nn.ModuleDict({"decoder": Decoder(config)})
+        self.model = _Body(config)
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Logits of the next token.
@@ -102,12 +109,13 @@ class Transformer(nn.Module):
 
     def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Hidden states under the output head, (batch, time, width)."""
-        return self.model["decoder"](tokens, positions, mask)
+        out: Tensor = self.model.decoder(tokens, positions, mask)
+        return out
 
     @property
     def head(self) -> Tensor:
         """The output matrix, (96, width)."""
-        return self.model["decoder"].embed_tokens.weight
+        return self.model.decoder.embed_tokens.weight
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
