@@ -1,0 +1,124 @@
+"""Facts and streams as later stages read them: one frozen record a fact, one a lesson."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from atlas import files
+from atlas.errors import AtlasError
+
+TAUGHT, PLACEBO = "taught", "placebo"
+
+POOL_SCHEMA = pa.schema(
+    [
+        ("fact_id", pa.string()),
+        ("role", pa.string()),
+        ("domain", pa.string()),
+        ("template", pa.string()),
+        ("prompt", pa.string()),
+        ("answer", pa.string()),
+        ("rephrases", pa.list_(pa.string())),
+    ]
+)
+STREAM_SCHEMA = pa.schema(
+    [("seed", pa.int32()), ("session", pa.int32()), ("slot", pa.int32()), ("fact_id", pa.string())]
+)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact: prompts that all end right before the same answer.
+
+    Facts that share a ``template`` ask for the same kind of answer, so they are each other's foils.
+    """
+
+    fact_id: str
+    role: str
+    domain: str
+    template: str
+    prompt: str
+    answer: str
+    rephrases: tuple[str, ...]
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The prompt as taught (form 0), then the rephrases (forms 1, 2, ...)."""
+        return (self.prompt, *self.rephrases)
+
+
+class Lesson(NamedTuple):
+    """Place of one fact in a stream: sessions count from 1, slots from 0."""
+
+    session: int
+    slot: int
+    fact_id: str
+
+
+def sentence(prompt: str, answer: str) -> str:
+    """The sentence as taught: prompt, space, answer, line end."""
+    return f"{prompt} {answer}\n"
+
+
+def pool_table(facts: list[Fact]) -> pa.Table:
+    """The pool as a table with the columns of ``POOL_SCHEMA``, one row a fact."""
+    columns: dict[str, list[Any]] = {
+        name: [getattr(fact, name) for fact in facts] for name in POOL_SCHEMA.names if name != "rephrases"
+    }
+    return pa.table(columns | {"rephrases": [list(fact.rephrases) for fact in facts]}, schema=POOL_SCHEMA)
+
+
+def read_pool(path: Path | str) -> list[Fact]:
+    """Read ``pool.parquet``, in the order of the file.
+
+    Raises AtlasError where the file is missing or truncated, lacks a column, has an empty cell, an unknown role,
+    or a fact_id twice.
+    """
+    table = files.read_parquet(path, POOL_SCHEMA).select(POOL_SCHEMA.names)
+    _check_no_nulls(path, table)
+    facts = [Fact(**{**row, "rephrases": tuple(row["rephrases"])}) for row in table.to_pylist()]
+    seen: set[str] = set()
+    for fact in facts:
+        if fact.role not in (TAUGHT, PLACEBO):
+            raise AtlasError(f"{path}: fact {fact.fact_id}: role {fact.role!r}; expected {TAUGHT!r} or {PLACEBO!r}")
+        if fact.fact_id in seen:
+            raise AtlasError(f"{path}: fact {fact.fact_id} is there twice; remake the pool with atlas.pool.build")
+        seen.add(fact.fact_id)
+    return facts
+
+
+def read_stream(path: Path | str) -> list[Lesson]:
+    """Read a stream, in order of teaching.
+
+    Raises AtlasError where the file is missing or truncated, lacks a column, has an empty cell, teaches a fact twice,
+    or where sessions and slots do not count up without gaps.
+    """
+    table = files.read_parquet(path, STREAM_SCHEMA)
+    _check_no_nulls(path, table.select(STREAM_SCHEMA.names))
+    lessons = [Lesson(row["session"], row["slot"], row["fact_id"]) for row in table.to_pylist()]
+    per_session = sum(lesson.session == 1 for lesson in lessons)
+    taught: set[str] = set()
+    for index, lesson in enumerate(lessons):
+        expected = (index // per_session + 1, index % per_session) if per_session else (1, 0)
+        if (lesson.session, lesson.slot) != expected:
+            raise AtlasError(
+                f"{path}: row {index + 1} is session {lesson.session}, slot {lesson.slot}; expected session "
+                f"{expected[0]}, slot {expected[1]}; remake the stream with atlas.pool.streams"
+            )
+        if lesson.fact_id in taught:
+            raise AtlasError(f"{path}: fact {lesson.fact_id} is taught twice; remake it with atlas.pool.streams")
+        taught.add(lesson.fact_id)
+    if not lessons or len(lessons) % per_session:
+        raise AtlasError(
+            f"{path}: {len(lessons)} lessons of {per_session} a session; remake it with atlas.pool.streams"
+        )
+    return lessons
+
+
+def _check_no_nulls(path: Path | str, table: pa.Table) -> None:
+    for name in table.column_names:
+        if missing := table.column(name).null_count:
+            raise AtlasError(f"{path}: column {name!r} is empty in {missing} rows; every row needs a value")
