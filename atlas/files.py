@@ -114,7 +114,8 @@ def read_parquet(path: Path | str, columns: pa.Schema | None = None) -> pa.Table
 def provenance_of(path: Path | str) -> dict[str, Any]:
     """Return the provenance in a Parquet footer, or an empty dict where another tool wrote the file."""
     metadata = pq.read_schema(path).metadata or {}
-    return json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
+    record: dict[str, Any] = json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
+    return record
 
 
 def sha256(path: Path | str) -> str:
