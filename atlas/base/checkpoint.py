@@ -69,7 +69,7 @@ def sha256_of(tensor: Tensor) -> str:
     """SHA-256 of dtype, shape and bytes (row-major) of one tensor, in hex."""
     tensor = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{_dtype(tensor)} {list(tensor.shape)}\n".encode())
-    digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

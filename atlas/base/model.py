@@ -54,8 +54,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
-        x = x + self.fc2(F.relu(self.fc1(self.final_layer_norm(x))))
-        return x
+        out: Tensor = x + self.fc2(F.relu(self.fc1(self.final_layer_norm(x))))
+        return out
 
 
 class Decoder(nn.Module):
