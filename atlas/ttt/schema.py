@@ -1,0 +1,130 @@
+"""What a run leaves behind, as schemas: written by ``ttt``, checked when ``tables`` reads it.
+
+A run is one arm and one block of seeds, in ``results/ttt/{arm}/{block}/``. This module imports no torch,
+so that reading results costs nothing that training needs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+from pydantic import Field, FiniteFloat, ValidationError, model_validator
+
+from atlas import files
+from atlas.config import Recipe, Role, Section, explain
+from atlas.errors import AtlasError
+
+PROBES = ("taught", "rephrase", "placebo")
+
+FACTS = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("seed", pa.int32()),
+        ("sessions", pa.int32()),  # how many sessions were taught when this was measured
+        ("probe", pa.string()),  # one of PROBES
+        ("fact_id", pa.string()),
+        ("form", pa.int32()),  # 0 as taught, rephrases from 1
+        ("domain", pa.string()),
+        ("session_taught", pa.int32()),  # null for placebo facts
+        ("nll_base", pa.float32()),  # nats per character of the sentence, base without adapter
+        ("nll", pa.float32()),  # the same with the adapter
+        ("answer_nll_base", pa.float32()),  # nats per character of answer and line end
+        ("answer_nll", pa.float32()),
+        ("recognised", pa.bool_()),
+        ("ranked", pa.bool_()),
+        ("recalled", pa.bool_()),
+        ("foils", pa.int32()),  # how many other answers the ranked metric compared with
+        ("recalled_base", pa.bool_()),
+    ]
+)
+"""facts.parquet: one row per (seed, checkpoint, probe, fact, form)."""
+
+MATRIX = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("seed", pa.int32()),
+        ("session", pa.int32()),
+        ("fact_id", pa.string()),
+        ("session_taught", pa.int32()),
+        ("nll_base", pa.float32()),
+        ("nll", pa.float32()),
+        ("recalled", pa.bool_()),
+    ]
+)
+"""matrix.parquet: one row per (seed, session, fact taught by then)."""
+
+SESSIONS = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("seed", pa.int32()),
+        ("session", pa.int32()),
+        ("steps_fast", pa.int32()),
+        ("steps_slow", pa.int32()),
+        ("loss_fast_first", pa.float32()),
+        ("loss_fast_last", pa.float32()),
+        ("loss_slow_first", pa.float32()),
+        ("loss_slow_last", pa.float32()),
+        ("adapter_norm", pa.float32()),
+        ("lr_fast", pa.float32()),
+        ("lr_slow", pa.float32()),
+        ("seconds_train", pa.float32()),
+        ("seconds_score", pa.float32()),
+    ]
+)
+"""sessions.parquet: one row per (seed, session); what a phase that is left out would fill is null."""
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class ValLoss(Section):
+    """Loss on the validation text, nats per character: what teaching cost the base."""
+
+    seed: int
+    sessions: Annotated[int, Field(gt=0)]
+    base: FiniteFloat = Field(description="of the base that the run used, without adapter")
+    adapted: FiniteFloat = Field(description="with the adapter")
+
+
+class Host(Section):
+    """The machine of a run."""
+
+    name: str
+    machine: str
+    system: str
+
+
+class RunRecord(Section):
+    """run.json: what was run, on what, with which code."""
+
+    arm: str
+    seeds: list[int] = Field(min_length=1)
+    targets: list[Role]
+    ranks: list[int] = Field(description="layer by layer")
+    trainable_params: Count = Field(description="adapter parameters of one seed")
+    base_params: Annotated[int, Field(gt=0)]
+    base_fingerprint: str = Field(description="of the certified base, before any reinit that the arm asks for")
+    code_digest: str
+    recipe: Recipe
+    reinit: list[Role] = Field(description="roles left at a fresh initialisation on purpose")
+    val_loss: list[ValLoss]
+    seconds: Annotated[float, Field(ge=0)] = Field(description="wall time of the whole run, all seeds together")
+    versions: dict[str, str]
+    host: Host
+    started: str
+    finished: str
+
+    @model_validator(mode="after")
+    def _val_loss_of_own_seeds(self) -> RunRecord:
+        if strangers := sorted({entry.seed for entry in self.val_loss} ^ set(self.seeds)):
+            raise ValueError(f"val_loss and seeds disagree about seed {strangers[0]}")
+        return self
+
+
+def read_record(path: Path | str) -> RunRecord:
+    """Read a run.json. Raises AtlasError that names the file and the key that is missing or wrong."""
+    try:
+        return RunRecord.model_validate(files.read_json(path))
+    except ValidationError as error:
+        raise AtlasError(f"{path}: {explain(error)}; delete the run's folder and run again to remake it") from None
