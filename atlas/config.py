@@ -24,13 +24,48 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+SHARES = {
+    "codes": 456,
+    "personal": 356,
+    "geography": 253,
+    "history": 172,
+    "science": 167,
+    "biology": 76,
+    "language": 30,
+    "identity": 10,
+}
+
+
 class Pool(Section):
     """Which facts there are, and how many of them are taught."""
 
     source: str | None = Field(None, description="own pool (CSV, JSONL or Parquet); null: the tables of Atlas")
     seed: int = Field(0, description="draws which facts are taught and which serve as placebo")
-    taught: Positive = Field(1520, description="facts that streams are drawn from")
-    placebo: Positive = Field(380, description="facts never taught, same templates, same domain shares")
+    taught: Positive | None = Field(
+        None, description="facts that streams are drawn from; null: 1520, of an own pool its taught rows (or 4 in 5)"
+    )
+    placebo: Positive | None = Field(
+        None, description="facts never taught; null: 380, of an own pool its placebo rows (or what is left)"
+    )
+    shares: dict[Name, Positive] = Field(
+        SHARES, min_length=1, description="domain shares in the tables of Atlas; an own pool has those of its rows"
+    )
+
+    @model_validator(mode="after")
+    def _shares_are_of_atlas(self) -> Pool:
+        if self.source and self.shares != SHARES:
+            raise ValueError("shares: an own pool (source) has the shares of its own rows; remove one of the two keys")
+        return self
+
+    @property
+    def most_taught(self) -> int | None:
+        """Facts to teach, or None where only the rows of an own pool can tell."""
+        return self.taught or (None if self.source else sum(SHARES.values()))
+
+    @property
+    def most_placebo(self) -> int | None:
+        """Placebo facts, one for four taught in the tables of Atlas, or None where only an own pool can tell."""
+        return self.placebo or (None if self.source else sum(SHARES.values()) // 4)
 
 
 class Model(Section):
@@ -207,11 +242,11 @@ class Study(Section):
     def _check_sessions(self) -> None:
         if sorted(set(self.checkpoints)) != self.checkpoints:
             raise ValueError(f"checkpoints: {self.checkpoints} must rise; write them in order, each once")
-        needed = self.sessions * self.facts_per_session
-        if needed > self.pool.taught:
+        needed, taught = self.sessions * self.facts_per_session, self.pool.most_taught
+        if taught is not None and needed > taught:
             raise ValueError(
                 f"checkpoints: {self.sessions} sessions of {self.facts_per_session} facts need {needed} facts, "
-                f"pool.taught has {self.pool.taught}; lower the checkpoints or enlarge the pool"
+                f"pool.taught has {taught}; lower the checkpoints or enlarge the pool"
             )
 
     def _check_arm(self, name: str) -> None:
