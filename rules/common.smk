@@ -13,7 +13,11 @@ def or_stop(make, *arguments):
         sys.exit(f"atlas: error: {error}")
 
 
-STUDY = or_stop(study_config.study, config, " + ".join(workflow.configfiles))
+STUDY = or_stop(
+    study_config.study,
+    config,
+    " + ".join(dict.fromkeys(map(str, workflow.configfiles))),
+)
 RESULTS = STUDY.results
 
 

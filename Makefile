@@ -1,0 +1,89 @@
+# The two commands: `make reproduce` runs the default study, `make test` runs all tests. `make help` lists the rest.
+# Both set up .venv from the lock files first, and again only when those change.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+WORKERS ?= 2
+VENV := .venv
+QUICK := --configfile studies/quick.yaml
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+PIP := python -m pip --disable-pip-version-check
+SNAKEMAKE := snakemake --logger rich
+PIP_COMPILE := pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-options \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.PHONY: help
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: reproduce
+reproduce: $(VENV)/runtime.stamp  ## set up, run the default study, write the report
+	$(SNAKEMAKE)
+	snakemake --quiet all --report results/report.html
+	@echo "atlas: tables in results/tables, charts in results/charts"
+	@echo "atlas: open results/index.html (the page) or results/report.html (Snakemake's report)"
+
+.PHONY: quick
+quick: $(VENV)/runtime.stamp  ## the same workflow on a tiny study, in results-quick
+	$(SNAKEMAKE) $(QUICK)
+	snakemake --quiet all $(QUICK) --report results-quick/report.html
+	@echo "atlas: open results-quick/index.html; its figures show that the workflow works, nothing else"
+
+.PHONY: ablations
+ablations: $(VENV)/runtime.stamp  ## the ablations of the recipe
+	$(SNAKEMAKE) ablations
+
+.PHONY: report
+report: $(VENV)/runtime.stamp  ## write results/report.html again
+	snakemake --quiet all --report results/report.html
+
+.PHONY: test
+test: lint  ## set up, lint, run all tests
+	pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+.PHONY: lint
+lint: $(VENV)/dev.stamp  ## formatters, linters, types, import contract
+	pre-commit run --all-files --show-diff-on-failure
+
+.PHONY: format
+format: $(VENV)/dev.stamp  ## let the formatters mend what they can
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile rules
+
+.PHONY: schema
+schema: $(VENV)/runtime.stamp  ## write docs/study.schema.json again
+	atlas schema --out docs/study.schema.json
+
+# A local build of torch has a version such as 2.13.0+cpu, which no index knows: the lock keeps the public part.
+.PHONY: lock
+lock: $(VENV)/dev.stamp  ## resolve the versions of both lock files anew
+	$(PIP_COMPILE) --upgrade --output-file $(VENV)/runtime.txt pyproject.toml
+	$(PIP_COMPILE) --upgrade --extra dev --constraint $(VENV)/runtime.txt --output-file $(VENV)/dev.txt pyproject.toml
+	for pair in runtime:requirements.lock dev:requirements-dev.lock; do \
+		{ echo '# Written by `make lock` from pyproject.toml.'; sed -E 's/\+[a-z0-9.]+$$//' $(VENV)/$${pair%%:*}.txt; } \
+			> $${pair#*:}; \
+	done
+
+.PHONY: clean
+clean:  ## remove the environment, caches and the quick study; results stay
+	rm -rf $(VENV) results-quick .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+
+$(VENV)/bin/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo "atlas: error: Python 3.11 is needed, found $$("$(PYTHON)" --version 2>&1); try make PYTHON=/path/to/python3.11" >&2; \
+		exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/runtime.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --quiet --requirement requirements.lock
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
+	$(PIP) install --quiet --requirement requirements-dev.lock
+	@touch $@

@@ -1,0 +1,119 @@
+"""The command ``atlas``: looks at what the workflow uses and makes, without running it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atlas import __version__, config, files
+from atlas.errors import AtlasError
+from atlas.steps import run_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import BaseModel
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def main() -> None:
+    """Entry point of the command; exit codes as in ``atlas.steps.run_step``."""
+    run_step(_main)
+
+
+def _main() -> None:
+    arguments = _parser().parse_args()
+    arguments.run(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="atlas",
+        description="Look at what the workflow of Atlas uses and makes. To run the study, use `snakemake`.",
+    )
+    parser.add_argument("--version", action="version", version=f"atlas {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_spec(commands)
+    _add_schema(commands)
+    return parser
+
+
+def _add(
+    commands: Subparsers, name: str, run: Callable[[argparse.Namespace], None], text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--study",
+        nargs="+",
+        type=Path,
+        default=[Path("config.yaml")],
+        metavar="FILE",
+        help="study files, later ones laid on top (default: config.yaml)",
+    )
+
+
+def _add_spec(commands: Subparsers) -> None:
+    text = "Print the part of the study that one step depends on, as JSON for its --spec."
+    parser = _add(commands, "spec", _spec, text)
+    kinds = parser.add_subparsers(title="steps", required=True, metavar="STEP", dest="kind")
+    for name, help_text in (("pool", "atlas.pool.build"), ("base", "the steps of atlas.base")):
+        _add_study(kinds.add_parser(name, help=help_text))
+    stream = kinds.add_parser("stream", help="atlas.pool.streams, for one seed")
+    stream.add_argument("seed", type=int)
+    _add_study(stream)
+    run = kinds.add_parser("run", help="atlas.ttt.run, for one arm and one block of seeds")
+    run.add_argument("arm")
+    run.add_argument("block", nargs="?", help="such as 1-4 (default: the first block)")
+    _add_study(run)
+
+
+def _spec(arguments: argparse.Namespace) -> None:
+    print(_spec_of(config.load(*arguments.study), arguments).model_dump_json(indent=2))
+
+
+def _spec_of(study: config.Study, arguments: argparse.Namespace) -> BaseModel:
+    if arguments.kind == "pool":
+        return study.pool
+    if arguments.kind == "base":
+        return study.base
+    if arguments.kind == "stream":
+        return study.stream_spec(arguments.seed)
+    arm = _one_of("arm", arguments.arm, [*study.arms, *study.ablations])
+    block = _one_of("block", arguments.block or next(iter(study.blocks)), list(study.blocks))
+    return study.run_spec(arm, block)
+
+
+def _one_of(kind: str, name: str, known: list[str]) -> str:
+    if name not in known:
+        raise AtlasError(f"{kind} {name!r} is not in the study; it has {', '.join(known)}")
+    return name
+
+
+def _add_schema(commands: Subparsers) -> None:
+    parser = _add(commands, "schema", _schema, "Print the JSON schema of config.yaml, for editors.")
+    parser.add_argument("--out", type=Path, help="file to write instead (the repository keeps docs/study.schema.json)")
+
+
+def schema_text() -> str:
+    """The JSON schema of the study, as docs/study.schema.json holds it."""
+    return json.dumps(config.Study.model_json_schema(), indent=2) + "\n"
+
+
+def _schema(arguments: argparse.Namespace) -> None:
+    if arguments.out:
+        files.write_text(arguments.out, schema_text())
+    else:
+        sys.stdout.write(schema_text())
+
+
+if __name__ == "__main__":
+    main()
