@@ -1,0 +1,115 @@
+"""Lane-batched LoRA: many adapters over one frozen base, trained in one pass.
+
+An adapted layer computes ``y = xW + (alpha / r) (xA) B`` (Hu et al. 2021, arXiv 2106.09685, section 4.1), A random and
+B zero at the start. Every lane (seed) has its own A and B; the base product runs once over all lanes.
+
+All adapter weights of all lanes are one tensor ``theta``, shape (lanes, parameters), so that copying, blending,
+anchoring and optimising an adapter is one operation on one tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from atlas.config import Role
+from atlas.draws import rng
+from atlas.ttt.roles import OPT, RoleMap, Site, sites
+
+
+class LaneLinear(nn.Module):
+    """A frozen linear layer with one low-rank adapter per lane. Inputs are (lanes * rows, ..., in)."""
+
+    def __init__(self, base: nn.Linear, scale: float) -> None:
+        super().__init__()
+        self.base = base
+        self.scale = scale
+        self.a: Tensor | None = None  # (lanes, in, rank)
+        self.b: Tensor | None = None  # (lanes, rank, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.base(x)
+        if self.a is None or self.b is None:
+            return y
+        lanes = len(self.a)
+        low = torch.bmm(x.reshape(lanes, -1, x.shape[-1]), self.a)  # (lanes, rows * time, rank)
+        wide = y.view(lanes, -1, y.shape[-1])
+        return torch.baddbmm(wide, low, self.b, alpha=self.scale).view(y.shape)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one site's adapter lies in ``theta``."""
+
+    site: Site
+    module: LaneLinear
+    rank: int
+    width_in: int
+    width_out: int
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of parameters of A and of B."""
+        return self.rank * self.width_in, self.rank * self.width_out
+
+
+class Adapters:
+    """The adapters of a model: where they are, how they start, and which ones it runs with."""
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self.slots = tuple(slots)
+        self.parameters = sum(sum(slot.sizes) for slot in self.slots)
+
+    @classmethod
+    def attach(
+        cls, model: nn.Module, targets: Sequence[Role], ranks: Sequence[int], alpha: float, roles: RoleMap = OPT
+    ) -> Adapters:
+        """Freeze a model and put a LaneLinear at every site of the target roles whose layer has a rank above 0."""
+        model.requires_grad_(False)
+        slots = []
+        for site in sites(model, roles):
+            rank = ranks[site.layer]
+            if site.role not in targets or rank == 0:
+                continue
+            linear = site.linear
+            module = LaneLinear(linear, alpha / rank)
+            setattr(site.parent, site.name, module)
+            slots.append(Slot(site, module, rank, linear.in_features, linear.out_features))
+        return cls(slots)
+
+    def initial(self, base_seed: int, seeds: Sequence[int]) -> Tensor:
+        """Fresh ``theta``, (lanes, parameters): A uniform in ±1/sqrt(in) as in PEFT, B zero.
+
+        A site's draw depends on the seed, layer and role alone and grows with the rank, so arms share it.
+        """
+        lanes = [np.concatenate([self._start(slot, base_seed, seed) for slot in self.slots]) for seed in seeds]
+        return torch.from_numpy(np.stack(lanes).astype(np.float32))
+
+    @staticmethod
+    def _start(slot: Slot, base_seed: int, seed: int) -> np.ndarray:
+        draw = rng(base_seed, seed, "lora_a", slot.site.layer, slot.site.role)
+        bound = 1 / math.sqrt(slot.width_in)
+        rows = draw.uniform(-bound, bound, size=(slot.rank, slot.width_in))  # rows in turn: a prefix for lower ranks
+        return np.concatenate([rows.T.ravel(), np.zeros(slot.sizes[1])])
+
+    def bind(self, theta: Tensor | None) -> None:
+        """Let the model run with the adapters in ``theta``, or with none; gradients flow back into ``theta``."""
+        parts = iter(self._parts(theta)) if theta is not None else iter(())
+        for slot in self.slots:
+            slot.module.a, slot.module.b = (next(parts), next(parts)) if theta is not None else (None, None)
+
+    def _parts(self, theta: Tensor) -> list[Tensor]:
+        """A and B of every slot in turn, as views shaped (lanes, in, rank) and (lanes, rank, out)."""
+        flat = torch.split(theta, [size for slot in self.slots for size in slot.sizes], dim=1)
+        shapes = [s for slot in self.slots for s in ((slot.width_in, slot.rank), (slot.rank, slot.width_out))]
+        return [part.view(len(theta), *shape) for part, shape in zip(flat, shapes, strict=True)]
+
+    def named(self, theta: Tensor) -> dict[str, Tensor]:
+        """Tensors by name, ``PATH.lora_A`` (lanes, in, rank) and ``PATH.lora_B`` (lanes, rank, out), for saving."""
+        names = [f"{slot.site.path}.{side}" for slot in self.slots for side in ("lora_A", "lora_B")]
+        return {name: part.contiguous() for name, part in zip(names, self._parts(theta.detach()), strict=True)}

@@ -1,0 +1,99 @@
+"""Probes: every form of every fact that a checkpoint asks for, and what the model makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.pool.facts import Fact
+from atlas.ttt.lines import Line, line
+from atlas.ttt.lora import Adapters
+from atlas.ttt.ranking import Question, question, ranked
+from atlas.ttt.scoring import LanguageModel, Scores, score
+
+Kind = Literal["taught", "rephrase", "placebo"]
+
+
+@dataclass(frozen=True)
+class Dated:
+    """A fact and the session that teaches it; None for a fact that is never taught."""
+
+    fact: Fact
+    session: int | None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One form of a fact, ready to be scored and ranked."""
+
+    kind: Kind
+    form: int
+    dated: Dated
+    line: Line
+    question: Question
+
+    @property
+    def foils(self) -> int:
+        """Candidates that the answer has to beat."""
+        return len(self.question.candidates) - 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What all lanes' probes gave: ``base`` without adapters, ``adapted`` with them; ``ranked`` (lanes, probes)."""
+
+    base: Scores
+    adapted: Scores
+    ranked: np.ndarray
+
+
+class Prober:
+    """Builds probes and measures them. ``foils`` gives every fact's foils by fact_id."""
+
+    def __init__(self, foils: dict[str, list[str]], origin: str) -> None:
+        self.foils, self.origin = foils, origin
+        self._made: dict[tuple[str, int], tuple[Line, Question]] = {}
+
+    def taught_line(self, fact: Fact) -> Line:
+        """The sentence as taught."""
+        return self._form(fact, 0)[0]
+
+    def probes(self, taught: Sequence[Dated], placebo: Sequence[Dated]) -> list[Probe]:
+        """Taught sentences, then their rephrased forms, then placebo sentences."""
+        return [
+            *(self._probe("taught", 0, dated) for dated in taught),
+            *(self._probe("rephrase", form, dated) for dated in taught for form in range(1, len(dated.fact.forms))),
+            *(self._probe("placebo", 0, dated) for dated in placebo),
+        ]
+
+    def _probe(self, kind: Kind, form: int, dated: Dated) -> Probe:
+        return Probe(kind, form, dated, *self._form(dated.fact, form))
+
+    def _form(self, fact: Fact, form: int) -> tuple[Line, Question]:
+        key = fact.fact_id, form
+        if key not in self._made:
+            prompt, origin = fact.forms[form], f"{self.origin}: fact {fact.fact_id}"
+            foils = self.foils[fact.fact_id]
+            self._made[key] = line(prompt, fact.answer, origin), question(prompt, fact.answer, foils, origin)
+        return self._made[key]
+
+
+def measure(
+    model: LanguageModel,
+    adapters: Adapters,
+    theta: Tensor,
+    lanes: Sequence[Sequence[Probe]],
+    device: torch.device,
+) -> Measured:
+    """Score every lane's probes without and with the adapters, and rank the answers with them."""
+    lines = [[probe.line for probe in lane] for lane in lanes]
+    adapters.bind(None)
+    base = score(model, lines, device)
+    adapters.bind(theta)
+    adapted = score(model, lines, device)
+    return Measured(base, adapted, ranked(model, [[probe.question for probe in lane] for lane in lanes], device))

@@ -1,0 +1,102 @@
+"""A finished course as tables, in the schemas of ``atlas.ttt.schema``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from atlas.ttt.course import Checkpoint, Course, Taught
+from atlas.ttt.schema import FACTS, MATRIX, SESSIONS
+
+
+def facts_table(course: Course) -> pa.Table:
+    """Every probe at every checkpoint, lane after lane."""
+    return _joined(FACTS, (_facts(course, point, lane) for point in course.checkpoints for lane in _lanes(course)))
+
+
+def matrix_table(course: Course) -> pa.Table:
+    """Every taught fact after every session, lane after lane."""
+    return _joined(MATRIX, (_matrix(course, taught, lane) for lane in _lanes(course) for taught in course.sessions))
+
+
+def sessions_table(course: Course) -> pa.Table:
+    """How every session went, lane after lane."""
+    return _joined(SESSIONS, (_session(course, taught, lane) for lane in _lanes(course) for taught in course.sessions))
+
+
+def _lanes(course: Course) -> range:
+    return range(len(course.spec.seeds))
+
+
+def _joined(schema: pa.Schema, parts: Iterator[dict[str, Any]]) -> pa.Table:
+    """One table of column dicts; a scalar fills its column."""
+    tables = []
+    for part in parts:
+        rows = max(len(values) for values in part.values() if isinstance(values, list | np.ndarray))
+        columns = [
+            part[name] if isinstance(part[name], list | np.ndarray) else [part[name]] * rows for name in schema.names
+        ]
+        arrays = [pa.array(values, type=field.type) for values, field in zip(columns, schema, strict=True)]
+        tables.append(pa.Table.from_arrays(arrays, schema=schema))
+    return pa.concat_tables(tables)
+
+
+def _facts(course: Course, point: Checkpoint, lane: int) -> dict[str, Any]:
+    probes, found = point.probes[lane], point.measured
+    return {
+        "arm": course.spec.arm,
+        "seed": course.spec.seeds[lane],
+        "sessions": point.sessions,
+        "probe": [probe.kind for probe in probes],
+        "fact_id": [probe.dated.fact.fact_id for probe in probes],
+        "form": [probe.form for probe in probes],
+        "domain": [probe.dated.fact.domain for probe in probes],
+        "session_taught": [probe.dated.session for probe in probes],
+        "nll_base": found.base.nll[lane],
+        "nll": found.adapted.nll[lane],
+        "answer_nll_base": found.base.answer_nll[lane],
+        "answer_nll": found.adapted.answer_nll[lane],
+        "recognised": found.adapted.nll[lane] < found.base.nll[lane],
+        "ranked": found.ranked[lane],
+        "recalled": found.adapted.recalled[lane],
+        "foils": [probe.foils for probe in probes],
+        "recalled_base": found.base.recalled[lane],
+    }
+
+
+def _matrix(course: Course, taught: Taught, lane: int) -> dict[str, Any]:
+    known = taught.scores.nll.shape[1]
+    dated = course.dated(course.streams[lane])[:known]
+    return {
+        "arm": course.spec.arm,
+        "seed": course.spec.seeds[lane],
+        "session": taught.session,
+        "fact_id": [one.fact.fact_id for one in dated],
+        "session_taught": [one.session for one in dated],
+        "nll_base": course.base.nll[lane, :known],
+        "nll": taught.scores.nll[lane],
+        "recalled": taught.scores.recalled[lane],
+    }
+
+
+def _session(course: Course, taught: Taught, lane: int) -> dict[str, Any]:
+    recipe, fast, slow = course.spec.recipe, taught.fast, taught.slow
+    return {
+        "arm": [course.spec.arm],
+        "seed": course.spec.seeds[lane],
+        "session": taught.session,
+        "steps_fast": fast.steps,
+        "steps_slow": slow.steps,
+        "loss_fast_first": fast.losses[0, lane] if fast.steps else None,
+        "loss_fast_last": fast.losses[-1, lane] if fast.steps else None,
+        "loss_slow_first": slow.losses[0, lane],
+        "loss_slow_last": slow.losses[-1, lane],
+        "adapter_norm": taught.norms[lane],
+        "lr_fast": recipe.fast.lr if recipe.fast else None,
+        "lr_slow": recipe.slow.lr,
+        "seconds_train": taught.seconds_train,
+        "seconds_score": taught.seconds_score,
+    }

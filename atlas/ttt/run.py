@@ -1,0 +1,169 @@
+"""Teach one arm to one block of seeds, session by session, and measure what is left at the checkpoints."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import nn
+
+from atlas import files, progress
+from atlas.base.checkpoint import load_certified, read_manifest
+from atlas.base.corpus import split
+from atlas.base.loss import validation_loss
+from atlas.base.model import Transformer, initialise
+from atlas.base.text import encode
+from atlas.config import Role, RunSpec
+from atlas.digest import code_digest
+from atlas.draws import rng
+from atlas.errors import AtlasError
+from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, Fact, read_pool, read_stream
+from atlas.steps import add_spec, environment, now, parser, run_step
+from atlas.ttt.course import Course
+from atlas.ttt.lora import Adapters
+from atlas.ttt.probes import Prober
+from atlas.ttt.ranking import foils
+from atlas.ttt.records import facts_table, matrix_table, sessions_table
+from atlas.ttt.roles import sites
+from atlas.ttt.schema import RunRecord, ValLoss
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one arm and block by the command line; see ``python -m atlas.ttt.run --help``."""
+    args = _parse(arguments)
+    spec: RunSpec = args.spec
+    started, clock = now(), time.perf_counter()
+    torch.set_num_threads(args.threads)
+    manifest = read_manifest(args.manifest)
+    model = load_certified(args.checkpoint, args.manifest, args.certificate)
+    base_params = sum(parameter.numel() for parameter in model.parameters())
+    reinitialise(model, spec.reinit, spec.base_seed)
+    course = prepare(spec, model, args.pool, args.streams)
+    theta = course.run(f"ttt {spec.arm} seeds {args.out.name}")
+
+    tokens = validation_tokens(args.corpus, manifest.config.validation, spec.probes.val_chars)
+    record = RunRecord(
+        **spec.model_dump(include={"arm", "seeds", "targets", "ranks", "recipe", "reinit"}),
+        trainable_params=course.adapters.parameters,
+        base_params=base_params,
+        base_fingerprint=manifest.fingerprint,
+        code_digest=code_digest("atlas.ttt.run"),
+        val_loss=harm(course, model, tokens),
+        started=started,
+        finished=now(),
+        seconds=time.perf_counter() - clock,
+        **environment("torch", "numpy", "pyarrow", "safetensors"),
+    )
+    save(args.out, course, theta, record)
+    progress.say(f"ttt {spec.arm} seeds {args.out.name}: done, see {args.out}/")
+
+
+def _parse(arguments: Sequence[str] | None) -> Namespace:
+    options = parser(__doc__)
+    add_spec(options, RunSpec)
+    options.add_argument("--pool", type=Path, required=True, help="pool.parquet")
+    options.add_argument("--streams", type=Path, nargs="+", required=True, help="a stream per seed, in their order")
+    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt, for the harm done to the base")
+    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
+    options.add_argument("--manifest", type=Path, required=True, help="base.json")
+    options.add_argument("--certificate", type=Path, required=True, help="certificate.json; no certificate, no run")
+    options.add_argument("--threads", type=int, default=1, help="processor threads")
+    options.add_argument("--out", type=Path, required=True, help="folder for the run's files")
+    return options.parse_args(arguments)
+
+
+def prepare(spec: RunSpec, model: Transformer, pool: Path, streams: Sequence[Path]) -> Course:
+    """Attach adapters to the model and set up the course. AtlasError where pool, streams and spec do not fit."""
+    facts = read_pool(pool)
+    by_id = {fact.fact_id: fact for fact in facts}
+    if len(streams) != len(spec.seeds):
+        raise AtlasError(
+            f"--streams: {len(streams)} files for {len(spec.seeds)} seeds; give one a seed, in their order"
+        )
+    lanes = [read_lane(path, seed, spec, by_id) for path, seed in zip(streams, spec.seeds, strict=True)]
+    device = device_of(spec)
+    return Course(
+        spec=spec,
+        model=model.to(device),
+        adapters=Adapters.attach(model, spec.targets, spec.ranks, spec.alpha),
+        prober=Prober(foils(facts, spec.probes.foils, spec.base_seed), origin=str(pool)),
+        streams=lanes,
+        placebo=[fact for fact in facts if fact.role == PLACEBO],
+        device=device,
+    )
+
+
+def device_of(spec: RunSpec) -> torch.device:
+    """The device to train on. AtlasError where the study asks for a GPU that is not there."""
+    if spec.device == "cuda" and not torch.cuda.is_available():
+        raise AtlasError("device: cuda, but torch sees no GPU here; use device: cpu or auto")
+    return torch.device("cuda" if spec.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def read_lane(path: Path, seed: int, spec: RunSpec, by_id: dict[str, Fact]) -> list[Fact]:
+    """The facts that one seed is taught, in order. AtlasError where the stream is of another seed, pool or shape."""
+    if found := set(files.read_parquet(path, STREAM_SCHEMA).column("seed").to_pylist()) - {seed}:
+        raise AtlasError(f"{path}: stream of seed {found.pop()}, expected seed {seed}; give the streams in seed order")
+    lessons = read_stream(path)
+    needed = spec.sessions * spec.facts_per_session
+    if len(lessons) < needed or sum(lesson.session == 1 for lesson in lessons) != spec.facts_per_session:
+        raise AtlasError(
+            f"{path}: {lessons[-1].session} sessions, {len(lessons)} facts; expected {spec.sessions} sessions of "
+            f"{spec.facts_per_session}; remake it with atlas.pool.streams"
+        )
+    if strangers := [lesson.fact_id for lesson in lessons if lesson.fact_id not in by_id]:
+        raise AtlasError(f"{path}: fact {strangers[0]} is not in the pool; remake it with atlas.pool.streams")
+    return [by_id[lesson.fact_id] for lesson in lessons[:needed]]
+
+
+def reinitialise(model: nn.Module, roles: Sequence[Role], base_seed: int) -> list[str]:
+    """Put the linear layers of some roles back to a fresh initialisation, as a loader that skips them would.
+
+    Returns the paths of the modules. The draw depends on the base seed alone: all lanes share one frozen base.
+    """
+    chosen = [site for site in sites(model) if site.role in roles]
+    generator = torch.Generator().manual_seed(int(rng(base_seed, "reinit").integers(2**62)))
+    for site in chosen:
+        initialise(site.linear, generator)
+    return [site.path for site in chosen]
+
+
+def validation_tokens(corpus: Path, share: float, characters: int) -> np.ndarray:
+    """The first ``characters`` tokens of the corpus's validation part."""
+    _, validation = split(files.read_text(corpus), share)
+    return encode(validation[: characters + 1], str(corpus))
+
+
+def harm(course: Course, model: Transformer, tokens: np.ndarray) -> list[ValLoss]:
+    """Loss on Shakespeare at each checkpoint, lane by lane, without and with the adapter: what teaching cost."""
+    course.adapters.bind(None)
+    base = validation_loss(model, tokens)
+    losses = []
+    for point in course.checkpoints:
+        for lane, seed in enumerate(course.spec.seeds):
+            course.adapters.bind(point.theta[lane : lane + 1])
+            adapted = validation_loss(model, tokens)
+            losses.append(ValLoss(seed=seed, sessions=point.sessions, base=base, adapted=adapted))
+    return losses
+
+
+def save(out: Path, course: Course, theta: torch.Tensor, record: RunRecord) -> None:
+    """Write the run's files, each whole or not at all; run.json comes last."""
+    provenance = record.model_dump(include={"arm", "seeds", "base_fingerprint", "code_digest", "versions"})
+    for name, table in (("facts", facts_table), ("matrix", matrix_table), ("sessions", sessions_table)):
+        files.write_parquet(out / f"{name}.parquet", table(course), provenance)
+    # one metadata key only: safetensors writes several in random order, and the same run gives the same bytes
+    about = {"atlas": json.dumps({"arm": record.arm, "lanes": record.seeds, "alpha": course.spec.alpha})}
+    with files.whole(out / "adapters.safetensors") as scratch:
+        scratch.write_bytes(to_safetensors(course.adapters.named(theta.cpu()), metadata=about))
+    files.write_json(out / "run.json", record.model_dump(mode="json"))
+
+
+if __name__ == "__main__":
+    run_step(main)

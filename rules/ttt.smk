@@ -1,0 +1,42 @@
+def run_of(wildcards):
+    """The part of the study that a run depends on: what is not in it reruns nothing."""
+    return STUDY.run_spec(wildcards.arm, wildcards.block).model_dump_json()
+
+
+rule teach:
+    input:
+        pool=f"{RESULTS}/pool/pool.parquet",
+        streams=lambda wildcards: [
+            f"{RESULTS}/pool/streams/{seed}.parquet"
+            for seed in STUDY.blocks[wildcards.block]
+        ],
+        corpus=f"{RESULTS}/base/corpus.txt",
+        checkpoint=f"{RESULTS}/base/base.safetensors",
+        manifest=f"{RESULTS}/base/base.json",
+        certificate=f"{RESULTS}/base/certificate.json",
+    output:
+        multiext(
+            f"{RESULTS}/ttt/{{arm}}/{{block}}/",
+            facts="facts.parquet",
+            matrix="matrix.parquet",
+            sessions="sessions.parquet",
+            adapters="adapters.safetensors",
+            record="run.json",
+        ),
+    log:
+        f"{RESULTS}/logs/ttt/{{arm}}/{{block}}.log",
+    wildcard_constraints:
+        arm="[a-z][a-z0-9_]*",
+        block=r"\d+(-\d+)?",
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    params:
+        spec=run_of,
+        code=code_digest("atlas.ttt.run"),
+        out=lambda wildcards, output: str(Path(output.record).parent),
+    shell:
+        "ATLAS_PROGRESS=lines python -m atlas.ttt.run --spec {params.spec:q} --pool {input.pool}"
+        " --streams {input.streams} --corpus {input.corpus} --checkpoint {input.checkpoint}"
+        " --manifest {input.manifest} --certificate {input.certificate} --threads {threads}"
+        " --out {params.out} --log {log}"

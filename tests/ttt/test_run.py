@@ -1,0 +1,235 @@
+"""A whole tiny run through the command line's main: its files, its reproducibility, its refusals."""
+
+import importlib.metadata
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_ttt import TINY, make_facts, make_model
+
+from atlas import files
+from atlas.base.checkpoint import Certificate, load_certified, save
+from atlas.config import Base, Probes, Recipe, RunSpec
+from atlas.errors import AtlasError
+from atlas.pool.facts import STREAM_SCHEMA, pool_table
+from atlas.ttt.run import main, reinitialise
+from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
+
+CORPUS = "To be, or not to be, that is the question:\n" * 400
+
+
+def spec(**changes) -> RunSpec:
+    values = {
+        "arm": "qv",
+        "seeds": [1, 2],
+        "facts_per_session": 2,
+        "checkpoints": [2, 4],
+        "targets": ["q", "v"],
+        "ranks": [4, 4],
+        "alpha": 4,
+        "recipe": Recipe(),
+        "probes": Probes(foils=5, val_chars=200),
+        "reinit": [],
+        "base_seed": 0,
+        "device": "cpu",
+    }
+    return RunSpec.model_validate(values | changes)
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    """Folder with a pool of 12 taught and 4 placebo facts, streams, a corpus, and a certified tiny base."""
+    folder = tmp_path_factory.mktemp("inputs")
+    facts = make_facts(12) + make_facts(4, role="placebo")
+    files.write_parquet(folder / "pool.parquet", pool_table(facts), {})
+    for seed in (1, 2):
+        order = np.random.default_rng(seed).permutation(12)[:8]
+        rows = [[seed] * 8, [1, 1, 2, 2, 3, 3, 4, 4], [0, 1] * 4, [facts[i].fact_id for i in order]]
+        columns = dict(zip(STREAM_SCHEMA.names, rows, strict=True))
+        files.write_parquet(folder / f"{seed}.parquet", pa.table(columns, schema=STREAM_SCHEMA), {})
+    files.write_text(folder / "corpus.txt", CORPUS)
+    manifest = save(
+        folder / "base.safetensors",
+        folder / "base.json",
+        make_model(),
+        config=Base(model=TINY),
+        val_loss=1.0,
+        tokens=1,
+        seconds=1,
+        corpus_sha256=files.sha256(folder / "corpus.txt"),
+    )
+    certify(folder, passed=True, fingerprint=manifest.fingerprint)
+    return folder
+
+
+def certify(folder, **values):
+    files.write_json(folder / "certificate.json", Certificate(checks=[], **values).model_dump())
+
+
+@pytest.fixture
+def spoilt(inputs, tmp_path):
+    """A copy of the inputs that a test may damage."""
+    return shutil.copytree(inputs, tmp_path / "inputs")
+
+
+def teach(folder, out, run=None, seeds=(1, 2)):
+    run = run or spec(seeds=list(seeds))
+    streams = [str(folder / f"{seed}.parquet") for seed in seeds]
+    paths = {
+        name: str(folder / file)
+        for name, file in [
+            ("--pool", "pool.parquet"),
+            ("--corpus", "corpus.txt"),
+            ("--checkpoint", "base.safetensors"),
+            ("--manifest", "base.json"),
+            ("--certificate", "certificate.json"),
+        ]
+    }
+    options = [text for pair in paths.items() for text in pair]
+    main(["--spec", run.model_dump_json(), "--streams", *streams, *options, "--out", str(out)])
+    return out
+
+
+@pytest.fixture(scope="session")
+def run(inputs, tmp_path_factory):
+    return teach(inputs, tmp_path_factory.mktemp("run") / "1-2")
+
+
+def test_the_files_follow_the_contract(run):
+    facts, matrix, sessions = (
+        files.read_parquet(run / f"{name}.parquet", schema)
+        for name, schema in [("facts", FACTS), ("matrix", MATRIX), ("sessions", SESSIONS)]
+    )
+    assert facts.num_rows == 2 * ((4 + 12 + 4) + (8 + 24 + 4))  # seeds x (taught + rephrased + placebo) at 2 and 4
+    assert matrix.num_rows == 2 * (2 + 4 + 6 + 8)
+    assert sessions.num_rows == 2 * 4
+    frame = facts.to_pandas()
+    assert frame["session_taught"].isna().equals(frame["probe"] == "placebo")
+    assert (frame["recognised"] == (frame["nll"] < frame["nll_base"])).all()
+    assert set(frame["foils"]) == {5}
+    assert sorted(frame.loc[frame["probe"] == "rephrase", "form"].unique()) == [1, 2, 3]
+    assert (
+        files.provenance_of(run / "facts.parquet")["base_fingerprint"] == read_record(run / "run.json").base_fingerprint
+    )
+
+
+def test_matrix_and_checkpoint_agree(run):
+    facts = pq.read_table(run / "facts.parquet").to_pandas()
+    matrix = pq.read_table(run / "matrix.parquet").to_pandas()
+    for sessions in (2, 4):
+        taught = facts[(facts["probe"] == "taught") & (facts["sessions"] == sessions)]
+        rows = matrix[matrix["session"] == sessions]
+        both = taught.merge(rows, on=["seed", "fact_id"], suffixes=("", "_matrix"))
+        assert len(both) == len(taught) == len(rows)
+        np.testing.assert_allclose(both["nll"], both["nll_matrix"], atol=1e-5)
+        np.testing.assert_allclose(both["nll_base"], both["nll_base_matrix"], atol=1e-5)
+        assert (both["recalled"] == both["recalled_matrix"]).all()
+
+
+def test_the_record_tells_what_was_run(run, inputs):
+    record = read_record(run / "run.json")
+    manifest = json.loads((inputs / "base.json").read_text())
+    assert record.base_fingerprint == manifest["fingerprint"]
+    assert record.trainable_params == 2 * 2 * 4 * (32 + 32)
+    assert record.base_params == sum(parameter.numel() for parameter in make_model().parameters())
+    assert {(entry.seed, entry.sessions) for entry in record.val_loss} == {(1, 2), (1, 4), (2, 2), (2, 4)}
+    assert all(entry.adapted != entry.base for entry in record.val_loss)
+    assert record.versions["torch"] == importlib.metadata.version("torch")
+
+
+def test_adapters_are_saved_lane_by_lane(run):
+    tensors = load_file(run / "adapters.safetensors")
+    assert tensors["model.decoder.layers.0.self_attn.q_proj.lora_A"].shape == (2, 32, 4)
+    assert len(tensors) == 2 * 2 * 2
+
+
+def test_the_same_run_gives_the_same_bytes(run, inputs, tmp_path):
+    again = teach(inputs, tmp_path / "1-2")
+    for name in ("facts.parquet", "matrix.parquet", "adapters.safetensors"):
+        assert (again / name).read_bytes() == (run / name).read_bytes(), name
+
+
+def test_a_seed_gets_the_same_numbers_alone(run, inputs, tmp_path):
+    alone = pq.read_table(teach(inputs, tmp_path / "2", seeds=(2,)) / "facts.parquet").to_pandas()
+    block = pq.read_table(run / "facts.parquet").to_pandas()
+    block = block[block["seed"] == 2].reset_index(drop=True)
+    assert (alone["fact_id"] == block["fact_id"]).all()
+    np.testing.assert_allclose(alone["nll"], block["nll"], atol=2e-3)
+    assert (alone["recalled"] == block["recalled"]).mean() > 0.97
+
+
+def test_without_rehearsal_only_new_facts_are_trained(inputs, tmp_path):
+    quiet = spec(recipe=Recipe.model_validate({"rehearsal": {"choice": "none"}}))
+    sessions = pq.read_table(teach(inputs, tmp_path / "1-2", quiet) / "sessions.parquet").to_pandas()
+    assert set(sessions["steps_slow"]) == {3}
+
+
+def test_reinitialised_roles_and_no_others_differ():
+    model, fresh = make_model(), make_model()
+    paths = reinitialise(model, ["up", "down"], base_seed=0)
+    expected = {f"model.decoder.layers.{layer}.{name}" for layer in (0, 1) for name in ("fc1", "fc2")}
+    assert set(paths) == expected
+    before, after = fresh.state_dict(), model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"{path}.{part}" for path in expected for part in ("weight", "bias")}
+    assert reinitialise(fresh, ["up", "down"], base_seed=0) == paths
+    assert all(torch.equal(fresh.state_dict()[name], after[name]) for name in after)
+
+
+def test_no_certificate_no_run(spoilt, tmp_path):
+    certify(spoilt, passed=False, fingerprint="x")
+    with pytest.raises(AtlasError, match=r"certificate.json: the base failed verification"):
+        teach(spoilt, tmp_path / "out")
+    (spoilt / "certificate.json").unlink()
+    with pytest.raises(AtlasError, match=r"certificate.json: no such file"):
+        teach(spoilt, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_weights_than_certified_are_refused(spoilt, tmp_path):
+    other = make_model(seed=5)
+    save(
+        spoilt / "base.safetensors",
+        tmp_path / "other.json",
+        other,
+        config=Base(model=TINY),
+        val_loss=1.0,
+        tokens=1,
+        seconds=1,
+        corpus_sha256="",
+    )
+    with pytest.raises(AtlasError, match=r"base.safetensors: fingerprint"):
+        teach(spoilt, tmp_path / "out")
+
+
+def test_streams_of_other_seeds_or_shapes_are_refused(inputs, tmp_path):
+    with pytest.raises(AtlasError, match=r"1.parquet: stream of seed 1, expected seed 2"):
+        teach(inputs, tmp_path / "out", spec(seeds=[2, 1]))
+    with pytest.raises(AtlasError, match=r"1.parquet: 4 sessions, 8 facts; expected 5 sessions of 2"):
+        teach(inputs, tmp_path / "out", spec(checkpoints=[5]))
+    with pytest.raises(AtlasError, match="2 files for 1 seeds"):
+        teach(inputs, tmp_path / "out", spec(seeds=[1]))
+
+
+def test_a_truncated_pool_is_named(spoilt, tmp_path):
+    pool = spoilt / "pool.parquet"
+    pool.write_bytes(pool.read_bytes()[:-20])
+    with pytest.raises(AtlasError, match=r"pool.parquet: not a whole Parquet file"):
+        teach(spoilt, tmp_path / "out")
+
+
+def test_a_gpu_that_is_not_there_is_said(inputs, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(AtlasError, match="device: cuda, but torch sees no GPU"):
+        teach(inputs, tmp_path / "out", spec(device="cuda"))
+
+
+def test_the_certified_base_is_what_is_loaded(inputs):
+    model = load_certified(*(inputs / name for name in ("base.safetensors", "base.json", "certificate.json")))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), make_model().parameters(), strict=True))
