@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from atlas.errors import AtlasError
 
 Role = Literal["q", "k", "v", "o", "up", "down"]
+Device = Literal["cpu", "cuda", "auto"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="lower-case letters, digits and underscores")]
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -190,7 +191,7 @@ class RunSpec(Section):
     probes: Probes
     reinit: list[Role]
     base_seed: int
-    device: str
+    device: Device
 
     @property
     def sessions(self) -> int:
@@ -216,7 +217,7 @@ class Study(Section):
     facts_per_session: Positive = 3
     checkpoints: list[Positive] = Field([30, 100], min_length=1, description="sessions at which all is probed")
     alpha: float = Field(32, gt=0, description="LoRA's alpha: an adapter's output is scaled by alpha / rank")
-    device: str = Field("cpu", description="torch device of the runs: cpu, cuda, or auto")
+    device: Device = Field("cpu", description="where runs train; auto: a GPU where there is one")
     pool: Pool = Pool()
     base: Base = Base()
     recipe: Recipe = Recipe()

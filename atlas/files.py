@@ -90,10 +90,13 @@ def write_parquet(path: Path | str, table: pa.Table, provenance: Mapping[str, An
         pq.write_table(table.replace_schema_metadata(footer), scratch, compression="zstd")
 
 
-def read_parquet(path: Path | str, columns: pa.Schema | None = None) -> pa.Table:
+def read_parquet(
+    path: Path | str, columns: pa.Schema | None = None, mend: str = "delete it and run again to remake it"
+) -> pa.Table:
     """Read a Parquet table and check that it has ``columns`` with these types (further columns are welcome).
 
-    Raises AtlasError where the file is missing, truncated, or a column is missing or of another type.
+    Raises AtlasError where the file is missing, truncated (``mend`` says what to do), or a column is missing or of
+    another type.
     """
     if not Path(path).is_file():
         raise AtlasError(f"{path}: no such file; check the path, or make it by running snakemake")
@@ -101,7 +104,7 @@ def read_parquet(path: Path | str, columns: pa.Schema | None = None) -> pa.Table
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise AtlasError(f"{path}: not a whole Parquet file ({reason}); delete it and run again to remake it") from None
+        raise AtlasError(f"{path}: not a whole Parquet file ({reason}); {mend}") from None
     for field in columns or ():
         if field.name not in table.column_names:
             raise AtlasError(f"{path}: no column {field.name!r}; found {', '.join(table.column_names)}")

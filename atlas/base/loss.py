@@ -27,7 +27,7 @@ def validation_loss(model: Transformer, tokens: np.ndarray, context: int | None 
 
     Raises AtlasError where the text is shorter than one window and one character.
     """
-    windows = torch.from_numpy(tokens.astype(np.int64))
+    windows = torch.from_numpy(tokens.astype(np.int64)).to(model.head.device)
     length = context or model.config.context
     count = (len(windows) - 1) // length
     if count < 1:

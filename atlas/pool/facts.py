@@ -12,6 +12,7 @@ from atlas import files
 from atlas.errors import AtlasError
 
 TAUGHT, PLACEBO = "taught", "placebo"
+UNDRAWN = ""  # role of a fact that atlas.pool.build has not yet drawn
 
 POOL_SCHEMA = pa.schema(
     [
