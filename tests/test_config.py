@@ -1,0 +1,164 @@
+"""The study: what it accepts, how it is cut into runs, and how it complains."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas import cli, config
+from atlas.errors import AtlasError
+
+REPOSITORY = Path(__file__).parents[1]
+ARMS = {"qv": {"targets": ["q", "v"]}}
+
+
+def study(**keys):
+    return config.study({"arms": ARMS, **keys})
+
+
+def test_the_default_study_has_the_arms_of_the_essay_and_its_controls():
+    loaded = config.load(REPOSITORY / "config.yaml")
+    assert list(loaded.arms) == [
+        "qv",
+        "ffn",
+        "qv_ffn",
+        "qv_mid",
+        "qv_edge",
+        "ffn_matched",
+        "ffn_random_base",
+        "qv_random_base",
+    ]
+    assert loaded.arms["qv_mid"].layer_ranks(4) == [4, 32, 32, 4]
+    assert loaded.run_spec("ffn_random_base", "1-4").reinit == ["up", "down"]
+    assert loaded.checkpoints == [30, 100]
+    assert len(loaded.all_seeds) >= 4
+
+
+def test_ablations_change_only_what_their_name_says():
+    loaded = config.load(REPOSITORY / "config.yaml")
+    for place in ("qv", "ffn"):
+        plain = loaded.recipe_of(place)
+        single = loaded.recipe_of(f"{place}_single_phase")
+        assert single.fast is None
+        assert single.rehearsal == plain.rehearsal
+        assert loaded.recipe_of(f"{place}_no_rehearsal").rehearsal.choice == "none"
+        random = loaded.recipe_of(f"{place}_random_rehearsal")
+        assert random.rehearsal.choice == "random"
+        assert random.rehearsal.facts == plain.rehearsal.facts
+        assert random.slow == plain.slow
+
+
+def test_the_quick_study_keeps_every_arm_and_writes_elsewhere():
+    default = config.load(REPOSITORY / "config.yaml")
+    quick = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / "quick.yaml")
+    assert quick.arms == default.arms
+    assert quick.results != default.results
+
+
+def test_the_schema_of_the_editor_is_in_step():
+    stored = (REPOSITORY / "docs" / "study.schema.json").read_text(encoding="utf-8")
+    assert stored == cli.schema_text(), "docs/study.schema.json is out of step; run `make schema`"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"sedes": [1]}, "^config.yaml: sedes: unknown key"),
+        ({"recipe": {"fats": {}}}, r"recipe\.fats: unknown key"),
+        ({"recipe": {"fast": {"steps": 0}}}, r"recipe\.fast\.steps: .*greater than 0, found 0"),
+        (
+            {"arms": {"a": {"targets": ["q"], "ranks": 129}}},
+            r"arms\.a\.ranks: rank 129 is impossible; expected 0 to 128",
+        ),
+        ({"arms": {"a": {"targets": ["q"], "ranks": -1}}}, r"arms\.a\.ranks: rank -1 is impossible"),
+        ({"arms": {"a": {"targets": ["q"], "ranks": [4, 4]}}}, r"arms\.a\.ranks: 2 ranks for 4 layers"),
+        ({"arms": {"a": {"targets": ["q"], "ranks": [0, 0, 0, 0]}}}, r"arms\.a\.ranks: all ranks are 0"),
+        ({"arms": {"a": {"targets": ["gate"]}}}, r"arms\.a\.targets\.0: .*found 'gate'"),
+        ({"arms": {"a": {"targets": ["q", "q"]}}}, "names a role twice"),
+        ({"arms": {"a": {"targets": ["q"], "recipe": {"rate": 1}}}}, r"arms\.a\.recipe\.rate: unknown key"),
+        ({"arms": {"A b": {"targets": ["q"]}}}, "A b"),
+        ({"arms": {}}, "arms"),
+        ({"ablations": ARMS}, "qv is an arm and an ablation"),
+        ({"pool": {"taught": 60}}, "100 sessions of 3 facts need 300 facts, pool.taught has 60"),
+        ({"checkpoints": [30, 10]}, r"\[30, 10\] must rise"),
+        ({"checkpoints": []}, "checkpoints"),
+        ({"seeds": [1, "1-2"]}, "seed 1 is listed twice"),
+        ({"seeds": ["4-1"]}, "'4-1' is empty"),
+        ({"base": {"model": {"width": 130}}}, "width 130 is not a multiple of heads 4"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(keys, message):
+    with pytest.raises(AtlasError, match=message) as caught:
+        study(**keys)
+    assert "\n" not in str(caught.value)
+
+
+def test_several_mistakes_are_counted():
+    with pytest.raises(AtlasError, match=r"\(and 1 more\)"):
+        study(one=1, two=2)
+
+
+def test_a_range_is_one_block_and_long_ranges_are_cut():
+    assert study(seeds=["1-4"]).blocks == {"1-4": [1, 2, 3, 4]}
+    assert study(seeds=["1-5"], lanes=2).blocks == {"1-2": [1, 2], "3-4": [3, 4], "5": [5]}
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(1, 5))
+def test_new_seed_entries_leave_the_old_blocks_alone(lengths, lanes):
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    entries = [f"{start}-{start + length - 1}" for start, length in zip(starts, lengths, strict=True)]
+    before, after = study(seeds=entries[:-1] or [999], lanes=lanes), study(seeds=entries, lanes=lanes)
+    assert after.all_seeds == list(range(sum(lengths)))
+    assert [seed for block in after.blocks.values() for seed in block] == after.all_seeds
+    if entries[:-1]:
+        assert before.blocks.items() <= after.blocks.items()
+
+
+def test_a_run_depends_on_its_own_arm_only():
+    small = study()
+    large = study(arms={**ARMS, "ffn": {"targets": ["up", "down"]}}, seeds=["1-4", 9])
+    assert small.run_spec("qv", "1-4") == large.run_spec("qv", "1-4")
+
+
+def test_overrides_merge_key_by_key():
+    loaded = study(
+        recipe={"slow": {"lr": 5e-4}},
+        arms={
+            **ARMS,
+            "more": {"targets": ["q"], "recipe": {"slow": {"epochs": 7}}},
+            "single": {"targets": ["q"], "recipe": {"fast": None}},
+        },
+    )
+    assert loaded.recipe_of("more").slow == config.Slow(epochs=7, lr=5e-4)
+    assert loaded.recipe_of("single").fast is None
+    assert loaded.recipe_of("qv").slow.epochs == config.Slow().epochs
+
+
+def test_an_arm_brings_back_a_phase_that_the_study_leaves_out():
+    loaded = study(recipe={"fast": None}, arms={"a": {"targets": ["q"], "recipe": {"fast": {"steps": 4}}}})
+    assert loaded.recipe.fast is None
+    assert loaded.recipe_of("a").fast == config.Fast(steps=4)
+
+
+def test_files_are_laid_on_top_of_each_other(tmp_path):
+    (tmp_path / "a.yaml").write_text("arms: {qv: {targets: [q, v]}}\nlanes: 2\nrecipe: {fast: {steps: 4}}\n")
+    (tmp_path / "b.yaml").write_text("recipe: {fast: {lr: 0.1}}\n")
+    loaded = config.load(tmp_path / "a.yaml", tmp_path / "b.yaml")
+    assert loaded.recipe.fast == config.Fast(steps=4, lr=0.1)
+    assert loaded.lanes == 2
+
+
+def test_unreadable_study_files_are_named(tmp_path):
+    with pytest.raises(AtlasError, match=r"nowhere\.yaml: no such file"):
+        config.load(tmp_path / "nowhere.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    with pytest.raises(AtlasError, match=r"bad\.yaml: not valid YAML") as caught:
+        config.load(tmp_path / "bad.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_specs_survive_json():
+    spec = study().run_spec("qv", "1-4")
+    assert config.RunSpec.model_validate(json.loads(spec.model_dump_json())) == spec
