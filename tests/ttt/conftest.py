@@ -1,7 +1,7 @@
 import pytest
-from tiny_ttt import make_model
 
 from atlas.base.model import Transformer
+from tests.ttt.tiny_ttt import make_model
 
 
 @pytest.fixture

@@ -4,14 +4,15 @@ import numpy as np
 import peft
 import pytest
 import torch
-from tiny_ttt import TINY, make_model
 from torch.nn import functional as F
 from transformers import OPTConfig, OPTForCausalLM
 
 from atlas.base.model import opt_config
+from atlas.config import Model, Role
 from atlas.ttt.lora import Adapters
+from tests.ttt.tiny_ttt import TINY, make_model
 
-ALL_ROLES = ["q", "k", "v", "o", "up", "down"]
+ALL_ROLES: list[Role] = ["q", "k", "v", "o", "up", "down"]
 PEFT_NAME = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "out_proj", "up": "fc1", "down": "fc2"}
 
 
@@ -55,6 +56,7 @@ def test_a_lane_has_the_loss_and_gradients_of_peft(targets):
     names = [PEFT_NAME[role] for role in targets]
     lora = peft.get_peft_model(oracle, peft.LoraConfig(r=4, lora_alpha=6, target_modules=names)).eval()
     named = dict(lora.named_parameters())
+    assert theta.grad is not None
     ours, grads = adapters.named(theta), adapters.named(theta.grad)
     there = {name: named[f"base_model.model.{name}.default.weight"] for name in ours}
     with torch.no_grad():
@@ -92,16 +94,15 @@ def test_initial_draws_are_shared_by_arms_and_nested_in_rank():
 
 
 def test_parameters_of_the_essay():
-    from atlas.config import Model
-
+    arms: dict[str, tuple[list[Role], list[int]]] = {
+        "qv": (["q", "v"], [32] * 4),
+        "ffn": (["up", "down"], [32] * 4),
+        "qv_ffn": (["q", "v", "up", "down"], [32] * 4),
+        "qv_mid": (["q", "v"], [4, 32, 32, 4]),
+    }
     counts = {
         arm: Adapters.attach(make_model(config=Model()), targets, ranks, alpha=32).parameters
-        for arm, targets, ranks in [
-            ("qv", ["q", "v"], [32] * 4),
-            ("ffn", ["up", "down"], [32] * 4),
-            ("qv_ffn", ["q", "v", "up", "down"], [32] * 4),
-            ("qv_mid", ["q", "v"], [4, 32, 32, 4]),
-        ]
+        for arm, (targets, ranks) in arms.items()
     }
     assert counts == {"qv": 65_536, "ffn": 163_840, "qv_ffn": 229_376, "qv_mid": 36_864}
 

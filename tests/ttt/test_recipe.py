@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from tiny_ttt import make_model
 
 from atlas.config import Fast, Recipe, Rehearsal, Slow
-from atlas.ttt.lines import batch, line
+from atlas.ttt.lines import Line, batch, line
 from atlas.ttt.lora import Adapters
 from atlas.ttt.recipe import Trainer, rehearse
 from atlas.ttt.scoring import score
+from tests.ttt.tiny_ttt import make_model
 
 CPU = torch.device("cpu")
 NEW = [[line(f"The code of gate {lane}{i} is", f"K{i}", "t") for i in range(3)] for lane in range(2)]
 OLD = [[line(f"The hue of gate {lane}{i} is", f"H{i}", "t") for i in range(4)] for lane in range(2)]
-NONE = [[], []]
+NONE: list[list[Line]] = [[], []]
 
 
 def orders(seed: int = 0):
@@ -61,7 +61,7 @@ def test_a_strong_anchor_holds_the_weights():
     def moved(anchor: float) -> float:
         teacher, theta = trainer(fast=None, slow=Slow(epochs=8, anchor=anchor))
         after, *_ = teacher.session(theta, NEW, NONE, orders())
-        return (after - theta).norm().item()
+        return float((after - theta).norm())
 
     assert moved(100.0) < moved(1.0) < moved(0.0)
 

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_ttt import TINY, make_facts, make_model
 
 from atlas import files
 from atlas.base.checkpoint import Certificate, load_certified, save
@@ -19,6 +18,7 @@ from atlas.errors import AtlasError
 from atlas.pool.facts import STREAM_SCHEMA, pool_table
 from atlas.ttt.run import main, reinitialise
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
+from tests.ttt.tiny_ttt import TINY, make_facts, make_model
 
 CORPUS = "To be, or not to be, that is the question:\n" * 400
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_ttt import make_facts, make_model
 
 from atlas.base.text import decode, encode
 from atlas.errors import AtlasError
@@ -14,6 +13,7 @@ from atlas.ttt.lines import IGNORED, batch, line
 from atlas.ttt.lora import Adapters
 from atlas.ttt.ranking import CANDIDATES_PER_ROW, foils, question, ranked
 from atlas.ttt.scoring import by_length, score
+from tests.ttt.tiny_ttt import make_facts, make_model
 
 CPU = torch.device("cpu")
 LINES = [
@@ -53,7 +53,7 @@ def test_a_line_keeps_prompt_answer_and_line_end():
 def test_a_batch_marks_targets_answers_and_padding():
     rows = batch([[line("A", "bc", "t")], [line("Abc", "d", "t")]], CPU)
     assert rows.tokens.shape == (2, 6)
-    assert decode(rows.tokens[0]) == "\nA bc\n"
+    assert decode(rows.tokens[0].numpy()) == "\nA bc\n"
     assert rows.targets[0].tolist() == [*encode("A bc\n"), IGNORED]
     assert rows.answers.int().tolist() == [[0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 1, 1]]
 
@@ -119,7 +119,7 @@ def test_passes_do_not_change_scores(model, monkeypatch):
 @given(st.lists(st.lists(st.integers(1, 60), min_size=9, max_size=9), min_size=1, max_size=4))
 @settings(max_examples=40)
 def test_every_item_is_in_one_pass(lanes):
-    seen = [[] for _ in lanes]
+    seen: list[list[int]] = [[] for _ in lanes]
     for columns, items in by_length(lanes, lambda item: item):
         for lane, (column, some) in enumerate(zip(columns, items, strict=True)):
             seen[lane] += column.tolist()
