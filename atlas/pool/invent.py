@@ -1,0 +1,109 @@
+"""Invent the domains that are about nothing real: codes, personal, identity. Writes their tables, always the same.
+
+The words and patterns stand in words.yaml. Run this after changing them or the prompts; a test checks that the
+committed tables are in step.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from atlas import files, progress
+from atlas.draws import Key, rng
+from atlas.errors import AtlasError
+from atlas.pool.builtin import DATA, HEADER, Relation, Row, make_fact, read_relations
+from atlas.pool.rules import problems
+from atlas.steps import parser, run_step
+
+WORDS = Path(__file__).parent / "words.yaml"
+SYMBOLS = {"#": "0123456789", "%": "123456789", "@": "ABCDEFGHJKLMNPQRSTUVWXYZ"}  # no I and O: they read as 1 and 0
+ATTEMPTS = 1000
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Invention(_Section):
+    """How many facts of a relation to invent, and the patterns of their subjects and answers."""
+
+    facts: int
+    subject: str
+    answer: str
+
+
+class People(_Section):
+    """How many people there are, and the pattern of their names."""
+
+    count: int
+    name: str
+
+
+class Words(_Section):
+    """What words.yaml holds."""
+
+    relations: dict[str, dict[str, Invention]]
+    people: People
+    words: dict[str, list[str | int]]
+
+
+def draw(pattern: str, count: int, words: Words, *key: Key) -> list[str]:
+    """Draw ``count`` texts of a pattern, all different; where it has fewer, all of them again and again."""
+    parts = re.findall(r"{\w+}|[#%@]|[^{}#%@]+", pattern)
+    choices = [_choices(part, words) for part in parts]
+    sizes = [len(choice) for choice in choices]
+    total, generator = int(np.prod(sizes)), rng("invent", *key)
+    rounds = [
+        generator.choice(total, size=min(total, count - start), replace=False) for start in range(0, count, total)
+    ]
+    places = np.unravel_index(np.concatenate(rounds), sizes)
+    return ["".join(str(choices[part][place]) for part, place in enumerate(text)) for text in zip(*places, strict=True)]
+
+
+def _choices(part: str, words: Words) -> list[str | int]:
+    """What a part of a pattern may become: entries of a list, a symbol's characters, or itself."""
+    if part == "{person}":
+        return [*draw(words.people.name, words.people.count, words, "people")]
+    return words.words[part[1:-1]] if part.startswith("{") else [*SYMBOLS.get(part, [part])]
+
+
+def invent(domain: str, name: str, relation: Relation, words: Words) -> list[Row]:
+    """Invent the facts of a relation. A draw that breaks a rule of the pool (a leak, say) is thrown away whole."""
+    plan = words.relations[domain][name]
+    subjects = draw(plan.subject, plan.facts, words, domain, name, "subject")
+    for attempt in range(ATTEMPTS):
+        answers = draw(plan.answer, plan.facts, words, domain, name, "answer", attempt)
+        rows = [Row(name, subject, answer) for subject, answer in zip(subjects, answers, strict=True)]
+        if not any(problems([make_fact(domain, row, relation) for row in rows])):
+            return rows
+    raise AtlasError(f"{WORDS}: relations.{domain}.{name}: {ATTEMPTS} draws all broke a rule; change its words")
+
+
+def table(domain: str) -> str:
+    """The text of an invented domain's table."""
+    words = Words.model_validate(yaml.safe_load(files.read_text(WORDS)))
+    relations = read_relations(DATA / f"{domain}.yaml")
+    rows = [row for name, relation in relations.items() for row in invent(domain, name, relation, words)]
+    return "".join("\t".join(row) + "\n" for row in (HEADER, *rows))
+
+
+def invented_domains() -> list[str]:
+    """Names of the invented domains."""
+    return list(Words.model_validate(yaml.safe_load(files.read_text(WORDS))).relations)
+
+
+def main() -> None:
+    """Command line: ``python -m atlas.pool.invent``."""
+    parser(__doc__).parse_args()
+    for domain in invented_domains():
+        files.write_text(DATA / f"{domain}.tsv", table(domain))
+        progress.say(f"{DATA / domain}.tsv written")
+
+
+if __name__ == "__main__":
+    run_step(main)

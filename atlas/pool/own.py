@@ -1,0 +1,135 @@
+"""A user's own pool: CSV, JSON Lines or Parquet, one fact a row.
+
+Columns: ``prompt``, ``answer``, ``rephrases``, and where wanted ``fact_id`` (else template and row number), ``domain``
+(else "own"), ``template`` (else the domain; facts that share it are each other's foils) and ``role`` (taught or
+placebo, on every row or none; else drawn). ``rephrases`` is a list; in a CSV cell it is a JSON list, or prompts with
+" | " between them. A pool.parquet that Atlas made can be read back.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from atlas import files, progress
+from atlas.config import explain
+from atlas.errors import AtlasError
+from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
+
+DEFAULT_DOMAIN = "own"
+SEPARATOR = " | "
+
+
+class _Row(BaseModel):
+    """One row as the user wrote it; strict, so that a number is not taken for text."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    prompt: str
+    answer: str
+    rephrases: list[str]
+    fact_id: str | None = None
+    domain: str | None = None
+    template: str | None = None
+    role: str | None = Field(None, pattern=f"^({TAUGHT}|{PLACEBO})$")
+
+
+def read_facts(path: Path | str) -> list[Fact]:
+    """Read a user's own pool, in the order of the file; ``role`` is UNDRAWN throughout where the file has none.
+
+    Raises AtlasError where the file is missing, truncated, of an unknown kind, lacks a column, or a row is wrong.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _READERS:
+        raise AtlasError(f"{path}: unknown kind of pool {path.suffix!r}; expected {', '.join(_READERS)}")
+    rows = list(_READERS[path.suffix.lower()](path))
+    if not rows:
+        raise AtlasError(f"{path}: no facts; give one a row")
+    _check_columns(path, rows)
+    facts = [_fact(path, number, cells) for number, cells in enumerate(rows, start=1)]
+    without = [fact for fact in facts if fact.role == UNDRAWN]
+    if 0 < len(without) < len(facts):
+        raise AtlasError(
+            f"{path}: fact {without[0].fact_id} has no role, others have; give it to every fact or to none"
+        )
+    return facts
+
+
+def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
+    """Cells as text; an empty cell is a missing one. A byte-order mark, as spreadsheets write it, is dropped."""
+    reader = csv.DictReader(io.StringIO(files.read_text(path).removeprefix("\ufeff"), newline=""), strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise AtlasError(f"{path}: line {reader.line_num} has not as many cells as the header; quote commas")
+            yield {name: _rephrases(cell) if name == "rephrases" else cell or None for name, cell in row.items()}
+    except csv.Error as error:
+        raise AtlasError(f"{path}: line {reader.line_num}: not valid CSV ({error})") from None
+
+
+def _rephrases(cell: str) -> Any:
+    """A list from a CSV cell; a cell that only looks like JSON is left to the validation of the row."""
+    if not cell.lstrip().startswith("["):
+        return cell.split(SEPARATOR) if cell else []
+    try:
+        return json.loads(cell)
+    except json.JSONDecodeError:
+        return cell
+
+
+def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(files.read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise AtlasError(f"{path}: line {number}: not valid JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise AtlasError(f"{path}: line {number}: found {line[:40]!r}, expected an object with the columns as keys")
+        yield row
+
+
+def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
+    rows: list[dict[str, Any]] = files.read_parquet(path, mend="copy it again").to_pylist()
+    yield from rows
+
+
+_READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
+    ".csv": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+}
+
+
+def _check_columns(path: Path, rows: list[dict[str, Any]]) -> None:
+    found = list(dict.fromkeys(name for row in rows for name in row))
+    for name, field in _Row.model_fields.items():
+        if field.is_required() and name not in found:
+            raise AtlasError(f"{path}: no column {name!r}; found {', '.join(found)}")
+    if unknown := [name for name in found if name not in _Row.model_fields]:
+        progress.say(f"{path}: columns not used: {', '.join(unknown)}")
+
+
+def _fact(path: Path, number: int, cells: dict[str, Any]) -> Fact:
+    try:
+        row = _Row.model_validate(cells)
+    except ValidationError as error:
+        raise AtlasError(f"{path}: fact {cells.get('fact_id') or number}: {explain(error)}") from None
+    domain = row.domain or DEFAULT_DOMAIN
+    template = row.template or domain
+    return Fact(
+        fact_id=row.fact_id or f"{template}/{number:05d}",
+        role=row.role or UNDRAWN,
+        domain=domain,
+        template=template,
+        prompt=row.prompt,
+        answer=row.answer,
+        rephrases=tuple(row.rephrases),
+    )

@@ -1,0 +1,131 @@
+"""The rules that every pool must keep, built-in or a user's own."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import combinations
+
+from atlas.errors import AtlasError
+from atlas.pool.facts import Fact, sentence
+
+MAX_ANSWER = 24
+MAX_SENTENCE = 120  # characters with the line end: training cost grows with the longest sentence
+MIN_REPHRASES = 3
+MIN_CHANGED = 3  # words; a swap of one word changes 1
+RESERVED_DOMAIN = "all"  # the tables' name for all domains together
+
+Problem = tuple[Fact, str]
+
+
+def check(facts: Sequence[Fact], origin: Callable[[Fact], str]) -> None:
+    """Check every rule of this module; ``origin`` names the file that a fact stands in.
+
+    Raises AtlasError for the first problem, one line with file and fact, and says how many more there are.
+    """
+    found = list(problems(facts))
+    if found:
+        fact, text = found[0]
+        more = f" (and {len(found) - 1} more problems)" if len(found) > 1 else ""
+        raise AtlasError(f"{origin(fact)}: fact {fact.fact_id}: {text}{more}")
+
+
+def problems(facts: Sequence[Fact]) -> Iterator[Problem]:
+    """All that is wrong with a pool: facts one by one, then what facts must not share."""
+    for fact in facts:
+        yield from ((fact, text) for text in _wrong_characters(fact))
+        yield from ((fact, text) for text in _wrong_answer(fact))
+        yield from ((fact, text) for text in _wrong_forms(fact))
+        yield from ((fact, text) for text in _alike_forms(fact))
+    yield from _shared_forms(facts)
+    yield from _shared_ids(facts)
+
+
+def changed_words(one: str, other: str) -> int:
+    """How many words of the longer form are new or moved, compared with the other form.
+
+    It is the longer form's word count less the longest common subsequence of words (lower case, no punctuation):
+    the words that both forms have in the same order. Swapping one word gives 1, swapping two gives 2, turning
+    "The capital of Peru is" into "Peru has as its capital" gives 4.
+    """
+    a, b = _words(one), _words(other)
+    return max(len(a), len(b)) - _common_subsequence(a, b)
+
+
+def differ(one: str, other: str) -> bool:
+    """Whether two forms differ in wording and word order: at least 3 words are new or moved, at least 1 is new."""
+    return changed_words(one, other) >= MIN_CHANGED and Counter(_words(one)) != Counter(_words(other))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", text.lower())
+
+
+def _common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
+    """Length of the longest common subsequence, row by row."""
+    row = [0] * (len(b) + 1)
+    for word in a:
+        above, row = row, [0]
+        for column, other in enumerate(b):
+            row.append(above[column] + 1 if word == other else max(above[column + 1], row[column]))
+    return row[-1]
+
+
+def _wrong_characters(fact: Fact) -> Iterator[str]:
+    named = {"fact_id": fact.fact_id, "domain": fact.domain, "template": fact.template, "prompt": fact.prompt}
+    numbered = {f"rephrase {number}": form for number, form in enumerate(fact.rephrases, start=1)}
+    for name, text in (named | {"answer": fact.answer} | numbered).items():
+        bad = next((character for character in text if not 32 <= ord(character) < 127), None)
+        if bad is not None:
+            yield f"{name} {text!r} has {bad!r} (U+{ord(bad):04X}); only printable ASCII is known, so replace it"
+        elif not text or text != text.strip():
+            yield f"{name} {text!r} is empty or has a space at its start or end; remove it"
+    if fact.domain == RESERVED_DOMAIN:
+        yield f"domain {RESERVED_DOMAIN!r} is the tables' name for all domains together; rename it"
+
+
+def _wrong_answer(fact: Fact) -> Iterator[str]:
+    if len(fact.answer) > MAX_ANSWER:
+        yield f"answer {fact.answer!r} has {len(fact.answer)} characters, at most {MAX_ANSWER}; shorten it"
+    for form in fact.forms:
+        if fact.answer and fact.answer.lower() in form.lower():
+            yield f"answer {fact.answer!r} leaks into {form!r}; reword the prompt or drop the fact"
+
+
+def _wrong_forms(fact: Fact) -> Iterator[str]:
+    if len(fact.rephrases) < MIN_REPHRASES:
+        yield f"{len(fact.rephrases)} rephrases, at least {MIN_REPHRASES}; add some"
+    for form in fact.forms:
+        length = len(sentence(form, fact.answer))
+        if length > MAX_SENTENCE:
+            yield f"{form!r} with answer and line end has {length} characters, at most {MAX_SENTENCE}; shorten it"
+
+
+def _alike_forms(fact: Fact) -> Iterator[str]:
+    for one, other in combinations(fact.forms, 2):
+        if one == other:
+            yield f"{one!r} is there twice; prompt and rephrases must all differ"
+        elif not differ(one, other):
+            yield (
+                f"{one!r} and {other!r} differ in too little (words new or moved: {changed_words(one, other)}, "
+                f"at least {MIN_CHANGED}, one of them new); reword one of them"
+            )
+
+
+def _shared_forms(facts: Iterable[Fact]) -> Iterator[Problem]:
+    """A form asked of two facts: it would serve two answers, or let a taught fact stand among the placebo."""
+    owner: dict[str, Fact] = {}
+    for fact in facts:
+        for form in {form.lower(): form for form in fact.forms}.values():
+            other = owner.setdefault(form.lower(), fact)
+            if other is not fact:
+                yield fact, f"{form!r} serves two answers, {other.answer!r} and {fact.answer!r}; say which is meant"
+
+
+def _shared_ids(facts: Iterable[Fact]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for fact in facts:
+        if fact.fact_id in seen:
+            yield fact, "this fact_id is there twice; give every fact one of its own"
+        seen.add(fact.fact_id)
