@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 PIP := python -m pip --disable-pip-version-check
 SNAKEMAKE := snakemake --logger rich
-PIP_COMPILE := pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-options \
+PIP_COMPILE := pip-compile --quiet --allow-unsafe --strip-extras --no-header --no-annotate --no-emit-options \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .PHONY: help
@@ -61,13 +61,15 @@ schema: $(VENV)/runtime.stamp  ## write docs/study.schema.json again
 
 # A local build of torch has a version such as 2.13.0+cpu, which no index knows: the lock keeps the public part.
 .PHONY: lock
-lock: $(VENV)/dev.stamp  ## resolve the versions of both lock files anew
+lock: $(VENV)/dev.stamp  ## resolve the versions of both lock files and of envs/atlas.yaml anew
 	$(PIP_COMPILE) --upgrade --output-file $(VENV)/runtime.txt pyproject.toml
 	$(PIP_COMPILE) --upgrade --extra dev --constraint $(VENV)/runtime.txt --output-file $(VENV)/dev.txt pyproject.toml
 	for pair in runtime:requirements.lock dev:requirements-dev.lock; do \
 		{ echo '# Written by `make lock` from pyproject.toml.'; sed -E 's/\+[a-z0-9.]+$$//' $(VENV)/$${pair%%:*}.txt; } \
 			> $${pair#*:}; \
 	done
+	{ sed '/^      - /d' envs/atlas.yaml; sed -n 's/^[a-z].*==/      - &/p' requirements.lock; } > $(VENV)/atlas.yaml
+	cp $(VENV)/atlas.yaml envs/atlas.yaml
 
 .PHONY: clean
 clean:  ## remove the environment, caches and the quick study; results stay
@@ -81,7 +83,7 @@ $(VENV)/bin/python:
 
 $(VENV)/runtime.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --quiet --requirement requirements.lock
-	$(PIP) install --quiet --no-deps --editable .
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp

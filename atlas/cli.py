@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_spec(commands)
     _add_schema(commands)
+    _add_readme(commands)
     return parser
 
 
@@ -113,6 +114,22 @@ def _schema(arguments: argparse.Namespace) -> None:
         files.write_text(arguments.out, schema_text())
     else:
         sys.stdout.write(schema_text())
+
+
+def _add_readme(commands: Subparsers) -> None:
+    parser = _add(commands, "readme", _readme, "Fill the retention table of the README from a study's results.")
+    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="file to fill (default: README.md)")
+    parser.add_argument(
+        "--command", default="make reproduce", help="command that made the results (default: %(default)s)"
+    )
+    _add_study(parser)
+
+
+def _readme(arguments: argparse.Namespace) -> None:
+    from atlas.charts.readme import fill  # reads tables, which takes pandas
+
+    results = Path(config.load(*arguments.study).results)
+    fill(arguments.readme, results / "tables", arguments.command)
 
 
 if __name__ == "__main__":
