@@ -6,7 +6,7 @@ candidates side by side, each of which sees the prompt and itself, at the positi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from atlas.pool.facts import Fact
 from atlas.ttt.lines import opening
 from atlas.ttt.scoring import LanguageModel, by_length
 
-CANDIDATES_PER_ROW = 17  # a row's attention grows with its square; 51 candidates in three rows cost the least here
+CANDIDATES_PER_ROW = 13  # a row's attention grows with its square, and an answer that lost skips the later rows
 PROMPT, PADDING = 0, -1
 
 
@@ -62,17 +62,48 @@ def question(prompt: str, answer: str, others: Sequence[str], origin: str) -> Qu
 
 @torch.inference_mode()
 def ranked(model: LanguageModel, lanes: Sequence[Sequence[Question]], device: torch.device) -> np.ndarray:
-    """Whether each answer, with its line end, is strictly likelier than each of its foils: bool, (lanes, questions)."""
-    trees = [[tree for index, asked in enumerate(lane) for tree in _trees(index, asked)] for lane in lanes]
-    rows = max(len(lane) for lane in trees)
-    trees = [lane + lane[:1] * (rows - len(lane)) for lane in trees]  # the repeats only make the lanes alike
-    likely = [[np.full(len(asked.candidates), np.nan) for asked in lane] for lane in lanes]
-    for _, chosen in by_length(trees, lambda tree: len(tree.tokens)):
-        flat = [tree for lane in chosen for tree in lane]
-        owners = [likely[lane] for lane, some in enumerate(chosen) for _ in some]
-        for tree, values, lane in zip(flat, _log_likelihoods(model, flat, device), owners, strict=True):
-            lane[tree.question][tree.first : tree.first + len(values)] = values
-    return np.array([[bool(values[0] > values[1:].max()) for values in lane] for lane in likely])
+    """Whether each answer, with its line end, is strictly likelier than each of its foils: bool, (lanes, questions).
+
+    Foils are met some at a time, and an answer that lost to one meets no more: most answers lose early.
+    """
+    answers = np.full((len(lanes), len(lanes[0])), np.inf)  # log-likelihood, known after the first round
+    leading = np.ones(answers.shape, dtype=bool)
+    most = max(len(asked.candidates) for lane in lanes for asked in lane)
+    for first in range(0, most, CANDIDATES_PER_ROW):
+        rounds = [_round(lane, leads, first) for lane, leads in zip(lanes, leading, strict=True)]
+        for lane, tree, values in _likelihoods(model, rounds, device):
+            if first == 0:
+                answers[lane, tree.question], values = values[0], values[1:]
+            leading[lane, tree.question] &= bool((values < answers[lane, tree.question]).all())
+    return leading
+
+
+def _round(lane: Sequence[Question], leads: np.ndarray, first: int) -> list[Tree]:
+    """The next row of every question whose answer still leads."""
+    part = slice(first, first + CANDIDATES_PER_ROW)
+    return [
+        _tree(index, asked.prompt, asked.candidates[part])
+        for index, asked in enumerate(lane)
+        if leads[index] and len(asked.candidates) > first
+    ]
+
+
+def _likelihoods(
+    model: LanguageModel, lanes: Sequence[Sequence[Tree]], device: torch.device
+) -> Iterator[tuple[int, Tree, np.ndarray]]:
+    """Lane, tree and the log-likelihoods, in nats, of its candidates, for every tree of every lane."""
+    rows = max(len(trees) for trees in lanes)
+    filler = next((trees[0] for trees in lanes if trees), None)
+    if filler is None:
+        return
+    alike = [[*trees, *[filler] * (rows - len(trees))] for trees in lanes]  # lanes run side by side: the same number
+    for columns, chosen in by_length(alike, lambda tree: len(tree.tokens)):
+        values = iter(_log_likelihoods(model, [tree for trees in chosen for tree in trees], device))
+        for lane, trees in enumerate(chosen):
+            for column, tree in zip(columns[lane], trees, strict=True):
+                found = next(values)
+                if column < len(lanes[lane]):
+                    yield lane, tree, found
 
 
 @dataclass(frozen=True)
@@ -80,14 +111,13 @@ class Tree:
     """A row: the prompt, then some candidates of a question without their line ends.
 
     Attributes:
-        question, first: the question's index, and the index in it of this row's first candidate.
+        question: index of the question in its lane.
         tokens, positions, segments: int64, (time,). Segment 0 is the prompt, i + 1 is candidate i of the row.
         places, targets, owners: int64, (predictions,): where each candidate token is predicted, the token itself,
             and its candidate's index in the row.
     """
 
     question: int
-    first: int
     tokens: np.ndarray
     positions: np.ndarray
     segments: np.ndarray
@@ -96,13 +126,7 @@ class Tree:
     owners: np.ndarray
 
 
-def _trees(index: int, asked: Question) -> list[Tree]:
-    """The rows of a question."""
-    starts = range(0, len(asked.candidates), CANDIDATES_PER_ROW)
-    return [_tree(index, start, asked.prompt, asked.candidates[start : start + CANDIDATES_PER_ROW]) for start in starts]
-
-
-def _tree(index: int, first: int, prompt: np.ndarray, candidates: Sequence[np.ndarray]) -> Tree:
+def _tree(question: int, prompt: np.ndarray, candidates: Sequence[np.ndarray]) -> Tree:
     ahead = len(prompt)
     inner = np.array([len(candidate) - 1 for candidate in candidates])  # tokens that are read, not only predicted
     starts = ahead + np.concatenate([[0], np.cumsum(inner)[:-1]])
@@ -110,8 +134,7 @@ def _tree(index: int, first: int, prompt: np.ndarray, candidates: Sequence[np.nd
     # a candidate's first token is predicted at the prompt's end, the others one by one behind it
     places = [np.concatenate([[ahead - 1], start + steps]) for start, steps in zip(starts, within, strict=True)]
     return Tree(
-        question=index,
-        first=first,
+        question=question,
         tokens=np.concatenate([prompt, *(candidate[:-1] for candidate in candidates)]).astype(np.int64),
         positions=np.concatenate([np.arange(ahead), *(ahead + steps for steps in within)]),
         segments=np.repeat(np.arange(len(candidates) + 1), [ahead, *inner]),
