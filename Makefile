@@ -9,6 +9,7 @@ QUICK := --configfile studies/quick.yaml
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+export ATLAS_PROGRESS := lines  # bars are Snakemake's here; the steps say lines now and then
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 PIP := python -m pip --disable-pip-version-check
@@ -20,18 +21,22 @@ PIP_COMPILE := pip-compile --quiet --allow-unsafe --strip-extras --no-header --n
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+# $(call study,FOLDER,OPTIONS): run a study with bars, write its report, say where all is and how long it took.
+define study
+	$(SNAKEMAKE) all $(2)
+	snakemake --quiet all --report $(1)/report.html all $(2)
+	@echo "atlas: done, see $(1)/index.html (the page), $(1)/report.html (every step and its settings),"
+	@echo "atlas: $(1)/tables (Parquet) and $(1)/charts"
+endef
+
 .PHONY: reproduce
 reproduce: $(VENV)/runtime.stamp  ## set up, run the default study, write the report
-	$(SNAKEMAKE)
-	snakemake --quiet all --report results/report.html
-	@echo "atlas: tables in results/tables, charts in results/charts"
-	@echo "atlas: open results/index.html (the page) or results/report.html (Snakemake's report)"
+	$(call study,results)
 
 .PHONY: quick
 quick: $(VENV)/runtime.stamp  ## the same workflow on a tiny study, in results-quick
-	$(SNAKEMAKE) $(QUICK)
-	snakemake --quiet all $(QUICK) --report results-quick/report.html
-	@echo "atlas: open results-quick/index.html; its figures show that the workflow works, nothing else"
+	$(call study,results-quick,$(QUICK))
+	@echo "atlas: its figures show that the workflow works, nothing else"
 
 .PHONY: ablations
 ablations: $(VENV)/runtime.stamp  ## the ablations of the recipe

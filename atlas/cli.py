@@ -117,19 +117,17 @@ def _schema(arguments: argparse.Namespace) -> None:
 
 
 def _add_readme(commands: Subparsers) -> None:
-    parser = _add(commands, "readme", _readme, "Fill the retention table of the README from a study's results.")
+    parser = _add(commands, "readme", _readme, "Fill the tables of the README from a study's results.")
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="file to fill (default: README.md)")
-    parser.add_argument(
-        "--command", default="make reproduce", help="command that made the results (default: %(default)s)"
-    )
     _add_study(parser)
 
 
 def _readme(arguments: argparse.Namespace) -> None:
-    from atlas.charts.readme import fill  # reads tables, which takes pandas
+    from atlas.charts import readme  # reads tables, which takes a second of imports
 
-    results = Path(config.load(*arguments.study).results)
-    fill(arguments.readme, results / "tables", arguments.command)
+    text = files.read_text(arguments.readme)
+    block = readme.render(Path(config.load(*arguments.study).results))
+    files.write_text(arguments.readme, readme.filled(text, block, str(arguments.readme)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 # What every rules file may use: STUDY (the validated study), RESULTS (its folder), code_digest (for params).
 import sys
+from pathlib import Path
 
 from atlas import config as study_config, digest
 from atlas.errors import AtlasError

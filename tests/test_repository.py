@@ -1,0 +1,63 @@
+"""Files that say the same thing twice: they stay in step."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from atlas import __version__
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def lines(name):
+    return [line for line in (REPOSITORY / name).read_text(encoding="utf-8").splitlines() if re.match("[a-z]", line)]
+
+
+def test_the_conda_environment_lists_what_the_lock_pins():
+    environment = yaml.safe_load((REPOSITORY / "envs" / "atlas.yaml").read_text(encoding="utf-8"))
+    *_, pip = environment["dependencies"]
+    assert pip["pip"] == lines("requirements.lock"), "envs/atlas.yaml is out of step; run `make lock`"
+
+
+def test_both_locks_agree():
+    assert set(lines("requirements.lock")) <= set(lines("requirements-dev.lock")), "run `make lock`"
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_locks_pin_every_package_and_name_no_index(name):
+    for line in lines(name):
+        assert re.fullmatch(r"[a-z0-9._-]+==[\w.!]+", line), f"{name}: {line}"
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+
+
+def test_every_rule_uses_the_one_environment():
+    for path in sorted((REPOSITORY / "rules").glob("*.smk")):
+        assert set(re.findall(r'"\.\./envs/[^"]*"', path.read_text(encoding="utf-8"))) <= {'"../envs/atlas.yaml"'}
+
+
+def test_the_readme_has_the_marks_that_atlas_readme_fills():
+    from atlas.charts import readme
+
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert readme.filled(text, "x", "README.md").count("x\n" + readme.END) == 1
+
+
+def test_the_locks_pin_every_direct_dependency():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for name, wanted in (
+        ("requirements.lock", project["dependencies"]),
+        ("requirements-dev.lock", project["optional-dependencies"]["dev"]),
+    ):
+        pinned = {line.split("==")[0] for line in lines(name)}
+        assert {re.split(r"[^\w-]", requirement)[0].lower() for requirement in wanted} <= pinned
+
+
+def test_torch_is_the_public_version_that_every_index_has():
+    assert "torch==2.13.0" in lines("requirements.lock")
