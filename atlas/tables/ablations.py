@@ -1,0 +1,63 @@
+"""Retention of the ablations of the recipe, each beside the arm that it varies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from atlas.errors import AtlasError
+from atlas.steps import run_step
+from atlas.tables import output, retention
+from atlas.tables.runs import Runs, read
+from atlas.tables.schema import ABLATIONS
+from atlas.ttt.schema import RunRecord
+
+
+def table(runs: Runs, references: Sequence[str]) -> pa.Table:
+    """The retention table with the columns ``reference`` and ``variant``.
+
+    Raises AtlasError where an arm has the placement of none of the references.
+    """
+    reference = {arm: reference_of(arm, runs, references) for arm in runs.arms}
+    frame = retention.frame(runs)
+    frame["reference"] = frame["arm"].map(reference)
+    frame["variant"] = [variant(arm, reference[arm], runs) for arm in frame["arm"]]
+    return output.as_table(frame, ABLATIONS)
+
+
+def reference_of(arm: str, runs: Runs, references: Sequence[str]) -> str:
+    """The reference with the same placement: targets, ranks and base; a reference is its own."""
+    if arm in references:
+        return arm
+    mine = runs.of(arm)[0]
+    for name in references:
+        other = runs.of(name)
+        if other and _placement(other[0]) == _placement(mine):
+            return name
+    raise AtlasError(
+        f"ablation {arm!r} (targets {','.join(mine.targets)}) has the placement of no arm among "
+        f"{', '.join(references) or 'none'}; add that arm to `arms` in the study, to compare the ablation with"
+    )
+
+
+def variant(arm: str, reference: str, runs: Runs) -> str:
+    """What a recipe is called: the preset for a reference, else the arm's name without the reference's."""
+    return runs.of(arm)[0].recipe.preset if arm == reference else arm.removeprefix(f"{reference}_")
+
+
+def _placement(record: RunRecord) -> tuple[object, ...]:
+    return set(record.targets), record.ranks, set(record.reinit)
+
+
+def main() -> None:
+    """Write ablations.parquet for the runs given."""
+    arguments = output.options(__doc__)
+    arguments.add_argument("--references", nargs="+", required=True, help="arms that the others vary")
+    args = arguments.parse_args()
+    runs = read(args.runs)
+    output.write("atlas.tables.ablations", args.out, table(runs, args.references), runs)
+
+
+if __name__ == "__main__":
+    run_step(main)

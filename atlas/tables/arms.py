@@ -1,0 +1,44 @@
+"""The arms: where the adapters sit and how many parameters they have."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from atlas.steps import run_step
+from atlas.tables import output
+from atlas.tables.runs import Runs, read
+from atlas.tables.schema import ARMS
+
+
+def table(runs: Runs) -> pa.Table:
+    """One row an arm, in the order of the runs."""
+    records = [runs.of(arm)[0] for arm in runs.arms]
+    rows = [
+        {
+            "arm": record.arm,
+            "targets": ",".join(record.targets),
+            "ranks": ranks_text(record.ranks),
+            "reinit": ",".join(record.reinit),
+            "trainable_params": record.trainable_params,
+            "base_params": record.base_params,
+            "share": record.trainable_params / (record.base_params + record.trainable_params),
+        }
+        for record in records
+    ]
+    return output.as_table(rows, ARMS)
+
+
+def ranks_text(ranks: list[int]) -> str:
+    """One number where all layers agree, else layer by layer."""
+    return str(ranks[0]) if len(set(ranks)) == 1 else ",".join(map(str, ranks))
+
+
+def main() -> None:
+    """Write arms.parquet for the runs given."""
+    args = output.options(__doc__).parse_args()
+    runs = read(args.runs)
+    output.write("atlas.tables.arms", args.out, table(runs), runs)
+
+
+if __name__ == "__main__":
+    run_step(main)

@@ -1,0 +1,113 @@
+"""What must hold before runs are compared. Every refusal names the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atlas.errors import AtlasError
+from atlas.ttt.schema import RunRecord
+
+WITHIN_ARM = ("code_digest", "recipe", "targets", "ranks", "reinit", "trainable_params")
+MAY_BE_NULL = {"session_taught", "loss_fast_first", "loss_fast_last", "lr_fast"}  # placebo facts; single phase
+
+
+def comparable(folders: Sequence[Path], records: Sequence[RunRecord]) -> None:
+    """Check the records against each other. Raises AtlasError on the first pair that must not be mixed."""
+    paths = [folder / "run.json" for folder in folders]
+    first: dict[str, int] = {}  # arm to the index of its first run
+    for index, record in enumerate(records):
+        _same(paths, records, 0, index, "base_fingerprint", "runs on different bases cannot be compared")
+        _same(paths, records, 0, index, "base_params", "runs on different bases cannot be compared")
+        for key in WITHIN_ARM:
+            _same(paths, records, first.setdefault(record.arm, index), index, key, f"arm {record.arm!r} is mixed")
+    _no_duplicates(paths, records)
+    _paired_seeds(paths, records)
+
+
+def _same(paths: Sequence[Path], records: Sequence[RunRecord], a: int, b: int, key: str, why: str) -> None:
+    mine, other = getattr(records[a], key), getattr(records[b], key)
+    if mine != other:
+        raise AtlasError(
+            f"{paths[b]}: {key} is {_short(other)}, but {paths[a]} has {_short(mine)}: {why}; "
+            "delete the older run's folder and run again"
+        )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _no_duplicates(paths: Sequence[Path], records: Sequence[RunRecord]) -> None:
+    seen: dict[tuple[str, int], Path] = {}
+    for path, record in zip(paths, records, strict=True):
+        for seed in record.seeds:
+            if other := seen.get((record.arm, seed)):
+                raise AtlasError(f"{path}: seed {seed} of arm {record.arm!r} is in {other} too; leave one of them out")
+            seen[record.arm, seed] = path
+
+
+def _paired_seeds(paths: Sequence[Path], records: Sequence[RunRecord]) -> None:
+    """The design is paired: every arm has the same seeds."""
+    seeds: dict[str, set[int]] = {}
+    where: dict[str, list[str]] = {}
+    for path, record in zip(paths, records, strict=True):
+        seeds.setdefault(record.arm, set()).update(record.seeds)
+        where.setdefault(record.arm, []).append(str(path))
+    arms = list(seeds)
+    for arm in arms[1:]:
+        if odd := sorted(seeds[arm] ^ seeds[arms[0]]):
+            lacking = arm if odd[0] in seeds[arms[0]] else arms[0]
+            raise AtlasError(
+                f"seed {odd[0]}: missing for arm {lacking!r} ({', '.join(where[lacking])}), present for others; "
+                "arms are compared seed by seed, so run it for all arms or for none"
+            )
+
+
+def sound(path: Path, table: pa.Table, record: RunRecord, key: Sequence[str]) -> None:
+    """Check one table of a run against its record: arm and seeds, no gaps, no NaN, one row per key and seed."""
+    if (arms := pc.unique(table["arm"]).to_pylist()) != [record.arm]:
+        raise AtlasError(f"{path}: column 'arm' holds {arms}, but run.json says {record.arm!r}; make the run again")
+    if (seeds := sorted(pc.unique(table["seed"]).to_pylist())) != sorted(record.seeds):
+        raise AtlasError(f"{path}: holds seeds {seeds}, but run.json says {sorted(record.seeds)}; make the run again")
+    _no_gaps(path, table)
+    keys = table.select(["seed", *key])
+    if keys.group_by(keys.column_names).aggregate([]).num_rows != table.num_rows:
+        raise AtlasError(f"{path}: several rows for one {', '.join(keys.column_names)}; make the run again")
+
+
+def _no_gaps(path: Path, table: pa.Table) -> None:
+    """No nulls but where the schema means them, no NaN or infinity anywhere."""
+    for name in table.column_names:
+        column = table[name]
+        if name not in MAY_BE_NULL and column.null_count:
+            raise AtlasError(f"{path}: column {name!r} has {column.null_count} nulls; make the run again")
+        if pa.types.is_floating(column.type):
+            broken = int(pc.sum(pc.invert(pc.is_finite(column.drop_null()))).as_py() or 0)
+            if broken:
+                raise AtlasError(
+                    f"{path}: column {name!r} has {broken} values that are NaN or infinite; the training went astray "
+                    "(lower the rates of the recipe) or the file is damaged (delete the run and make it again)"
+                )
+
+
+def same_facts(facts: pd.DataFrame, folders: Sequence[Path], records: Sequence[RunRecord]) -> None:
+    """Check that every arm probed the same facts, taught in the same sessions, for each seed."""
+    what = facts[["sessions", "probe", "fact_id", "form", "session_taught"]]
+    prints = pd.DataFrame({"arm": facts["arm"], "seed": facts["seed"]})
+    prints["hash"] = pd.util.hash_pandas_object(what, index=False).to_numpy(np.uint64)
+    sums = prints.groupby(["seed", "arm"], observed=True)["hash"].sum().unstack("arm")  # rows in any order
+    odd = np.argwhere(sums.ne(sums.iloc[:, 0], axis=0).to_numpy())
+    if len(odd):
+        seed, arm = sums.index[odd[0, 0]], sums.columns[odd[0, 1]]
+        run = next(f for f, r in zip(folders, records, strict=True) if r.arm == arm and seed in r.seeds)
+        raise AtlasError(
+            f"{run / 'facts.parquet'}: seed {seed} has other facts, checkpoints or sessions than arm "
+            f"{sums.columns[0]!r}; arms are compared fact by fact, so make both runs with one study"
+        )

@@ -1,0 +1,44 @@
+"""Retention after every session: the share of all facts taught so far that are still there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pandas as pd
+import pyarrow as pa
+
+from atlas.steps import run_step
+from atlas.tables import output
+from atlas.tables.bootstrap import estimate
+from atlas.tables.runs import Runs, read
+from atlas.tables.schema import CURVE
+from atlas.tables.scores import counted, matrix_scores
+
+METRICS = ("recall", "recognition")
+
+
+def table(runs: Runs) -> pa.Table:
+    """One row per arm, session and metric."""
+    scores = matrix_scores(runs.matrix)
+    rows = []
+    for metric in METRICS:
+        cells = counted(scores, metric, ["arm", "session"])
+        for arm, session in cells.cells:
+            sample = cells.sample((arm, session))
+            result = sample and estimate(sample)
+            if result:
+                rows.append({"arm": arm, "session": session, "metric": metric} | asdict(result))
+    frame = pd.DataFrame(rows)
+    frame["arm"] = pd.Categorical(frame["arm"], categories=runs.arms)
+    return output.as_table(frame.sort_values(["arm", "metric", "session"]).astype({"arm": str}), CURVE)
+
+
+def main() -> None:
+    """Write curve.parquet for the runs given."""
+    args = output.options(__doc__).parse_args()
+    runs = read(args.runs)
+    output.write("atlas.tables.curve", args.out, table(runs), runs)
+
+
+if __name__ == "__main__":
+    run_step(main)

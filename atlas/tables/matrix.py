@@ -1,0 +1,33 @@
+"""The retention matrix: after each session, how much of what each earlier session taught is still there."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from atlas.steps import run_step
+from atlas.tables import output
+from atlas.tables.curve import METRICS
+from atlas.tables.runs import Runs, read
+from atlas.tables.schema import MATRIX
+from atlas.tables.scores import matrix_scores
+
+CELL = ["arm", "session", "session_taught"]
+
+
+def table(runs: Runs) -> pa.Table:
+    """One row per arm, session, session taught and metric: the mean over seeds and facts."""
+    scores = matrix_scores(runs.matrix)
+    long = scores.melt(id_vars=CELL, value_vars=METRICS, var_name="metric")
+    cells = long.groupby([*CELL, "metric"], observed=True)["value"].agg(n="size", value="mean").reset_index()
+    return output.as_table(cells.sort_values(["arm", "metric", "session", "session_taught"]), MATRIX)
+
+
+def main() -> None:
+    """Write matrix.parquet for the runs given."""
+    args = output.options(__doc__).parse_args()
+    runs = read(args.runs)
+    output.write("atlas.tables.matrix", args.out, table(runs), runs)
+
+
+if __name__ == "__main__":
+    run_step(main)

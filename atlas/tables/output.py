@@ -1,0 +1,50 @@
+"""How every table step ends: columns as the schema says, provenance in the footer, the same bytes for the same runs."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from atlas import files
+from atlas.digest import code_digest
+from atlas.progress import say
+from atlas.steps import environment, parser
+from atlas.tables.runs import Runs
+
+
+def options(doc: str | None) -> ArgumentParser:
+    """The command line that all table steps share: ``--runs``, ``--out`` and ``--log``."""
+    arguments = parser(doc)
+    arguments.add_argument("--runs", type=Path, nargs="+", required=True, help="run folders, results/ttt/ARM/BLOCK")
+    arguments.add_argument("--out", type=Path, required=True, help="Parquet table to write")
+    return arguments
+
+
+def as_table(rows: pd.DataFrame | Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table in the order and types of ``schema``; NaN becomes null."""
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=schema.names)
+    return pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False).replace_schema_metadata(None)
+
+
+def write(module: str, out: Path, table: pa.Table, runs: Runs) -> None:
+    """Write a table that ``module`` made from ``runs``."""
+    files.write_parquet(out, table, provenance(module, runs))
+    say(f"tables {out.stem}: {table.num_rows} rows from {len(runs.records)} runs, see {out}")
+
+
+def provenance(module: str, runs: Runs) -> dict[str, Any]:
+    """What a table rests on. No time, host or path: the same runs give the same bytes."""
+    return {
+        "step": module,
+        "base_fingerprint": runs.records[0].base_fingerprint,
+        "code_digest": code_digest(module),
+        "run_code_digests": {record.arm: record.code_digest for record in runs.records},
+        "seeds": sorted({seed for record in runs.records for seed in record.seeds}),
+        "run_versions": runs.records[0].versions,
+        "versions": environment("numpy", "pandas", "pyarrow")["versions"],
+    }

@@ -1,0 +1,76 @@
+"""Retention by arm, checkpoint, probe, metric and domain, with 95% intervals over seeds and facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from atlas.steps import run_step
+from atlas.tables import output
+from atlas.tables.bootstrap import Estimate, estimate
+from atlas.tables.runs import Runs, read
+from atlas.tables.schema import RETENTION
+from atlas.tables.scores import ALL, METRICS, NET, Counted, counted, fact_scores
+from atlas.ttt.schema import PROBES
+
+CELL = ["arm", "sessions", "probe", "domain"]
+
+
+def table(runs: Runs) -> pa.Table:
+    """Make the retention table, one row per ``schema.RETENTION`` cell that has any facts."""
+    return output.as_table(frame(runs), RETENTION)
+
+
+def frame(runs: Runs) -> pd.DataFrame:
+    """The retention table as a frame, rows in the order arm, sessions, probe, metric, domain (``all`` first)."""
+    scores = fact_scores(runs.facts)
+    everything = scores.assign(domain=ALL)
+    both = pd.concat([everything, scores.astype({"domain": str})], ignore_index=True)
+    rows = [row for metric in METRICS for row in _rows(counted(both, metric, CELL), metric)]
+    return _in_order(pd.DataFrame(rows), runs.arms)
+
+
+def _rows(cells: Counted, metric: str) -> Iterator[dict[str, Any]]:
+    for arm, sessions, probe, domain in cells.cells:
+        sample = cells.sample((arm, sessions, probe, domain))
+        assert sample is not None
+        key = {"arm": arm, "sessions": sessions, "probe": probe, "domain": domain}
+        yield from _row(key, metric, estimate(sample))
+        placebo = cells.sample((arm, sessions, "placebo", domain))
+        if metric == "recognition" and probe != "placebo" and placebo:
+            yield from _row(key, NET, estimate(sample, minus=placebo))
+
+
+def _row(key: dict[str, Any], metric: str, result: Estimate | None) -> Iterator[dict[str, Any]]:
+    if result:
+        yield key | {"metric": metric} | asdict(result)
+
+
+def _in_order(rows: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
+    """Sort as people read: study order of arms, probes and metrics; domains by size, ``all`` first."""
+    taught = rows[rows["probe"] == "taught"].groupby("domain")["n_facts"].max()
+    domains = list(dict.fromkeys([*taught.sort_values(ascending=False, kind="stable").index, *rows["domain"]]))
+    order = {
+        "arm": arms,
+        "probe": list(PROBES),
+        "metric": [*METRICS, NET],
+        "domain": domains,
+    }
+    ranks = pd.DataFrame({name: rows[name].map(values.index) for name, values in order.items()})
+    ranks["sessions"] = rows["sessions"]
+    return rows.loc[ranks.sort_values(["arm", "sessions", "probe", "metric", "domain"], kind="stable").index]
+
+
+def main() -> None:
+    """Write retention.parquet for the runs given."""
+    args = output.options(__doc__).parse_args()
+    runs = read(args.runs)
+    output.write("atlas.tables.retention", args.out, table(runs), runs)
+
+
+if __name__ == "__main__":
+    run_step(main)

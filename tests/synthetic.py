@@ -1,0 +1,232 @@
+"""Runs that nobody trained: folders as ``atlas.ttt.run`` writes them, filled with draws at known rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from atlas import files
+from atlas.config import Recipe, Role
+from atlas.draws import rng
+from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, RunRecord
+
+DOMAINS = {"codes": 90, "personal": 70, "geography": 50, "history": 34, "science": 33, "biology": 15}
+DOMAINS |= {"language": 6, "identity": 2}  # per 300 facts
+BASE_PARAMS, WIDTH, FFN, LAYERS = 838_656, 128, 512, 4
+REPHRASES, PLACEBO_FACTS = 3, 76
+
+
+@dataclass(frozen=True)
+class SyntheticArm:
+    """An arm and the rates that its facts are drawn at."""
+
+    targets: tuple[Role, ...] = ("q", "v")
+    ranks: tuple[int, ...] = (32,) * LAYERS
+    recall: float = 0.5
+    ranked: float = 0.8
+    recognition: float = 0.97
+    placebo_recognition: float = 0.85
+    forgetting: float = 0.01  # how much of the rates a session of age takes away
+    rise: float = 0.2  # of the validation loss, nats per character
+    reinit: tuple[Role, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def trainable(self) -> int:
+        fan = sum(WIDTH + (FFN if role in ("up", "down") else WIDTH) for role in self.targets)
+        return fan * sum(self.ranks)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What all arms of a synthetic study share."""
+
+    seeds: tuple[int, ...] = (1, 2, 3, 4)
+    checkpoints: tuple[int, ...] = (4, 10)
+    facts_per_session: int = 3
+
+    @property
+    def facts(self) -> int:
+        return self.checkpoints[-1] * self.facts_per_session
+
+
+def arms_like_the_study() -> dict[str, SyntheticArm]:
+    """The default arms, with rates near what was seen beforehand."""
+    up_down: tuple[Role, ...] = ("up", "down")
+    return {
+        "qv": SyntheticArm(recall=0.16, ranked=0.33, placebo_recognition=0.93, rise=0.31),
+        "ffn": SyntheticArm(up_down, recall=0.22, ranked=0.41, placebo_recognition=0.88, rise=0.45),
+        "qv_ffn": SyntheticArm(("q", "v", *up_down), recall=0.25, ranked=0.44, rise=0.52),
+        "qv_mid": SyntheticArm(ranks=(4, 32, 32, 4), recall=0.13, ranked=0.29),
+        "qv_edge": SyntheticArm(ranks=(32, 4, 4, 32), recall=0.11, ranked=0.28),
+        "ffn_matched": SyntheticArm(up_down, ranks=(13,) * LAYERS, recall=0.18, ranked=0.37),
+        "ffn_random_base": SyntheticArm(up_down, recall=0.02, ranked=0.12, reinit=up_down, rise=0.9),
+        "qv_random_base": SyntheticArm(recall=0.06, ranked=0.18, reinit=up_down, rise=0.7),
+    }
+
+
+def ablations_like_the_study() -> dict[str, SyntheticArm]:
+    """The default ablations of ``qv`` and ``ffn``."""
+    recipes: dict[str, tuple[float, dict[str, Any]]] = {
+        "single_phase": (0.8, {"fast": None}),
+        "no_rehearsal": (0.4, {"rehearsal": {"choice": "none"}}),
+        "random_rehearsal": (1.1, {"rehearsal": {"choice": "random"}}),
+    }
+    places: dict[str, tuple[Role, ...]] = {"qv": ("q", "v"), "ffn": ("up", "down")}
+    return {
+        f"{place}_{name}": SyntheticArm(roles, recall=0.2 * factor, recipe=recipe)
+        for place, roles in places.items()
+        for name, (factor, recipe) in recipes.items()
+    }
+
+
+def write_study(
+    folder: Path, arms: Mapping[str, SyntheticArm], design: Design | None = None, blocks: Sequence[Iterable[int]] = ()
+) -> list[Path]:
+    """Write all runs of a study below ``folder``; returns their folders, in the order of ``arms``."""
+    design = design or Design()
+    groups = [tuple(block) for block in blocks] or [design.seeds]
+    return [
+        write_run(folder / name / "-".join(map(str, group)), name, arm, group, design)
+        for name, arm in arms.items()
+        for group in groups
+    ]
+
+
+def write_run(folder: Path, name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design) -> Path:
+    """Write one run: facts, matrix, sessions and run.json."""
+    tables = {
+        "facts": (FACTS, [facts_of(name, arm, seed, design) for seed in seeds]),
+        "matrix": (MATRIX, [matrix_of(name, arm, seed, design) for seed in seeds]),
+        "sessions": (SESSIONS, [sessions_of(name, seed, design) for seed in seeds]),
+    }
+    for table, (schema, frames) in tables.items():
+        write_frame(folder / f"{table}.parquet", pd.concat(frames), schema)
+    files.write_json(folder / "run.json", record_of(name, arm, seeds, design).model_dump(mode="json"))
+    return folder
+
+
+def write_frame(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
+    """Write a frame as Parquet in the order and types of ``schema``."""
+    table = pa.Table.from_pandas(frame[schema.names].reset_index(drop=True), schema=schema, preserve_index=False)
+    files.write_parquet(path, table, {})
+
+
+def record_of(name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design) -> RunRecord:
+    """The record of a run that took 100 seconds a seed."""
+    losses = [
+        {"seed": seed, "sessions": sessions, "base": 1.5, "adapted": 1.5 + arm.rise + 0.01 * (seed % 3)}
+        for seed in seeds
+        for sessions in design.checkpoints
+    ]
+    return RunRecord.model_validate(
+        {
+            "arm": name,
+            "seeds": list(seeds),
+            "targets": list(arm.targets),
+            "ranks": list(arm.ranks),
+            "trainable_params": arm.trainable,
+            "base_params": BASE_PARAMS,
+            "base_fingerprint": "f" * 64,
+            "code_digest": "c" * 64,
+            "recipe": Recipe.model_validate(dict(arm.recipe)).model_dump(mode="json"),
+            "reinit": list(arm.reinit),
+            "val_loss": losses,
+            "seconds": 100.0 * len(seeds),
+            "versions": {"python": "3.11.0", "torch": "2.13.0"},
+            "host": {"name": "here", "machine": "x86_64", "system": "Linux"},
+            "started": "2025-01-01T00:00:00+00:00",
+            "finished": "2025-01-01T00:10:00+00:00",
+        }
+    )
+
+
+def taught_facts(seed: int, design: Design) -> pd.DataFrame:
+    """Facts of a seed in the order taught: fact_id, domain, session_taught. The same for every arm."""
+    draws = rng("synthetic", seed, "stream")
+    names = np.repeat(list(DOMAINS), list(DOMAINS.values()))
+    domains = draws.permutation(np.resize(draws.permutation(names), design.facts))
+    order = np.arange(design.facts)
+    return pd.DataFrame(
+        {
+            "fact_id": [f"{domain}/{seed}-{i}" for i, domain in enumerate(domains)],
+            "domain": domains,
+            "session_taught": order // design.facts_per_session + 1,
+        }
+    )
+
+
+def placebo_facts() -> pd.DataFrame:
+    """Placebo facts in the domain shares: fact_id and domain, never taught."""
+    domains = np.repeat(list(DOMAINS), [max(1, round(n * PLACEBO_FACTS / 300)) for n in DOMAINS.values()])
+    ids = [f"{domain}/placebo-{i}" for i, domain in enumerate(domains)]
+    return pd.DataFrame({"fact_id": ids, "domain": domains, "session_taught": pd.NA})
+
+
+def facts_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.DataFrame:
+    """All rows of facts.parquet of one seed."""
+    parts = []
+    for sessions in design.checkpoints:
+        taught = taught_facts(seed, design).query("session_taught <= @sessions")
+        parts.append(_probed(name, arm, seed, sessions, "taught", taught, form=0))
+        for form in range(1, REPHRASES + 1):
+            parts.append(_probed(name, arm, seed, sessions, "rephrase", taught, form))
+        parts.append(_probed(name, arm, seed, sessions, "placebo", placebo_facts(), form=0))
+    frame = pd.concat(parts, ignore_index=True)
+    return frame.astype({"session_taught": "Int32"})
+
+
+def _probed(
+    name: str, arm: SyntheticArm, seed: int, sessions: int, probe: str, facts: pd.DataFrame, form: int
+) -> pd.DataFrame:
+    draws = rng("synthetic", name, seed, sessions, probe, form)
+    share = {"taught": 1.0, "rephrase": 0.2, "placebo": 0.0}[probe]
+    recognition = {"taught": arm.recognition, "rephrase": 0.9 * arm.recognition, "placebo": arm.placebo_recognition}
+    chance = draws.random((3, len(facts)))
+    recognised = chance[0] < recognition[probe]
+    base = 2.0 + draws.random(len(facts))
+    nll = base - np.where(recognised, 0.5, -0.5)
+    return facts.assign(
+        arm=name,
+        seed=seed,
+        sessions=sessions,
+        probe=probe,
+        form=form,
+        nll_base=base,
+        nll=nll,
+        answer_nll_base=base,
+        answer_nll=nll,
+        recognised=recognised,
+        ranked=chance[1] < 0.02 + share * arm.ranked,
+        recalled=chance[2] < share * arm.recall,
+        foils=50,
+        recalled_base=False,
+    )
+
+
+def matrix_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.DataFrame:
+    """All rows of matrix.parquet of one seed: rates fall with a fact's age."""
+    draws = rng("synthetic", name, seed, "matrix")
+    taught = taught_facts(seed, design)
+    sessions = pd.DataFrame({"session": np.arange(1, design.checkpoints[-1] + 1)})
+    rows = sessions.merge(taught, how="cross").query("session_taught <= session")
+    kept = np.exp(-arm.forgetting * (rows["session"] - rows["session_taught"]).to_numpy())
+    chance = draws.random((2, len(rows)))
+    base = np.full(len(rows), 2.5)
+    nll = base - np.where(chance[0] < arm.recognition * (0.9 + 0.1 * kept), 0.5, -0.5)
+    return rows.assign(arm=name, seed=seed, nll_base=base, nll=nll, recalled=chance[1] < arm.recall * kept)
+
+
+def sessions_of(name: str, seed: int, design: Design) -> pd.DataFrame:
+    """All rows of sessions.parquet of one seed."""
+    sessions = np.arange(1, design.checkpoints[-1] + 1)
+    constant = dict.fromkeys(SESSIONS.names, 1.0)
+    return pd.DataFrame(
+        {**constant, "arm": name, "seed": seed, "session": sessions, "steps_fast": 20, "steps_slow": 12}
+    )
