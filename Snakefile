@@ -1,5 +1,4 @@
 # Atlas: table of contents. Each stage has its rules in rules/STAGE.smk and its code in atlas/STAGE/.
-from pathlib import Path
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -9,9 +8,50 @@ configfile: "config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/pool.smk"
+include: "rules/base.smk"
+include: "rules/ttt.smk"
+include: "rules/tables.smk"
 
 
-for stage in ("pool", "base", "ttt", "tables", "charts"):
-    if Path(workflow.basedir, "rules", f"{stage}.smk").exists():
+# Targets: `snakemake` makes all; `snakemake NAME` stops after that stage.
 
-        include: f"rules/{stage}.smk"
+
+rule pool:
+    input:
+        f"{RESULTS}/pool/pool.parquet",
+        expand(f"{RESULTS}/pool/streams/{{seed}}.parquet", seed=STUDY.all_seeds),
+
+
+rule base:
+    input:
+        f"{RESULTS}/base/certificate.json",
+
+
+rule ttt:
+    input:
+        expand(
+            f"{RESULTS}/ttt/{{arm}}/{{block}}/run.json",
+            arm=STUDY.arms,
+            block=STUDY.blocks,
+        ),
+
+
+rule tables:
+    input:
+        expand(f"{RESULTS}/tables/{{table}}.parquet", table=TABLES),
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.input,
+
+
+rule ablations:
+    input:
+        f"{RESULTS}/tables/ablations.parquet",
+
+
+onsuccess:
+    print(f"atlas: done; results are in {RESULTS}/")

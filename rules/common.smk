@@ -25,3 +25,37 @@ RESULTS = STUDY.results
 def code_digest(module):
     """The code digest as a param, worked out per job: a broken module stops only the targets that need it."""
     return lambda wildcards: or_stop(digest.code_digest, module)
+
+
+def present(path):
+    """The user's own file as an input, so that an edit of it reruns what follows; a missing one is left to the step,
+    which says so in one line."""
+    return [path] if Path(path).is_file() else []
+
+
+def run_folders(arms):
+    """The run folders of some arms, one a block of seeds."""
+    return [f"{RESULTS}/ttt/{arm}/{block}" for arm in arms for block in STUDY.blocks]
+
+
+def varied_arms():
+    """The arms that the ablations vary: same targets, ranks and base."""
+    places = [(set(a.targets), a.ranks, a.base) for a in STUDY.ablations.values()]
+    return [
+        name
+        for name, arm in STUDY.arms.items()
+        if not arm.recipe and (set(arm.targets), arm.ranks, arm.base) in places
+    ]
+
+
+def runs_for(wildcards):
+    """The runs that a table is made from."""
+    if wildcards.table == "ablations":
+        return run_folders([*varied_arms(), *STUDY.ablations])
+    return run_folders(STUDY.arms)
+
+
+def references(wildcards):
+    """Which of these runs the others are compared with."""
+    names = varied_arms() if wildcards.table == "ablations" else []
+    return f"--references {' '.join(names)}" if names else ""

@@ -1,21 +1,17 @@
 import os
 
-
-def pool_files(wildcards):
-    """The tables of the domains, or the user's own pool. One that is missing is left to the step, which says so."""
-    folder = os.path.relpath(Path(workflow.basedir, "atlas", "pool", "data"))
-    tables = [
-        f"{folder}/{domain}.{kind}"
-        for domain in STUDY.pool.shares
-        for kind in ("tsv", "yaml")
-    ]
-    wanted = [STUDY.pool.source] if STUDY.pool.source else tables
-    return [path for path in wanted if Path(path).is_file()]
+POOL = os.path.relpath(Path(workflow.basedir, "atlas", "pool"))
 
 
-rule pool:
+rule facts:
     input:
-        pool_files,
+        present(STUDY.pool.source)
+        if STUDY.pool.source
+        else expand(
+            f"{POOL}/data/{{domain}}.{{kind}}",
+            domain=STUDY.pool.shares,
+            kind=["tsv", "yaml"],
+        ),
     output:
         f"{RESULTS}/pool/pool.parquet",
     log:

@@ -1,8 +1,3 @@
-def run_of(wildcards):
-    """The part of the study that a run depends on: what is not in it reruns nothing."""
-    return STUDY.run_spec(wildcards.arm, wildcards.block).model_dump_json()
-
-
 rule teach:
     input:
         pool=f"{RESULTS}/pool/pool.parquet",
@@ -32,7 +27,9 @@ rule teach:
         "../envs/atlas.yaml"
     threads: 1
     params:
-        spec=run_of,
+        spec=lambda wildcards: STUDY.run_spec(
+            wildcards.arm, wildcards.block
+        ).model_dump_json(),
         code=code_digest("atlas.ttt.run"),
         out=lambda wildcards, output: str(Path(output.record).parent),
     shell:
