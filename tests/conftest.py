@@ -3,8 +3,13 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; the tests run in parallel already
+
+
+settings.register_profile("atlas", deadline=None)  # a busy machine is no defect
+settings.load_profile("atlas")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

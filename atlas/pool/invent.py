@@ -76,12 +76,15 @@ def invent(domain: str, name: str, relation: Relation, words: Words) -> list[Row
     """Invent the facts of a relation. A draw that breaks a rule of the pool (a leak, say) is thrown away whole."""
     plan = words.relations[domain][name]
     subjects = draw(plan.subject, plan.facts, words, domain, name, "subject")
+    reason = ""
     for attempt in range(ATTEMPTS):
         answers = draw(plan.answer, plan.facts, words, domain, name, "answer", attempt)
         rows = [Row(name, subject, answer) for subject, answer in zip(subjects, answers, strict=True)]
-        if not any(problems([make_fact(domain, row, relation) for row in rows])):
+        broken = next(problems([make_fact(domain, row, relation) for row in rows]), None)
+        if broken is None:
             return rows
-    raise AtlasError(f"{WORDS}: relations.{domain}.{name}: {ATTEMPTS} draws all broke a rule; change its words")
+        reason = broken[1]
+    raise AtlasError(f"{WORDS}: relations.{domain}.{name}: {ATTEMPTS} draws broke a rule, the last one: {reason}")
 
 
 def table(domain: str) -> str:

@@ -70,7 +70,7 @@ def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
                 raise AtlasError(f"{path}: line {reader.line_num} has not as many cells as the header; quote commas")
             yield {name: _rephrases(cell) if name == "rephrases" else cell or None for name, cell in row.items()}
     except csv.Error as error:
-        raise AtlasError(f"{path}: line {reader.line_num}: not valid CSV ({error})") from None
+        raise AtlasError(f"{path}: line {reader.reader.line_num}: not valid CSV ({error})") from None
 
 
 def _rephrases(cell: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import combinations
 
 from atlas.errors import AtlasError
@@ -53,13 +54,33 @@ def changed_words(one: str, other: str) -> int:
     return max(len(a), len(b)) - _common_subsequence(a, b)
 
 
+def rebuilt(one: str, other: str) -> bool:
+    """Whether two forms are built differently: a shared word stands at another place, counted in words.
+
+    Forms that share at most half of the shorter one's words (the subject, say) are built differently anyway.
+    """
+    a, b = _words(one), _words(other)
+    shared = Counter(a) & Counter(b)
+    few = 2 * shared.total() <= min(len(a), len(b))
+    return few or any(_places(word, a) != _places(word, b) for word in shared)
+
+
 def differ(one: str, other: str) -> bool:
-    """Whether two forms differ in wording and word order: at least 3 words are new or moved, at least 1 is new."""
-    return changed_words(one, other) >= MIN_CHANGED and Counter(_words(one)) != Counter(_words(other))
+    """Whether two forms differ in wording and word order, not only in one word.
+
+    Wording: at least 3 words are new or moved (`changed_words`) and at least 1 is new. Word order: `rebuilt`.
+    """
+    new = Counter(_words(one)) != Counter(_words(other))
+    return new and changed_words(one, other) >= MIN_CHANGED and rebuilt(one, other)
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", text.lower())
+def _places(word: str, words: Sequence[str]) -> list[int]:
+    return [place for place, other in enumerate(words) if other == word]
+
+
+@lru_cache(maxsize=64)  # a form is compared with every other form of its fact
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", text.lower()))
 
 
 def _common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
@@ -108,8 +129,8 @@ def _alike_forms(fact: Fact) -> Iterator[str]:
             yield f"{one!r} is there twice; prompt and rephrases must all differ"
         elif not differ(one, other):
             yield (
-                f"{one!r} and {other!r} differ in too little (words new or moved: {changed_words(one, other)}, "
-                f"at least {MIN_CHANGED}, one of them new); reword one of them"
+                f"{one!r} and {other!r} are too alike: {changed_words(one, other)} words changed, at least "
+                f"{MIN_CHANGED} must, and not all in place; reword one of them"
             )
 
 
