@@ -1,0 +1,145 @@
+"""Pretrain the base on the corpus and write its checkpoint and manifest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from atlas import files, progress
+from atlas.base.checkpoint import save
+from atlas.base.corpus import split
+from atlas.base.loss import validation_loss
+from atlas.base.model import Transformer, initialise
+from atlas.base.muon import Muon
+from atlas.base.text import encode
+from atlas.config import Base, Pretraining
+from atlas.digest import code_digest
+from atlas.draws import rng
+from atlas.errors import AtlasError
+from atlas.steps import add_spec, environment, now, parser, run_step
+
+NOTED_EVERY = 20  # steps between readings of the loss, which cost a little
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A pretrained model and what it took. ``tokens`` counts repeats; ``seconds`` is the training loop."""
+
+    model: Transformer
+    tokens: int
+    seconds: float
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Pretrain by the command line; see ``python -m atlas.base.pretrain --help``."""
+    options = parser(__doc__)
+    add_spec(options, Base)
+    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
+    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors, to be written")
+    options.add_argument("--manifest", type=Path, required=True, help="base.json, to be written")
+    options.add_argument("--threads", type=int, default=2, help="processor threads; other numbers round otherwise")
+    args = options.parse_args(arguments)
+    config: Base = args.spec
+    torch.set_num_threads(args.threads)
+    text = files.read_text(args.corpus)
+    training, validation = (encode(part, str(args.corpus)) for part in split(text, config.validation))
+
+    started = now()
+    trained = train(config, training)
+    val_loss = validation_loss(trained.model, validation)
+    save(
+        args.checkpoint,
+        args.manifest,
+        trained.model,
+        config=config,
+        val_loss=val_loss,
+        tokens=trained.tokens,
+        seconds=trained.seconds,
+        corpus_sha256=files.sha256(args.corpus),
+        code=code_digest("atlas.base.pretrain"),
+        run={"threads": args.threads, "started": started, "finished": now(), **environment("torch", "numpy")},
+    )
+    progress.say(f"base: validation loss {val_loss:.4f} nats/char after {trained.seconds:.0f} s, see {args.checkpoint}")
+
+
+def train(config: Base, tokens: np.ndarray) -> Trained:
+    """Train a fresh model on ``tokens``, uint8, shape (characters,).
+
+    Matrices inside the layers go by Muon, all other parameters by AdamW (Jordan et al. 2024; see atlas.base.muon).
+    Raises AtlasError where the text is shorter than a window.
+    """
+    model = Transformer(config.model)
+    initialise(model, torch.Generator().manual_seed(int(rng(config.seed, "base", "init").integers(2**62))))
+    optimisers = _optimisers(model, config.training)
+    windows = _windows(config, tokens)
+    started, note = time.perf_counter(), ""
+    with progress.tracker("pretraining", config.training.steps) as tracker:
+        for step in range(config.training.steps):
+            loss = _step(model, next(windows), optimisers, _rate(config.training, step))
+            if step % NOTED_EVERY == 0:
+                note = f"loss {loss.item():.3f}"
+            tracker.advance(note)
+    used = config.training.steps * config.training.batch * config.model.context
+    return Trained(model.eval(), used, time.perf_counter() - started)
+
+
+def _step(model: Transformer, rows: Tensor, optimisers: Sequence[torch.optim.Optimizer], rate: float) -> Tensor:
+    """One step on rows of context + 1 tokens at ``rate`` times the peak rates; returns the loss before it."""
+    logits = model(rows[:, :-1])  # (windows, context, 96)
+    loss = F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+    torch.autograd.backward(loss)
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * rate
+        optimiser.step()
+        optimiser.zero_grad()
+    return loss.detach()
+
+
+def _optimisers(model: Transformer, training: Pretraining) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for embeddings, norms and biases."""
+    inside = [parameter for name, parameter in model.named_parameters() if ".layers." in name and parameter.ndim == 2]
+    others = [parameter for name, parameter in model.named_parameters() if ".layers." not in name or parameter.ndim < 2]
+    found: list[torch.optim.Optimizer] = [
+        Muon(inside, lr=training.matrix_lr, weight_decay=training.weight_decay),
+        torch.optim.AdamW(others, lr=training.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
+    for optimiser in found:
+        for group in optimiser.param_groups:
+            group["peak"] = group["lr"]
+    return found
+
+
+def _rate(training: Pretraining, step: int) -> float:
+    """Share of the peak rate at a step: up linearly, flat, down linearly to zero (warmup, stable, decay)."""
+    warmup, decay = training.warmup * training.steps, training.decay * training.steps
+    return min(1.0, (step + 1) / max(warmup, 1.0), (training.steps - step) / max(decay, 1.0))
+
+
+def _windows(config: Base, tokens: np.ndarray) -> Iterator[Tensor]:
+    """Batches of windows, int64, (windows, context + 1), from a shuffled cut of the text that shifts every epoch."""
+    size = config.model.context
+    if len(tokens) < 2 * size + 1:
+        raise AtlasError(
+            f"corpus: {len(tokens)} characters to train on, expected at least {2 * size + 1}; use a longer text"
+        )
+    draw = rng(config.seed, "base", "windows")
+    batch: list[np.ndarray] = []
+    while True:
+        starts = np.arange(draw.integers(size), len(tokens) - size, size)
+        for start in draw.permutation(starts):
+            batch.append(tokens[start : start + size + 1])
+            if len(batch) == config.training.batch:
+                yield torch.from_numpy(np.stack(batch).astype(np.int64))
+                batch = []
+
+
+if __name__ == "__main__":
+    run_step(main)
