@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"atlas {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_verify(commands)
     _add_spec(commands)
     _add_schema(commands)
     _add_readme(commands)
@@ -60,6 +61,39 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="study files, later ones laid on top (default: config.yaml)",
     )
+
+
+def _add_verify(commands: Subparsers) -> None:
+    parser = _add(commands, "verify", _verify, "Check a checkpoint; exit 0 where all checks pass, else 1.")
+    parser.add_argument("checkpoint", type=Path, help="safetensors file")
+    parser.add_argument("--manifest", type=Path, help="its manifest (default: the .json of the same name, if there)")
+    parser.add_argument(
+        "--corpus", type=Path, help="text to measure the loss on (default: corpus.txt beside it, if there)"
+    )
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from atlas.base import verify  # takes torch, which is slow to import
+
+    checkpoint = arguments.checkpoint
+    if not checkpoint.is_file():
+        raise AtlasError(f"{checkpoint}: no such file; give a safetensors file, such as results/base/base.safetensors")
+    manifest = arguments.manifest or _if_there(checkpoint.with_suffix(".json"))
+    corpus = arguments.corpus or _if_there(checkpoint.with_name("corpus.txt"))
+    certificate = verify.verify_checkpoint(checkpoint, manifest, corpus)
+    print(f"manifest: {manifest or 'none, so hashes are not checked'}")
+    print(f"corpus: {corpus or 'none, so the loss is not measured'}")
+    verify.show(certificate, Console())
+    for check in certificate.checks:
+        for tensor in check.tensors if not check.passed else []:
+            print(f"FAILED {check.name}: {tensor}")
+    verify.insist(certificate, checkpoint)
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.is_file() else None
 
 
 def _add_spec(commands: Subparsers) -> None:

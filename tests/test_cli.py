@@ -1,0 +1,68 @@
+"""The command ``atlas``, as a user calls it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atlas import __version__, config
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def atlas(*arguments):
+    command = [sys.executable, "-m", "atlas.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def test_version_and_help():
+    assert atlas("--version").stdout == f"atlas {__version__}\n"
+    for command in ("verify", "spec", "schema", "readme"):
+        assert command in atlas("--help").stdout
+        assert atlas(command, "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (("pool",), config.Pool),
+        (("base",), config.Base),
+        (("stream", 3), config.StreamSpec),
+        (("run", "qv_mid"), config.RunSpec),
+        (("run", "ffn_no_rehearsal", "1-4"), config.RunSpec),
+    ],
+)
+def test_specs_are_what_the_steps_take(arguments, kind):
+    printed = atlas("spec", *arguments)
+    assert printed.returncode == 0
+    kind.model_validate_json(printed.stdout)
+
+
+def test_studies_are_laid_on_top_of_each_other():
+    printed = atlas("spec", "run", "qv", "--study", "config.yaml", "studies/quick.yaml")
+    assert json.loads(printed.stdout)["seeds"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("spec", "run", "vq"), "arm 'vq' is not in the study; it has qv, ffn, "),
+        (("spec", "run", "qv", "7"), "block '7' is not in the study; it has 1-4"),
+        (("spec", "pool", "--study", "nowhere.yaml"), "nowhere.yaml: no such file"),
+        (("verify", "nowhere.safetensors"), "nowhere"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message):
+    done = atlas(*arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("atlas: error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_schema_goes_to_a_file_or_to_the_terminal(tmp_path):
+    assert atlas("schema", "--out", tmp_path / "schema.json").returncode == 0
+    assert (tmp_path / "schema.json").read_text() == atlas("schema").stdout
