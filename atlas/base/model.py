@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from atlas.base.text import SYMBOLS
 from atlas.config import Model
+from atlas.draws import rng
 
 POSITION_OFFSET = 2  # OPT keeps two unused rows in front of its positions
 INIT_STD = 0.02
@@ -129,6 +130,13 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
             if isinstance(module, nn.LayerNorm):
                 module.weight.fill_(1.0)
                 module.bias.zero_()
+
+
+def fresh(config: Model, seed: int) -> Transformer:
+    """The model as it was before its first training step, for a seed of the study (``base.seed``)."""
+    model = Transformer(config)
+    initialise(model, torch.Generator().manual_seed(int(rng(seed, "base", "init").integers(2**62))))
+    return model
 
 
 def opt_config(config: Model) -> dict[str, Any]:
