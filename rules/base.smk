@@ -1,0 +1,58 @@
+import json
+
+
+rule corpus:
+    input:
+        present(STUDY.base.corpus),
+    output:
+        f"{RESULTS}/base/corpus.txt",
+    log:
+        f"{RESULTS}/logs/base/corpus.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        spec=json.dumps({"corpus": STUDY.base.corpus}),
+        code=code_digest("atlas.base.corpus"),
+    shell:
+        "python -m atlas.base.corpus --spec {params.spec:q} --out {output} --log {log}"
+
+
+rule pretrain:
+    input:
+        f"{RESULTS}/base/corpus.txt",
+    output:
+        checkpoint=f"{RESULTS}/base/base.safetensors",
+        manifest=f"{RESULTS}/base/base.json",
+    log:
+        f"{RESULTS}/logs/base/pretrain.log",
+    conda:
+        "../envs/atlas.yaml"
+    threads: 2
+    params:
+        spec=STUDY.base.model_dump_json(),
+        code=code_digest("atlas.base.pretrain"),
+    shell:
+        "python -m atlas.base.pretrain --spec {params.spec:q} --corpus {input}"
+        " --checkpoint {output.checkpoint} --manifest {output.manifest} --threads {threads} --log {log}"
+
+
+rule certify:
+    input:
+        corpus=f"{RESULTS}/base/corpus.txt",
+        checkpoint=f"{RESULTS}/base/base.safetensors",
+        manifest=f"{RESULTS}/base/base.json",
+    output:
+        certificate=f"{RESULTS}/base/certificate.json",
+        config=f"{RESULTS}/base/config.json",
+    log:
+        f"{RESULTS}/logs/base/certify.log",
+    conda:
+        "../envs/atlas.yaml"
+    threads: 2
+    params:
+        spec=STUDY.base.model_dump_json(),
+        code=code_digest("atlas.base.verify"),
+    shell:
+        "python -m atlas.base.verify --spec {params.spec:q} --corpus {input.corpus}"
+        " --checkpoint {input.checkpoint} --manifest {input.manifest} --threads {threads}"
+        " --out {output.certificate} --log {log}"
