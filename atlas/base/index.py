@@ -21,13 +21,13 @@ SECTIONS = ("global", "download", ":env:")  # later ones win, as for `pip downlo
 def finder_of_pip(no_binary: Sequence[str] = ()) -> PackageFinder:
     """A finder that looks where ``pip download`` would: same indexes, folders, certificate, trusted hosts, time limit.
 
-    Raises AtlasError where pip's configuration cannot be read.
+    Raises AtlasError where pip's configuration, or the certificate that it names, cannot be read.
     """
     options = pip_options()
     indexes = _indexes(options)
     client = PyPIClient(
         trusted_hosts=_words(options, "trusted-host"),
-        verify=ssl.create_default_context(cafile=options["cert"]) if options.get("cert") else True,
+        verify=_trust(options["cert"]) if options.get("cert") else True,
         timeout=float(options.get("timeout", options.get("default-timeout", "15"))),
     )
     client.auth = MultiDomainBasicAuth(index_urls=indexes)
@@ -67,6 +67,13 @@ def _indexes(options: Mapping[str, str]) -> list[str]:
         return []
     public = PackageFinder().sources[0]["url"]  # where unearth, like pip, looks unless told otherwise
     return [options.get("index-url", public), *_words(options, "extra-index-url")]
+
+
+def _trust(certificates: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=certificates)
+    except OSError as error:
+        raise AtlasError(f"{certificates}: not a file of certificates ({error}); mend pip's option cert") from None
 
 
 def _words(options: Mapping[str, str], key: str) -> list[str]:
