@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas import files
-from atlas.digest import code_digest
+from atlas.digest import ROOT, code_digest
 from atlas.progress import say
 from atlas.steps import environment, parser
 from atlas.tables.runs import Runs
@@ -41,6 +42,7 @@ def provenance(module: str, runs: Runs) -> dict[str, Any]:
     """What a table rests on. No time, host or path: the same runs give the same bytes."""
     return {
         "step": module,
+        "commit": commit(),
         "base_fingerprint": runs.records[0].base_fingerprint,
         "code_digest": code_digest(module),
         "run_code_digests": {record.arm: record.code_digest for record in runs.records},
@@ -48,3 +50,12 @@ def provenance(module: str, runs: Runs) -> dict[str, Any]:
         "run_versions": runs.records[0].versions,
         "versions": environment("numpy", "pandas", "pyarrow")["versions"],
     }
+
+
+def commit() -> str | None:
+    """The git commit that Atlas runs from, ``-dirty`` after it with changes not committed; None without git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

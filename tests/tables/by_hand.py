@@ -1,0 +1,55 @@
+"""Runs whose every row is written down in the test, for figures worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from atlas.tables.runs import Runs, read
+from atlas.ttt.schema import FACTS, MATRIX
+from tests.synthetic import Design, SyntheticArm, write_frame, write_run
+
+ARM = SyntheticArm()
+
+
+def runs_with(folder: Path, seeds: Sequence[int], name: str, rows: Sequence[Mapping[str, Any]]) -> Runs:
+    """One run of arm ``qv`` whose facts or matrix (``name``) hold exactly ``rows``; columns not given are zero."""
+    schema = {"facts": FACTS, "matrix": MATRIX}[name]
+    run = write_run(folder / "qv" / "block", "qv", ARM, seeds, Design(tuple(seeds)))
+    zero = dict.fromkeys(schema.names, 0) | {"arm": "qv"}
+    frame = pd.DataFrame([zero | dict(row) for row in rows])
+    flags = {name: bool for name in ("recognised", "ranked", "recalled", "recalled_base") if name in frame}
+    write_frame(run / f"{name}.parquet", frame.astype(flags), schema)
+    return read([run])
+
+
+def answers(
+    probe: str, seed: int, domain: str, scores: Sequence[Any], column: str = "recalled"
+) -> list[dict[str, Any]]:
+    """A row for each form of each fact after one session; a fact is a score, or a list of scores by form."""
+    forms = [score if isinstance(score, list) else [score] for score in scores]
+    return [
+        {
+            "seed": seed,
+            "sessions": 1,
+            "probe": probe,
+            "fact_id": f"{domain}/{probe}/{fact}",
+            "form": form,
+            "domain": domain,
+            "session_taught": None if probe == "placebo" else 1,
+            column: score,
+        }
+        for fact, of_fact in enumerate(forms)
+        for form, score in enumerate(of_fact)
+    ]
+
+
+def only(frame: pd.DataFrame, **where: Any) -> pd.Series:
+    """The one row of a frame with these values; fails where there is none or more than one."""
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    assert len(frame) == 1
+    return frame.iloc[0]

@@ -1,0 +1,184 @@
+"""Runs that must not be mixed, and files that must not be trusted, are refused in one line that names them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from atlas.errors import AtlasError
+from atlas.tables.runs import read
+from atlas.ttt.schema import FACTS, MATRIX
+from tests.synthetic import Design, SyntheticArm, write_frame, write_run, write_study
+
+ARMS = {"qv": SyntheticArm(), "ffn": SyntheticArm(("up", "down"))}
+DESIGN = Design(seeds=(1, 2), checkpoints=(2,))
+
+
+@pytest.fixture
+def folders(tmp_path) -> list[Path]:
+    """qv and ffn, seeds 1 and 2, a run a seed."""
+    return write_study(tmp_path, ARMS, DESIGN, blocks=[[1], [2]])
+
+
+def change_record(folder: Path, **changes: Any) -> Path:
+    path = folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return path
+
+
+def change_facts(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
+    path = folder / "facts.parquet"
+    write_frame(path, change(pq.read_table(path).to_pandas()), FACTS)
+    return path
+
+
+def read_all(folders: list[Path]) -> tuple[pd.DataFrame, ...]:
+    runs = read(folders)
+    return runs.facts, runs.matrix, runs.sessions
+
+
+def refusal(folders: list[Path], *files: Path) -> str:
+    """The message that reading everything ends with; one line that names all of ``files``."""
+    with pytest.raises(AtlasError) as caught:
+        read_all(folders)
+    message = str(caught.value)
+    assert "\n" not in message
+    for file in files:
+        assert str(file) in message
+    return message
+
+
+def test_sound_runs_are_read(folders):
+    assert read(folders).arms == ["qv", "ffn"]
+    assert all(len(frame) for frame in read_all(folders))
+
+
+def test_different_bases(folders):
+    odd = change_record(folders[3], base_fingerprint="0" * 64)
+    assert "base_fingerprint" in refusal(folders, odd, folders[0] / "run.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("code_digest", "other"), ("ranks", [8, 8, 8, 8]), ("targets", ["k"]), ("reinit", ["up"])]
+)
+def test_one_arm_made_in_two_ways(folders, key, value):
+    odd = change_record(folders[1], **{key: value})
+    assert f"{key} is" in refusal(folders, odd, folders[0] / "run.json")
+
+
+def test_two_recipes_under_one_arm(folders):
+    recipe = json.loads((folders[1] / "run.json").read_text())["recipe"] | {"blend": 0.9}
+    assert "recipe is" in refusal(folders, change_record(folders[1], recipe=recipe), folders[0] / "run.json")
+
+
+def test_arms_may_differ_in_code_and_recipe(folders):
+    for folder in folders[2:]:
+        change_record(folder, code_digest="other")
+    assert read(folders).arms == ["qv", "ffn"]
+
+
+def test_a_seed_that_was_run_twice(folders, tmp_path):
+    again = write_run(tmp_path / "qv" / "again", "qv", ARMS["qv"], [2], DESIGN)
+    message = refusal([*folders, again], again / "run.json", folders[1] / "run.json")
+    assert "seed 2 of arm 'qv'" in message
+
+
+@pytest.mark.parametrize("missing", [1, 3])
+def test_arms_with_different_seeds(folders, missing):
+    kept = [folder for index, folder in enumerate(folders) if index != missing]
+    arm = "qv" if missing == 1 else "ffn"
+    message = refusal(kept, folders[missing - 1] / "run.json")
+    assert f"seed 2: missing for arm '{arm}'" in message
+
+
+@pytest.mark.parametrize("column", ["nll", "answer_nll_base"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_in_a_metric(folders, column, value):
+    def spoil(facts: pd.DataFrame) -> pd.DataFrame:
+        facts.loc[3, column] = value
+        return facts
+
+    assert repr(column) in refusal(folders, change_facts(folders[2], spoil))
+
+
+def test_nan_in_a_record(folders):
+    losses = [{"seed": 1, "sessions": 2, "base": 1.5, "adapted": float("nan")}]
+    assert "val_loss" in refusal(folders, change_record(folders[0], val_loss=losses))
+
+
+def test_a_missing_column(folders):
+    path = folders[0] / "facts.parquet"
+    pq.write_table(pq.read_table(path).drop(["recalled"]), path)
+    assert "'recalled'" in refusal(folders, path)
+
+
+def test_a_column_of_another_type(folders):
+    path = folders[0] / "facts.parquet"
+    table = pq.read_table(path)
+    at = table.column_names.index("recalled")
+    pq.write_table(table.set_column(at, "recalled", table["recalled"].cast(pa.int32())), path)
+    assert "'recalled' is int32, expected bool" in refusal(folders, path)
+
+
+@pytest.mark.parametrize("name", ["facts.parquet", "matrix.parquet", "sessions.parquet", "run.json"])
+def test_a_truncated_file(folders, name):
+    path = folders[1] / name
+    path.write_bytes(path.read_bytes()[:-40])
+    refusal(folders, path)
+
+
+@pytest.mark.parametrize("name", ["facts.parquet", "matrix.parquet", "sessions.parquet", "run.json"])
+def test_a_missing_file(folders, name):
+    path = folders[1] / name
+    path.unlink()
+    assert "no such file" in refusal(folders, path)
+
+
+def test_a_null_where_there_must_be_a_value(folders):
+    path = folders[0] / "matrix.parquet"
+    table = pq.read_table(path)
+    at = table.column_names.index("recalled")
+    pq.write_table(table.set_column(at, MATRIX.field("recalled"), pa.nulls(len(table), pa.bool_())), path)
+    assert "'recalled' has" in refusal(folders, path)
+
+
+def test_a_file_of_another_arm(folders):
+    path = folders[0] / "facts.parquet"
+    path.write_bytes((folders[2] / "facts.parquet").read_bytes())
+    assert "['ffn']" in refusal(folders, path)
+
+
+def test_a_file_of_another_seed(folders):
+    path = folders[0] / "matrix.parquet"
+    path.write_bytes((folders[1] / "matrix.parquet").read_bytes())
+    assert "holds seeds [2]" in refusal(folders, path)
+
+
+def test_a_row_that_stands_there_twice(folders):
+    path = change_facts(folders[0], lambda facts: pd.concat([facts, facts.head(1)]))
+    assert "several rows for one" in refusal(folders, path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts.iloc[1:],
+        lambda facts: facts.assign(sessions=facts["sessions"] + 1),
+        lambda facts: facts.assign(session_taught=facts["session_taught"].replace(1, 2)),
+    ],
+    ids=["a fact less", "another checkpoint", "another order"],
+)
+def test_arms_that_were_taught_differently(folders, change):
+    message = refusal(folders, change_facts(folders[3], change))
+    assert "seed 2 has other facts" in message
+
+
+def test_rows_in_another_order_are_the_same_run(folders):
+    change_facts(folders[3], lambda facts: facts.sample(frac=1, random_state=0))
+    assert len(read(folders).facts)
