@@ -88,13 +88,13 @@ class Model(Section):
 class Pretraining(Section):
     """How the base is pretrained."""
 
-    steps: Positive = 1500
-    batch: Positive = Field(32, description="windows a step")
-    lr: Rate = Field(2e-3, description="peak rate of AdamW (embeddings, norms, biases)")
+    steps: Positive = 1000
+    batch: Positive = Field(16, description="windows of the whole context a step")
+    lr: Rate = Field(3e-3, description="peak rate of AdamW (embeddings, norms, biases)")
     matrix_lr: Rate = Field(2e-2, description="peak rate of Muon (matrices inside the layers)")
     warmup: float = Field(0.02, ge=0, le=1, description="share of the steps with a rising rate")
-    decay: float = Field(0.5, ge=0, le=1, description="share of the steps, at the end, with a falling rate")
-    weight_decay: float = Field(0.1, ge=0)
+    decay: float = Field(0.7, ge=0, le=1, description="share of the steps, at the end, with a falling rate")
+    weight_decay: float = Field(0.1, ge=0, description="of the matrices")
 
 
 class Base(Section):

@@ -16,7 +16,7 @@ from atlas import files, progress
 from atlas.base.checkpoint import save
 from atlas.base.corpus import split
 from atlas.base.loss import validation_loss
-from atlas.base.model import Transformer, initialise
+from atlas.base.model import Transformer, fresh
 from atlas.base.muon import Muon
 from atlas.base.text import encode
 from atlas.config import Base, Pretraining
@@ -75,8 +75,7 @@ def train(config: Base, tokens: np.ndarray) -> Trained:
     Matrices inside the layers go by Muon, all other parameters by AdamW (Jordan et al. 2024; see atlas.base.muon).
     Raises AtlasError where the text is shorter than a window.
     """
-    model = Transformer(config.model)
-    initialise(model, torch.Generator().manual_seed(int(rng(config.seed, "base", "init").integers(2**62))))
+    model = fresh(config.model, config.seed)
     optimisers = _optimisers(model, config.training)
     windows = _windows(config, tokens)
     started, note = time.perf_counter(), ""
