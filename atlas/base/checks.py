@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from atlas import files
 from atlas.base.checkpoint import Check, Manifest, Mismatch, fingerprint, sha256_of
-from atlas.base.model import POSITION_OFFSET
-from atlas.base.spectrum import distance_from_random
+from atlas.base.model import INIT_STD, POSITION_OFFSET
+from atlas.base.spectrum import distance_from_fresh
 from atlas.config import Base
 
 SPECTRUM_LIMIT = 6.0  # in 1/n; fresh matrices stay below 4 (see atlas.base.spectrum), trained ones are far above
@@ -66,8 +66,8 @@ def configured(manifest: Manifest, config: Base) -> Check:
 
 
 def spectra(model: nn.Module) -> Check:
-    """No matrix has the spectrum of random numbers. Needs no manifest."""
-    measured = {name: distance_from_random(used.numpy()) for name, used in _matrices(model)}
+    """No matrix has the spectrum of a fresh initialisation. Needs no manifest."""
+    measured = {name: distance_from_fresh(used.numpy(), INIT_STD) for name, used in _matrices(model)}
     return _at_least("spectrum", "squared singular values against Marchenko-Pastur, KS x n", measured, SPECTRUM_LIMIT)
 
 

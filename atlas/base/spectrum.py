@@ -1,8 +1,10 @@
-"""How far the spectrum of a matrix is from that of random numbers, which is what a fresh initialisation is.
+"""How far the spectrum of a matrix is from that of a fresh initialisation: random numbers of a known spread.
 
 The squared singular values of a matrix of independent numbers follow the law of Marchenko and Pastur ("Distribution
 of eigenvalues for some sets of random matrices", 1967), whatever the numbers' distribution. Training leaves it
-(Martin and Mahoney, "Implicit self-regularization in deep neural networks", 2021).
+(Martin and Mahoney, "Implicit self-regularization in deep neural networks", 2021), but how depends on the optimiser:
+Muon makes all singular values grow alike, so after a short training the shape can still be the law's while the
+scale has left the initialisation's. The law is therefore that of the initialisation's own variance.
 """
 
 from __future__ import annotations
@@ -13,21 +15,19 @@ from scipy.integrate import cumulative_trapezoid
 GRID = 4001  # points of the law's table; its error is far below 1 / (singular values)
 
 
-def distance_from_random(matrix: np.ndarray) -> float:
-    """Kolmogorov-Smirnov distance of the squared singular values from the law of the matrix's own variance.
+def distance_from_fresh(matrix: np.ndarray, std: float) -> float:
+    """Kolmogorov-Smirnov distance of the squared singular values from the law of numbers with spread ``std``.
 
     In units of 1/n, n being the smaller side: the eigenvalues of a random matrix repel one another, so that their
     distance shrinks as 1/n, not as the 1/sqrt(n) of independent draws. Largest in 7,200 fresh matrices of 8 to 512
-    rows: 3.7. It does not change with the scale of the matrix, and is 0 for a matrix of zeros.
+    rows: 3.7. The largest value possible is n.
 
     Args:
         matrix: shape (rows, columns).
+        std: standard deviation of the fresh initialisation.
     """
     small, large = sorted(matrix.shape)
-    variance = float(np.mean(np.square(matrix, dtype=np.float64)))
-    if variance == 0:
-        return 0.0
-    squares = np.sort(np.linalg.svd(matrix.astype(np.float64), compute_uv=False) ** 2) / (large * variance)
+    squares = np.sort(np.linalg.svd(matrix.astype(np.float64), compute_uv=False) ** 2) / (large * std**2)
     law = marchenko_pastur(squares, small / large)
     ranks = np.arange(small)
     return float(max(np.max(law * small - ranks), np.max(ranks + 1 - law * small)))
