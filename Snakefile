@@ -12,6 +12,7 @@ include: "rules/pool.smk"
 include: "rules/base.smk"
 include: "rules/ttt.smk"
 include: "rules/tables.smk"
+include: "rules/charts.smk"
 
 
 # Targets: `snakemake` makes all; `snakemake NAME` stops after that stage.
@@ -42,15 +43,25 @@ rule tables:
         expand(f"{RESULTS}/tables/{{table}}.parquet", table=TABLES),
 
 
+rule charts:
+    input:
+        f"{RESULTS}/index.html",
+        expand(
+            f"{RESULTS}/charts/{{name}}.{{format}}", name=PAGE_CHARTS, format=FORMATS
+        ),
+
+
 rule all:
     default_target: True
     input:
         rules.tables.input,
+        rules.charts.input,
 
 
 rule ablations:
     input:
         f"{RESULTS}/tables/ablations.parquet",
+        expand(f"{RESULTS}/charts/ablations.{{format}}", format=FORMATS),
 
 
 onsuccess:

@@ -1,0 +1,48 @@
+"""How every chart step ends: JSON, HTML that opens without a network, SVG and PNG, each whole or not at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import altair as alt
+import vl_convert
+
+from atlas import files
+from atlas.charts.tables import Tables
+from atlas.progress import say
+from atlas.steps import parser
+
+SCALE = 2  # pixels of the PNG per pixel of the chart: sharp in print
+
+
+def single_chart(doc: str | None, draw: Callable[[Tables], alt.TopLevelMixin]) -> None:
+    """The ``main`` of a chart: read ``--tables``, draw, write ``--out`` with its four endings."""
+    options = parser(doc)
+    options.add_argument("--tables", type=Path, required=True, help="folder of the tables, results/tables")
+    options.add_argument("--out", type=Path, required=True, help="path without ending, results/charts/NAME")
+    options.add_argument(
+        "--arms", nargs="+", default=[], metavar="ARM", help="order of the study, without arms.parquet"
+    )
+    args = options.parse_args()
+    save(draw(Tables(args.tables, tuple(args.arms))), args.out)
+    say(f"charts {args.out.name}: see {args.out}.html")
+
+
+def save(chart: alt.TopLevelMixin, out: Path) -> None:
+    """Write ``out`` with the endings .json, .html, .svg and .png."""
+    with alt.data_transformers.enable(consolidate_datasets=True, max_rows=None):
+        spec = chart.to_json(indent=1)
+        page = chart.to_html(inline=True)
+    files.write_text(out.with_name(f"{out.name}.json"), spec + "\n")
+    files.write_text(out.with_name(f"{out.name}.html"), page)
+    files.write_text(out.with_name(f"{out.name}.svg"), renumbered(vl_convert.vegalite_to_svg(spec)))
+    with files.whole(out.with_name(f"{out.name}.png")) as scratch:
+        scratch.write_bytes(vl_convert.vegalite_to_png(spec, scale=SCALE))
+
+
+def renumbered(svg: str) -> str:
+    """An SVG with its ids counted from 1. Vega counts on from chart to chart: ids would tell what was drawn before."""
+    number = {name: str(at) for at, name in enumerate(re.findall(r'\bid="([^"]+)"', svg), start=1)}
+    return re.sub(r'(\bid="|url\(#|href="#)([^")]+)', lambda found: f"{found[1]}id{number[found[2]]}", svg)

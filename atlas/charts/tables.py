@@ -1,0 +1,67 @@
+"""The tables as charts read them: checked against their schemas, missing values as NaN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from atlas import files
+from atlas.errors import AtlasError
+from atlas.tables import schema
+
+ESSAY = Path(__file__).with_name("data") / "essay.tsv"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A folder of tables; each is read when asked for. AtlasError where one is missing, damaged or empty."""
+
+    folder: Path
+    order: tuple[str, ...] = ()
+
+    @property
+    def arms(self) -> pd.DataFrame:
+        return self._read("arms", schema.ARMS)
+
+    @property
+    def retention(self) -> pd.DataFrame:
+        return self._read("retention", schema.RETENTION)
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        return self._read("curve", schema.CURVE)
+
+    @property
+    def matrix(self) -> pd.DataFrame:
+        return self._read("matrix", schema.MATRIX)
+
+    @property
+    def harm(self) -> pd.DataFrame:
+        return self._read("harm", schema.HARM)
+
+    @property
+    def ablations(self) -> pd.DataFrame:
+        return self._read("ablations", schema.ABLATIONS)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the arms in the order of the study: ``order``, or else as in the table of arms."""
+        return list(self.order or self.arms["arm"])
+
+    def _read(self, name: str, columns: pa.Schema) -> pd.DataFrame:
+        path = self.folder / f"{name}.parquet"
+        frame: pd.DataFrame = files.read_parquet(path, columns).to_pandas()
+        if frame.empty:
+            raise AtlasError(f"{path}: no rows; expected at least one, so make it again from finished runs")
+        return frame
+
+
+def essay() -> pd.DataFrame:
+    """The essay's published retention, as fractions: arm, sessions, probe, domain, value.
+
+    Source: the tables of "Where Facts Actually Live". They are read as recognition, which the essay implies.
+    """
+    return pd.read_csv(ESSAY, sep="\t")

@@ -1,0 +1,73 @@
+# Each chart: the tables it reads, and its place in the report.
+CHARTS = {
+    "retention": (("arms", "retention"), "Retention", "by arm and metric"),
+    "domains": (("arms", "retention"), "Retention", "by domain"),
+    "curve": (("arms", "curve", "retention"), "Forgetting", "over sessions"),
+    "matrix": (("arms", "matrix"), "Forgetting", "by session and age"),
+    "harm": (("arms", "harm"), "Cost", "harm to the base"),
+    "ablations": (("ablations",), "Recipe", "ablations"),
+}
+PAGE_CHARTS = [name for name in CHARTS if name != "ablations"]
+FORMATS = ("json", "html", "svg", "png")
+DATA = f"{workflow.basedir}/atlas/charts/data"  # no code, so not in the code digest: files to watch
+
+
+for name, (tables, category, label) in CHARTS.items():
+
+    rule:
+        name:
+            f"chart_{name}"
+        input:
+            expand(f"{RESULTS}/tables/{{table}}.parquet", table=tables),
+            essay=[f"{DATA}/essay.tsv"] if name == "retention" else [],
+        output:
+            json=f"{RESULTS}/charts/{name}.json",
+            html=f"{RESULTS}/charts/{name}.html",
+            svg=report(
+                f"{RESULTS}/charts/{name}.svg",
+                caption=f"../report/{name}.rst",
+                category=category,
+                labels={"chart": label},
+            ),
+            png=f"{RESULTS}/charts/{name}.png",
+        log:
+            f"{RESULTS}/logs/charts/{name}.log",
+        conda:
+            "../envs/atlas.yaml"
+        params:
+            name=name,
+            # the ablations need the colours of the arms, not their runs
+            arms=f"--arms {' '.join(STUDY.arms)}" if name == "ablations" else "",
+            tables=lambda wildcards, input: str(Path(input[0]).parent),
+            out=lambda wildcards, output: output.json.removesuffix(".json"),
+            code=code_digest(f"atlas.charts.{name}"),
+        shell:
+            "python -m atlas.charts.{params.name} --tables {params.tables} {params.arms}"
+            " --out {params.out} --log {log}"
+
+
+rule page:
+    input:
+        tables=expand(
+            f"{RESULTS}/tables/{{table}}.parquet", table=("arms", "retention", "harm")
+        ),
+        charts=expand(f"{RESULTS}/charts/{{name}}.svg", name=PAGE_CHARTS),
+        template=f"{DATA}/page.html",
+        captions=expand(f"{workflow.basedir}/report/{{name}}.rst", name=PAGE_CHARTS),
+    output:
+        report(
+            f"{RESULTS}/index.html",
+            caption="../report/page.rst",
+            category="Page",
+            labels={"chart": "all on one page"},
+        ),
+    log:
+        f"{RESULTS}/logs/charts/page.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        tables=lambda wildcards, input: str(Path(input.tables[0]).parent),
+        code=code_digest("atlas.charts.page"),
+    shell:
+        "python -m atlas.charts.page --tables {params.tables} --charts {input.charts} --captions {input.captions}"
+        " --out {output} --log {log}"

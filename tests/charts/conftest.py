@@ -1,0 +1,23 @@
+from pathlib import Path
+
+import pytest
+
+from tests.charts.made_tables import make_tables
+from tests.synthetic import Design, ablations_like_the_study, arms_like_the_study
+
+ARMS = ("qv", "ffn", "qv_ffn", "ffn_random_base")
+
+
+@pytest.fixture(scope="session")
+def tables_folder(tmp_path_factory) -> Path:
+    """Tables of four arms and the ablations: two seeds, checkpoints after 4 and 10 sessions."""
+    arms = {name: arm for name, arm in arms_like_the_study().items() if name in ARMS}
+    design = Design(seeds=(1, 2), checkpoints=(4, 10))
+    return make_tables(tmp_path_factory.mktemp("study"), arms, design, ablations_like_the_study())
+
+
+@pytest.fixture(scope="session")
+def smallest_folder(tmp_path_factory) -> Path:
+    """Tables of one arm that the essay does not have, one seed and one checkpoint."""
+    arms = {"mine": arms_like_the_study()["qv"]}
+    return make_tables(tmp_path_factory.mktemp("smallest"), arms, Design(seeds=(7,), checkpoints=(2,)))

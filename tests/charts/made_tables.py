@@ -1,0 +1,30 @@
+"""Tables for charts, made from synthetic runs by the stage before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from atlas import files
+from atlas.tables import ablations, arms, curve, harm, matrix, output, retention
+from atlas.tables.runs import read
+from tests.synthetic import Design, SyntheticArm, write_study
+
+STEPS = {"arms": arms, "retention": retention, "curve": curve, "matrix": matrix, "harm": harm}
+
+
+def make_tables(
+    folder: Path, study: Mapping[str, SyntheticArm], design: Design, varied: Mapping[str, SyntheticArm] | None = None
+) -> Path:
+    """Write all tables of a study below ``folder``, with ablations where ``varied`` has any; returns their folder."""
+    tables = folder / "tables"
+    runs = read(write_study(folder / "ttt", study, design))
+    for name, step in STEPS.items():
+        files.write_parquet(tables / f"{name}.parquet", step.table(runs), output.provenance(step.__name__, runs))
+    if varied:
+        references = [name for name in study if any(other.startswith(f"{name}_") for other in varied)]
+        both = {name: study[name] for name in references} | dict(varied)
+        compared = read(write_study(folder / "varied", both, design))
+        made_by = output.provenance(ablations.__name__, compared)
+        files.write_parquet(tables / "ablations.parquet", ablations.table(compared, references), made_by)
+    return tables

@@ -1,0 +1,222 @@
+"""Every chart: drawn, complete, readable without a network, the same each time."""
+
+import importlib
+import json
+import re
+import struct
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from atlas.charts import ablations, curve, matrix, retention
+from atlas.charts.output import save
+from atlas.charts.tables import Tables, essay
+from atlas.charts.theme import PALETTE, colours
+from atlas.errors import AtlasError
+from tests.charts.conftest import ARMS
+
+CHARTS = ("retention", "curve", "domains", "matrix", "harm", "ablations")
+ENDINGS = ("json", "html", "svg", "png")
+NETWORK = re.compile(r"""(src|href)\s*=\s*["']?(https?:)?//|@import|\bimport\s*\(?\s*["']https?:|fetch\(["']https?:""")
+
+
+@pytest.fixture(scope="module", params=CHARTS)
+def drawn(request, tables_folder, tmp_path_factory) -> Path:
+    """A chart as its step writes it; the path without ending."""
+    out: Path = tmp_path_factory.mktemp("charts") / request.param
+    run_step(request.param, tables_folder, out)
+    return out
+
+
+def run_step(name: str, tables: Path, out: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, "--tables", str(tables), "--out", str(out)])
+        importlib.import_module(f"atlas.charts.{name}").main()
+
+
+def ending(out: Path, suffix: str) -> Path:
+    return out.with_name(f"{out.name}.{suffix}")
+
+
+def size_of_svg(path: Path) -> tuple[float, float]:
+    found = re.search(r'<svg [^>]*width="([\d.]+)" height="([\d.]+)"', path.read_text())
+    assert found
+    return float(found[1]), float(found[2])
+
+
+def decoded_png(path: Path) -> tuple[int, int, bytes]:
+    """Width, height and decompressed pixels."""
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", data[16:24])
+    at, packed = 8, b""
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        packed += data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        at += 12 + length
+    return width, height, zlib.decompress(packed)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """All strings in a chart's JSON."""
+    if isinstance(value, str):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from texts(part)
+
+
+def title_of(out: Path) -> str:
+    title = json.loads(ending(out, "json").read_text())["title"]["text"]
+    return title if isinstance(title, str) else " ".join(title)
+
+
+def test_a_chart_is_saved_in_four_formats(drawn):
+    assert {path.name for path in drawn.parent.iterdir()} == {f"{drawn.name}.{suffix}" for suffix in ENDINGS}
+
+
+def test_the_specification_is_vega_lite(drawn):
+    spec = json.loads(ending(drawn, "json").read_text())
+    assert spec["$schema"].startswith("https://vega.github.io/schema/vega-lite/v6")
+    assert spec["datasets"]
+
+
+def test_every_arm_is_in_the_chart(drawn, tables_folder):
+    said = set(texts(json.loads(ending(drawn, "json").read_text())))
+    expected = {"qv", "ffn"} if drawn.name == "ablations" else set(Tables(tables_folder).names)
+    assert expected <= said
+    svg = ending(drawn, "svg").read_text()
+    for arm in expected:
+        assert re.search(rf">{arm}\b", svg), f"{arm} is not written in the picture"
+
+
+def test_the_title_says_a_figure_and_the_subtitle_the_seeds(drawn):
+    title = json.loads(ending(drawn, "json").read_text())["title"]
+    assert re.search(r"\d", title_of(drawn))
+    said = " ".join(title["subtitle"])
+    assert "2 seeds" in said or "all seeds" in said
+
+
+def test_the_page_of_a_chart_needs_no_network(drawn):
+    page = ending(drawn, "html").read_text()
+    assert "vegaEmbed" in page
+    assert not NETWORK.search(page)
+
+
+def test_the_png_is_the_svg_at_twice_the_size_and_not_blank(drawn):
+    width, height, pixels = decoded_png(ending(drawn, "png"))
+    assert (width, height) == pytest.approx([2 * side for side in size_of_svg(ending(drawn, "svg"))], abs=2)
+    assert 1000 < width < 1800  # about 700 on a screen: a column of print, and legible on a phone
+    assert len(set(pixels)) > 50
+
+
+def test_the_same_tables_give_the_same_bytes(drawn, tables_folder, tmp_path):
+    run_step(drawn.name, tables_folder, tmp_path / drawn.name)
+    for suffix in ENDINGS:
+        assert ending(tmp_path / drawn.name, suffix).read_bytes() == ending(drawn, suffix).read_bytes()
+
+
+@pytest.mark.parametrize("name", [name for name in CHARTS if name != "ablations"])
+def test_one_arm_one_seed_and_one_checkpoint_are_enough(name, smallest_folder, tmp_path):
+    run_step(name, smallest_folder, tmp_path / name)
+    title = json.loads((tmp_path / f"{name}.json").read_text())["title"]
+    assert "nan" not in " ".join([title_of(tmp_path / name), *title["subtitle"]])
+
+
+def test_the_title_follows_the_table(tables_folder, tmp_path):
+    for path in tables_folder.glob("*.parquet"):
+        table = pq.read_table(path)
+        if path.stem == "retention":
+            rows = table.to_pandas()
+            certain = (rows["metric"] == "recall") & (rows["probe"] == "taught")
+            rows.loc[certain, "value"] = 0.31
+            table = pa.Table.from_pandas(rows, schema=table.schema.remove_metadata(), preserve_index=False)
+        pq.write_table(table, tmp_path / path.name)
+    assert retention.draw(Tables(tmp_path)).to_dict()["title"]["text"][0].endswith("31% in every arm")
+
+
+def test_the_essays_figures_stand_only_where_the_study_has_the_same_cells(tables_folder, smallest_folder):
+    for folder in (tables_folder, smallest_folder):  # checkpoints 4 and 10, or another arm: nothing to compare with
+        assert "the essay's figure" not in set(texts(retention.draw(Tables(folder)).to_dict()))
+
+
+def test_the_essays_figures_are_shares_and_stand_there_once():
+    figures = essay()
+    assert figures["value"].between(0, 1).all()
+    assert not figures.duplicated(["arm", "sessions", "probe", "domain"]).any()
+    assert len(figures) >= 12
+
+
+def test_many_rows_do_not_stop_a_chart(tmp_path):
+    rows = pd.DataFrame({"x": range(6000)})
+    save(alt.Chart(rows).mark_point().encode(x="x:Q"), tmp_path / "many")
+    assert decoded_png(tmp_path / "many.png")[0]
+
+
+def test_the_matrix_is_joined_into_few_cells(tables_folder):
+    rows = Tables(tables_folder).matrix.query("metric == 'recall'")
+    joined = matrix.binned(rows, step=5)
+    assert len(joined) < len(rows) / 4
+    assert joined["n"].sum() == rows["n"].sum()
+    assert (joined["value"] * joined["n"]).sum() == pytest.approx((rows["value"] * rows["n"]).sum())
+
+
+def test_a_joined_cell_gives_each_fact_the_same_weight():
+    rows = pd.DataFrame(
+        {
+            "arm": "qv",
+            "session": [1, 2, 2, 3],
+            "session_taught": [1, 1, 2, 3],
+            "n": [1, 1, 3, 2],
+            "value": [1.0, 0.0, 1 / 3, 0.5],
+        }
+    )
+    joined = matrix.binned(rows, step=2).set_index(["session", "age"])
+    assert list(joined.loc[(0, 0), ["n", "value", "session_end", "age_end"]]) == [5, pytest.approx(2 / 5), 2, 2]
+    assert list(joined.loc[(2, 0), ["n", "value"]]) == [2, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0.0, 5.0], [0.0, 5.0]), ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]), ([9.0, 9.5], [9.0, 10.0]), ([10, 10], [9, 10])],
+)
+def test_labels_keep_apart_and_inside(values, expected):
+    assert curve.spread(np.array(values, float), gap=1.0, top=10.0).tolist() == expected
+
+
+def test_labels_keep_the_order_of_their_lines():
+    places = curve.spread(np.array([0.5, 0.1, 0.4, 0.45]), gap=0.2, top=1.0)
+    assert np.argsort(places).tolist() == [1, 2, 3, 0]
+
+
+def test_a_new_arm_at_the_end_keeps_the_colours_of_the_others():
+    few, more = colours(["a", "b"]), colours(["a", "b", "c"])
+    assert few == {name: more[name] for name in few}
+    assert len(set(colours([f"arm{i}" for i in range(len(PALETTE))]).values())) == len(PALETTE)
+
+
+def test_the_ablations_have_the_arms_colours_without_the_arms_runs(tables_folder, tmp_path):
+    (tmp_path / "ablations.parquet").write_bytes((tables_folder / "ablations.parquet").read_bytes())
+    with_arms = ablations.draw(Tables(tables_folder)).to_dict()
+    assert ablations.draw(Tables(tmp_path, order=ARMS)).to_dict() == with_arms
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "empty"])
+def test_a_table_that_cannot_be_drawn_is_named(tables_folder, tmp_path, damage):
+    path = tmp_path / "harm.parquet"
+    whole = (tables_folder / "harm.parquet").read_bytes()
+    if damage == "truncated":
+        path.write_bytes(whole[:-20])
+    elif damage == "empty":
+        pq.write_table(pq.read_table(tables_folder / "harm.parquet").slice(0, 0), path)
+    with pytest.raises(AtlasError, match=r"harm\.parquet") as caught:
+        _ = Tables(tmp_path).harm
+    assert "\n" not in str(caught.value)
