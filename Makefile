@@ -9,11 +9,12 @@ QUICK := --configfile studies/quick.yaml
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-export ATLAS_PROGRESS := lines  # bars are Snakemake's here; the steps say lines now and then
+# bars are Snakemake's here; the steps say lines now and then
+export ATLAS_PROGRESS := lines
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 PIP := python -m pip --disable-pip-version-check
-SNAKEMAKE := snakemake --logger rich
+BARS := --logger rich  # takes all words up to the next option, so it comes last
 PIP_COMPILE := pip-compile --quiet --allow-unsafe --strip-extras --no-header --no-annotate --no-emit-options \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
@@ -23,9 +24,10 @@ help:  ## list the commands
 
 # $(call study,FOLDER,OPTIONS): run a study with bars, write its report, say where all is and how long it took.
 define study
-	$(SNAKEMAKE) all $(2)
+	@date +%s > $(VENV)/started
+	snakemake all $(2) $(BARS)
 	snakemake --quiet all --report $(1)/report.html all $(2)
-	@echo "atlas: done, see $(1)/index.html (the page), $(1)/report.html (every step and its settings),"
+	@echo "atlas: done in $$(( ($$(date +%s) - $$(cat $(VENV)/started)) / 60 )) minutes, see $(1)/index.html (the page), $(1)/report.html (every step and its settings),"
 	@echo "atlas: $(1)/tables (Parquet) and $(1)/charts"
 endef
 
@@ -40,11 +42,11 @@ quick: $(VENV)/runtime.stamp  ## the same workflow on a tiny study, in results-q
 
 .PHONY: ablations
 ablations: $(VENV)/runtime.stamp  ## the ablations of the recipe
-	$(SNAKEMAKE) ablations
+	snakemake ablations $(BARS)
 
 .PHONY: report
 report: $(VENV)/runtime.stamp  ## write results/report.html again
-	snakemake --quiet all --report results/report.html
+	snakemake --quiet all --report results/report.html all
 
 .PHONY: test
 test: lint  ## set up, lint, run all tests
