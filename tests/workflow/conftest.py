@@ -1,0 +1,33 @@
+"""One finished run of a very small study, shared by all tests of the workflow."""
+
+import pytest
+
+from tests.workflow import checkout
+
+
+def pytest_collection_modifyitems(items):
+    """All tests of this folder go to one worker, so that the run is made once."""
+    for item in items:
+        if "tests/workflow" in item.path.as_posix():
+            item.add_marker(pytest.mark.workflow)
+            item.add_marker(pytest.mark.xdist_group("workflow"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A checkout whose study has run to its end. Look, do not touch."""
+    made = checkout.make(tmp_path_factory.mktemp("workflow") / "atlas", checkout.STUDY)
+    made.done()
+    return made
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A finished checkout of the test's own."""
+    return finished.copy(tmp_path / "atlas")
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A checkout of the test's own in which nothing has run."""
+    return checkout.make(tmp_path / "atlas", checkout.STUDY)
