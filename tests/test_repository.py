@@ -1,6 +1,7 @@
 """Files that say the same thing twice: they stay in step."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -61,3 +62,16 @@ def test_the_locks_pin_every_direct_dependency():
 
 def test_torch_is_the_public_version_that_every_index_has():
     assert "torch==2.13.0" in lines("requirements.lock")
+
+
+def test_make_stops_in_one_line_where_python_is_another(tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
+    python.chmod(0o755)
+    command = ["make", "--silent", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}", "reproduce"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert not (tmp_path / "venv").exists()
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith("atlas: error: Python 3.11 is needed, found Python 3.9.2; ")
+    assert all(line.startswith("make: ") for line in rest)

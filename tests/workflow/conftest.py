@@ -6,11 +6,11 @@ from tests.workflow import checkout
 
 
 def pytest_collection_modifyitems(items):
-    """All tests of this folder go to one worker, so that the run is made once."""
+    """All tests that share the finished run go to one worker, so that it is made once."""
     for item in items:
         if "tests/workflow" in item.path.as_posix():
             item.add_marker(pytest.mark.workflow)
-            item.add_marker(pytest.mark.xdist_group("workflow"))
+            item.add_marker(pytest.mark.xdist_group("finished" if "finished" in item.fixturenames else "fresh"))
 
 
 @pytest.fixture(scope="session")

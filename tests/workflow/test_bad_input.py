@@ -89,6 +89,13 @@ def test_a_truncated_file_is_named_and_made_again_once_deleted(copy, name, made_
     assert name in copy.planned(target)
 
 
+def test_broken_code_stops_only_what_needs_it_and_deletes_nothing(copy):
+    (copy.root / "atlas" / "charts" / "curve.py").write_text("def draw(:\n")
+    assert copy.planned("tables") == set()
+    assert "atlas/charts/curve.py, line 1: " in refused(copy)
+    assert copy.file("charts/curve.json").exists()
+
+
 def test_control_c_keeps_what_is_finished_and_the_same_command_goes_on(fresh):
     base = {**STUDY["base"], "training": {"steps": 100_000, "batch": 8}}
     fresh.configure(study(base=base))
@@ -107,7 +114,7 @@ def test_control_c_keeps_what_is_finished_and_the_same_command_goes_on(fresh):
         time.sleep(5)  # past the imports, into the training
         made = corpus.stat().st_mtime_ns
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to Snakemake and to its jobs
-        printed, _ = running.communicate(timeout=60)
+        printed, _ = running.communicate(timeout=180)
     assert running.returncode != 0
     assert "atlas: error: interrupted; finished outputs are kept" in printed
     assert "Traceback" not in printed, printed
@@ -120,7 +127,7 @@ def test_control_c_keeps_what_is_finished_and_the_same_command_goes_on(fresh):
     assert corpus.stat().st_mtime_ns == made
 
 
-def wait_for(path, seconds=60):
+def wait_for(path, seconds=180):
     until = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < until, f"{path} did not appear"
