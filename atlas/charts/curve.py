@@ -17,6 +17,7 @@ from atlas.steps import run_step
 
 HEIGHT, LABEL_HEIGHT = 280, 15  # of a panel and of a label, in pixels
 LABEL_ROOM = 130  # to the right of the lines
+SESSIONS = alt.Axis(grid=False, tickMinStep=1, format="d")
 
 
 def draw(tables: Tables) -> alt.VConcatChart:
@@ -34,7 +35,7 @@ def panel(rows: pd.DataFrame, placebo: pd.DataFrame, arms: Sequence[str], metric
     """Lines with bands, names at their right ends, squares for facts never taught."""
     last = rows["session"].max()
     low, high = limits(np.concatenate([rows["value"], placebo["value"]]))
-    x = alt.X("session:Q", title="sessions", scale=alt.Scale(domain=[0, last], nice=False), axis=alt.Axis(grid=False))
+    x = alt.X("session:Q", title="sessions", scale=alt.Scale(domain=[0, last], nice=False), axis=SESSIONS)
     y = {"axis": alt.Axis(format="%", tickCount=5, title=None), "scale": alt.Scale(domain=[low, high], nice=False)}
     colour = alt.Color("arm:N", scale=alt.Scale(domain=list(arms), range=list(colours(arms).values())), legend=None)
     base = alt.Chart(rows).encode(x=x, color=colour)
@@ -47,7 +48,7 @@ def panel(rows: pd.DataFrame, placebo: pd.DataFrame, arms: Sequence[str], metric
     gap = (high - low) * LABEL_HEIGHT / HEIGHT
     named = ends.assign(place=low + spread(ends["value"].to_numpy() - low, gap, high - low))
     layers = [bands, lines, squares, *names(alt.Chart(named).encode(color=colour), y)]
-    heading = alt.TitleParams(METRIC_NAMES[metric], fontSize=13, offset=8)
+    heading = alt.TitleParams(METRIC_NAMES[metric], fontSize=13, offset=8, frame="group")
     return alt.layer(*layers).properties(width=WIDTH - LABEL_ROOM, height=HEIGHT, title=heading)
 
 

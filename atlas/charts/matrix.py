@@ -26,23 +26,26 @@ def draw(tables: Tables) -> alt.ConcatChart:
     cells = binned(matrix, step)
     # recall may be small everywhere, so the scale ends at the largest cell
     colour = alt.Scale(scheme="blues", domain=[0, max(0.05, cells["value"].max())], nice=True)
-    panels = [panel(cells[cells["arm"] == arm], arm, math.ceil(last / step) * step, colour) for arm in tables.names]
+    panels = [
+        panel(cells[cells["arm"] == arm], arm, step, math.ceil(last / step) * step, colour) for arm in tables.names
+    ]
     return alt.concat(*panels, columns=COLUMNS, spacing=18).properties(title=title(finding(matrix), subtitle(step)))
 
 
-def panel(cells: pd.DataFrame, arm: str, last: int, colour: alt.Scale) -> alt.Chart:
-    """The matrix of one arm: time to the right, age upwards."""
+def panel(cells: pd.DataFrame, arm: str, step: int, last: int, colour: alt.Scale) -> alt.Chart:
+    """The matrix of one arm: time to the right, age upwards, fresh facts in a row of their own."""
     side = WIDTH / COLUMNS - 45
-    scale = alt.Scale(domain=[0, last], nice=False)
-    axis = alt.Axis(grid=False, tickCount=4)
+    marks = range(max(1, last // 4), last + 1, max(1, last // 4))
+    sessions = alt.Axis(grid=False, values=list(marks))
+    ages = alt.Axis(grid=False, values=[-step / 2, *marks], labelExpr="datum.value < 0 ? 'new' : datum.label")
     legend = alt.Legend(orient="top", format="%", title="recalled", gradientLength=160)
     return (
         alt.Chart(cells, title=alt.TitleParams(arm, fontSize=13, offset=6))
         .mark_rect()
         .encode(
-            x=alt.X("session:Q", title="session", scale=scale, axis=axis),
+            x=alt.X("session:Q", title="session", scale=alt.Scale(domain=[0, last], nice=False), axis=sessions),
             x2="session_end:Q",
-            y=alt.Y("age:Q", title="age in sessions", scale=scale, axis=axis),
+            y=alt.Y("age:Q", title="age in sessions", scale=alt.Scale(domain=[-step, last], nice=False), axis=ages),
             y2="age_end:Q",
             color=alt.Color("value:Q", scale=colour, legend=legend),
             tooltip=["session:Q", "age:Q", alt.Tooltip("value:Q", format=".1%"), "n:Q"],
@@ -54,11 +57,12 @@ def panel(cells: pd.DataFrame, arm: str, last: int, colour: alt.Scale) -> alt.Ch
 def binned(matrix: pd.DataFrame, step: int) -> pd.DataFrame:
     """Join cells of ``step`` sessions by ``step`` ages, each fact with the same weight.
 
-    Returns arm, session, session_end, age, age_end (edges of the cell), n and value. Ages count from 0.
+    Fresh facts (age 0) keep a row of their own, below zero: joined with older ones, their recall would not be seen.
+    Returns arm, session, session_end, age, age_end (edges of the cell), n and value.
     """
     frame = matrix.assign(
         session=(matrix["session"] - 1) // step * step,
-        age=(matrix["session"] - matrix["session_taught"]) // step * step,
+        age=(matrix["session"] - matrix["session_taught"] - 1) // step * step,
         kept=matrix["value"] * matrix["n"],
     )
     cells = frame.groupby(["arm", "session", "age"], sort=False)[["n", "kept"]].sum().reset_index()
@@ -86,8 +90,8 @@ def subtitle(step: int) -> list[str]:
     """How to read a cell."""
     cell = f"{step} sessions and {step} ages" if step > 1 else "one session and one age"
     return [
-        "Each column is a moment of the study, each row how long ago the facts were taught; the bottom row is "
-        f"fresh, the diagonal holds the first facts. A cell joins {cell}, all seeds.",
+        "Each column is a moment of the study, each row how long ago the facts were taught; the bottom row holds "
+        f"the facts of that very session, the diagonal the first facts. A cell joins {cell}, all seeds.",
     ]
 
 

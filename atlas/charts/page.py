@@ -66,7 +66,8 @@ def section(name: str, svg: str, caption: str) -> str:
     others = ", ".join(f'<a href="charts/{name}.{ending}">{ending.upper()}</a>' for ending in ("png", "svg", "html"))
     return (
         f'<h2 id="{name}">{heading_of(name)}</h2>\n<p>{html.escape(" ".join(caption.split()))}</p>\n'
-        f"<figure>{inline(svg, name)}\n<figcaption>This chart as {others}.</figcaption></figure>"
+        f'<figure><div class="wide">{inline(svg, name)}</div>\n'
+        f"<figcaption>This chart as {others}.</figcaption></figure>"
     )
 
 

@@ -37,11 +37,11 @@ def _theme() -> alt.theme.ThemeConfig:
             "view": {"stroke": None},
             "title": {
                 "anchor": "start",
-                "frame": "group",
+                "frame": "bounds",
                 "color": INK,
-                "fontSize": 16,
+                "fontSize": 15,
                 "fontWeight": 600,
-                "lineHeight": 20,
+                "lineHeight": 19,
                 "subtitleColor": SOFT,
                 "subtitleFontSize": 12,
                 "subtitleLineHeight": 16,
@@ -69,6 +69,7 @@ def _theme() -> alt.theme.ThemeConfig:
                 "titleFontWeight": "normal",
                 "titleColor": SOFT,
                 "labelLimit": 260,
+                "columnPadding": 22,
             },
         }
     }
@@ -82,10 +83,11 @@ def colours(arms: Sequence[str]) -> dict[str, str]:
 def title(finding: str | Sequence[str], how: Sequence[str]) -> alt.TitleParams:
     """A title that says what was found, over subtitles that say on how much it rests.
 
-    Vega does not break lines by itself, so sentences are broken here.
+    Vega does not break lines by itself, so sentences are broken here, early enough for a viewer whose sans-serif
+    is a wide one.
     """
     findings = [finding] if isinstance(finding, str) else finding
-    return alt.TitleParams(_broken(findings, 68), subtitle=_broken(how, 92))
+    return alt.TitleParams(_broken(findings, 70), subtitle=_broken(how, 100))
 
 
 def _broken(sentences: Sequence[str], characters: int) -> list[str]:

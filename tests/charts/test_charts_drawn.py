@@ -169,19 +169,21 @@ def test_the_matrix_is_joined_into_few_cells(tables_folder):
     assert (joined["value"] * joined["n"]).sum() == pytest.approx((rows["value"] * rows["n"]).sum())
 
 
-def test_a_joined_cell_gives_each_fact_the_same_weight():
+def test_a_joined_cell_gives_each_fact_the_same_weight_and_new_facts_stay_apart():
     rows = pd.DataFrame(
         {
             "arm": "qv",
-            "session": [1, 2, 2, 3],
-            "session_taught": [1, 1, 2, 3],
-            "n": [1, 1, 3, 2],
-            "value": [1.0, 0.0, 1 / 3, 0.5],
+            "session": [3, 4, 4, 4, 3, 4],
+            "session_taught": [2, 3, 2, 1, 3, 4],
+            "n": [1, 1, 3, 2, 1, 3],
+            "value": [1.0, 0.0, 1 / 3, 0.5, 1.0, 0.0],
         }
     )
     joined = matrix.binned(rows, step=2).set_index(["session", "age"])
-    assert list(joined.loc[(0, 0), ["n", "value", "session_end", "age_end"]]) == [5, pytest.approx(2 / 5), 2, 2]
-    assert list(joined.loc[(2, 0), ["n", "value"]]) == [2, 0.5]
+    columns = ["n", "value", "session_end", "age_end"]
+    assert list(joined.loc[(2, 0), columns]) == [5, pytest.approx(2 / 5), 4, 2]  # ages 1 and 2
+    assert list(joined.loc[(2, 2), columns]) == [2, 0.5, 4, 4]  # age 3
+    assert list(joined.loc[(2, -2), columns]) == [4, pytest.approx(1 / 4), 4, 0]  # new facts, by themselves
 
 
 @pytest.mark.parametrize(
