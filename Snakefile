@@ -31,11 +31,7 @@ rule base:
 
 rule ttt:
     input:
-        expand(
-            f"{RESULTS}/ttt/{{arm}}/{{block}}/run.json",
-            arm=STUDY.arms,
-            block=STUDY.blocks,
-        ),
+        expand(rules.teach.output, arm=STUDY.arms, block=STUDY.blocks),
 
 
 rule tables:
@@ -54,6 +50,7 @@ rule charts:
 rule all:
     default_target: True
     input:
+        rules.ttt.input,  # so that a run that was lost is made again
         rules.tables.input,
         rules.charts.input,
 

@@ -9,7 +9,7 @@ CHARTS = {
 }
 PAGE_CHARTS = [name for name in CHARTS if name != "ablations"]
 FORMATS = ("json", "html", "svg", "png")
-DATA = f"{workflow.basedir}/atlas/charts/data"  # no code, so not in the code digest: files to watch
+DATA = beside("atlas/charts/data")  # no code, so not in the code digest: files to watch
 
 
 for name, (tables, category, label) in CHARTS.items():
@@ -53,7 +53,7 @@ rule page:
         ),
         charts=expand(f"{RESULTS}/charts/{{name}}.svg", name=PAGE_CHARTS),
         template=f"{DATA}/page.html",
-        captions=expand(f"{workflow.basedir}/report/{{name}}.rst", name=PAGE_CHARTS),
+        captions=expand(beside("report/{name}.rst"), name=PAGE_CHARTS),
     output:
         report(
             f"{RESULTS}/index.html",

@@ -1,4 +1,5 @@
 # What every rules file may use: STUDY (the validated study), RESULTS (its folder), code_digest (for params).
+import os
 import sys
 from pathlib import Path
 
@@ -25,6 +26,11 @@ RESULTS = STUDY.results
 def code_digest(module):
     """The code digest as a param, worked out per job: a broken module stops only the targets that need it."""
     return lambda wildcards: or_stop(digest.code_digest, module)
+
+
+def beside(path):
+    """A file of the repository, relative to where Snakemake runs: a checkout that moves reruns nothing."""
+    return os.path.relpath(Path(workflow.basedir, path))
 
 
 def present(path):

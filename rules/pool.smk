@@ -1,6 +1,4 @@
-import os
-
-POOL = os.path.relpath(Path(workflow.basedir, "atlas", "pool"))
+POOL = beside("atlas/pool")
 
 
 rule facts:
