@@ -137,14 +137,3 @@ def test_it_sees_what_python_really_imports():
     code = f"import {step}, sys; print(*(name for name in sys.modules if name.partition('.')[0] == 'atlas'))"
     imported = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
     assert set(imported.split()) <= set(digest.modules_of(step, root))
-
-
-def test_digests_of_the_whole_package_cost_little():
-    code = (
-        "import time\nfrom atlas import digest\nstart = time.process_time()\n"
-        "paths = [p for p in (digest.ROOT / 'atlas').rglob('*.py') if p.name != '__init__.py']\n"
-        "for p in paths: digest.code_digest('.'.join(p.relative_to(digest.ROOT).with_suffix('').parts))\n"
-        "print(time.process_time() - start)"
-    )
-    seconds = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert float(seconds) < 0.3, "every snakemake command waits for the digests"
