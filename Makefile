@@ -27,8 +27,9 @@ define study
 	@date +%s > $(VENV)/started
 	snakemake all $(2) $(BARS)
 	snakemake --quiet all --report $(1)/report.html all $(2)
-	@echo "atlas: done in $$(( ($$(date +%s) - $$(cat $(VENV)/started)) / 60 )) minutes, see $(1)/index.html (the page), $(1)/report.html (every step and its settings),"
-	@echo "atlas: $(1)/tables (Parquet) and $(1)/charts"
+	@seconds=$$(( $$(date +%s) - $$(cat $(VENV)/started) )); \
+		echo "atlas: done in $$(( seconds / 60 )) min $$(( seconds % 60 )) s, see $(1)/index.html (the page),"
+	@echo "atlas: $(1)/report.html (every step and its settings), $(1)/tables (Parquet) and $(1)/charts"
 endef
 
 .PHONY: reproduce
