@@ -138,7 +138,7 @@ class Recipe(Section):
     loss: Literal["sentence", "answer"] = Field("sentence", description="characters that the loss is taken over")
     fast: Fast | None = Field(Fast(), description="null: a single phase, no copy and no blend")
     blend: float = Field(0.5, ge=0, le=1, description="beta: adapter <- (1 - beta) adapter + beta copy")
-    slow: Slow = Slow()
+    slow: Slow | None = Field(Slow(), description="null: no consolidation; with fast null, too, nothing is taught")
     rehearsal: Rehearsal = Rehearsal()
     clip: float = Field(1.0, gt=0, description="largest gradient norm of a lane")
 
@@ -148,6 +148,33 @@ class Probes(Section):
 
     foils: Annotated[int, Field(ge=1, le=50)] = Field(50, description="most foils of the ranked metric, per fact")
     val_chars: Positive = Field(65536, description="Shakespeare characters for the loss of the adapted model")
+
+
+class Precision(Section):
+    """How narrow an interval the study wants; `atlas plan` says how many seeds that takes."""
+
+    contrast: tuple[Name, Name] = Field(("qv", "ffn"), description="the two arms whose difference matters most")
+    metric: Literal["recall", "ranked", "recognition", "recognition_net"] = "recall"
+    sessions: Positive | None = Field(None, description="checkpoint; null: the last")
+    points: float = Field(2.0, gt=0, lt=100, description="half width of the 95% interval, percentage points")
+
+
+class Guard(Section):
+    """The mutation suite of `snakemake guard`: honest checkpoints for false alarms, damage for detection."""
+
+    seed: int = 0
+    models: list[Model] = Field(
+        [
+            Model(layers=2, width=64, heads=2, ffn=128, context=64),
+            Model(layers=3, width=64, heads=4, ffn=256, context=64),
+            Model(layers=4, width=96, heads=4, ffn=192, context=128),
+        ],
+        min_length=1,
+        description="shapes of the honest checkpoints that false alarms are counted on",
+    )
+    seeds: Positive = Field(17, description="honest trainings of each shape")
+    snapshots: list[Positive] = Field([200, 300, 450, 600], min_length=1, description="steps kept of each training")
+    modules: Positive = Field(3, description="modules that each kind of damage is done to")
 
 
 class StreamSpec(Section):
@@ -223,7 +250,15 @@ class Study(Section):
     recipe: Recipe = Recipe()
     probes: Probes = Probes()
     arms: dict[Name, Arm] = Field(min_length=1)
-    ablations: dict[Name, Arm] = Field({}, description="further arms, run by the target of the same name")
+    ablations: dict[Name, Arm] = Field({}, description="variants of the recipe, each on an arm that is in `arms`, too")
+    ablation_checkpoints: list[Positive] | None = Field(
+        None, min_length=1, description="checkpoints of the ablations, some of the study's; null: all"
+    )
+    contrasts: dict[Name, list[tuple[Name, Name]]] = Field(
+        {}, description="families of planned comparisons of two arms; Holm's correction goes over a family"
+    )
+    precision: Precision | None = Field(None, description="null: `atlas plan` has nothing to aim at")
+    guard: Guard = Guard()
 
     @model_validator(mode="after")
     def _coherent(self) -> Study:
@@ -233,6 +268,7 @@ class Study(Section):
             raise ValueError(f"{both[0]} is an arm and an ablation; one of the two needs another name")
         for name in (*self.arms, *self.ablations):
             self._check_arm(name)
+        self._check_contrasts()
         return self
 
     def _check_seeds(self) -> None:
@@ -241,14 +277,32 @@ class Study(Section):
             raise ValueError(f"seeds: seed {twice[0]} is listed twice; every seed may be used once")
 
     def _check_sessions(self) -> None:
-        if sorted(set(self.checkpoints)) != self.checkpoints:
-            raise ValueError(f"checkpoints: {self.checkpoints} must rise; write them in order, each once")
+        for key, points in (("checkpoints", self.checkpoints), ("ablation_checkpoints", self.ablation_points)):
+            if sorted(set(points)) != points:
+                raise ValueError(f"{key}: {points} must rise; write them in order, each once")
         needed, taught = self.sessions * self.facts_per_session, self.pool.most_taught
         if taught is not None and needed > taught:
             raise ValueError(
                 f"checkpoints: {self.sessions} sessions of {self.facts_per_session} facts need {needed} facts, "
                 f"pool.taught has {taught}; lower the checkpoints or enlarge the pool"
             )
+        if strangers := sorted({*self.ablation_points} - {*self.checkpoints}):
+            raise ValueError(
+                f"ablation_checkpoints: {strangers[0]} is not among checkpoints {self.checkpoints}; an ablation is "
+                "compared with its arm, so it is probed where the arm is"
+            )
+
+    def _check_contrasts(self) -> None:
+        pairs = [(f"contrasts.{family}", pair) for family, pairs in self.contrasts.items() for pair in pairs]
+        if self.precision:
+            pairs.append(("precision.contrast", self.precision.contrast))
+            if self.precision.sessions not in (None, *self.checkpoints):
+                raise ValueError(f"precision.sessions: {self.precision.sessions} is not in {self.checkpoints}")
+        for where, (a, b) in pairs:
+            if unknown := [name for name in (a, b) if name not in self.arms and name not in self.ablations]:
+                raise ValueError(f"{where}: {unknown[0]!r} is neither an arm nor an ablation; name two that are")
+            if a == b:
+                raise ValueError(f"{where}: {a!r} is compared with itself; name two arms")
 
     def _check_arm(self, name: str) -> None:
         arm, model = self.arm(name), self.base.model
@@ -289,6 +343,11 @@ class Study(Section):
         """An arm or ablation by name; KeyError where there is none."""
         return self.arms[name] if name in self.arms else self.ablations[name]
 
+    @property
+    def ablation_points(self) -> list[int]:
+        """Checkpoints of the ablations."""
+        return self.ablation_checkpoints or self.checkpoints
+
     def stream_spec(self, seed: int) -> StreamSpec:
         return StreamSpec(seed=seed, sessions=self.sessions, facts_per_session=self.facts_per_session)
 
@@ -299,7 +358,7 @@ class Study(Section):
             arm=name,
             seeds=self.blocks[block],
             facts_per_session=self.facts_per_session,
-            checkpoints=self.checkpoints,
+            checkpoints=self.checkpoints if name in self.arms else self.ablation_points,
             targets=arm.targets,
             ranks=arm.layer_ranks(self.base.model.layers),
             alpha=self.alpha,

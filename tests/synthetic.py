@@ -68,6 +68,14 @@ def arms_like_the_study() -> dict[str, SyntheticArm]:
         "ffn_matched": SyntheticArm(up_down, ranks=(13,) * LAYERS, recall=0.18, ranked=0.37),
         "ffn_random_base": SyntheticArm(up_down, recall=0.02, ranked=0.12, reinit=up_down, rise=0.9),
         "qv_random_base": SyntheticArm(recall=0.06, ranked=0.18, reinit=up_down, rise=0.7),
+        "untrained": SyntheticArm(
+            recall=0,
+            ranked=0,
+            recognition=0,
+            placebo_recognition=0,
+            rise=0,
+            recipe={"fast": None, "slow": None},
+        ),
     }
 
 
@@ -134,6 +142,7 @@ def record_of(name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design
             "trainable_params": arm.trainable,
             "base_params": BASE_PARAMS,
             "base_fingerprint": "f" * 64,
+            "frozen": frozen_of(arm),
             "code_digest": "c" * 64,
             "recipe": Recipe.model_validate(dict(arm.recipe)).model_dump(mode="json"),
             "reinit": list(arm.reinit),
@@ -145,6 +154,16 @@ def record_of(name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design
             "finished": "2025-01-01T00:10:00+00:00",
         }
     )
+
+
+def frozen_of(arm: SyntheticArm) -> dict[str, Any]:
+    """What a run says of its frozen weights: the base as it is, or with the declared roles changed."""
+    paths = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.out_proj"}
+    paths |= {"up": "fc1", "down": "fc2"}
+    roles = sorted(f"model.decoder.layers.{layer}.{paths[role]}" for layer in range(LAYERS) for role in arm.reinit)
+    names = sorted(f"{path}.{part}" for path in roles for part in ("weight", "bias"))
+    identity = "f" * 64 if not names else "e" * 64
+    return {"at_start": identity, "at_end": identity, "declared": names, "changed": names}
 
 
 def taught_facts(seed: int, design: Design) -> pd.DataFrame:
@@ -220,7 +239,15 @@ def matrix_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Dat
     chance = draws.random((2, len(rows)))
     base = np.full(len(rows), 2.5)
     nll = base - np.where(chance[0] < arm.recognition * (0.9 + 0.1 * kept), 0.5, -0.5)
-    return rows.assign(arm=name, seed=seed, nll_base=base, nll=nll, recalled=chance[1] < arm.recall * kept)
+    return rows.assign(
+        arm=name,
+        seed=seed,
+        nll_base=base,
+        nll=nll,
+        recalled=chance[1] < arm.recall * kept,
+        nll_before=base,
+        recalled_before=False,
+    )
 
 
 def sessions_of(name: str, seed: int, design: Design) -> pd.DataFrame:

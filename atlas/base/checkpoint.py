@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field, ValidationError
@@ -47,6 +47,10 @@ class Check(Section):
     limit: float
     detail: str
     tensors: list[str] = Field([], description="the tensors that fail, all of them")
+    needs: Literal["file", "text", "manifest"] = Field(
+        "file", description="what the check takes beside the checkpoint: nothing, a text in its language, its manifest"
+    )
+    by_module: dict[str, float | None] = Field({}, description="measured value of each tensor or module looked at")
 
 
 class Certificate(Section):

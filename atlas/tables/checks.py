@@ -14,7 +14,8 @@ from atlas.errors import AtlasError
 from atlas.ttt.schema import RunRecord
 
 WITHIN_ARM = ("code_digest", "recipe", "targets", "ranks", "reinit", "trainable_params")
-MAY_BE_NULL = {"session_taught", "loss_fast_first", "loss_fast_last", "lr_fast"}  # placebo facts; single phase
+PHASE = ("loss_{}_first", "loss_{}_last", "lr_{}")  # null where the recipe leaves the phase out
+MAY_BE_NULL = {"session_taught", *(name.format(phase) for phase in ("fast", "slow") for name in PHASE)}
 
 
 def comparable(folders: Sequence[Path], records: Sequence[RunRecord]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 import torch
@@ -23,13 +24,17 @@ from atlas.ttt.scoring import LanguageModel, Scores, score
 
 @dataclass(frozen=True)
 class Taught:
-    """One session as it went. Arrays have a leading lane axis; ``scores`` covers every fact taught by then."""
+    """One session as it went. Arrays have a leading lane axis.
+
+    ``scores`` covers every fact taught by then, ``ahead`` the facts of the next session, not taught yet.
+    """
 
     session: int
     fast: Trace
     slow: Trace
     norms: np.ndarray
     scores: Scores
+    ahead: Scores
     seconds_train: float
     seconds_score: float
 
@@ -87,11 +92,18 @@ class Course:
         )
         trained = time.perf_counter()
         self.adapters.bind(theta)
-        scores = score(self.model, [lane[:known] for lane in self.lines], self.device)
+        scores = score(self.model, [lane[: known + size] for lane in self.lines], self.device)
         norms = theta.norm(dim=1).cpu().numpy()
         spent = trained - started, time.perf_counter() - trained
-        self.sessions.append(Taught(session, fast, slow, norms, scores, *spent))
+        now, ahead = scores.lines(slice(known)), scores.lines(slice(known, None))
+        self.sessions.append(Taught(session, fast, slow, norms, now, ahead, *spent))
         return theta
+
+    @property
+    def before(self) -> Scores:
+        """Every fact of the sessions so far just before it was taught, (lanes, facts); the first ones by the base."""
+        first = self.base.lines(slice(self.spec.facts_per_session))
+        return reduce(Scores.followed_by, (taught.ahead for taught in self.sessions[:-1]), first)
 
     def _rehearsed(self, session: int) -> list[list[Line]]:
         if session == 1:

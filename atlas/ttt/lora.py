@@ -21,6 +21,8 @@ from atlas.config import Role
 from atlas.draws import rng
 from atlas.ttt.roles import OPT, RoleMap, Site, sites
 
+BASE = "base"  # where a LaneLinear holds the layer that it adapts
+
 
 class LaneLinear(nn.Module):
     """A frozen linear layer with one low-rank adapter per lane. Inputs are (lanes * rows, ..., in)."""
@@ -40,6 +42,12 @@ class LaneLinear(nn.Module):
         low = torch.bmm(x.reshape(lanes, -1, x.shape[-1]), self.a)  # (lanes, rows * time, rank)
         wide = y.view(lanes, -1, y.shape[-1])
         return torch.baddbmm(wide, low, self.b, alpha=self.scale).view(y.shape)
+
+
+def base_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a model that adapters may be attached to, by the names they had before."""
+    inside = f".{BASE}."
+    return {name.replace(inside, "."): tensor for name, tensor in model.state_dict().items()}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.config import Recipe, Rehearsal
+from atlas.config import Recipe, Rehearsal, Slow
 from atlas.ttt.lines import IGNORED, Batch, Line, batch
 from atlas.ttt.lora import Adapters
 from atlas.ttt.scoring import LanguageModel, character_nll
@@ -24,6 +24,11 @@ class Trace:
     """Losses of one phase, step by step: float32, (steps, lanes). No steps where the recipe leaves the phase out."""
 
     losses: np.ndarray
+
+    @classmethod
+    def none(cls, lanes: int) -> Trace:
+        """A phase that the recipe leaves out."""
+        return cls(np.empty((0, lanes), np.float32))
 
     @property
     def steps(self) -> int:
@@ -62,7 +67,7 @@ class Trainer:
     def _fast(self, theta: Tensor, new: Sequence[Sequence[Line]]) -> tuple[Tensor, Trace]:
         phase = self.recipe.fast
         if phase is None:
-            return theta, Trace(np.empty((0, len(theta)), np.float32))
+            return theta, Trace.none(len(theta))
         lines = batch(new, self.device)
         copy, trace = self._descend(theta, [lines] * phase.steps, phase.lr, anchor=0.0)
         return theta.lerp(copy, self.recipe.blend), trace
@@ -71,11 +76,15 @@ class Trainer:
         self, theta: Tensor, facts: Sequence[Sequence[Line]], orders: Sequence[np.random.Generator]
     ) -> tuple[Tensor, Trace]:
         phase = self.recipe.slow
-        return self._descend(theta, self._epochs(facts, orders), phase.lr, phase.anchor)
+        if phase is None:
+            return theta, Trace.none(len(theta))
+        return self._descend(theta, self._epochs(phase, facts, orders), phase.lr, phase.anchor)
 
-    def _epochs(self, facts: Sequence[Sequence[Line]], orders: Sequence[np.random.Generator]) -> Iterable[Batch]:
+    def _epochs(
+        self, phase: Slow, facts: Sequence[Sequence[Line]], orders: Sequence[np.random.Generator]
+    ) -> Iterable[Batch]:
         """Batches of all epochs; each epoch sees every fact once, in an order of its own."""
-        phase, count = self.recipe.slow, len(facts[0])
+        count = len(facts[0])
         for _ in range(phase.epochs):
             shuffled = [[lane[i] for i in order.permutation(count)] for lane, order in zip(facts, orders, strict=True)]
             for start in range(0, count, phase.batch):

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from atlas.ttt.course import Checkpoint, Course, Taught
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS
+from atlas.ttt.scoring import Scores
 
 
 def facts_table(course: Course) -> pa.Table:
@@ -19,7 +20,9 @@ def facts_table(course: Course) -> pa.Table:
 
 def matrix_table(course: Course) -> pa.Table:
     """Every taught fact after every session, lane after lane."""
-    return _joined(MATRIX, (_matrix(course, taught, lane) for lane in _lanes(course) for taught in course.sessions))
+    before = course.before
+    parts = (_matrix(course, before, taught, lane) for lane in _lanes(course) for taught in course.sessions)
+    return _joined(MATRIX, parts)
 
 
 def sessions_table(course: Course) -> pa.Table:
@@ -67,7 +70,7 @@ def _facts(course: Course, point: Checkpoint, lane: int) -> dict[str, Any]:
     }
 
 
-def _matrix(course: Course, taught: Taught, lane: int) -> dict[str, Any]:
+def _matrix(course: Course, before: Scores, taught: Taught, lane: int) -> dict[str, Any]:
     known = taught.scores.nll.shape[1]
     dated = course.dated(course.streams[lane])[:known]
     return {
@@ -79,6 +82,8 @@ def _matrix(course: Course, taught: Taught, lane: int) -> dict[str, Any]:
         "nll_base": course.base.nll[lane, :known],
         "nll": taught.scores.nll[lane],
         "recalled": taught.scores.recalled[lane],
+        "nll_before": before.nll[lane, :known],
+        "recalled_before": before.recalled[lane, :known],
     }
 
 
@@ -92,11 +97,11 @@ def _session(course: Course, taught: Taught, lane: int) -> dict[str, Any]:
         "steps_slow": slow.steps,
         "loss_fast_first": fast.losses[0, lane] if fast.steps else None,
         "loss_fast_last": fast.losses[-1, lane] if fast.steps else None,
-        "loss_slow_first": slow.losses[0, lane],
-        "loss_slow_last": slow.losses[-1, lane],
+        "loss_slow_first": slow.losses[0, lane] if slow.steps else None,
+        "loss_slow_last": slow.losses[-1, lane] if slow.steps else None,
         "adapter_norm": taught.norms[lane],
         "lr_fast": recipe.fast.lr if recipe.fast else None,
-        "lr_slow": recipe.slow.lr,
+        "lr_slow": recipe.slow.lr if recipe.slow else None,
         "seconds_train": taught.seconds_train,
         "seconds_score": taught.seconds_score,
     }

@@ -11,26 +11,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save as to_safetensors
-from torch import nn
 
 from atlas import files, progress
 from atlas.base.checkpoint import load_certified, read_manifest
 from atlas.base.corpus import split
 from atlas.base.loss import validation_loss
-from atlas.base.model import Transformer, initialise
+from atlas.base.model import Transformer
 from atlas.base.text import encode
-from atlas.config import Role, RunSpec
+from atlas.config import RunSpec
 from atlas.digest import code_digest
-from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, Fact, read_pool, read_stream
 from atlas.steps import add_spec, environment, now, parser, run_step
 from atlas.ttt.course import Course
+from atlas.ttt.frozen import Watch, reinitialise
 from atlas.ttt.lora import Adapters
 from atlas.ttt.probes import Prober
 from atlas.ttt.ranking import foils
 from atlas.ttt.records import facts_table, matrix_table, sessions_table
-from atlas.ttt.roles import sites
 from atlas.ttt.schema import RunRecord, ValLoss
 
 
@@ -43,18 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     manifest = read_manifest(args.manifest)
     model = load_certified(args.checkpoint, args.manifest, args.certificate)
     base_params = sum(parameter.numel() for parameter in model.parameters())
-    reinitialise(model, spec.reinit, spec.base_seed)
+    watch = Watch(model, manifest.sha256, reinitialise(model, spec.reinit, spec.base_seed))
     course = prepare(spec, model, args.pool, args.streams)
     theta = course.run(f"ttt {spec.arm} seeds {args.out.name}")
 
     tokens = validation_tokens(args.corpus, manifest.config.validation, spec.probes.val_chars)
+    losses = harm(course, model, tokens)
     record = RunRecord(
         **spec.model_dump(include={"arm", "seeds", "targets", "ranks", "recipe", "reinit"}),
         trainable_params=course.adapters.parameters,
         base_params=base_params,
         base_fingerprint=manifest.fingerprint,
+        frozen=watch.close(),
         code_digest=code_digest("atlas.ttt.run"),
-        val_loss=harm(course, model, tokens),
+        val_loss=losses,
         started=started,
         finished=now(),
         seconds=time.perf_counter() - clock,
@@ -120,18 +120,6 @@ def read_lane(path: Path, seed: int, spec: RunSpec, by_id: dict[str, Fact]) -> l
     if strangers := [lesson.fact_id for lesson in lessons if lesson.fact_id not in by_id]:
         raise AtlasError(f"{path}: fact {strangers[0]} is not in the pool; remake it with atlas.pool.streams")
     return [by_id[lesson.fact_id] for lesson in lessons[:needed]]
-
-
-def reinitialise(model: nn.Module, roles: Sequence[Role], base_seed: int) -> list[str]:
-    """Put the linear layers of some roles back to a fresh initialisation, as a loader that skips them would.
-
-    Returns the paths of the modules. The draw depends on the base seed alone: all lanes share one frozen base.
-    """
-    chosen = [site for site in sites(model) if site.role in roles]
-    generator = torch.Generator().manual_seed(int(rng(base_seed, "reinit").integers(2**62)))
-    for site in chosen:
-        initialise(site.linear, generator)
-    return [site.path for site in chosen]
 
 
 def validation_tokens(corpus: Path, share: float, characters: int) -> np.ndarray:

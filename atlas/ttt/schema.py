@@ -51,6 +51,8 @@ MATRIX = pa.schema(
         ("nll_base", pa.float32()),
         ("nll", pa.float32()),
         ("recalled", pa.bool_()),
+        ("nll_before", pa.float32()),  # just before the fact was taught, under the adapter of that time
+        ("recalled_before", pa.bool_()),
     ]
 )
 """matrix.parquet: one row per (seed, session, fact taught by then)."""
@@ -95,6 +97,15 @@ class Host(Section):
     system: str
 
 
+class Frozen(Section):
+    """The weights under the adapters as the run had them in memory: what it really trained on."""
+
+    at_start: str = Field(description="fingerprint before the first step, after any reinit")
+    at_end: str = Field(description="fingerprint after the last step")
+    declared: list[str] = Field(description="tensors that the arm's reinit changes on purpose")
+    changed: list[str] = Field(description="tensors that differ from the certified base, found by comparing all")
+
+
 class RunRecord(Section):
     """run.json: what was run, on what, with which code."""
 
@@ -105,6 +116,7 @@ class RunRecord(Section):
     trainable_params: Count = Field(description="adapter parameters of one seed")
     base_params: Annotated[int, Field(gt=0)]
     base_fingerprint: str = Field(description="of the certified base, before any reinit that the arm asks for")
+    frozen: Frozen
     code_digest: str
     recipe: Recipe
     reinit: list[Role] = Field(description="roles left at a fresh initialisation on purpose")

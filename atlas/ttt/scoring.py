@@ -39,6 +39,15 @@ class Scores:
     answer_nll: np.ndarray
     recalled: np.ndarray
 
+    def lines(self, part: slice) -> Scores:
+        """The scores of some of the lines."""
+        return Scores(self.nll[:, part], self.answer_nll[:, part], self.recalled[:, part])
+
+    def followed_by(self, more: Scores) -> Scores:
+        """The scores of these lines, then of more lines."""
+        pairs = (self.nll, more.nll), (self.answer_nll, more.answer_nll), (self.recalled, more.recalled)
+        return Scores(*(np.concatenate(pair, axis=1) for pair in pairs))
+
 
 def character_nll(model: LanguageModel, lines: Batch) -> tuple[Tensor, Tensor]:
     """Negative log-likelihood of every target in nats (0 where ignored), and the logits behind them."""

@@ -106,7 +106,10 @@ def test_a_lane_learns_the_same_alone():
 
 def test_every_epoch_sees_every_fact_once():
     teacher, _ = trainer(slow=Slow(epochs=2, batch=3))
-    seen = [rows.tokens.view(2, -1, rows.tokens.shape[1]) for rows in teacher._epochs(OLD, orders())]
+    seen = [
+        rows.tokens.view(2, -1, rows.tokens.shape[1])
+        for rows in teacher._epochs(Slow(epochs=2, batch=3), OLD, orders())
+    ]
     assert [rows.shape[1] for rows in seen] == [3, 1, 3, 1]
     for lane in range(2):
         texts = [tuple(row[:20].tolist()) for rows in seen[:2] for row in rows[lane]]

@@ -16,7 +16,8 @@ from atlas.base.checkpoint import Certificate, load_certified, save
 from atlas.config import Base, Probes, Recipe, RunSpec
 from atlas.errors import AtlasError
 from atlas.pool.facts import STREAM_SCHEMA, pool_table
-from atlas.ttt.run import main, reinitialise
+from atlas.ttt.frozen import reinitialise
+from atlas.ttt.run import main
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
 from tests.ttt.tiny_ttt import TINY, make_facts, make_model
 
@@ -171,13 +172,13 @@ def test_without_rehearsal_only_new_facts_are_trained(inputs, tmp_path):
 
 def test_reinitialised_roles_and_no_others_differ():
     model, fresh = make_model(), make_model()
-    paths = reinitialise(model, ["up", "down"], base_seed=0)
-    expected = {f"model.decoder.layers.{layer}.{name}" for layer in (0, 1) for name in ("fc1", "fc2")}
-    assert set(paths) == expected
+    names = reinitialise(model, ["up", "down"], base_seed=0)
+    paths = [f"model.decoder.layers.{layer}.{name}" for layer in (0, 1) for name in ("fc1", "fc2")]
+    assert names == sorted(f"{path}.{part}" for path in paths for part in ("weight", "bias"))
     before, after = fresh.state_dict(), model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {f"{path}.{part}" for path in expected for part in ("weight", "bias")}
-    assert reinitialise(fresh, ["up", "down"], base_seed=0) == paths
+    assert changed == set(names)
+    assert reinitialise(fresh, ["up", "down"], base_seed=0) == names
     assert all(torch.equal(fresh.state_dict()[name], after[name]) for name in after)
 
 
