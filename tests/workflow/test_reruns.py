@@ -65,6 +65,12 @@ def test_code_of_a_stage_reruns_it_and_what_follows(copy):
     assert planned == runs(["qv", "ffn"]) | everything
 
 
+def test_code_of_the_checks_certifies_again_and_runs_stay(copy):
+    with open(copy.root / "atlas" / "base" / "checks.py", "a") as file:
+        file.write("\nNEW = 1\n")
+    assert copy.planned() == {"base/certificate.json", "base/config.json"}
+
+
 def test_code_of_the_charts_redraws_charts_only(copy):
     with open(copy.root / "atlas" / "charts" / "__init__.py", "a") as file:
         file.write("\nNEW = 1\n")
