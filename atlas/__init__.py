@@ -1,3 +1,21 @@
-"""Atlas: where do taught facts live? A benchmark for test-time-trained LoRA adapters."""
+"""Atlas: where do taught facts live? A benchmark for test-time-trained LoRA adapters.
+
+``atlas.verify(model, checkpoint)`` is the guard for other projects, see docs/guard.md.
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_LATE = {"verify": "atlas.base.attest", "GuardError": "atlas.base.report"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the guard when it is first used: it takes torch, which is slow, and most commands do not need it.
+
+    By name, not by an import statement: the code digest of every step would take the guard in.
+    """
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
+    raise AttributeError(f"module 'atlas' has no attribute {name!r}")

@@ -1,0 +1,59 @@
+"""What a checkpoint consists of, part by part, for checks that know no architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+Kind = Literal["matrix", "bias", "norm weight", "norm bias", "embedding"]
+KEYS = {"k", "k_proj", "key", "k_lin", "to_k", "wk"}  # what the linear layer of attention keys is called
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tensor of a checkpoint, or one role's share of a fused one."""
+
+    name: str  # unique; a share of a fused tensor adds its role: "h.0.attn.c_attn.weight[q]"
+    tensor: str  # the tensor's name in the file
+    values: Tensor  # matrices as (out, in), embeddings as (rows, width), all others one-dimensional
+    kind: Kind
+    role: str = ""  # q, k, v, o, up, gate, down; head for an output matrix of its own; empty where there is none
+    layer: int | None = None
+
+    @property
+    def may_stay(self) -> bool:
+        """Whether training may leave it where it was: the bias of attention keys adds one number to all scores of a
+        query, which softmax takes away again, so it has no gradient."""
+        return self.kind == "bias" and self.role == "k"
+
+
+def parts_of(model: nn.Module) -> Iterator[Part]:
+    """The parameters of any model, their kinds read from the classes of its modules; a shared one comes once.
+
+    Tensors with more than two dimensions (convolutions) come as matrices of (out, everything else).
+    """
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        for own, values in module.named_parameters(recurse=False):
+            if id(values) not in seen:
+                seen.add(id(values))
+                name = f"{path}.{own}" if path else own
+                role = "k" if path.rpartition(".")[2] in KEYS else ""
+                yield Part(name, name, _flat(module, values.detach()), _kind(module, own, values), role)
+
+
+def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:
+    if "norm" in type(module).__name__.lower():
+        return "norm bias" if own == "bias" else "norm weight"
+    if values.ndim < 2:
+        return "bias"
+    return "embedding" if isinstance(module, nn.Embedding) else "matrix"
+
+
+def _flat(module: nn.Module, values: Tensor) -> Tensor:
+    if values.ndim > 2:
+        return values.flatten(1)
+    return values.T if type(module).__name__ == "Conv1D" else values  # transformers' Conv1D holds (in, out)
