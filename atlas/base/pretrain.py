@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     progress.say(f"base: validation loss {val_loss:.4f} nats/char after {trained.seconds:.0f} s, see {args.checkpoint}")
 
 
-def train(config: Base, tokens: np.ndarray) -> Trained:
+def train(config: Base, tokens: np.ndarray, after_step: Callable[[int, Transformer], None] | None = None) -> Trained:
     """Train a fresh model on ``tokens``, uint8, shape (characters,).
+
+    ``after_step`` is called with the number of steps done and the model, which it may look at but not change.
 
     Matrices inside the layers go by Muon, all other parameters by AdamW (Jordan et al. 2024; see atlas.base.muon).
     Raises AtlasError where the text is shorter than a window.
@@ -84,6 +86,8 @@ def train(config: Base, tokens: np.ndarray) -> Trained:
             loss = _step(model, next(windows), optimisers, _rate(config.training, step))
             if step % NOTED_EVERY == 0:
                 note = f"loss {loss.item():.3f}"
+            if after_step:
+                after_step(step + 1, model)
             tracker.advance(note)
     used = config.training.steps * config.training.batch * config.model.context
     return Trained(model.eval(), used, time.perf_counter() - started)
