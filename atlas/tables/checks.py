@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlas.errors import AtlasError
+from atlas.tables.intervals import Ints
 from atlas.ttt.schema import RunRecord
 
 WITHIN_ARM = ("code_digest", "recipe", "targets", "ranks", "reinit", "trainable_params")
@@ -27,8 +28,42 @@ def comparable(folders: Sequence[Path], records: Sequence[RunRecord]) -> None:
         _same(paths, records, 0, index, "base_params", "runs on different bases cannot be compared")
         for key in WITHIN_ARM:
             _same(paths, records, first.setdefault(record.arm, index), index, key, f"arm {record.arm!r} is mixed")
+    _same_frozen(paths, records)
     _no_duplicates(paths, records)
     _paired_seeds(paths, records)
+
+
+def _same_frozen(paths: Sequence[Path], records: Sequence[RunRecord]) -> None:
+    """Every run trained on the certified base, or on it with exactly the declared tensors changed, the same for all
+    runs that declare the same roles."""
+    first: dict[frozenset[str], int] = {}  # roles left at a fresh initialisation, to the first run that declares them
+    for index, (path, record) in enumerate(zip(paths, records, strict=True)):
+        if problem := _strayed(record):
+            raise AtlasError(f"{path}: {problem}; the figures are of another base, so delete the run and make it again")
+        start = first.setdefault(frozenset(record.reinit), index)
+        if record.frozen.at_start != records[start].frozen.at_start:
+            raise AtlasError(
+                f"{path}: trained on weights {record.frozen.at_start}, but {paths[start]}, which declares the same "
+                f"reinit {record.reinit}, on {records[start].frozen.at_start}; delete the older run and make it again"
+            )
+
+
+def _strayed(record: RunRecord) -> str | None:
+    """How the weights that a run trained on differ from those that it declares; None where they do not."""
+    frozen = record.frozen
+    if frozen.at_end != frozen.at_start:
+        return f"frozen weights moved: fingerprint {frozen.at_start} at the start, {frozen.at_end} at the end"
+    if odd := sorted({*frozen.changed} ^ {*frozen.declared}):
+        how = "differs from the certified base undeclared" if odd[0] in frozen.changed else "is declared but unchanged"
+        return f"frozen.changed: {odd[0]} {how}"
+    if bool(record.reinit) != bool(frozen.declared):
+        return f"frozen.declared: {len(frozen.declared)} tensors, but reinit is {record.reinit}"
+    if (frozen.at_start != record.base_fingerprint) != bool(record.reinit):
+        relation = "is" if record.reinit else "is not"
+        return (
+            f"frozen.at_start {relation} base_fingerprint {record.base_fingerprint}, though reinit is {record.reinit}"
+        )
+    return None
 
 
 def _same(paths: Sequence[Path], records: Sequence[RunRecord], a: int, b: int, key: str, why: str) -> None:
@@ -99,16 +134,49 @@ def _no_gaps(path: Path, table: pa.Table) -> None:
 
 
 def same_facts(facts: pd.DataFrame, folders: Sequence[Path], records: Sequence[RunRecord]) -> None:
-    """Check that every arm probed the same facts, taught in the same sessions, for each seed."""
+    """Check that every arm probed the same facts, taught in the same sessions, for each seed and checkpoint.
+
+    An arm may have fewer checkpoints than another (ablations do); they are compared where both were probed.
+    """
     what = facts[["sessions", "probe", "fact_id", "form", "session_taught"]]
-    prints = pd.DataFrame({"arm": facts["arm"], "seed": facts["seed"]})
-    prints["hash"] = pd.util.hash_pandas_object(what, index=False).to_numpy(np.uint64)
-    sums = prints.groupby(["seed", "arm"], observed=True)["hash"].sum().unstack("arm")  # rows in any order
-    odd = np.argwhere(sums.ne(sums.iloc[:, 0], axis=0).to_numpy())
+    prints = facts[["arm", "seed", "sessions"]].assign(hash=_hashes(what))
+    sums = prints.groupby(["seed", "sessions", "arm"], observed=True)["hash"].sum().unstack("arm")  # rows in any order
+    _same_checkpoints(sums.notna(), folders, records)
+    first = sums.bfill(axis=1).iloc[:, 0]
+    odd = np.argwhere((sums.notna() & sums.ne(first, axis=0)).to_numpy())
     if len(odd):
-        seed, arm = sums.index[odd[0, 0]], sums.columns[odd[0, 1]]
-        run = next(f for f, r in zip(folders, records, strict=True) if r.arm == arm and seed in r.seeds)
+        arm, (seed, sessions) = sums.columns[odd[0, 1]], sums.index[odd[0, 0]]
+        other = sums.columns[int(np.argmax(sums.iloc[odd[0, 0]].notna()))]
         raise AtlasError(
-            f"{run / 'facts.parquet'}: seed {seed} has other facts, checkpoints or sessions than arm "
-            f"{sums.columns[0]!r}; arms are compared fact by fact, so make both runs with one study"
+            f"{_facts_of(arm, seed, folders, records)}: after {sessions} sessions seed {seed} has other facts than in "
+            f"{_facts_of(other, seed, folders, records)}; arms are compared fact by fact, so make both runs with one "
+            "study"
         )
+
+
+def _hashes(rows: pd.DataFrame) -> Ints:
+    """One number a row, small enough that a sum over facts is exact."""
+    return (pd.util.hash_pandas_object(rows, index=False).to_numpy(np.uint64) >> np.uint64(24)).astype(np.int64)
+
+
+def _same_checkpoints(probed: pd.DataFrame, folders: Sequence[Path], records: Sequence[RunRecord]) -> None:
+    """Seeds of an arm have the same checkpoints, and those of an arm with fewer are among those of the others."""
+    by_seed = {
+        (arm, seed): {sessions for sessions in probed.loc[seed].index if probed.loc[(seed, sessions), arm]}
+        for seed in probed.index.unique("seed").tolist()
+        for arm in probed.columns
+    }
+    most = max(by_seed.values(), key=len)
+    for (arm, seed), points in by_seed.items():
+        first = next(other for (name, _), other in by_seed.items() if name == arm)
+        if points != first or not points <= most:
+            expected = f"{sorted(first)} as its other seeds" if points != first else f"some of {sorted(most)}"
+            raise AtlasError(
+                f"{_facts_of(arm, seed, folders, records)}: seed {seed} of arm {arm!r} was probed after "
+                f"{sorted(points)} sessions, expected {expected}; make the run again with the study of the others"
+            )
+
+
+def _facts_of(arm: str, seed: int, folders: Sequence[Path], records: Sequence[RunRecord]) -> Path:
+    run = next(f for f, r in zip(folders, records, strict=True) if r.arm == arm and seed in r.seeds)
+    return run / "facts.parquet"

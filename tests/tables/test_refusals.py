@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from atlas.config import Role
 from atlas.errors import AtlasError
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS, MATRIX
@@ -81,6 +82,56 @@ def test_arms_may_differ_in_code_and_recipe(folders):
     for folder in folders[2:]:
         change_record(folder, code_digest="other")
     assert read(folders).arms == ["qv", "ffn"]
+
+
+def frozen(folder: Path, **changes: Any) -> dict[str, Any]:
+    """A run's own account of its frozen weights, with some of it changed."""
+    return {"frozen": json.loads((folder / "run.json").read_text())["frozen"] | changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"at_end": "0" * 64}, "frozen weights moved: fingerprint fff"),
+        ({"at_start": "0" * 64, "at_end": "0" * 64}, "frozen.at_start is not base_fingerprint"),
+        ({"changed": ["a.weight"]}, "a.weight differs from the certified base undeclared"),
+        ({"declared": ["a.weight"]}, "a.weight is declared but unchanged"),
+        ({"declared": ["a.weight"], "changed": ["a.weight"]}, "1 tensors, but reinit is []"),
+    ],
+)
+def test_a_run_on_another_base_than_it_says(folders, changes, complaint):
+    odd = change_record(folders[2], **frozen(folders[2], **changes))
+    assert complaint in refusal(folders, odd)
+
+
+@pytest.fixture
+def with_reinit(tmp_path) -> list[Path]:
+    """qv, and two arms whose base has its feed-forward matrices at a fresh initialisation, on purpose."""
+    up_down: tuple[Role, ...] = ("up", "down")
+    arms = {"qv": ARMS["qv"], "a": SyntheticArm(reinit=up_down), "b": SyntheticArm(up_down, reinit=up_down[::-1])}
+    return write_study(tmp_path, arms, DESIGN)
+
+
+def test_a_declared_reinit_is_no_mistake(with_reinit):
+    assert read(with_reinit).arms == ["qv", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"at_start": "f" * 64, "at_end": "f" * 64}, "frozen.at_start is base_fingerprint"),
+        ({"declared": [], "changed": []}, "0 tensors, but reinit is ['down', 'up']"),
+        ({"changed": []}, "is declared but unchanged"),
+    ],
+)
+def test_a_reinit_that_was_not_done(with_reinit, changes, complaint):
+    odd = change_record(with_reinit[2], **frozen(with_reinit[2], **changes))
+    assert complaint in refusal(with_reinit, odd)
+
+
+def test_two_arms_with_one_reinit_on_different_weights(with_reinit):
+    odd = change_record(with_reinit[2], **frozen(with_reinit[2], at_start="d" * 64, at_end="d" * 64))
+    assert "declares the same reinit ['down', 'up']" in refusal(with_reinit, odd, with_reinit[1] / "run.json")
 
 
 def test_a_seed_that_was_run_twice(folders, tmp_path):
@@ -169,14 +220,34 @@ def test_a_row_that_stands_there_twice(folders):
     "change",
     [
         lambda facts: facts.iloc[1:],
-        lambda facts: facts.assign(sessions=facts["sessions"] + 1),
         lambda facts: facts.assign(session_taught=facts["session_taught"].replace(1, 2)),
     ],
-    ids=["a fact less", "another checkpoint", "another order"],
+    ids=["a fact less", "another order"],
 )
 def test_arms_that_were_taught_differently(folders, change):
-    message = refusal(folders, change_facts(folders[3], change))
+    message = refusal(folders, change_facts(folders[3], change), folders[1] / "facts.parquet")
     assert "seed 2 has other facts" in message
+
+
+def test_seeds_of_an_arm_with_different_checkpoints(folders):
+    odd = change_facts(folders[3], lambda facts: facts.assign(sessions=facts["sessions"] + 1))
+    assert "after [3] sessions, expected [2] as its other seeds" in refusal(folders, odd)
+
+
+def test_an_arm_with_a_checkpoint_that_no_other_has(folders):
+    paths = [change_facts(folder, lambda facts: facts.assign(sessions=facts["sessions"] + 1)) for folder in folders[2:]]
+    assert "'ffn' was probed after [3] sessions, expected some of [2]" in refusal(folders, paths[0])
+
+
+def test_an_arm_may_have_fewer_checkpoints_and_is_compared_where_it_has(tmp_path):
+    short = SyntheticArm(recall=0.1)
+    design = Design(seeds=(1, 2), checkpoints=(2, 4))
+    folders = write_study(tmp_path, {**ARMS, "short": short}, design, blocks=[[1], [2]])
+    for folder in folders[4:]:
+        change_facts(folder, lambda facts: facts.query("sessions == 2"))
+    assert set(read(folders).facts.query("arm == 'short'")["sessions"]) == {2}
+    odd = change_facts(folders[5], lambda facts: facts.assign(fact_id=facts["fact_id"].replace(r"1$", "x", regex=True)))
+    assert "after 2 sessions seed 2 has other facts" in refusal(folders, odd, folders[1] / "facts.parquet")
 
 
 def test_rows_in_another_order_are_the_same_run(folders):
