@@ -28,13 +28,20 @@ def code_digest(module: str, root: Path = ROOT) -> str:
 
     Raises AtlasError where the module or the lock file is missing, or where one of the modules is not valid Python.
     """
+    return hashlib.sha256("\n".join(code_parts(module, root)).encode()).hexdigest()[:16]
+
+
+def code_parts(module: str, root: Path = ROOT) -> list[str]:
+    """What the digest of a module is made of: ``NAME=DIGEST`` of the lock file and of every module, sorted.
+
+    As a param of a rule it lets Snakemake's own reason for a rerun name the modules that changed.
+    Raises AtlasError as ``code_digest`` does.
+    """
     lock = root / LOCK
     if not lock.is_file():
         raise AtlasError(f"{lock}: no such file; run Atlas from its repository, where `make lock` writes it")
-    total = hashlib.sha256(_file_hash(lock).encode())
-    for name, path in sorted(modules_of(module, root).items()):
-        total.update(f"{name}={_parsed(path).digest}\n".encode())
-    return total.hexdigest()[:16]
+    modules = {name: _parsed(path).digest for name, path in modules_of(module, root).items()}
+    return sorted(f"{name}={digest[:12]}" for name, digest in {**modules, LOCK: _file_hash(lock)}.items())
 
 
 def modules_of(module: str, root: Path = ROOT) -> dict[str, Path]:

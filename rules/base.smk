@@ -12,7 +12,7 @@ rule corpus:
         "../envs/atlas.yaml"
     params:
         spec=json.dumps({"corpus": STUDY.base.corpus}),
-        code=code_digest("atlas.base.corpus"),
+        code=code_of("atlas.base.corpus"),
     shell:
         "python -m atlas.base.corpus --spec {params.spec:q} --out {output} --log {log}"
 
@@ -30,7 +30,7 @@ rule pretrain:
     threads: 2
     params:
         spec=STUDY.base.model_dump_json(),
-        code=code_digest("atlas.base.pretrain"),
+        code=code_of("atlas.base.pretrain"),
     shell:
         "python -m atlas.base.pretrain --spec {params.spec:q} --corpus {input}"
         " --checkpoint {output.checkpoint} --manifest {output.manifest} --threads {threads} --log {log}"
@@ -51,7 +51,7 @@ rule certify:
     threads: 2
     params:
         spec=STUDY.base.model_dump_json(),
-        code=code_digest("atlas.base.verify"),
+        code=code_of("atlas.base.verify"),
     shell:
         "python -m atlas.base.verify --spec {params.spec:q} --corpus {input.corpus}"
         " --checkpoint {input.checkpoint} --manifest {input.manifest} --threads {threads}"

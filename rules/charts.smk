@@ -40,7 +40,7 @@ for name, (tables, category, label) in CHARTS.items():
             arms=f"--arms {' '.join(STUDY.arms)}" if name == "ablations" else "",
             tables=lambda wildcards, input: str(Path(input[0]).parent),
             out=lambda wildcards, output: output.json.removesuffix(".json"),
-            code=code_digest(f"atlas.charts.{name}"),
+            code=code_of(f"atlas.charts.{name}"),
         shell:
             "python -m atlas.charts.{params.name} --tables {params.tables} {params.arms}"
             " --out {params.out} --log {log}"
@@ -67,7 +67,7 @@ rule page:
         "../envs/atlas.yaml"
     params:
         tables=lambda wildcards, input: str(Path(input.tables[0]).parent),
-        code=code_digest("atlas.charts.page"),
+        code=code_of("atlas.charts.page"),
     shell:
         "python -m atlas.charts.page --tables {params.tables} --charts {input.charts} --captions {input.captions}"
         " --out {output} --log {log}"

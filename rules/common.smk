@@ -1,4 +1,4 @@
-# What every rules file may use: STUDY (the validated study), RESULTS (its folder), code_digest (for params).
+# What every rules file may use: STUDY (the validated study), RESULTS (its folder), code_of (for params).
 import os
 import sys
 from pathlib import Path
@@ -23,9 +23,10 @@ STUDY = or_stop(
 RESULTS = STUDY.results
 
 
-def code_digest(module):
-    """The code digest as a param, worked out per job: a broken module stops only the targets that need it."""
-    return lambda wildcards: or_stop(digest.code_digest, module)
+def code_of(module):
+    """The code digest as a param, module by module, so that the reason for a rerun names those that changed. Worked
+    out per job: a broken module stops only the targets that need it."""
+    return lambda wildcards: or_stop(digest.code_parts, module)
 
 
 def beside(path):

@@ -18,7 +18,7 @@ rule facts:
         "../envs/atlas.yaml"
     params:
         spec=STUDY.pool.model_dump_json(),
-        code=code_digest("atlas.pool.build"),
+        code=code_of("atlas.pool.build"),
     shell:
         "python -m atlas.pool.build --spec {params.spec:q} --out {output} --log {log}"
 
@@ -36,6 +36,6 @@ rule stream:
         "../envs/atlas.yaml"
     params:
         spec=lambda wildcards: STUDY.stream_spec(int(wildcards.seed)).model_dump_json(),
-        code=code_digest("atlas.pool.streams"),
+        code=code_of("atlas.pool.streams"),
     shell:
         "python -m atlas.pool.streams --spec {params.spec:q} --pool {input} --out {output} --log {log}"

@@ -18,7 +18,7 @@ rule table:
     params:
         runs=runs_for,
         references=references,
-        code=lambda wildcards: code_digest(f"atlas.tables.{wildcards.table}")(wildcards),
+        code=lambda wildcards: code_of(f"atlas.tables.{wildcards.table}")(wildcards),
     shell:
         "python -m atlas.tables.{wildcards.table} --runs {params.runs} {params.references}"
         " --out {output} --log {log}"

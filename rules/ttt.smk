@@ -31,7 +31,7 @@ rule teach:
         spec=lambda wildcards: STUDY.run_spec(
             wildcards.arm, wildcards.block
         ).model_dump_json(),
-        code=code_digest("atlas.ttt.run"),
+        code=code_of("atlas.ttt.run"),
         out=lambda wildcards, output: str(Path(output.record).parent),
     shell:
         "ATLAS_PROGRESS=lines python -m atlas.ttt.run --spec {params.spec:q} --pool {input.pool}"

@@ -96,6 +96,14 @@ def test_a_string_that_is_not_a_docstring_counts(toy):
     assert toy({"toy/consts.py": "ONE = 1\n'note'\n"}) != toy()
 
 
+def test_the_parts_name_the_modules_that_changed(toy, tmp_path):
+    toy()
+    toy({"toy/late.py": "def lazy(x):\n    return -x\n", "toy/unrelated.py": "x = 1\n"})
+    before, after = (set(digest.code_parts("toy.step.run", tmp_path / name)) for name in "01")
+    assert {part.partition("=")[0] for part in before ^ after} == {"toy.late"}
+    assert any(part.startswith("requirements.lock=") for part in before)
+
+
 def test_it_follows_every_form_of_import(toy, tmp_path):
     toy()
     assert sorted(digest.modules_of("toy.step.run", tmp_path / "0")) == [

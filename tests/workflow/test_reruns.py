@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import copy as copying
+import re
 
 import pytest
 
@@ -63,6 +65,9 @@ def test_code_of_a_stage_reruns_it_and_what_follows(copy):
     planned = copy.planned()
     assert below(planned, "pool", "base") == set()
     assert planned == runs(["qv", "ffn"]) | everything
+    before, now = re.search(r"reason: .*before: (\[.*?\]) now: (\[.*?\])", copy.done("--dry-run")).groups()
+    changed = {*ast.literal_eval(before)} ^ {*ast.literal_eval(now)}
+    assert {part.partition("=")[0] for part in changed} == {"atlas.ttt.lora"}
 
 
 def test_code_of_the_checks_certifies_again_and_runs_stay(copy):
