@@ -1,0 +1,120 @@
+"""What a verification found, told to people, to programs and to callers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from atlas.base.checkpoint import Certificate, Check
+from atlas.errors import AtlasError
+
+COLUMNS = ("module", "check", "measured", "limit", "verdict")
+
+
+class GuardError(AtlasError):
+    """A checkpoint, or a model that should hold one, failed verification. ``failed`` has the checks."""
+
+    def __init__(self, message: str, failed: Sequence[Check]) -> None:
+        super().__init__(message)
+        self.failed = list(failed)
+
+
+class Report(Certificate):
+    """A certificate with what it was made from: the content of ``atlas verify --json``."""
+
+    checkpoint: str
+    model: str = Field(description="architecture and size, in words")
+    manifest: str | None
+    text: str | None = Field(description="file that the loss was measured on")
+    not_checked: dict[str, str] = Field(description="checks that could not be made, and why")
+
+
+class _Line(NamedTuple):
+    """One row of a table: a module under a check."""
+
+    module: str
+    check: Check
+    measured: float | None
+    failed: bool
+
+
+def insist(certificate: Certificate, checkpoint: Path | str, mend: str = "no certificate; retrain it") -> None:
+    """Raise GuardError, naming every check that failed and every tensor that fails it, unless all passed."""
+    failed = [check for check in certificate.checks if not check.passed]
+    if failed:
+        named = ", ".join(f"{check.name} ({check.detail})" for check in failed)
+        raise GuardError(f"{checkpoint}: failed {len(failed)} checks: {named}; {mend}", failed)
+
+
+def show(report: Report, console: Console, everything: bool = False) -> None:
+    """Print a report: failures by module first, then a line a check with its worst module, or all modules."""
+    console.print(f"{report.checkpoint}: {report.model}", soft_wrap=True, highlight=False)
+    failed = [check for check in report.checks if not check.passed]
+    if failed and not everything:
+        console.print(_table([line for check in failed for line in _lines(check) if line.failed], "Failed"))
+        for check in failed:
+            console.print(Text(f"{check.name}: {check.detail}"), soft_wrap=True)
+        console.print()
+    lines = [line for check in report.checks for line in (_lines(check) if everything else [_worst(check)])]
+    console.print(_table(lines, "All modules" if everything else "All checks, each with its worst module"))
+    for what, why in report.not_checked.items():
+        console.print(Text(f"not checked: {what} ({why})", style="yellow"), soft_wrap=True)
+    console.print(f"fingerprint {report.fingerprint}", soft_wrap=True, highlight=False)
+    console.print(_verdict(len(failed), len(report.checks)))
+
+
+def _verdict(failed: int, made: int) -> Text:
+    if failed:
+        return Text(f"FAILED {failed} of {made} checks", style="bold red")
+    return Text(f"passed all {made} checks", style="green")
+
+
+def _lines(check: Check) -> Iterator[_Line]:
+    """A row a module that was measured; failing tensors without a measure of their own follow."""
+    for module, measured in check.by_module.items():
+        yield _Line(module, check, measured, not check.passed and _names(check, module))
+    rest = [tensor for tensor in check.tensors if not any(_same(module, tensor) for module in check.by_module)]
+    for tensor in rest:
+        yield _Line(tensor, check, None, failed=True)
+    if not check.by_module and not rest:
+        yield _Line("all", check, check.measured, not check.passed)
+
+
+def _worst(check: Check) -> _Line:
+    """The row of the module whose measure is the check's own."""
+    lines = list(_lines(check))
+    worst = next((line.module for line in lines if line.measured == check.measured), None)
+    many = f"{len(check.tensors)} tensors" if len(check.tensors) > 1 else "".join(check.tensors)
+    return _Line((many if not check.passed else "") or worst or "all", check, check.measured, not check.passed)
+
+
+def _names(check: Check, module: str) -> bool:
+    return not check.tensors or any(_same(module, tensor) for tensor in check.tensors)
+
+
+def _same(module: str, tensor: str) -> bool:
+    """Whether a measured module is a tensor or a part of it ("c_attn.weight[q]")."""
+    return module == tensor or module.startswith(f"{tensor}[")
+
+
+def _table(lines: Sequence[_Line], title: str) -> Table:
+    table = Table(*COLUMNS, box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table.columns[0].overflow = table.columns[1].overflow = "fold"
+    for line in lines:
+        verdict = Text("FAILED", "bold red") if line.failed else Text("passed", "green")
+        table.add_row(
+            line.module, line.check.name, _figure(line.measured, line.check), f"{line.check.limit:.4g}", verdict
+        )
+    return table
+
+
+def _figure(measured: float | None, check: Check) -> str:
+    if measured is not None:
+        return f"{measured:.4g}"
+    return "not finite" if check.measured is None else ""

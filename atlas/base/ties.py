@@ -1,0 +1,77 @@
+"""Nothing is the same tensor by accident: neither two matrices of a file, nor two parameters in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from torch import Tensor
+
+from atlas.base.checkpoint import Check, sha256_of
+from atlas.base.parts import Part
+
+
+def copies(parts: Iterable[Part]) -> Check:
+    """No matrix is a copy of another, bit by bit: training never makes two alike, a wrong map of names does.
+
+    Biases and norms are left out, because those that never moved may be alike. False alarms: none are possible
+    unless a model was built with equal matrices, by stacking layers twice, say.
+    """
+    first: dict[str, Part] = {}
+    wrong: dict[str, str] = {}
+    for part in parts:
+        if part.kind in ("matrix", "embedding"):
+            other = first.setdefault(sha256_of(part.values), part)
+            if other is not part:
+                wrong |= {part.tensor: f"{part.name} is a copy of {other.name}"}
+    return _check("copies", "no two matrices hold the same values", wrong)
+
+
+def shared(in_memory: Mapping[str, Tensor], in_file: Mapping[str, Tensor], declared: Mapping[str, str]) -> Check:
+    """Parameters share memory where that is declared, and nowhere else.
+
+    Args:
+        in_memory: the model's tensors by name.
+        in_file: the file's, by the same names. A tensor may be missing where its partner is there.
+        declared: name to the name that it shares memory with.
+    """
+    pairs = {frozenset(pair) for pair in declared.items()}
+    wrong = {
+        second: f"shares memory with {first}, the file has {_in_file(first, second, in_file)}; where it is meant, "
+        f"say tied={{{second!r}: {first!r}}}"
+        for first, second in _overlaps(in_memory)
+        if frozenset((first, second)) not in pairs
+    }
+    met = {frozenset(pair) for pair in _overlaps(in_memory)}
+    for name, partner in declared.items():
+        if {name, partner} <= in_memory.keys() and name not in in_file and frozenset((name, partner)) not in met:
+            wrong[name] = f"has memory of its own, though it is tied to {partner} and the file has no such tensor"
+    return _check("tied", "parameters share memory only where that is declared", wrong)
+
+
+def _in_file(first: str, second: str, in_file: Mapping[str, Tensor]) -> str:
+    return "one for each" if {first, second} <= in_file.keys() else "one for both"
+
+
+def _overlaps(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    """Pairs of names whose tensors have bytes in common; each name with the first that it meets."""
+    spans = sorted((str(tensor.device), *_span(tensor), name) for name, tensor in tensors.items() if tensor.numel())
+    reach: tuple[str, int, str] | None = None  # device, end and name of what reaches furthest so far
+    for device, start, end, name in spans:
+        if reach and reach[0] == device and start < reach[1]:
+            yield reach[2], name
+        if not reach or reach[0] != device or end > reach[1]:
+            reach = device, end, name
+
+
+def _span(tensor: Tensor) -> tuple[int, int]:
+    """First byte of a tensor, and the byte behind its last."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    start: int = tensor.data_ptr()
+    return start, start + (last + 1) * tensor.element_size()
+
+
+def _check(name: str, sentence: str, wrong: Mapping[str, str]) -> Check:
+    detail = "; ".join(f"{tensor}: {problem}" for tensor, problem in sorted(wrong.items())) or sentence
+    return Check(
+        name=name, passed=not wrong, measured=float(len(wrong)), limit=0.0, detail=detail, tensors=sorted(wrong)
+    )
