@@ -1,0 +1,147 @@
+"""Judging the claims of the ledger on a study: what the essay says, what was measured, the verdict, and notes on it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from atlas.tables import essay, inference, verdicts
+from atlas.tables.essay import Measure
+from atlas.tables.intervals import Floats
+from atlas.tables.ledger import Claim, Combined, Exact, Ledger, Order, Same, Spread, Untestable, Value
+from atlas.tables.quantities import NotMeasuredError, Study
+from atlas.tables.runs import Runs
+from atlas.tables.scores import METRICS
+
+PARAMS, NO_METRIC = "params", "none"  # what stands for a metric where no facts are counted
+NAN = float("nan")
+NOTHING = Measure(NAN)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One claim under one metric."""
+
+    claim: Claim
+    metric: str
+    said: Measure = NOTHING  # by the essay
+    found: Measure = NOTHING  # by the study
+    by_seed: Floats | None = None
+    placebo: float = NAN  # recognition of facts never taught, for a figure read as recognition
+    p_value: float = NAN
+    p_adjusted: float = NAN
+    verdict: str = verdicts.NOT_TESTABLE
+    notes: tuple[str, ...] = ()
+
+    def noted(self, *notes: str | None) -> Judged:
+        """The same with more notes; those that are empty or None are left out."""
+        return replace(self, notes=(*self.notes, *filter(None, notes)))
+
+    @property
+    def n_seeds(self) -> int:
+        return 0 if self.by_seed is None else len(self.by_seed)
+
+
+def judge(book: Ledger, runs: Runs) -> list[Judged]:
+    """Judge every claim under every metric that it is read under, in the order of the ledger."""
+    study = Study(runs)
+    return _in_families([one for claim in book.all_claims for one in _each(claim, book, study, runs)])
+
+
+def _each(claim: Claim, book: Ledger, study: Study, runs: Runs) -> Iterator[Judged]:
+    if isinstance(claim, Untestable):
+        yield Judged(claim, NO_METRIC).noted(claim.why)
+    elif isinstance(claim, Exact):
+        yield _on_parameters(claim, book, runs).noted(claim.remark)
+    else:
+        said = (essay.published(claim, book) if isinstance(claim, Combined) else None) or NOTHING
+        for metric in METRICS:
+            try:
+                yield _on_facts(claim, metric, said, study).noted(claim.remark)
+            except NotMeasuredError as lack:
+                yield Judged(claim, metric, said).noted(str(lack))
+
+
+def _on_parameters(claim: Exact, book: Ledger, runs: Runs) -> Judged:
+    """Parameters of an arm, alone, as a share of the adapted model, or as a multiple of another arm's."""
+    one = Judged(claim, PARAMS, Measure(claim.essay))
+    for arm in (claim.arm, claim.over):
+        if arm not in (None, "model", *runs.arms):
+            return one.noted(f"the study has no arm {arm!r}")
+    record = runs.of(claim.arm)[0]
+    if record.base_params != book.base_params:
+        return one.noted(f"the base of the study has {record.base_params:,} parameters, not {book.base_params:,}")
+    measured = float(record.trainable_params)
+    if claim.over == "model":
+        measured /= record.base_params + record.trainable_params
+    elif claim.over:
+        measured /= runs.of(claim.over)[0].trainable_params
+    return replace(one, found=Measure(measured), verdict=verdicts.exact(measured, claim.essay, claim.within))
+
+
+def _on_facts(claim: Value | Order | Same | Spread, metric: str, said: Measure, study: Study) -> Judged:
+    measured = study.spread(claim, metric) if isinstance(claim, Spread) else study.combined(claim, metric)
+    one = Judged(claim, metric, said, measured.measure, measured.by_seed).noted(measured.detail)
+    if metric == "recognition" and isinstance(claim, Combined):
+        one = _beside_placebo(one, claim, study)
+    if isinstance(claim, Value):
+        return _near_the_essay(one)
+    if isinstance(claim, Same):
+        return _next_to_nothing(one, claim, study)
+    open_ = "the essay's own figures leave it open" if said.low < 0 < said.high else None
+    # the verdict follows when the family is complete
+    return replace(one, p_value=inference.sign_flip(measured.by_seed), verdict=verdicts.UNRESOLVED).noted(open_)
+
+
+def _beside_placebo(one: Judged, claim: Combined, study: Study) -> Judged:
+    """Note how often facts never taught pass for recognised under the arms of the claim."""
+    cells = {(cell.arm, cell.sessions): cell for _, cell in claim.signed}
+    placebo = {place: share for place, cell in cells.items() if (share := study.placebo(cell)) is not None}
+    if not placebo:
+        return one
+    if isinstance(claim, Value):
+        (share,) = placebo.values()
+        return replace(one, placebo=share).noted(f"facts never taught: {share:.1%}")
+    checkpoints = {sessions for _, sessions in placebo}
+    name = "{arm}" if len(checkpoints) == 1 else "{arm} after {sessions}"
+    said = [f"{name.format(arm=arm, sessions=n)} {share:.1%}" for (arm, n), share in placebo.items()]
+    return one.noted(f"facts never taught: {', '.join(said)}")
+
+
+def _near_the_essay(one: Judged) -> Judged:
+    if one.n_seeds < 2:
+        return replace(one, verdict=verdicts.UNRESOLVED).noted("one seed cannot tell")
+    difference = essay.weighted_sum([1, -1], [one.found, one.said])
+    vague = max(one.said.value - one.said.low, one.said.high - one.said.value) > verdicts.MARGIN
+    few = "the essay's figure rests on too few facts to be reproduced, only to be contradicted" if vague else None
+    return replace(one, verdict=verdicts.near(difference)).noted(few)
+
+
+def _next_to_nothing(one: Judged, claim: Same, study: Study) -> Judged:
+    if one.n_seeds < 2:
+        return replace(one, verdict=verdicts.UNRESOLVED).noted("one seed cannot tell")
+    whole = study.share(claim.beside, one.metric).value
+    margin = verdicts.MARGIN * whole
+    said = f"{claim.beside.arm} retains {whole:.1%}, so the margin is {100 * margin:.2g} points"
+    return replace(one, verdict=verdicts.near(one.found, margin, claim.one_sided)).noted(said)
+
+
+def _in_families(judged: Sequence[Judged]) -> list[Judged]:
+    """Give claims of order and spread their verdict: Holm's correction over those on one topic under one metric."""
+    families: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i, one in enumerate(judged):
+        if not math.isnan(one.p_value):
+            families[one.claim.topic, one.metric].append(i)
+    result = list(judged)
+    for members in families.values():
+        adjusted = inference.holm([judged[i].p_value for i in members])
+        for i, p_adjusted in zip(members, adjusted, strict=True):
+            result[i] = _ordered(judged[i], p_adjusted, len(members))
+    return result
+
+
+def _ordered(one: Judged, p_adjusted: float, family: int) -> Judged:
+    verdict, why = verdicts.above(one.found, p_adjusted, inference.attainable(one.n_seeds, family))
+    return replace(one, verdict=verdict, p_adjusted=p_adjusted).noted(why)

@@ -1,0 +1,179 @@
+"""What a study measures of a claim: one figure a seed, and the estimate over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from atlas.tables import paired
+from atlas.tables.essay import Measure, slope_weights, weighted_sum
+from atlas.tables.intervals import Estimate, Floats, Sample, estimate, seed_interval
+from atlas.tables.ledger import Cell, Combined, Spread
+from atlas.tables.runs import Runs
+from atlas.tables.scores import ALL, METRICS, counted, fact_scores
+
+CELL = ["arm", "sessions", "probe", "domain"]
+SAME = 1e-12  # seeds that differ by less do not differ
+
+
+class NotMeasuredError(Exception):
+    """The study lacks what a claim needs; the text says what."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An estimate over seeds, and what it is the mean of, shape (seeds,)."""
+
+    measure: Measure
+    by_seed: Floats
+    detail: str = ""
+
+
+class Study:
+    """The scores of a study, by cell and metric, as claims ask for them."""
+
+    def __init__(self, runs: Runs) -> None:
+        scores = fact_scores(runs.facts).astype({"arm": str, "probe": str, "domain": str})
+        both = pd.concat([scores.assign(domain=ALL), scores], ignore_index=True)
+        self._cells = {metric: counted(both, metric, CELL) for metric in METRICS}
+        self._domains = list(dict.fromkeys(scores["domain"]))
+        self._runs = runs
+        self._compare = cache(paired.Paired(runs).compare)
+
+    def combined(self, claim: Combined, metric: str) -> Measured:
+        """Plus cells less minus cells, or their slopes. Raises NotMeasuredError."""
+        cells = [cell for _, cell in claim.signed]
+        if claim.by_size:
+            return self._slopes(claim, metric)
+        parts = [self.share(cell, metric) for cell in cells]
+        if len(cells) == 1:
+            return _measured(parts[0])
+        if len(cells) == 2 and cells[0].place[1:] == cells[1].place[1:]:
+            return _measured(self._difference(cells[0], cells[1].arm, metric))
+        signs = [sign for sign, _ in claim.signed]
+        by_seed = np.sum([sign * part.by_seed for sign, part in zip(signs, parts, strict=True)], axis=0)
+        return Measured(_over_seeds(by_seed, signs, [_as_measure(part) for part in parts]), by_seed)
+
+    def share(self, cell: Cell, metric: str) -> Estimate:
+        """What is retained in a cell. Raises NotMeasuredError where there are no such facts."""
+        found = estimate(self._sample(cell, metric))
+        assert found is not None
+        return found
+
+    def placebo(self, cell: Cell) -> float | None:
+        """Recognition of facts never taught, beside a cell; None where the study has none."""
+        sample = self._cells["recognition"].sample((cell.arm, cell.sessions, "placebo", cell.domain))
+        found = sample and estimate(sample)
+        return found.value if found else None
+
+    def spread(self, claim: Spread, metric: str) -> Measured:
+        """By how much recipes spread wider than placements: the root of the difference of the two variances.
+
+        A two-way analysis of variance of every seed's grid, from which each variance comes free of noise, which else
+        would favour the side that is averaged over fewer arms (Searle, Casella and McCulloch, Variance Components,
+        1992, section 4.3). The root keeps the sign.
+        """
+        rows = [[self.share(_taught(arm, claim.sessions), metric) for arm in arms] for arms in claim.grid.values()]
+        grid = np.array([[share.by_seed for share in row] for row in rows])
+        recipes, places = variances(grid)
+        by_seed = recipes - places
+        low, high = seed_interval(by_seed)
+        detail = f"standard deviation over recipes {_root(recipes):.1%}, over placements {_root(places):.1%}"
+        return Measured(Measure(*(_signed_root(end) for end in (float(by_seed.mean()), low, high))), by_seed, detail)
+
+    def _difference(self, cell: Cell, other: str, metric: str) -> Estimate:
+        return self._compare(cell.arm, other)[paired.Cell(cell.sessions, cell.probe, metric, cell.domain)].diff
+
+    def _slopes(self, claim: Combined, metric: str) -> Measured:
+        weights: list[float] = []
+        parts: list[Measure] = []
+        by_seed: Floats | float = 0.0
+        for sign, cell in claim.signed:
+            samples = self._by_domain(cell, metric)
+            by_seed = by_seed + sign * slopes(samples)
+            facts = np.mean([sample.facts for sample in samples], axis=1)
+            weights += list(sign * slope_weights(facts))
+            parts += [_as_measure(found) for sample in samples if (found := estimate(sample))]
+        assert isinstance(by_seed, np.ndarray)
+        return Measured(_over_seeds(by_seed, weights, parts), by_seed)
+
+    def _by_domain(self, cell: Cell, metric: str) -> list[Sample]:
+        self._sample(cell, metric)  # says what is missing
+        places = [(cell.arm, cell.sessions, cell.probe, domain) for domain in self._domains]
+        samples = [sample for place in places if (sample := self._cells[metric].sample(place))]
+        sizes = {float(size) for sample in samples for size in sample.facts}
+        if len(sizes) < 2:
+            raise NotMeasuredError("all domains of the study are of one size")
+        return samples
+
+    def _sample(self, cell: Cell, metric: str) -> Sample:
+        sample = self._cells[metric].sample(cell.place)
+        if sample is None:
+            raise NotMeasuredError(self._lacking(cell))
+        return sample
+
+    def _lacking(self, cell: Cell) -> str:
+        if cell.arm not in self._runs.arms:
+            return f"the study has no arm {cell.arm!r}"
+        if not any(place[:2] == (cell.arm, cell.sessions) for place in self._cells["recall"].cells):
+            return f"the study does not probe {cell.arm!r} after {cell.sessions} sessions"
+        return f"the study asks {cell.arm!r} no facts of this kind ({cell.probe}, {cell.domain})"
+
+
+def slopes(samples: Sequence[Sample]) -> Floats:
+    """Slope of retention over the decimal logarithm of domain size, seed by seed, shape (seeds,).
+
+    ``samples`` are the domains; one that a seed was taught nothing of does not count for that seed.
+    """
+    result = []
+    for seed in range(len(samples[0].tallies)):
+        there = [sample for sample in samples if sample.facts[seed]]
+        means = [float(sample.tallies[seed] @ sample.levels / sample.facts[seed]) for sample in there]
+        result.append(float(slope_weights([sample.facts[seed] for sample in there]) @ np.array(means)))
+    return np.array(result)
+
+
+def variances(grid: Floats) -> tuple[Floats, Floats]:
+    """Variance over recipes and over placements, free of noise, of a grid (placements, recipes, seeds).
+
+    Both have shape (seeds,) and are unbiased, so they may fall below 0.
+    """
+    places, recipes = grid.shape[:2]
+    grand = grid.mean(axis=(0, 1))
+    of_place, of_recipe = grid.mean(axis=1) - grand, grid.mean(axis=0) - grand
+    rest = grid - grand - of_place[:, None] - of_recipe[None]
+    noise = (rest**2).sum(axis=(0, 1)) / ((places - 1) * (recipes - 1))
+    over_recipes = ((of_recipe**2).sum(axis=0) * places / (recipes - 1) - noise) / places
+    over_places = ((of_place**2).sum(axis=0) * recipes / (places - 1) - noise) / recipes
+    return over_recipes, over_places
+
+
+def _over_seeds(by_seed: Floats, weights: Sequence[float], parts: Sequence[Measure]) -> Measure:
+    """Student's interval over seeds. Where all seeds agree it would have no width: then that of the parts."""
+    if len(by_seed) > 1 and np.ptp(by_seed) < SAME:
+        return replace(weighted_sum(weights, parts), value=float(by_seed.mean()))
+    return Measure(float(by_seed.mean()), *seed_interval(by_seed))
+
+
+def _measured(found: Estimate) -> Measured:
+    return Measured(_as_measure(found), found.by_seed)
+
+
+def _as_measure(found: Estimate) -> Measure:
+    return Measure(found.value, found.ci_low, found.ci_high)
+
+
+def _taught(arm: str, sessions: int) -> Cell:
+    return Cell(arm=arm, sessions=sessions)
+
+
+def _signed_root(variance: float) -> float:
+    return float(np.sign(variance) * abs(variance) ** 0.5)
+
+
+def _root(by_seed: Floats) -> float:
+    return float(max(0.0, by_seed.mean()) ** 0.5)
