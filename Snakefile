@@ -31,7 +31,11 @@ rule base:
 
 rule ttt:
     input:
-        expand(rules.teach.output, arm=STUDY.arms, block=STUDY.blocks),
+        expand(
+            rules.teach.output,
+            arm=[*STUDY.arms, *STUDY.ablations],
+            block=STUDY.blocks,
+        ),
 
 
 rule tables:

@@ -1,5 +1,5 @@
 RUN_FILES = ("run.json", "facts.parquet", "matrix.parquet")
-TABLES = ("arms", "retention", "curve", "matrix", "harm")
+TABLES = ("arms", "retention", "curve", "matrix", "harm", "claims")
 
 
 rule table:
@@ -7,6 +7,9 @@ rule table:
         lambda wildcards: [
             f"{run}/{file}" for run in runs_for(wildcards) for file in RUN_FILES
         ],
+        ledger=lambda wildcards: (
+            [beside("atlas/tables/claims.yaml")] if wildcards.table == "claims" else []
+        ),
     output:
         f"{RESULTS}/tables/{{table}}.parquet",
     log:
