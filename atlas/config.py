@@ -167,13 +167,15 @@ class Guard(Section):
         [
             Model(layers=2, width=64, heads=2, ffn=128, context=64),
             Model(layers=3, width=64, heads=4, ffn=256, context=64),
-            Model(layers=4, width=96, heads=4, ffn=192, context=128),
+            Model(layers=4, width=96, heads=4, ffn=192, context=64),
         ],
         min_length=1,
         description="shapes of the honest checkpoints that false alarms are counted on",
     )
-    seeds: Positive = Field(17, description="honest trainings of each shape")
-    snapshots: list[Positive] = Field([200, 300, 450, 600], min_length=1, description="steps kept of each training")
+    seeds: Positive = Field(12, description="honest trainings of each shape")
+    snapshots: list[Positive] = Field(
+        [250, 350, 400, 450, 500, 600], min_length=1, description="steps kept of each training; the last one ends it"
+    )
     modules: Positive = Field(3, description="modules that each kind of damage is done to")
 
 
