@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from atlas.steps import run_step
 from atlas.tables import output
-from atlas.tables.bootstrap import estimate
+from atlas.tables.intervals import estimate
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import CURVE
 from atlas.tables.scores import counted, matrix_scores

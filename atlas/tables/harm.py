@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from atlas.steps import run_step
 from atlas.tables import output
-from atlas.tables.bootstrap import seed_interval
+from atlas.tables.intervals import seed_interval
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import HARM
 

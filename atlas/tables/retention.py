@@ -11,11 +11,10 @@ import pyarrow as pa
 
 from atlas.steps import run_step
 from atlas.tables import output
-from atlas.tables.bootstrap import Estimate, estimate
+from atlas.tables.intervals import Estimate, estimate
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import RETENTION
-from atlas.tables.scores import ALL, METRICS, NET, Counted, counted, fact_scores
-from atlas.ttt.schema import PROBES
+from atlas.tables.scores import ALL, CHANCE, METRICS, NET, Counted, counted, fact_scores, reading_order
 
 CELL = ["arm", "sessions", "probe", "domain"]
 
@@ -30,39 +29,28 @@ def frame(runs: Runs) -> pd.DataFrame:
     scores = fact_scores(runs.facts)
     everything = scores.assign(domain=ALL)
     both = pd.concat([everything, scores.astype({"domain": str})], ignore_index=True)
-    rows = [row for metric in METRICS for row in _rows(counted(both, metric, CELL), metric)]
-    return _in_order(pd.DataFrame(rows), runs.arms)
+    chances = (
+        both.groupby([*CELL, "seed"], observed=True)[list(CHANCE.values())].mean().groupby(CELL, observed=True).mean()
+    )
+    rows = [row for metric in METRICS for row in _rows(counted(both, metric, CELL), metric, chances)]
+    return reading_order(pd.DataFrame(rows), "arm", runs.arms)
 
 
-def _rows(cells: Counted, metric: str) -> Iterator[dict[str, Any]]:
+def _rows(cells: Counted, metric: str, chances: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for arm, sessions, probe, domain in cells.cells:
         sample = cells.sample((arm, sessions, probe, domain))
         assert sample is not None
         key = {"arm": arm, "sessions": sessions, "probe": probe, "domain": domain}
-        yield from _row(key, metric, estimate(sample))
+        chance = chances.at[(arm, sessions, probe, domain), CHANCE[metric]] if metric in CHANCE else 0.0
+        yield from _row(key | {"metric": metric, "chance": chance}, estimate(sample))
         placebo = cells.sample((arm, sessions, "placebo", domain))
         if metric == "recognition" and probe != "placebo" and placebo:
-            yield from _row(key, NET, estimate(sample, minus=placebo))
+            yield from _row(key | {"metric": NET, "chance": 0.0}, estimate(sample, minus=placebo))
 
 
-def _row(key: dict[str, Any], metric: str, result: Estimate | None) -> Iterator[dict[str, Any]]:
+def _row(key: dict[str, Any], result: Estimate | None) -> Iterator[dict[str, Any]]:
     if result:
-        yield key | {"metric": metric} | asdict(result)
-
-
-def _in_order(rows: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
-    """Sort as people read: study order of arms, probes and metrics; domains by size, ``all`` first."""
-    taught = rows[rows["probe"] == "taught"].groupby("domain")["n_facts"].max()
-    domains = list(dict.fromkeys([*taught.sort_values(ascending=False, kind="stable").index, *rows["domain"]]))
-    order = {
-        "arm": arms,
-        "probe": list(PROBES),
-        "metric": [*METRICS, NET],
-        "domain": domains,
-    }
-    ranks = pd.DataFrame({name: rows[name].map(values.index) for name, values in order.items()})
-    ranks["sessions"] = rows["sessions"]
-    return rows.loc[ranks.sort_values(["arm", "sessions", "probe", "metric", "domain"], kind="stable").index]
+        yield key | asdict(result)
 
 
 def main() -> None:

@@ -33,6 +33,34 @@ RETENTION = pa.schema(
         ("n_facts", pa.int32()),  # facts of a seed (the mean, rounded, where seeds differ)
         ("n_tests", pa.int64()),  # facts of all seeds together
         *_INTERVAL,
+        ("chance", pa.float64()),  # what an adapter that knows nothing scores
+    ]
+)
+
+CONTRASTS = pa.schema(
+    [
+        ("family", pa.string()),  # of the study's `contrasts`; Holm's correction goes over a family in one cell
+        ("arm_a", pa.string()),
+        ("arm_b", pa.string()),
+        ("sessions", pa.int32()),
+        ("probe", pa.string()),
+        ("metric", pa.string()),
+        ("domain", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("n_facts", pa.int32()),
+        ("n_tests", pa.int64()),
+        ("value_a", pa.float64()),
+        ("value_b", pa.float64()),
+        ("diff", pa.float64()),  # a minus b: mean over seeds of the paired differences
+        ("ci_low", pa.float64()),  # 95% interval of the difference, for this contrast alone
+        ("ci_high", pa.float64()),
+        ("p_value", pa.float64()),  # sign-flip test over seeds, two-sided
+        ("p_adjusted", pa.float64()),  # after Holm's correction
+        ("p_attainable", pa.float64()),  # the smallest that p_adjusted could have been at its strictest step
+        ("effect", pa.float64()),  # in standard deviations over seeds, corrected for few; null where there is none
+        ("mde", pa.float64()),  # smallest difference found with 80% power; null where none could be
+        ("verdict", pa.string()),  # a > b, b > a, unresolved
+        ("reason", pa.string()),  # why it is unresolved; else empty
     ]
 )
 
@@ -76,5 +104,29 @@ HARM = pa.schema(
         ("rise", pa.float64()),  # val_loss - val_loss_base; the interval is of this
         ("ci_low", pa.float64()),
         ("ci_high", pa.float64()),
+    ]
+)
+
+CLAIMS = pa.schema(
+    [
+        ("claim_id", pa.string()),
+        ("topic", pa.string()),
+        ("kind", pa.string()),  # the rule: value, order, same, spread, exact, not testable
+        ("label", pa.string()),  # short, for charts
+        ("statement", pa.string()),
+        ("metric", pa.string()),  # recall, ranked, recognition; params for parameter counts, none for what has none
+        ("unit", pa.string()),  # share, difference, slope (a tenfold of facts), spread; parameters, multiple; none
+        ("essay_value", pa.float64()),  # null where the essay prints no figure
+        ("essay_ci_low", pa.float64()),  # 95% interval of its facts, of one seed
+        ("essay_ci_high", pa.float64()),
+        ("measured", pa.float64()),
+        ("ci_low", pa.float64()),
+        ("ci_high", pa.float64()),
+        ("placebo", pa.float64()),  # recognition of facts never taught, beside a share read as recognition
+        ("n_seeds", pa.int32()),
+        ("p_value", pa.float64()),  # sign-flip test over seeds, of claims of order and spread
+        ("p_adjusted", pa.float64()),  # Holm's correction over a topic under one metric
+        ("verdict", pa.string()),  # reproduced, contradicted, unresolved, not testable
+        ("note", pa.string()),
     ]
 )

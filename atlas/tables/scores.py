@@ -8,24 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from atlas.tables.bootstrap import Floats, Ints, Sample
+from atlas.tables.intervals import Floats, Ints, Sample
+from atlas.ttt.schema import PROBES
 
 METRICS = {"recall": "recalled", "ranked": "ranked", "recognition": "recognised"}
 """Metric to the column of facts.parquet that scores it."""
 
 NET = "recognition_net"  # recognition minus the placebo recognition of the same seed and domain
 ALL = "all"  # the domain that stands for all domains together
+CHANCE = {"recall": "recall_chance", "ranked": "ranked_chance"}
+"""Metric to the column of ``fact_scores`` that says what an adapter that knows nothing scores; 0 for the others."""
 PER_FACT = ["arm", "sessions", "probe", "domain", "seed", "fact_id"]
 
 
 def fact_scores(facts: pd.DataFrame) -> pd.DataFrame:
     """Score each fact once: a fact asked in several forms gets the mean over its forms.
 
-    Returns columns arm, sessions, probe, domain, seed, fact_id and one per metric, from 0 to 1.
+    Returns columns arm, sessions, probe, domain, seed, fact_id, one per metric, and the chance levels: to win against n
+    foils by luck, 1 / (n + 1); to be recalled, what the base recalls without any teaching. All from 0 to 1.
     """
-    columns = facts[[*PER_FACT, *METRICS.values()]]
-    means = columns.groupby(PER_FACT, observed=True, sort=False)[list(METRICS.values())].mean()
-    return means.rename(columns={column: metric for metric, column in METRICS.items()}).reset_index()
+    flags = {metric: facts[column].astype(float) for metric, column in METRICS.items()}
+    chances = {CHANCE["recall"]: facts["recalled_base"].astype(float), CHANCE["ranked"]: 1 / (facts["foils"] + 1)}
+    columns = facts[PER_FACT].assign(**flags, **chances)
+    return columns.groupby(PER_FACT, observed=True, sort=False).mean().reset_index()
 
 
 def matrix_scores(matrix: pd.DataFrame) -> pd.DataFrame:
@@ -43,17 +48,21 @@ class Counted:
     cells: pd.MultiIndex
     counts: Ints  # (cells, seeds, levels)
     levels: Floats  # (levels,)
+    signed: bool = False  # scores are differences
 
     def sample(self, cell: tuple[object, ...]) -> Sample | None:
         """The sample of a cell, or None where nothing was scored."""
         if cell not in self.cells:
             return None
-        return Sample(self.counts[self.cells.get_loc(cell)], self.levels)
+        return Sample(self.counts[self.cells.get_loc(cell)], self.levels, self.signed)
 
 
-def counted(scores: pd.DataFrame, metric: str, cell: Sequence[str]) -> Counted:
-    """Count the scores of a metric by cell and seed; ``cell`` names the columns that make a cell."""
-    levels, level = np.unique(scores[metric].to_numpy(np.float64), return_inverse=True)
+def counted(scores: pd.DataFrame, metric: str, cell: Sequence[str], signed: bool = False) -> Counted:
+    """Count the scores of a metric by cell and seed; ``cell`` names the columns that make a cell.
+
+    ``signed`` says that the scores are differences, from -1 to 1. Scores equal but for rounding are one level.
+    """
+    levels, level = np.unique(scores[metric].to_numpy(np.float64).round(9), return_inverse=True)
     seeds, seed = np.unique(scores["seed"].to_numpy(), return_inverse=True)
     grouped = scores.groupby(list(cell), observed=True, sort=True)
     size = len(seeds) * len(levels)
@@ -61,4 +70,20 @@ def counted(scores: pd.DataFrame, metric: str, cell: Sequence[str]) -> Counted:
     counts = np.bincount(flat, minlength=grouped.ngroups * size)
     cells = grouped.size().index
     index = cells if isinstance(cells, pd.MultiIndex) else pd.MultiIndex.from_arrays([cells])
-    return Counted(index, counts.reshape(grouped.ngroups, len(seeds), len(levels)), levels)
+    return Counted(index, counts.reshape(grouped.ngroups, len(seeds), len(levels)), levels, signed)
+
+
+def reading_order(rows: pd.DataFrame, first: str, values: Sequence[object]) -> pd.DataFrame:
+    """Sort as people read: by column ``first`` in the order of ``values``, then sessions, study order of probes and
+    metrics, and domains by size, ``all`` first."""
+    taught = rows[rows["probe"] == "taught"].groupby("domain")["n_facts"].max()
+    domains = list(dict.fromkeys([*taught.sort_values(ascending=False, kind="stable").index, *rows["domain"]]))
+    order: dict[str, list[object]] = {
+        first: list(values),
+        "probe": list(PROBES),
+        "metric": [*METRICS, NET],
+        "domain": domains,
+    }
+    ranks = pd.DataFrame({name: rows[name].map(places.index) for name, places in order.items()})
+    ranks["sessions"] = rows["sessions"]
+    return rows.loc[ranks.sort_values([first, "sessions", "probe", "metric", "domain"], kind="stable").index]
