@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
+WIDE = 200  # columns of a table that goes to a file or a pipe: names stay on one line
+
 
 def main() -> None:
     """Entry point of the command; exit codes as in ``atlas.steps.run_step``."""
@@ -65,35 +67,32 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
 
 def _add_verify(commands: Subparsers) -> None:
     parser = _add(commands, "verify", _verify, "Check a checkpoint; exit 0 where all checks pass, else 1.")
-    parser.add_argument("checkpoint", type=Path, help="safetensors file")
+    parser.epilog = (
+        "Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
+        "GPT-NeoX, Llama and Mistral. For a model in memory: atlas.verify(model, checkpoint), see docs/guard.md."
+    )
+    parser.add_argument("checkpoint", type=Path, help="safetensors file, model.safetensors.index.json, or their folder")
     parser.add_argument("--manifest", type=Path, help="its manifest (default: the .json of the same name, if there)")
     parser.add_argument(
         "--corpus", type=Path, help="text to measure the loss on (default: corpus.txt beside it, if there)"
     )
+    parser.add_argument("--all", action="store_true", help="show every module under every check, not only the worst")
+    parser.add_argument("--json", action="store_true", help="print the whole report as JSON instead of tables")
 
 
 def _verify(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from atlas.base import verify  # takes torch, which is slow to import
+    from atlas.base import inspection, report  # takes torch, which is slow to import
 
-    checkpoint = arguments.checkpoint
-    if not checkpoint.is_file():
-        raise AtlasError(f"{checkpoint}: no such file; give a safetensors file, such as results/base/base.safetensors")
-    manifest = arguments.manifest or _if_there(checkpoint.with_suffix(".json"))
-    corpus = arguments.corpus or _if_there(checkpoint.with_name("corpus.txt"))
-    certificate = verify.verify_checkpoint(checkpoint, manifest, corpus)
-    print(f"manifest: {manifest or 'none, so hashes are not checked'}")
-    print(f"corpus: {corpus or 'none, so the loss is not measured'}")
-    verify.show(certificate, Console())
-    for check in certificate.checks:
-        for tensor in check.tensors if not check.passed else []:
-            print(f"FAILED {check.name}: {tensor}")
-    verify.insist(certificate, checkpoint)
-
-
-def _if_there(path: Path) -> Path | None:
-    return path if path.is_file() else None
+    found = inspection.inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)
+    if arguments.json:
+        print(found.model_dump_json(indent=2))
+    else:
+        report.show(found, Console(width=None if sys.stdout.isatty() else WIDE), arguments.all)
+    if not found.passed:
+        failed = ", ".join(check.name for check in found.checks if not check.passed)
+        raise AtlasError(f"{arguments.checkpoint}: failed {failed}, by the modules named above; do not use it")
 
 
 def _add_spec(commands: Subparsers) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from atlas import files
 from atlas.base.checkpoint import Check, Manifest, Mismatch, fingerprint, sha256_of
 from atlas.base.model import INIT_STD, POSITION_OFFSET
+from atlas.base.parts import Part
 from atlas.base.spectrum import distance_from_fresh
 from atlas.config import Base
 
@@ -65,24 +66,37 @@ def configured(manifest: Manifest, config: Base) -> Check:
     return _counted("config", "the base was made with the study's keys", wrong)
 
 
-def spectra(model: nn.Module) -> Check:
+def static(parts: Sequence[Part]) -> Iterator[Check]:
+    """Nothing is left at an initialisation: what the file alone can tell, of any model."""
+    yield spectra(parts)
+    yield constants(parts)
+
+
+def spectra(parts: Sequence[Part]) -> Check:
     """No matrix has the spectrum of a fresh initialisation. Needs no manifest."""
-    measured = {name: distance_from_fresh(used.numpy(), INIT_STD) for name, used in _matrices(model)}
-    return _at_least("spectrum", "squared singular values against Marchenko-Pastur, KS x n", measured, SPECTRUM_LIMIT)
+    matrices = [part for part in parts if part.kind in ("matrix", "embedding")]
+    measured = {part.name: distance_from_fresh(part.values.float().numpy(), INIT_STD) for part in matrices}
+    check = _at_least("spectrum", "squared singular values against Marchenko-Pastur, KS x n", measured, SPECTRUM_LIMIT)
+    return _of_tensors(check, parts)
 
 
-def constants(model: nn.Module) -> Check:
-    """No bias is still 0, no norm's weight still 1. Needs no manifest.
-
-    The bias of k is left out: it adds one number to all scores of a query, which softmax takes away again, so it has
-    neither a gradient nor an effect, and where it stays tells nothing.
-    """
+def constants(parts: Sequence[Part]) -> Check:
+    """No bias is still 0, no norm's weight still 1. Needs no manifest. Left out: ``Part.may_stay``."""
     measured = {}
-    for name, tensor in model.state_dict().items():
-        if tensor.ndim == 1 and not name.endswith("k_proj.bias"):
-            start = 1.0 if name.endswith("norm.weight") else 0.0
-            measured[name] = float((tensor - start).square().mean().sqrt())
-    return _at_least("constants", "root mean square of biases, and of norms from 1", measured, CONSTANT_LIMIT)
+    for part in parts:
+        if part.kind in ("bias", "norm weight", "norm bias") and not part.may_stay:
+            start = 1.0 if part.kind == "norm weight" else 0.0
+            measured[part.name] = float((part.values.float() - start).square().mean().sqrt())
+    if not measured:
+        return _check("constants", True, 0.0, 0.0, "the model has no biases and no norms")
+    check = _at_least("constants", "root mean square of biases, and of norms from 1", measured, CONSTANT_LIMIT)
+    return _of_tensors(check, parts)
+
+
+def _of_tensors(check: Check, parts: Sequence[Part]) -> Check:
+    """A check of parts, whose failures are those of the tensors that the parts belong to."""
+    tensor_of = {part.name: part.tensor for part in parts}
+    return check.model_copy(update={"tensors": sorted({tensor_of[name] for name in check.tensors})})
 
 
 def moved(model: nn.Module, start: nn.Module) -> Check:
@@ -132,7 +146,10 @@ def _at_least(name: str, sentence: str, measured: Mapping[str, float], limit: fl
     low = {tensor: value for tensor, value in sorted(measured.items()) if not value >= limit}  # NaN is low, too
     listed = "; ".join(f"{tensor}: {value:.3g}, expected at least {limit:g}" for tensor, value in low.items())
     least = min(measured.values(), key=lambda value: -math.inf if math.isnan(value) else value)
-    return _check(name, not low, least, limit, listed or sentence).model_copy(update={"tensors": list(low)})
+    found = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+    return _check(name, not low, least, limit, listed or sentence).model_copy(
+        update={"tensors": list(low), "by_module": found}
+    )
 
 
 def _check(name: str, passed: bool, measured: float, limit: float, detail: str) -> Check:

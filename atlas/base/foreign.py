@@ -53,6 +53,14 @@ class Foreign:
         made = self.config.get("architectures") or []
         return bool(made) and all(str(name).endswith("Model") and "LMHead" not in str(name) for name in made)
 
+    @property
+    def words(self) -> str:
+        """What this is, in words."""
+        numbers = sum(tensor.numel() for tensor in self.trained.values())
+        computed = len(self.tensors) - len(self.trained)
+        buffers = f" and {computed} that are computed, which are not looked at" if computed else ""
+        return f"{self.config['model_type']}, {len(self.trained)} tensors of {numbers:,} numbers{buffers}"
+
     @cached_property
     def trained(self) -> dict[str, Tensor]:
         """The tensors of the file without those that are computed, such as masks."""

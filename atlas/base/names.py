@@ -37,7 +37,7 @@ class Row:
         if not self.fused:
             yield Part(self.name, self.name, values, self.kind, self.role, self.layer)
             return
-        shared = values.unflatten(0, (self.heads, len(self.fused), -1))  # (heads, roles, head, ...)
+        shared = values.reshape(self.heads, len(self.fused), -1, *values.shape[1:])  # (heads, roles, head, ...)
         for role, share in zip(self.fused, shared.unbind(1), strict=True):
             yield Part(f"{self.name}[{role}]", self.name, share.flatten(0, 1), self.kind, role, self.layer)
 
@@ -51,11 +51,6 @@ class Layout:
     head: Row  # the output matrix
     tied: bool  # the head is the embedding: a file may leave it out or repeat it
     buffers: str  # regular expression of tensors that are computed, not trained, and may be there
-
-    @property
-    def embedding(self) -> Row:
-        """The input embedding, which comes first."""
-        return self.rows[0]
 
 
 class Settings:
@@ -97,7 +92,7 @@ def own_parts(model: Transformer) -> list[Part]:
 
 def layout(config: Mapping[str, Any], origin: str) -> Layout:
     """The layout of the model that a `transformers` config describes. AtlasError where it is of no known kind."""
-    kind = config.get("model_type")
+    kind = str(config.get("model_type"))
     if kind not in ARCHITECTURES:
         raise AtlasError(
             f"{origin}: model_type {kind!r} has no map of names; there are maps for {', '.join(ARCHITECTURES)}; "

@@ -42,6 +42,7 @@ class _Line(NamedTuple):
     check: Check
     measured: float | None
     failed: bool
+    problem: str = ""
 
 
 def insist(certificate: Certificate, checkpoint: Path | str, mend: str = "no certificate; retrain it") -> None:
@@ -49,7 +50,8 @@ def insist(certificate: Certificate, checkpoint: Path | str, mend: str = "no cer
     failed = [check for check in certificate.checks if not check.passed]
     if failed:
         named = ", ".join(f"{check.name} ({check.detail})" for check in failed)
-        raise GuardError(f"{checkpoint}: failed {len(failed)} checks: {named}; {mend}", failed)
+        many = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
+        raise GuardError(f"{checkpoint}: failed {many}: {named}; {mend}", failed)
 
 
 def show(report: Report, console: Console, everything: bool = False) -> None:
@@ -58,8 +60,6 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     failed = [check for check in report.checks if not check.passed]
     if failed and not everything:
         console.print(_table([line for check in failed for line in _lines(check) if line.failed], "Failed"))
-        for check in failed:
-            console.print(Text(f"{check.name}: {check.detail}"), soft_wrap=True)
         console.print()
     lines = [line for check in report.checks for line in (_lines(check) if everything else [_worst(check)])]
     console.print(_table(lines, "All modules" if everything else "All checks, each with its worst module"))
@@ -80,10 +80,11 @@ def _lines(check: Check) -> Iterator[_Line]:
     for module, measured in check.by_module.items():
         yield _Line(module, check, measured, not check.passed and _names(check, module))
     rest = [tensor for tensor in check.tensors if not any(_same(module, tensor) for module in check.by_module)]
+    problems = dict(sentence.partition(": ")[::2] for sentence in check.detail.split("; "))
     for tensor in rest:
-        yield _Line(tensor, check, None, failed=True)
+        yield _Line(tensor, check, None, True, problems.get(tensor, ""))
     if not check.by_module and not rest:
-        yield _Line("all", check, check.measured, not check.passed)
+        yield _Line("all", check, check.measured, not check.passed, "" if check.passed else check.detail)
 
 
 def _worst(check: Check) -> _Line:
@@ -104,17 +105,19 @@ def _same(module: str, tensor: str) -> bool:
 
 
 def _table(lines: Sequence[_Line], title: str) -> Table:
-    table = Table(*COLUMNS, box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
-    table.columns[0].overflow = table.columns[1].overflow = "fold"
+    columns = (*COLUMNS, "") if any(line.problem for line in lines) else COLUMNS
+    table = Table(*columns, box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    for column in table.columns:
+        column.overflow = "fold"
     for line in lines:
         verdict = Text("FAILED", "bold red") if line.failed else Text("passed", "green")
-        table.add_row(
-            line.module, line.check.name, _figure(line.measured, line.check), f"{line.check.limit:.4g}", verdict
-        )
+        figures = _figure(line), f"{line.check.limit:.4g}"
+        row = (Text(line.module), line.check.name, *figures, verdict, Text(line.problem))
+        table.add_row(*row[: len(columns)])
     return table
 
 
-def _figure(measured: float | None, check: Check) -> str:
-    if measured is not None:
-        return f"{measured:.4g}"
-    return "not finite" if check.measured is None else ""
+def _figure(line: _Line) -> str:
+    if line.measured is not None:
+        return f"{line.measured:.4g}"
+    return "" if line.problem else "not finite"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from torch import Tensor
 
 from atlas.base.checkpoint import Check, sha256_of
+from atlas.base.foreign import Foreign
 from atlas.base.parts import Part
 
 
@@ -46,6 +47,17 @@ def shared(in_memory: Mapping[str, Tensor], in_file: Mapping[str, Tensor], decla
         if {name, partner} <= in_memory.keys() and name not in in_file and frozenset((name, partner)) not in met:
             wrong[name] = f"has memory of its own, though it is tied to {partner} and the file has no such tensor"
     return _check("tied", "parameters share memory only where that is declared", wrong)
+
+
+def head_tied(foreign: Foreign) -> Check:
+    """An output head that is the embedding by its config, and stands in the file again, is the embedding's copy."""
+    head = foreign.layout.head.name
+    embedding = next(iter(foreign.rows))
+    again = foreign.layout.tied and head in foreign.tensors
+    wrong = {}
+    if again and sha256_of(foreign.tensors[head]) != sha256_of(foreign.tensors[embedding]):
+        wrong[head] = f"differs from {embedding}, though the config says tie_word_embeddings"
+    return _check("head", "the output head is the embedding where the config ties them", wrong)
 
 
 def _in_file(first: str, second: str, in_file: Mapping[str, Tensor]) -> str:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Table
 
 from atlas import files, progress
 from atlas.base import checks
@@ -23,14 +21,16 @@ from atlas.base.checkpoint import (
     read_tensors,
 )
 from atlas.base.corpus import split
+from atlas.base.foreign import CONFIG
 from atlas.base.loss import validation_loss
 from atlas.base.model import Transformer, fresh, opt_config
+from atlas.base.names import own_parts
+from atlas.base.report import insist
 from atlas.base.text import encode
+from atlas.base.ties import copies
 from atlas.config import Base, Model, explain
 from atlas.errors import AtlasError
 from atlas.steps import add_spec, parser, run_step
-
-CONFIG = "config.json"  # the name that transformers looks for beside a checkpoint
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -71,7 +71,7 @@ def verify_checkpoint(
     Raises AtlasError where a file is missing or cannot be read at all.
     """
     record = read_manifest(manifest) if manifest else None
-    asked = config or (record.config if record else Base(model=_model_beside(checkpoint)))
+    asked = config or (record.config if record else Base(model=model_beside(checkpoint)))
     in_file = read_tensors(checkpoint)
     model = Transformer(record.config.model if record else asked.model)
     found = list(checks.fit(list(mismatches(in_file, model))))
@@ -80,7 +80,8 @@ def verify_checkpoint(
         load_strict(checkpoint, model)
         model.requires_grad_(False).eval()
         identity = fingerprint(model.state_dict())
-        found += [checks.loaded(model.state_dict(), in_file), checks.spectra(model), checks.constants(model)]
+        parts = own_parts(model)
+        found += [checks.loaded(model.state_dict(), in_file), *checks.static(parts), copies(parts)]
         found += _by_manifest(model, record) if record else []
         found += _by_corpus(model, corpus, asked, record) if corpus else []
     if record and config:
@@ -103,7 +104,7 @@ def _by_corpus(model: Transformer, corpus: Path | str, asked: Base, record: Mani
         yield checks.loss_reproduced(loss, record)
 
 
-def _model_beside(checkpoint: Path | str) -> Model:
+def model_beside(checkpoint: Path | str) -> Model:
     """The shape of a model from the transformers config beside its checkpoint."""
     path = Path(checkpoint).parent / CONFIG
     if not path.is_file():
@@ -122,24 +123,6 @@ def _model_beside(checkpoint: Path | str) -> Model:
         return Model.model_validate({key: values.get(name) for key, name in keys.items()})
     except ValidationError as error:
         raise AtlasError(f"{path}: {explain(error)}; expected {', '.join(keys.values())}") from None
-
-
-def insist(certificate: Certificate, checkpoint: Path | str) -> None:
-    """Raise AtlasError, naming every check that failed and every tensor that fails it, unless all passed."""
-    failed = [f"{check.name} ({check.detail})" for check in certificate.checks if not check.passed]
-    if failed:
-        raise AtlasError(f"{checkpoint}: failed {len(failed)} checks: {', '.join(failed)}; no certificate; retrain it")
-
-
-def show(certificate: Certificate, console: Console) -> None:
-    """Print the checks as a table."""
-    table = Table("check", "verdict", "measured", "limit", "detail", box=None, pad_edge=False)
-    for check in certificate.checks:
-        verdict = "[green]passed[/]" if check.passed else "[bold red]FAILED[/]"
-        measured = "not finite" if check.measured is None else f"{check.measured:.4g}"
-        table.add_row(check.name, verdict, measured, f"{check.limit:.4g}", check.detail.replace("; ", "\n"))
-    console.print(table)
-    console.print(f"fingerprint {certificate.fingerprint}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The guard: a base that is damaged, mis-loaded or not the one on record gets no certificate."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from safetensors.torch import load_file, save_file
 from atlas import files
 from atlas.base.checkpoint import fingerprint, load_certified, read_certificate, save, sha256_of
 from atlas.base.corpus import split
+from atlas.base.inspection import inspect
 from atlas.base.loss import validation_loss
 from atlas.base.model import Transformer, fresh, opt_config
+from atlas.base.report import show
 from atlas.base.text import encode
-from atlas.base.verify import main, show, verify_checkpoint
+from atlas.base.verify import main, verify_checkpoint
 from atlas.config import Base, Model
 from atlas.errors import AtlasError
 
@@ -96,7 +99,7 @@ def test_an_honest_base_is_certified_and_then_loads(base):
     run(base)
     certificate = read_certificate(base / "certificate.json")
     assert failures(certificate) == (set(), set())
-    assert len({check.name for check in certificate.checks}) == len(certificate.checks) == 14
+    assert len({check.name for check in certificate.checks}) == len(certificate.checks) == 15
     model = load_certified(base / "base.safetensors", base / "base.json", base / "certificate.json")
     assert fingerprint(model.state_dict()) == certificate.fingerprint
     assert files.read_json(base / "config.json") == opt_config(CONFIG.model)
@@ -250,15 +253,37 @@ def test_without_a_manifest_a_shape_is_needed(base, config, complaint):
         verify_checkpoint(base / "base.safetensors")
 
 
-def test_the_table_for_people_names_what_failed(base):
-    edit(base, **{FC1: fresh(CONFIG.model, 7).state_dict()[FC1]})
+def printed(folder, everything=False):
+    """What a person sees of a folder's checkpoint, on a wide terminal."""
     console = Console(width=200)
     with console.capture() as captured:
-        show(verify(base), console)
-    table = captured.get()
-    assert "FAILED" in table
-    assert "passed" in table
-    assert FC1 in table
+        show(inspect(folder), console, everything)
+    return captured.get()
+
+
+def test_the_table_for_people_names_what_failed(base):
+    edit(base, **{FC1: fresh(CONFIG.model, 7).state_dict()[FC1]})
+    table = printed(base)
+    assert re.search(rf"^{re.escape(FC1)} +spectrum +\S+ +6 +FAILED", table, re.MULTILINE)
+    assert re.search(rf"^{re.escape(FC1)} +sha256 .*FAILED +sha256 \w+\.\.\., manifest", table, re.MULTILINE)
+    assert re.search(r"^all +finite +0 +0 +passed", table, re.MULTILINE)
+    assert "\nFAILED 4 of 14 checks" in table
+
+
+def test_the_table_has_all_modules_where_asked(base):
+    assert printed(base).count("spectrum") == 1
+    matrices = [name for name, tensor in load_file(base / "base.safetensors").items() if tensor.ndim == 2]
+    assert printed(base, everything=True).count("spectrum") == len(matrices)
+
+
+def test_what_could_not_be_checked_is_said(base):
+    assert "not checked" not in printed(base)
+    files.write_json(base / "config.json", opt_config(CONFIG.model))
+    (base / "base.json").unlink()
+    (base / "corpus.txt").unlink()
+    assert re.findall(r"not checked: .*(manifest|corpus)", printed(base)) == ["manifest", "corpus"]
+    edit(base, **{FC1: None})
+    assert "not checked: all that needs a model that loads" in printed(base)
 
 
 def test_the_certificate_is_plain_json(base):
