@@ -55,7 +55,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
-        out: Tensor = x + self.fc2(F.relu(self.fc1(self.final_layer_norm(x))))
+        out: Tensor = x + self.fc2(F.relu(self.fc1(self.final_layer_norm(x)), inplace=True))
         return out
 
 

@@ -33,15 +33,30 @@ class LaneLinear(nn.Module):
         self.scale = scale
         self.a: Tensor | None = None  # (lanes, in, rank)
         self.b: Tensor | None = None  # (lanes, rank, out)
+        self.merged: Tensor | None = None  # (lanes, in, out), where nothing is to be trained
+
+    def bind(self, a: Tensor, b: Tensor) -> None:
+        """Run with these adapters; merged into the base's weights, which saves two products, unless they train."""
+        self.a, self.b, self.merged = a, b, None
+        if not a.requires_grad:
+            base = self.base.weight.T.expand(len(a), -1, -1)
+            self.merged = torch.baddbmm(base, a, b, alpha=self.scale)
+
+    def unbind(self) -> None:
+        """Run as the base."""
+        self.a = self.b = self.merged = None
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.base(x)
         if self.a is None or self.b is None:
-            return y
-        lanes = len(self.a)
-        low = torch.bmm(x.reshape(lanes, -1, x.shape[-1]), self.a)  # (lanes, rows * time, rank)
-        wide = y.view(lanes, -1, y.shape[-1])
-        return torch.baddbmm(wide, low, self.b, alpha=self.scale).view(y.shape)
+            out: Tensor = self.base(x)
+            return out
+        wide = x.reshape(len(self.a), -1, x.shape[-1])  # (lanes, rows * time, in)
+        if self.merged is not None:
+            bias = self.base.bias if self.base.bias is not None else wide.new_zeros(())
+            out = torch.baddbmm(bias, wide, self.merged)
+        else:
+            out = torch.baddbmm(self.base(wide), torch.bmm(wide, self.a), self.b, alpha=self.scale)
+        return out.view(*x.shape[:-1], -1)
 
 
 def base_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -107,9 +122,13 @@ class Adapters:
 
     def bind(self, theta: Tensor | None) -> None:
         """Let the model run with the adapters in ``theta``, or with none; gradients flow back into ``theta``."""
-        parts = iter(self._parts(theta)) if theta is not None else iter(())
+        if theta is None:
+            for slot in self.slots:
+                slot.module.unbind()
+            return
+        parts = iter(self._parts(theta))
         for slot in self.slots:
-            slot.module.a, slot.module.b = (next(parts), next(parts)) if theta is not None else (None, None)
+            slot.module.bind(next(parts), next(parts))
 
     def _parts(self, theta: Tensor) -> list[Tensor]:
         """A and B of every slot in turn, as views shaped (lanes, in, rank) and (lanes, rank, out)."""

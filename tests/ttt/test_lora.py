@@ -9,7 +9,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from atlas.base.model import opt_config
 from atlas.config import Model, Role
-from atlas.ttt.lora import Adapters
+from atlas.ttt.lora import Adapters, LaneLinear
 from tests.ttt.tiny_ttt import TINY, make_model
 
 ALL_ROLES: list[Role] = ["q", "k", "v", "o", "up", "down"]
@@ -79,6 +79,19 @@ def test_a_lane_does_not_depend_on_the_others():
     for lane in range(3):
         adapters.bind(theta[lane : lane + 1])
         torch.testing.assert_close(model(x[2 * lane : 2 * lane + 2]), together[lane], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_merged_adapters_give_what_trained_ones_give(bias):
+    torch.manual_seed(0)
+    layer = LaneLinear(torch.nn.Linear(5, 7, bias=bias).requires_grad_(False), scale=0.5)
+    a, b, x = torch.randn(3, 5, 2), torch.randn(3, 2, 7), torch.randn(6, 4, 5)
+    layer.bind(a, b)
+    merged = layer(x)
+    layer.bind(a.requires_grad_(True), b)
+    torch.testing.assert_close(merged, layer(x), atol=1e-5, rtol=1e-5)
+    plain = [layer.base(x[i]) + 0.5 * (x[i] @ a[i // 2]) @ b[i // 2] for i in range(6)]  # two rows a lane
+    torch.testing.assert_close(merged, torch.stack(plain), atol=1e-5, rtol=1e-5)
 
 
 def test_initial_draws_are_shared_by_arms_and_nested_in_rank():
