@@ -1,5 +1,7 @@
 # What every rules file may use: STUDY (the validated study), RESULTS (its folder), code_of (for params).
+import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -64,7 +66,10 @@ def runs_for(wildcards):
     return run_folders(STUDY.arms)
 
 
-def references(wildcards):
-    """Which of these runs the others are compared with."""
-    names = varied_arms() if wildcards.table == "ablations" else []
-    return f"--references {' '.join(names)}" if names else ""
+def options_for(wildcards):
+    """What a table takes besides its runs."""
+    if wildcards.table == "ablations":
+        return f"--references {' '.join(varied_arms())}"
+    if wildcards.table == "contrasts":
+        return f"--spec {shlex.quote(json.dumps({'contrasts': STUDY.contrasts}))}"
+    return ""

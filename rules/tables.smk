@@ -1,5 +1,15 @@
 RUN_FILES = ("run.json", "facts.parquet", "matrix.parquet")
-TABLES = ("arms", "retention", "curve", "matrix", "harm", "claims")
+TABLES = (
+    "arms",
+    "retention",
+    "contrasts",
+    "continual",
+    "controls",
+    "curve",
+    "matrix",
+    "harm",
+    "claims",
+)
 
 
 rule table:
@@ -20,8 +30,8 @@ rule table:
         "../envs/atlas.yaml"
     params:
         runs=runs_for,
-        references=references,
+        options=options_for,
         code=lambda wildcards: code_of(f"atlas.tables.{wildcards.table}")(wildcards),
     shell:
-        "python -m atlas.tables.{wildcards.table} --runs {params.runs} {params.references}"
+        "python -m atlas.tables.{wildcards.table} --runs {params.runs} {params.options}"
         " --out {output} --log {log}"

@@ -101,17 +101,18 @@ def estimate(sample: Sample, minus: Sample | None = None) -> Estimate | None:
     by_seed = sample.means - (minus.means if minus else 0)
     facts = sample.facts_variance + (minus.facts_variance if minus else 0)
     spread = math.sqrt(max(_variance(by_seed), len(by_seed) * facts))
-    low, high = _ends(sample, by_seed, facts, share=minus is None and not sample.signed)
+    if minus is None and not sample.signed:
+        low, high = wilson(float(by_seed.mean()), _worth(sample, by_seed))
+    else:
+        low, high = _symmetric(by_seed, facts, limit=2 if minus and sample.signed else 1)
     of_a_seed, of_all = round(sample.facts.mean()), int(sample.facts.sum())
     return Estimate(len(by_seed), of_a_seed, of_all, float(by_seed.mean()), low, high, by_seed, spread)
 
 
-def _ends(sample: Sample, by_seed: Floats, facts: float, share: bool) -> tuple[float, float]:
-    value = float(by_seed.mean())
-    if share:
-        return wilson(value, _worth(sample, by_seed))
-    half = max(seeds_half_width(by_seed), Z * math.sqrt(facts))
-    return value - half, value + half
+def _symmetric(by_seed: Floats, facts: float, limit: int) -> tuple[float, float]:
+    """The interval of a difference, which cannot leave -limit to limit."""
+    value, half = float(by_seed.mean()), max(seeds_half_width(by_seed), Z * math.sqrt(facts))
+    return max(value - half, -limit), min(value + half, limit)
 
 
 def _variance(by_seed: Floats) -> float:

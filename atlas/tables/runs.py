@@ -48,6 +48,11 @@ class Runs:
         """Records of one arm, a block each."""
         return [record for record in self.records if record.arm == arm]
 
+    def folder(self, arm: str, seed: int) -> Path:
+        """The run folder of one seed of an arm; StopIteration where there is none."""
+        pairs = zip(self.folders, self.records, strict=True)
+        return next(folder for folder, record in pairs if record.arm == arm and seed in record.seeds)
+
     def _joined(self, name: str, schema: pa.Schema, key: Sequence[str]) -> pd.DataFrame:
         tables = []
         for folder, record in zip(self.folders, self.records, strict=True):

@@ -94,6 +94,34 @@ MATRIX = pa.schema(
     ]
 )
 
+CONTINUAL = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("metric", pa.string()),  # recall, recognition
+        ("measure", pa.string()),  # average, backward_transfer, forgetting, forward_transfer, retention, half_life
+        ("age_from", pa.int32()),  # sessions since a fact was taught, for retention; null for the others
+        ("age_to", pa.int32()),  # null for "and more", too
+        ("unit", pa.string()),  # share, sessions (the half-life)
+        ("n_seeds", pa.int32()),
+        *_INTERVAL,  # of the half-life null where it lies beyond the run
+        ("censored", pa.bool_()),  # retention did not fall to half within the run
+    ]
+)
+
+CONTROLS = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("sessions", pa.int32()),
+        ("probe", pa.string()),
+        ("metric", pa.string()),
+        ("n_facts", pa.int32()),  # each once
+        *_INTERVAL,
+        ("chance", pa.float64()),  # 1 / (foils + 1); what the base recalls; 0
+        ("verdict", pa.string()),  # at chance, above chance, below chance
+        ("finding", pa.string()),  # the same in words
+    ]
+)
+
 HARM = pa.schema(
     [
         ("arm", pa.string()),

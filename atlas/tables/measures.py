@@ -1,0 +1,97 @@
+"""Measures of continual learning, from the matrix R: R[t, j] is the score, after session t, of what session j taught.
+
+T is the last session. Every function takes scores of one arm with the columns seed, session, session_taught, fact_id,
+``score`` (after the session, 0 or 1), ``before`` (just before the fact was taught) and ``base`` (under the base without
+adapter), and returns one row per seed and unit with what the measure is the mean of, in ``score``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import optimize
+
+from atlas.draws import rng
+from atlas.tables.intervals import CONFIDENCE, Floats
+
+DRAWS = 500
+AGES = ((0, 0), (1, 4), (5, 9), (10, 29), (30, 99), (100, None))  # sessions since a fact was taught, from and to
+FACT = ["seed", "fact_id"]
+TASK = ["seed", "session_taught"]
+
+
+def average(scores: pd.DataFrame) -> pd.DataFrame:
+    """Average accuracy: mean over j of R[T, j], by fact (Lopez-Paz and Ranzato, Gradient Episodic Memory, 2017)."""
+    result: pd.DataFrame = _last(scores)[[*FACT, "score"]]
+    return result
+
+
+def backward_transfer(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean over j < T of R[T, j] - R[j, j], by fact: below 0 where later sessions harm (Lopez-Paz and Ranzato)."""
+    earlier = scores[scores["session_taught"] < scores["session"].max()]
+    learned = earlier[earlier["session"] == earlier["session_taught"]].set_index(FACT)["score"]
+    change: pd.Series = _last(earlier).set_index(FACT)["score"] - learned
+    return change.reset_index()
+
+
+def forgetting(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean over j < T of max over t < T of R[t, j], less R[T, j], by session: above 0 where what was once there is
+    lost (Chaudhry et al., Riemannian Walk for Incremental Learning, 2018)."""
+    earlier = scores[scores["session_taught"] < scores["session"].max()]
+    by_task = earlier.groupby([*TASK, "session"])["score"].mean().reset_index()
+    last = by_task["session"] == by_task["session"].max()
+    best = by_task[~last].groupby(TASK)["score"].max()
+    loss: pd.Series = best - by_task[last].set_index(TASK)["score"]
+    return loss.reset_index()
+
+
+def forward_transfer(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean over j > 1 of R[j - 1, j] - b[j], by fact, where b is the base's score: above 0 where teaching other facts
+    helped before this one was taught (Lopez-Paz and Ranzato)."""
+    later = scores[(scores["session_taught"] > 1) & (scores["session"] == scores["session_taught"])]
+    return later[FACT].assign(score=later["before"] - later["base"])
+
+
+def retention(scores: pd.DataFrame, low: int, high: int | None) -> pd.DataFrame:
+    """Score at the ages from ``low`` to ``high``, by fact: the mean over the sessions when it had such an age."""
+    age = scores["session"] - scores["session_taught"]
+    within = scores[(age >= low) & (age <= (age.max() if high is None else high))]
+    return within.groupby(FACT)["score"].mean().reset_index()
+
+
+def half_life(scores: pd.DataFrame) -> tuple[float, float, float]:
+    """Sessions until retention has fallen to half of what it is at age 0, with its interval; infinite where it has not
+    within the run (the figure is censored), NaN where nothing was there to be lost.
+
+    Retention by age, over all seeds, is first made to fall (isotonic regression, weighted by facts), so that the
+    chances of a single age do not decide. The interval is the percentile interval of draws of seeds, NaN for one seed;
+    of few seeds it is on the short side.
+    """
+    age = scores["session"] - scores["session_taught"]
+    tests = scores.assign(age=age).groupby(["seed", "age"])["score"].agg(["sum", "size"]).unstack(fill_value=0)
+    right, asked = (tests[name].to_numpy(float) for name in ("sum", "size"))  # (seeds, ages)
+    value = _half(right.sum(axis=0), asked.sum(axis=0))
+    if (seeds := len(right)) < 2:
+        return value, float("nan"), float("nan")
+    weights = rng("half-life", seeds).multinomial(seeds, np.full(seeds, 1 / seeds), size=DRAWS)
+    drawn = np.sort(
+        [_half(right_of, asked_of) for right_of, asked_of in zip(weights @ right, weights @ asked, strict=True)]
+    )
+    if np.isnan(drawn).any():
+        return value, float("nan"), float("nan")
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail], method="nearest")
+    return value, float(low), float(high)
+
+
+def _half(right: Floats, asked: Floats) -> float:
+    falling = optimize.isotonic_regression(right / asked, weights=asked, increasing=False).x
+    if falling[0] == 0:
+        return float("nan")
+    fallen = np.flatnonzero(falling <= falling[0] / 2)
+    return float(fallen[0]) if len(fallen) else float("inf")
+
+
+def _last(scores: pd.DataFrame) -> pd.DataFrame:
+    result: pd.DataFrame = scores[scores["session"] == scores["session"].max()]
+    return result
