@@ -11,6 +11,7 @@ include: "rules/common.smk"
 include: "rules/pool.smk"
 include: "rules/base.smk"
 include: "rules/ttt.smk"
+include: "rules/guard.smk"
 include: "rules/tables.smk"
 include: "rules/charts.smk"
 

@@ -1,0 +1,1 @@
+"""Stage guard: damage done on purpose, and what verification sees of it."""
