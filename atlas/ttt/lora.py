@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,33 @@ from atlas.draws import rng
 from atlas.ttt.roles import OPT, RoleMap, Site, sites
 
 BASE = "base"  # where a LaneLinear holds the layer that it adapts
+
+
+class _Adapted(torch.autograd.Function):
+    """``xW + scale (xA) B`` with gradients for x, A and B; sums go into the products' own outputs, without copies."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, base: nn.Linear, scale: float) -> Tensor:
+        """x is (lanes * rows, ..., in), a (lanes, in, rank), b (lanes, rank, out)."""
+        low = torch.bmm(x.view(len(a), -1, x.shape[-1]), a)
+        ctx.save_for_backward(x, a, b, low)
+        ctx.weight, ctx.scale = base.weight, scale
+        out = x.new_empty(*x.shape[:-1], b.shape[-1])  # no view of another tensor, so that a ReLU may work in place
+        torch.mm(x.view(-1, x.shape[-1]), base.weight.T, out=out.view(-1, b.shape[-1]))
+        out.view(len(a), -1, b.shape[-1]).baddbmm_(low, b, alpha=scale)
+        return out if base.bias is None else out.add_(base.bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, a, b, low = ctx.saved_tensors
+        grad = grads[0].reshape(len(a), -1, b.shape[-1])
+        inner = torch.bmm(grad, b.transpose(1, 2)).mul_(ctx.scale)  # gradient of xA
+        grad_a = torch.bmm(x.view(len(a), -1, x.shape[-1]).transpose(1, 2), inner)
+        grad_b = torch.bmm(low.transpose(1, 2), grad).mul_(ctx.scale)
+        if not ctx.needs_input_grad[0]:
+            return None, grad_a, grad_b, None, None
+        grad_x = torch.matmul(grad, ctx.weight).baddbmm_(inner, a.transpose(1, 2))
+        return grad_x.view(x.shape), grad_a, grad_b, None, None
 
 
 class LaneLinear(nn.Module):
@@ -50,13 +78,12 @@ class LaneLinear(nn.Module):
         if self.a is None or self.b is None:
             out: Tensor = self.base(x)
             return out
+        if self.merged is None:
+            out = _Adapted.apply(x.contiguous(), self.a, self.b, self.base, self.scale)  # type: ignore[no-untyped-call]
+            return out
         wide = x.reshape(len(self.a), -1, x.shape[-1])  # (lanes, rows * time, in)
-        if self.merged is not None:
-            bias = self.base.bias if self.base.bias is not None else wide.new_zeros(())
-            out = torch.baddbmm(bias, wide, self.merged)
-        else:
-            out = torch.baddbmm(self.base(wide), torch.bmm(wide, self.a), self.b, alpha=self.scale)
-        return out.view(*x.shape[:-1], -1)
+        bias = self.base.bias if self.base.bias is not None else wide.new_zeros(())
+        return torch.baddbmm(bias, wide, self.merged).view(*x.shape[:-1], -1)
 
 
 def base_weights(model: nn.Module) -> dict[str, Tensor]:

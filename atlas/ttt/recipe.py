@@ -103,7 +103,8 @@ class Trainer:
             losses.append(per_lane.detach().cpu().numpy())
             grad = live.grad
             assert grad is not None
-            grad.add_(live.detach() - start, alpha=2 * anchor)
+            if anchor:
+                grad.add_(live.detach(), alpha=2 * anchor).sub_(start, alpha=2 * anchor)
             self._clip(grad)
             optimiser.step()
         return live.detach(), Trace(np.stack(losses))
