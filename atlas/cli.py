@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_spec(commands)
     _add_schema(commands)
     _add_readme(commands)
+    _add_plan(commands)
+    _add_metrics(commands)
     return parser
 
 
@@ -161,6 +164,33 @@ def _readme(arguments: argparse.Namespace) -> None:
     text = files.read_text(arguments.readme)
     block = readme.render(Path(config.load(*arguments.study).results))
     files.write_text(arguments.readme, readme.filled(text, block, str(arguments.readme)))
+
+
+def _add_plan(commands: Subparsers) -> None:
+    text = "Say how many seeds the study's precision needs, what they would cost, and what to write in the study."
+    parser = _add(commands, "plan", _plan, text)
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="cores that would run it (default: all here)")
+    _add_study(parser)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from atlas.tables import plan  # reads runs, which takes a second of imports
+
+    print(plan.advice(config.load(*arguments.study), arguments.cores))
+
+
+def _add_metrics(commands: Subparsers) -> None:
+    parser = _add(commands, "metrics", _metrics, "Print what every metric is, and what it may be compared with.")
+    parser.add_argument("--out", type=Path, help="file to write instead (the repository keeps docs/metrics.md)")
+
+
+def _metrics(arguments: argparse.Namespace) -> None:
+    from atlas.tables import metrics
+
+    if arguments.out:
+        files.write_text(arguments.out, metrics.document())
+    else:
+        sys.stdout.write(metrics.document())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pyarrow as pa
 from atlas.steps import run_step
 from atlas.tables import measures, output
 from atlas.tables.intervals import estimate
+from atlas.tables.metrics import contract
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import CONTINUAL
 from atlas.tables.scores import counted
@@ -34,8 +35,13 @@ def table(runs: Runs) -> pa.Table:
     for arm in runs.arms:
         of_arm = matrix[matrix["arm"] == arm].merge(base[base["arm"] == arm], on=["arm", "seed", "fact_id"], how="left")
         for metric in METRICS:
-            rows += [{"arm": arm, "metric": metric} | row for row in _rows(scored(of_arm, metric))]
+            rows += [_named(row, arm, metric) for row in _rows(scored(of_arm, metric))]
     return output.as_table(rows, CONTINUAL)
+
+
+def _named(row: dict[str, Any], arm: str, metric: str) -> dict[str, Any]:
+    """A row with its arm and metric; its contract is that of the metric and of the measure made from it."""
+    return row | {"arm": arm, "metric": metric, "contract": f"{contract(metric)}; {contract(row['measure'])}"}
 
 
 def scored(matrix: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -75,7 +81,7 @@ def _row(measure: str, units: pd.DataFrame, signed: bool) -> Iterator[dict[str, 
     """The mean over seeds of a measure; nothing where the run is too short to have any unit of it."""
     if units.empty:
         return
-    cells = counted(units.assign(measure=measure), "score", ["measure"], signed=signed)
+    cells = counted(units.assign(measure=measure), measure, ["measure"], "score", signed=signed)
     sample = cells.sample((measure,))
     result = sample and estimate(sample)
     if result:

@@ -30,6 +30,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from atlas.tables.metrics import insist_comparable
+
 CONFIDENCE = 0.95
 Z = float(stats.norm.ppf(1 - (1 - CONFIDENCE) / 2))
 
@@ -44,6 +46,7 @@ class Sample:
     tallies: Ints  # (seeds, levels): how many facts of a seed have each score
     levels: Floats  # (levels,): the scores
     signed: bool = False  # scores are differences, from -1 to 1; else from 0 to 1
+    metric: str = ""  # what the scores are of
 
     @property
     def facts(self) -> Ints:
@@ -71,7 +74,7 @@ class Sample:
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Sample:
         """The seeds that a mask of shape (seeds,) keeps."""
-        return Sample(self.tallies[keep], self.levels, self.signed)
+        return Sample(self.tallies[keep], self.levels, self.signed, self.metric)
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,10 @@ def estimate(sample: Sample, minus: Sample | None = None) -> Estimate | None:
     """Estimate the mean of ``sample``, or its difference to ``minus`` (the same seeds, other facts).
 
     Seeds without any fact are left out; None where no seed is left. With one seed the interval says only how
-    much the choice of facts matters.
+    much the choice of facts matters. Raises AtlasError where the two are of metrics that are not comparable.
     """
+    if minus and minus.metric != sample.metric:
+        insist_comparable(sample.metric, minus.metric)
     keep = sample.facts > 0 if minus is None else (sample.facts > 0) & (minus.facts > 0)
     if not keep.any():
         return None

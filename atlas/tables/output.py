@@ -15,6 +15,7 @@ from atlas import files
 from atlas.digest import ROOT, code_digest
 from atlas.progress import say
 from atlas.steps import environment, parser
+from atlas.tables.metrics import contract
 from atlas.tables.runs import Runs
 
 
@@ -27,8 +28,10 @@ def options(doc: str | None) -> ArgumentParser:
 
 
 def as_table(rows: pd.DataFrame | Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as a table in the order and types of ``schema``; NaN becomes null."""
+    """Rows as a table in the order and types of ``schema``; NaN becomes null, a metric gets its contract."""
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=schema.names)
+    if "contract" in schema.names and "metric" in schema.names and "contract" not in frame:
+        frame = frame.assign(contract=frame["metric"].map(contract))
     return pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False).replace_schema_metadata(None)
 
 

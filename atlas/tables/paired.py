@@ -67,7 +67,7 @@ class Paired:
             both = self._scores[metric][[arm_a, arm_b]].dropna().reset_index()
             both["diff"] = both[arm_a] - both[arm_b]
             by_seed = both.groupby([*CELL, "seed"])[[arm_a, arm_b]].mean()
-            for cell, result in _estimates(counted(both, "diff", CELL, signed=True), metric):
+            for cell, result in _estimates(counted(both, metric, CELL, "diff", signed=True)):
                 a, b = _values(by_seed, cell)
                 found[cell] = Comparison(arm_a, arm_b, cell, a, b, result)
         return found
@@ -82,8 +82,9 @@ def _values(by_seed: pd.DataFrame, cell: Cell) -> tuple[float, float]:
     return float(a), float(b)
 
 
-def _estimates(tally: Counted, metric: str) -> Iterator[tuple[Cell, Estimate]]:
+def _estimates(tally: Counted) -> Iterator[tuple[Cell, Estimate]]:
     """Every cell of a metric; of recognition net of placebo, too."""
+    metric = tally.metric
     for sessions, probe, domain in tally.cells:
         sample, placebo = (tally.sample((sessions, which, domain)) for which in (probe, "placebo"))
         assert sample is not None

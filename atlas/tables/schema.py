@@ -34,6 +34,7 @@ RETENTION = pa.schema(
         ("n_tests", pa.int64()),  # facts of all seeds together
         *_INTERVAL,
         ("chance", pa.float64()),  # what an adapter that knows nothing scores
+        ("contract", pa.string()),  # figures of one contract are comparable, see docs/metrics.md
     ]
 )
 
@@ -61,6 +62,7 @@ CONTRASTS = pa.schema(
         ("mde", pa.float64()),  # smallest difference found with 80% power; null where none could be
         ("verdict", pa.string()),  # a > b, b > a, unresolved
         ("reason", pa.string()),  # why it is unresolved; else empty
+        ("contract", pa.string()),
     ]
 )
 
@@ -105,6 +107,7 @@ CONTINUAL = pa.schema(
         ("n_seeds", pa.int32()),
         *_INTERVAL,  # of the half-life null where it lies beyond the run
         ("censored", pa.bool_()),  # retention did not fall to half within the run
+        ("contract", pa.string()),
     ]
 )
 
@@ -156,5 +159,27 @@ CLAIMS = pa.schema(
         ("p_adjusted", pa.float64()),  # Holm's correction over a topic under one metric
         ("verdict", pa.string()),  # reproduced, contradicted, unresolved, not testable
         ("note", pa.string()),
+    ]
+)
+
+CONFOUND = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("arm_reinit", pa.string()),  # the same arm on a base whose roles `reinit` did not load
+        ("reinit", pa.string()),
+        ("sessions", pa.int32()),
+        ("probe", pa.string()),
+        ("metric", pa.string()),
+        ("seed", pa.int32()),  # null in the row over all seeds
+        ("n_seeds", pa.int32()),
+        ("n_facts", pa.int32()),
+        ("value", pa.float64()),  # on the certified base; null in the rows of single seeds
+        ("value_reinit", pa.float64()),
+        ("diff", pa.float64()),  # value_reinit - value, paired
+        ("ci_low", pa.float64()),
+        ("ci_high", pa.float64()),
+        ("p_value", pa.float64()),  # sign-flip test over seeds, not corrected
+        ("refused_by", pa.string()),  # checks that refuse the mis-loaded base without a manifest; empty: accepted
+        ("refused_by_manifest", pa.string()),
     ]
 )

@@ -49,20 +49,24 @@ class Counted:
     counts: Ints  # (cells, seeds, levels)
     levels: Floats  # (levels,)
     signed: bool = False  # scores are differences
+    metric: str = ""  # of the scores, see ``atlas.tables.metrics``
 
     def sample(self, cell: tuple[object, ...]) -> Sample | None:
         """The sample of a cell, or None where nothing was scored."""
         if cell not in self.cells:
             return None
-        return Sample(self.counts[self.cells.get_loc(cell)], self.levels, self.signed)
+        return Sample(self.counts[self.cells.get_loc(cell)], self.levels, self.signed, self.metric)
 
 
-def counted(scores: pd.DataFrame, metric: str, cell: Sequence[str], signed: bool = False) -> Counted:
+def counted(
+    scores: pd.DataFrame, metric: str, cell: Sequence[str], column: str | None = None, signed: bool = False
+) -> Counted:
     """Count the scores of a metric by cell and seed; ``cell`` names the columns that make a cell.
 
-    ``signed`` says that the scores are differences, from -1 to 1. Scores equal but for rounding are one level.
+    The scores are in ``column`` (default: the one named as the metric). ``signed`` says that they are differences, from
+    -1 to 1. Scores equal but for rounding are one level.
     """
-    levels, level = np.unique(scores[metric].to_numpy(np.float64).round(9), return_inverse=True)
+    levels, level = np.unique(scores[column or metric].to_numpy(np.float64).round(9), return_inverse=True)
     seeds, seed = np.unique(scores["seed"].to_numpy(), return_inverse=True)
     grouped = scores.groupby(list(cell), observed=True, sort=True)
     size = len(seeds) * len(levels)
@@ -70,7 +74,7 @@ def counted(scores: pd.DataFrame, metric: str, cell: Sequence[str], signed: bool
     counts = np.bincount(flat, minlength=grouped.ngroups * size)
     cells = grouped.size().index
     index = cells if isinstance(cells, pd.MultiIndex) else pd.MultiIndex.from_arrays([cells])
-    return Counted(index, counts.reshape(grouped.ngroups, len(seeds), len(levels)), levels, signed)
+    return Counted(index, counts.reshape(grouped.ngroups, len(seeds), len(levels)), levels, signed, metric)
 
 
 def reading_order(rows: pd.DataFrame, first: str, values: Sequence[object]) -> pd.DataFrame:

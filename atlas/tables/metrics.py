@@ -1,0 +1,189 @@
+"""The contract of every figure: how it is measured, what it may be compared with, its range, its better side.
+
+Figures may be subtracted from each other, and shown on one axis, only where their contract is the same. Tables that
+hold several metrics carry it in the column ``contract``; ``docs/metrics.md`` is made from this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atlas.errors import AtlasError
+
+HIGHER, LOWER, NEITHER = "higher is better", "lower is better", "neither is better"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One declared metric."""
+
+    name: str
+    protocol: str  # what the model is given, and when
+    scorer: str  # what makes a score of its answer
+    contract: str  # figures of one contract are comparable with each other and with no others
+    range: str
+    direction: str
+    source: str
+    chance: str = "none is known"
+
+
+_PROBES = "the prompt of a fact (as taught, rephrased, or never taught) after the sessions of a checkpoint"
+_MATRIX = "the prompt of every fact taught so far, as taught, after every session"
+_HERE = "defined here"
+_GEM = "Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, 2017"
+
+METRICS = (
+    Metric(
+        "recall",
+        _PROBES,
+        "1 where greedy decoding gives exactly the answer and the line end, else 0; mean over the forms of a fact",
+        "exact answer",
+        "0 to 1",
+        HIGHER,
+        f"{_HERE}; exact match of open-ended question answering",
+        "what the base recalls without an adapter",
+    ),
+    Metric(
+        "ranked",
+        "the same prompt, followed by the answer and by up to 50 other answers of the same template (foils)",
+        "1 where the answer with its line end is likelier than every foil with its own, else 0; mean over the forms",
+        "answer against foils",
+        "0 to 1",
+        HIGHER,
+        f"{_HERE}; multiple choice by likelihood",
+        "mean of 1 / (foils + 1)",
+    ),
+    Metric(
+        "recognition",
+        "the whole sentence of a fact, answer included",
+        "1 where its loss per character is below that under the base without adapter, else 0",
+        "sentence against base",
+        "0 to 1",
+        HIGHER,
+        "the essay's retention, as far as it can be inferred",
+        "0 for an adapter that is zero; for a trained one its recognition of facts never taught",
+    ),
+    Metric(
+        "recognition_net",
+        "as recognition",
+        "recognition less the recognition of facts never taught, of the same seed, checkpoint and domain",
+        "sentence against base, net of placebo",
+        "-1 to 1",
+        HIGHER,
+        _HERE,
+        "0",
+    ),
+    Metric(
+        "rise",
+        "the validation text of the base, after the sessions of a checkpoint",
+        "loss per character with the adapter less that without, in nats",
+        "loss of the base",
+        "no bounds",
+        LOWER,
+        f"{_HERE}; the price of teaching",
+        "0",
+    ),
+    Metric(
+        "average",
+        _MATRIX,
+        "mean over all facts of the score after the last session",
+        "matrix: share",
+        "0 to 1",
+        HIGHER,
+        _GEM,
+    ),
+    Metric(
+        "retention",
+        _MATRIX,
+        "mean over facts of the score at the ages of a range; age is the sessions since a fact was taught",
+        "matrix: share",
+        "0 to 1",
+        HIGHER,
+        "the forgetting curve (Ebbinghaus, Memory, 1885)",
+    ),
+    Metric(
+        "backward_transfer",
+        _MATRIX,
+        "mean over facts of all sessions but the last: score after the last session less score when just taught",
+        "matrix: change since taught",
+        "-1 to 1",
+        HIGHER,
+        _GEM,
+    ),
+    Metric(
+        "forgetting",
+        _MATRIX,
+        "mean over all sessions but the last: best score of what the session taught, at any time before the last "
+        "session, less its score after the last",
+        "matrix: loss since best",
+        "-1 to 1",
+        LOWER,
+        "Chaudhry et al., Riemannian Walk for Incremental Learning, 2018",
+    ),
+    Metric(
+        "forward_transfer",
+        "the prompt of a fact just before it is taught, from the second session on",
+        "score less that of the base without adapter",
+        "matrix: gain before taught",
+        "-1 to 1",
+        HIGHER,
+        _GEM,
+        "0",
+    ),
+    Metric(
+        "half_life",
+        _MATRIX,
+        "sessions until retention by age, made to fall by isotonic regression, is half of what it is at age 0; "
+        "censored where the run ends before",
+        "matrix: sessions",
+        "from 1 session",
+        HIGHER,
+        _HERE,
+    ),
+)
+"""All metrics, in the order of the documentation."""
+
+_BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+def metric(name: str) -> Metric:
+    """The declaration of a metric; AtlasError where there is none."""
+    if name not in _BY_NAME:
+        raise AtlasError(f"metric {name!r} is not declared; there are {', '.join(_BY_NAME)}")
+    return _BY_NAME[name]
+
+
+def contract(name: str) -> str:
+    """The contract of a metric by its name; AtlasError where it is not declared."""
+    return metric(name).contract
+
+
+def insist_comparable(one: str, other: str) -> None:
+    """Raise AtlasError where figures of two metrics must not be subtracted or shown on one axis."""
+    if contract(one) != contract(other):
+        raise AtlasError(
+            f"{one} ({contract(one)}) and {other} ({contract(other)}) are not comparable: compare figures of one "
+            "contract, see docs/metrics.md"
+        )
+
+
+def document() -> str:
+    """docs/metrics.md."""
+    head = (
+        "# Metrics\n\n"
+        "Made by `atlas metrics --out docs/metrics.md` from `atlas/tables/metrics.py`. Figures are comparable where "
+        "their contract is the same, and only there; tables with several metrics carry it in the column `contract`.\n"
+    )
+    return head + "".join(f"\n{_section(declared)}" for declared in METRICS)
+
+
+def _section(declared: Metric) -> str:
+    facts = {
+        "Asked": declared.protocol,
+        "Score": declared.scorer,
+        "Contract": declared.contract,
+        "Range": f"{declared.range}; {declared.direction}",
+        "Chance": declared.chance,
+        "Source": declared.source,
+    }
+    return f"## `{declared.name}`\n\n" + "".join(f"- **{name}**: {text}\n" for name, text in facts.items())

@@ -1,0 +1,142 @@
+"""How many seeds the precision of a study needs, judged from the runs at hand, and what they would cost.
+
+The half width of an interval over n seeds is t(n - 1) s / sqrt(n), where s is the standard deviation over seeds of the
+paired differences; n follows from s. As s itself comes from few seeds, the number is given for both ends of its 95%
+interval, too (chi-square).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas.config import Precision, Study
+from atlas.errors import AtlasError
+from atlas.tables.inference import attainable
+from atlas.tables.intervals import Estimate
+from atlas.tables.paired import Cell, Paired
+from atlas.tables.power import MOST_SEEDS, seeds_for, spread_interval
+from atlas.tables.runs import read
+from atlas.ttt.schema import read_record
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Seeds that a precision needs: from the spread as estimated, and from the ends of its interval."""
+
+    number: int
+    fewest: int
+    most: int
+
+
+def advice(study: Study, cores: int) -> str:
+    """The advice in words. Raises AtlasError where the study wants no precision or has too few runs to judge from."""
+    wanted = study.precision
+    if wanted is None:
+        raise AtlasError("precision: null; say what the study wants, such as {contrast: [qv, ffn], points: 2}")
+    cell = Cell(wanted.sessions or study.sessions, "taught", wanted.metric)
+    diff = difference(study, wanted, cell)
+    needed = seeds_needed(diff, wanted.points / 100)
+    lines = [
+        f"{' - '.join(wanted.contrast)}, {wanted.metric} of taught facts after {cell.sessions} sessions",
+        *_found(diff, wanted.points),
+        *_needed(diff, needed),
+        *_next(study, needed.number, cores),
+    ]
+    return "\n".join(lines)
+
+
+def difference(study: Study, wanted: Precision, cell: Cell) -> Estimate:
+    """The contrast from the seeds that both of its arms have finished."""
+    folders = [Path(study.results, "ttt", arm, block) for block in finished(study, wanted) for arm in wanted.contrast]
+    found = Paired(read(folders)).compare(*wanted.contrast) if folders else {}
+    if cell not in found or found[cell].diff.n_seeds < 2:
+        raise AtlasError(
+            f"{study.results}/ttt: fewer than two seeds of {' and '.join(wanted.contrast)} are finished, so there is "
+            "nothing to judge the spread of seeds from; run `snakemake ttt` first"
+        )
+    return found[cell].diff
+
+
+def finished(study: Study, wanted: Precision) -> list[str]:
+    """Blocks of the study that both arms of the contrast have finished."""
+    arms = [Path(study.results, "ttt", arm) for arm in wanted.contrast]
+    return [block for block in study.blocks if all((arm / block / "run.json").is_file() for arm in arms)]
+
+
+def seeds_needed(diff: Estimate, half_width: float) -> Seeds:
+    """Seeds for an interval of at most ``half_width`` to either side."""
+    low, high = spread_interval(diff.spread, diff.n_seeds)
+    return Seeds(*(seeds_for(half_width, spread) for spread in (diff.spread, low, high)))
+
+
+def seconds_a_seed(study: Study) -> tuple[float, list[str]]:
+    """Seconds that one more seed takes on one core, over all arms and ablations, and those without a finished run,
+    which count as the mean of the others."""
+    measured = {}
+    for arm in (*study.arms, *study.ablations):
+        paths = [Path(study.results, "ttt", arm, block, "run.json") for block in study.blocks]
+        records = [read_record(path) for path in paths if path.is_file()]
+        if records:
+            measured[arm] = sum(record.seconds for record in records) / sum(len(record.seeds) for record in records)
+    missing = [arm for arm in (*study.arms, *study.ablations) if arm not in measured]
+    total = sum(measured.values())
+    return total + len(missing) * total / len(measured), missing
+
+
+def more_seeds(study: Study, number: int) -> list[int | str]:
+    """The study's entries of ``seeds`` with one more behind them, so that there are ``number`` in all."""
+    first, new = max(study.all_seeds) + 1, number - len(study.all_seeds)
+    return [*study.seeds, first if new == 1 else f"{first}-{first + new - 1}"]
+
+
+def _found(diff: Estimate, points: float) -> list[str]:
+    half = (diff.ci_high - diff.ci_low) / 2
+    return [
+        f"at hand: {diff.n_seeds} seeds; difference {_points(diff.value)}, 95% interval {_points(diff.ci_low)} to "
+        f"{_points(diff.ci_high)} points: {_points(half, sign=False)} to either side",
+        f"wanted: {points:g} points to either side",
+    ]
+
+
+def _needed(diff: Estimate, needed: Seeds) -> list[str]:
+    low, high = spread_interval(diff.spread, diff.n_seeds)
+    smallest = attainable(needed.number)
+    return [
+        f"needed: {_seeds(needed.number)}; between {needed.fewest:,} and {_seeds(needed.most)}, because the standard "
+        f"deviation over seeds, {_points(diff.spread, sign=False)} points, is itself known only to lie between "
+        f"{_points(low, sign=False)} and {_points(high, sign=False)}",
+        f"with {_seeds(needed.number)} the p-value of one contrast can fall to {smallest:.2g}, and no lower",
+    ]
+
+
+def _next(study: Study, number: int, cores: int) -> list[str]:
+    new = number - len(study.all_seeds)
+    if new <= 0:
+        return [f"the study has {_seeds(len(study.all_seeds))}, which is enough: nothing to add"]
+    seconds, missing = seconds_a_seed(study)
+    entries = ", ".join(f'"{entry}"' if isinstance(entry, str) else str(entry) for entry in more_seeds(study, number))
+    lines = [
+        f"cost: {_seeds(new)} more, for {len(study.arms)} arms and {len(study.ablations)} ablations: "
+        f"{_duration(new * seconds)} of one core, so at best {_duration(new * seconds / cores)} on {cores}",
+        f"write: seeds: [{entries}]",
+        "then run `snakemake`: only the new seeds are run",
+    ]
+    if missing:
+        lines.insert(1, f"(no finished run yet of {', '.join(missing)}: taken to be as long as the others)")
+    return lines
+
+
+def _seeds(number: int) -> str:
+    return f"{number:,} seed{'' if number == 1 else 's'}" + (" or more" if number >= MOST_SEEDS else "")
+
+
+def _points(share: float, sign: bool = True) -> str:
+    return f"{100 * share:+.1f}" if sign else f"{100 * share:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return (
+        f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min" if minutes else "under a minute"
+    )
