@@ -47,6 +47,7 @@ rule tables:
 rule charts:
     input:
         f"{RESULTS}/index.html",
+        f"{RESULTS}/claims.md",
         expand(
             f"{RESULTS}/charts/{{name}}.{{format}}", name=PAGE_CHARTS, format=FORMATS
         ),

@@ -1,5 +1,6 @@
 # Each chart: the tables it reads, and its place in the report.
 CHARTS = {
+    "claims": (("claims",), "Claims", "claim by claim"),
     "retention": (("arms", "retention"), "Retention", "by arm and metric"),
     "domains": (("arms", "retention"), "Retention", "by domain"),
     "curve": (("arms", "curve", "retention"), "Forgetting", "over sessions"),
@@ -19,7 +20,7 @@ for name, (tables, category, label) in CHARTS.items():
             f"chart_{name}"
         input:
             expand(f"{RESULTS}/tables/{{table}}.parquet", table=tables),
-            essay=[f"{DATA}/essay.tsv"] if name == "retention" else [],
+            essay=[LEDGER] if name == "retention" else [],
         output:
             json=f"{RESULTS}/charts/{name}.json",
             html=f"{RESULTS}/charts/{name}.html",
@@ -46,10 +47,32 @@ for name, (tables, category, label) in CHARTS.items():
             " --out {params.out} --log {log}"
 
 
+rule prose:
+    input:
+        f"{RESULTS}/tables/claims.parquet",
+    output:
+        report(
+            f"{RESULTS}/claims.md",
+            caption="../report/prose.rst",
+            category="Claims",
+            labels={"chart": "in words"},
+        ),
+    log:
+        f"{RESULTS}/logs/charts/prose.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        tables=lambda wildcards, input: str(Path(input[0]).parent),
+        code=code_of("atlas.charts.prose"),
+    shell:
+        "python -m atlas.charts.prose --tables {params.tables} --out {output} --log {log}"
+
+
 rule page:
     input:
         tables=expand(
-            f"{RESULTS}/tables/{{table}}.parquet", table=("arms", "retention", "harm")
+            f"{RESULTS}/tables/{{table}}.parquet",
+            table=("arms", "retention", "harm", "claims"),
         ),
         charts=expand(f"{RESULTS}/charts/{{name}}.svg", name=PAGE_CHARTS),
         template=f"{DATA}/page.html",

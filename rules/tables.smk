@@ -10,6 +10,7 @@ TABLES = (
     "harm",
     "claims",
 )
+LEDGER = beside("atlas/tables/claims.yaml")  # no code, so not in the code digest
 
 
 rule table:
@@ -17,9 +18,7 @@ rule table:
         lambda wildcards: [
             f"{run}/{file}" for run in runs_for(wildcards) for file in RUN_FILES
         ],
-        ledger=lambda wildcards: (
-            [beside("atlas/tables/claims.yaml")] if wildcards.table == "claims" else []
-        ),
+        ledger=lambda wildcards: ([LEDGER] if wildcards.table == "claims" else []),
     output:
         f"{RESULTS}/tables/{{table}}.parquet",
     log:

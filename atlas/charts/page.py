@@ -11,16 +11,18 @@ from string import Template
 from typing import Any
 
 import pandas as pd
+from markdown_it import MarkdownIt
 
 from atlas import files
-from atlas.charts import retention
+from atlas.charts import prose, retention
 from atlas.charts.tables import Tables
-from atlas.charts.words import percent
+from atlas.charts.words import percent, plural
 from atlas.progress import say
 from atlas.steps import parser, run_step
 
 TEMPLATE = Path(__file__).with_name("data") / "page.html"
 HEADINGS = {
+    "claims": "The essay, claim by claim",
     "retention": "What is left",
     "curve": "Session after session",
     "domains": "By domain",
@@ -44,12 +46,14 @@ def render(tables: Tables, charts: Mapping[str, str], captions: Mapping[str, str
     headline, lead = retention.finding(rows)
     sections = [section(name, svg, captions[name]) for name, svg in charts.items()]
     links = [f'<a href="{folder}/{path.name}">{path.name}</a>' for path in sorted(tables.folder.glob("*.parquet"))]
-    nav = {name: heading_of(name) for name in charts} | {"figures": "Figures", "provenance": "Provenance"}
+    nav = {name: heading_of(name) for name in charts}
+    nav |= {"words": "In words", "figures": "Figures", "provenance": "Provenance"}
     return Template(files.read_text(TEMPLATE)).substitute(
         headline=html.escape(headline),
         lead=html.escape(f"{lead}."),
         nav="\n".join(f'<a href="#{name}">{text}</a>' for name, text in nav.items()),
         sections="\n".join(sections),
+        words=in_words(tables.claims),
         retention="\n".join(retention_table(part, tables.arms) for _, part in rows.groupby("sessions")),
         provenance=provenance(tables.folder / "retention.parquet"),
         tables=", ".join(links),
@@ -76,6 +80,19 @@ def inline(svg: str, name: str) -> str:
     ids = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     label = html.escape(f"Chart: {heading_of(name)}")
     return ids.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def in_words(claims: pd.DataFrame) -> str:
+    """The ledger in words, one part to open for each of its sections."""
+    text = MarkdownIt("zero", {"html": False}).enable(["emphasis", "list"])
+    parts = [f"<p>{html.escape(prose.summary(claims))}</p>"]
+    found = prose.sections(claims)
+    for heading, meaning in prose.SECTIONS.items():
+        if entries := found.get(heading):
+            items = text.render("\n".join(entries))
+            title = f"{heading}: {plural(len(entries), 'claim')}"
+            parts.append(f'<details><summary>{title}</summary>\n<p class="note">{meaning}</p>\n{items}</details>')
+    return "\n".join(parts)
 
 
 def retention_table(rows: pd.DataFrame, arms: pd.DataFrame) -> str:

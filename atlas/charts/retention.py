@@ -7,10 +7,11 @@ import pandas as pd
 
 from atlas.charts.dots import ESSAY, SERIES, dressed, panels
 from atlas.charts.output import single_chart
-from atlas.charts.tables import Tables, essay
+from atlas.charts.tables import Tables
 from atlas.charts.theme import INK, colours, title
 from atlas.charts.words import METRIC_NAMES, basis, extremes, placebo_warning
 from atlas.steps import run_step
+from atlas.tables.essay import retention_figures
 
 METRICS = ("recall", "ranked", "recognition")
 ESSAY_METRIC = "recognition"  # what the essay's retention is read as
@@ -38,7 +39,7 @@ def draw(tables: Tables) -> alt.VConcatChart:
 def essay_rows(shown: pd.DataFrame) -> pd.DataFrame:
     """The essay's figures for the cells that are shown, dressed as its marks; none where the study has others."""
     cells = shown.loc[shown["metric"] == ESSAY_METRIC, ["arm", "sessions", "probe", "metric", "panel"]]
-    figures = essay().query("domain == 'all'")[["arm", "sessions", "probe", "value"]]
+    figures = retention_figures().query("domain == 'all'")[["arm", "sessions", "probe", "value"]]
     return cells.merge(figures, on=["arm", "sessions", "probe"]).assign(series=ESSAY, colour=INK, fill="white")
 
 

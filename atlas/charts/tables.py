@@ -12,8 +12,6 @@ from atlas import files
 from atlas.errors import AtlasError
 from atlas.tables import schema
 
-ESSAY = Path(__file__).with_name("data") / "essay.tsv"
-
 
 @dataclass(frozen=True)
 class Tables:
@@ -47,6 +45,14 @@ class Tables:
         return self._read("ablations", schema.ABLATIONS)
 
     @property
+    def claims(self) -> pd.DataFrame:
+        return self._read("claims", schema.CLAIMS)
+
+    @property
+    def confound(self) -> pd.DataFrame:
+        return self._read("confound", schema.CONFOUND)
+
+    @property
     def names(self) -> list[str]:
         """Names of the arms in the order of the study: ``order``, or else as in the table of arms."""
         return list(self.order or self.arms["arm"])
@@ -57,11 +63,3 @@ class Tables:
         if frame.empty:
             raise AtlasError(f"{path}: no rows; expected at least one, so make it again from finished runs")
         return frame
-
-
-def essay() -> pd.DataFrame:
-    """The essay's published retention, as fractions: arm, sessions, probe, domain, value.
-
-    Source: the tables of "Where Facts Actually Live". They are read as recognition, which the essay implies.
-    """
-    return pd.read_csv(ESSAY, sep="\t")

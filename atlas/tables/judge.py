@@ -114,8 +114,8 @@ def _near_the_essay(one: Judged) -> Judged:
     if one.n_seeds < 2:
         return replace(one, verdict=verdicts.UNRESOLVED).noted("one seed cannot tell")
     difference = essay.weighted_sum([1, -1], [one.found, one.said])
-    vague = max(one.said.value - one.said.low, one.said.high - one.said.value) > verdicts.MARGIN
-    few = "the essay's figure rests on too few facts to be reproduced, only to be contradicted" if vague else None
+    vague = one.said.high - one.said.low >= 2 * verdicts.MARGIN  # the interval of a difference is no narrower
+    few = "the essay's figure rests on too few facts to be reproduced" if vague else None
     return replace(one, verdict=verdicts.near(difference)).noted(few)
 
 

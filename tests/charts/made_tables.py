@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from atlas import files
-from atlas.tables import ablations, arms, curve, harm, matrix, output, retention
+from atlas.tables import ablations, arms, claims, curve, harm, matrix, output, retention
 from atlas.tables.runs import read
 from tests.synthetic import Design, SyntheticArm, write_study
 
-STEPS = {"arms": arms, "retention": retention, "curve": curve, "matrix": matrix, "harm": harm}
+STEPS = {"arms": arms, "retention": retention, "curve": curve, "matrix": matrix, "harm": harm, "claims": claims}
 
 
 def make_tables(

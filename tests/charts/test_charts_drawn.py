@@ -19,9 +19,10 @@ import pytest
 
 from atlas.charts import ablations, curve, matrix, retention
 from atlas.charts.output import save
-from atlas.charts.tables import Tables, essay
+from atlas.charts.tables import Tables
 from atlas.charts.theme import PALETTE, colours
 from atlas.errors import AtlasError
+from atlas.tables.essay import retention_figures
 from tests.charts.conftest import ARMS
 
 CHARTS = ("retention", "curve", "domains", "matrix", "harm", "ablations")
@@ -149,7 +150,7 @@ def test_the_essays_figures_stand_only_where_the_study_has_the_same_cells(tables
 
 
 def test_the_essays_figures_are_shares_and_stand_there_once():
-    figures = essay()
+    figures = retention_figures()
     assert figures["value"].between(0, 1).all()
     assert not figures.duplicated(["arm", "sessions", "probe", "domain"]).any()
     assert len(figures) >= 12

@@ -12,7 +12,7 @@ from atlas.charts.output import save
 from atlas.charts.tables import Tables
 from tests.charts.test_charts_drawn import NETWORK
 
-CHARTS = ("retention", "curve", "domains", "matrix", "harm")
+CHARTS = ("claims", "retention", "curve", "domains", "matrix", "harm")
 
 
 @pytest.fixture(scope="module")
