@@ -1,0 +1,120 @@
+"""The confound: each arm on the certified base beside the same arm on a mis-loaded one, paired by seed.
+
+A pair is an arm whose study leaves roles of the base at a fresh initialisation, and the arm that differs from it in
+nothing else. What verification says of that base stands in every row, and is about the very weights: their
+fingerprint must be the one that the runs trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from atlas import files
+from atlas.base.checkpoint import Certificate
+from atlas.config import explain
+from atlas.errors import AtlasError
+from atlas.guard.misload import Misload, MisloadReport
+from atlas.steps import run_step
+from atlas.tables import output
+from atlas.tables.paired import Comparison, Paired
+from atlas.tables.runs import Runs, read
+from atlas.tables.schema import CONFOUND
+from atlas.tables.scores import ALL
+from atlas.ttt.schema import RunRecord
+
+
+def table(runs: Runs, misloads: Sequence[Misload], origin: str) -> pa.Table:
+    """Per pair, checkpoint, probe and metric: one row over all seeds, then one a seed with its difference alone.
+
+    ``origin`` is the file of the misloads. Raises AtlasError where it has no base with the fingerprint that a run
+    trained on.
+    """
+    paired = Paired(runs)
+    seeds = sorted({seed for record in runs.records for seed in record.seeds})
+    rows = [
+        row
+        for arm, other in pairs(runs)
+        for found in paired.compare(other, arm).values()
+        if found.cell.domain == ALL
+        for row in _rows(found, seeds, _verdicts(runs.of(other), misloads, origin))
+    ]
+    return output.as_table(rows, CONFOUND)
+
+
+def pairs(runs: Runs) -> list[tuple[str, str]]:
+    """Arms that differ in nothing but roles of their base left at a fresh initialisation: (certified, mis-loaded)."""
+    first = {arm: runs.of(arm)[0] for arm in runs.arms}
+    return [
+        (arm, other)
+        for arm, record in first.items()
+        for other, changed in first.items()
+        if changed.reinit and not record.reinit and _placement(changed) == _placement(record)
+    ]
+
+
+def _placement(record: RunRecord) -> tuple[object, ...]:
+    return set(record.targets), record.ranks, record.recipe
+
+
+def _verdicts(records: Sequence[RunRecord], misloads: Sequence[Misload], origin: str) -> dict[str, Any]:
+    """What verification said of the weights that some runs trained on."""
+    frozen = records[0].frozen.at_start
+    for misload in misloads:
+        if misload.fingerprint == frozen:
+            return {
+                "reinit": ",".join(records[0].reinit),
+                "refused_by": _refusal(misload.without_manifest),
+                "refused_by_manifest": _refusal(misload.with_manifest),
+            }
+    raise AtlasError(
+        f"{origin}: no mis-loaded base with fingerprint {frozen}, which arm {records[0].arm!r} trained on; "
+        "make it again with atlas.guard.misload from the same base"
+    )
+
+
+def _refusal(certificate: Certificate) -> str:
+    """The checks that failed; empty where the base was accepted."""
+    return ",".join(check.name for check in certificate.checks if not check.passed)
+
+
+def _rows(found: Comparison, seeds: Sequence[int], verdicts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    cell, diff = found.cell, found.diff
+    shared = {"arm": found.arm_b, "arm_reinit": found.arm_a, "sessions": cell.sessions, "probe": cell.probe}
+    shared |= {"metric": cell.metric, "n_seeds": diff.n_seeds, "n_facts": diff.n_facts, **verdicts}
+    yield shared | {
+        "value": found.value_b,
+        "value_reinit": found.value_a,
+        "diff": diff.value,
+        "ci_low": diff.ci_low,
+        "ci_high": diff.ci_high,
+        "p_value": found.p_value,
+    }
+    for seed, difference in zip(seeds, diff.by_seed, strict=True):
+        yield shared | {"seed": seed, "diff": float(difference)}
+
+
+def read_misloads(path: Path) -> list[Misload]:
+    """Read misloaded.json. Raises AtlasError where it is missing or another file."""
+    try:
+        return MisloadReport.model_validate(files.read_json(path)).misloads
+    except ValidationError as error:
+        raise AtlasError(f"{path}: {explain(error)}; make it again with atlas.guard.misload") from None
+
+
+def main() -> None:
+    """Write confound.parquet for the runs given."""
+    arguments = output.options(__doc__)
+    arguments.add_argument("--misloads", type=Path, required=True, help="misloaded.json of atlas.guard.misload")
+    args = arguments.parse_args()
+    runs = read(args.runs)
+    found = table(runs, read_misloads(args.misloads), str(args.misloads))
+    output.write("atlas.tables.confound", args.out, found, runs)
+
+
+if __name__ == "__main__":
+    run_step(main)
