@@ -8,6 +8,8 @@ CHARTS = {
     "harm": (("arms", "harm"), "Cost", "harm to the base"),
     "ablations": (("ablations",), "Recipe", "ablations"),
 }
+if REINITS:
+    CHARTS["confound"] = (("arms", "confound"), "Guard", "what a mis-loaded base does")
 PAGE_CHARTS = [name for name in CHARTS if name != "ablations"]
 FORMATS = ("json", "html", "svg", "png")
 DATA = beside("atlas/charts/data")  # no code, so not in the code digest: files to watch

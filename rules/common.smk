@@ -72,4 +72,6 @@ def options_for(wildcards):
         return f"--references {' '.join(varied_arms())}"
     if wildcards.table == "contrasts":
         return f"--spec {shlex.quote(json.dumps({'contrasts': STUDY.contrasts}))}"
+    if wildcards.table == "confound":
+        return f"--misloads {RESULTS}/guard/misloaded.json"
     return ""

@@ -9,6 +9,7 @@ TABLES = (
     "matrix",
     "harm",
     "claims",
+    *(["confound"] if REINITS else []),
 )
 LEDGER = beside("atlas/tables/claims.yaml")  # no code, so not in the code digest
 
@@ -19,6 +20,11 @@ rule table:
             f"{run}/{file}" for run in runs_for(wildcards) for file in RUN_FILES
         ],
         ledger=lambda wildcards: ([LEDGER] if wildcards.table == "claims" else []),
+        misloads=lambda wildcards: (
+            [f"{RESULTS}/guard/misloaded.json"]
+            if wildcards.table == "confound"
+            else []
+        ),
     output:
         f"{RESULTS}/tables/{{table}}.parquet",
     log:

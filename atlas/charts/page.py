@@ -28,6 +28,7 @@ HEADINGS = {
     "domains": "By domain",
     "matrix": "By age",
     "harm": "What teaching cost",
+    "confound": "On a mis-loaded base",
 }
 COLUMNS = {
     "Recall": ("taught", "recall"),
