@@ -153,7 +153,7 @@ def _schema(arguments: argparse.Namespace) -> None:
 
 
 def _add_readme(commands: Subparsers) -> None:
-    parser = _add(commands, "readme", _readme, "Fill the tables of the README from a study's results.")
+    parser = _add(commands, "readme", _readme, "Fill the headline and the tables of the README from a study's results.")
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="file to fill (default: README.md)")
     _add_study(parser)
 
@@ -162,8 +162,8 @@ def _readme(arguments: argparse.Namespace) -> None:
     from atlas.charts import readme  # reads tables, which takes a second of imports
 
     text = files.read_text(arguments.readme)
-    block = readme.render(Path(config.load(*arguments.study).results))
-    files.write_text(arguments.readme, readme.filled(text, block, str(arguments.readme)))
+    blocks = readme.render(Path(config.load(*arguments.study).results))
+    files.write_text(arguments.readme, readme.filled(text, blocks, str(arguments.readme)))
 
 
 def _add_plan(commands: Subparsers) -> None:

@@ -47,7 +47,8 @@ def test_the_readme_has_the_marks_that_atlas_readme_fills():
     from atlas.charts import readme
 
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert readme.filled(text, "x", "README.md").count("x\n" + readme.END) == 1
+    filled = readme.filled(text, dict.fromkeys(readme.BLOCKS, "x"), "README.md")
+    assert [filled.count("x\n" + readme.marks(name)[1]) for name in readme.BLOCKS] == [1, 1]
 
 
 def test_the_locks_pin_every_direct_dependency():

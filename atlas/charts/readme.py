@@ -1,16 +1,20 @@
-"""The result tables of the README, as Markdown between two marks, written by ``atlas readme``: nothing is typed."""
+"""What the README says of results, as Markdown between marks, written by ``atlas readme``: nothing is typed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from atlas import files
+from atlas.charts import prose
+from atlas.charts.tables import Tables
 from atlas.errors import AtlasError
 from atlas.tables.schema import ARMS, HARM, RETENTION
 
-BEGIN, END = "<!-- retention:begin -->", "<!-- retention:end -->"
+BLOCKS = ("headline", "retention")
 COMMAND = "make reproduce && atlas readme"
 COLUMNS = {
     "Recall": ("taught", "recall"),
@@ -22,24 +26,80 @@ COLUMNS = {
 }
 """Heading of a column to the probe and metric that it shows."""
 
+HEADLINE = (
+    "retention_qv_100",
+    "retention_ffn_100",
+    "attention_ahead_30",
+    "attention_ahead_100",
+    "gap_widens",
+    "both_worse_100",
+    "rephrase_first_100",
+    "rare_fail_ffn",
+    "even_under_qv",
+    "random_base_turns_order",
+    "fix_lowers_ffn",
+    "schedule_keeps_100",
+    "middle_ahead_100",
+    "recipe_over_placement",
+)
+"""The claims that the essay's argument rests on, chosen before the study was run; results/claims.md has all."""
+
 Row = Mapping[str, Any]
 
 
-def filled(text: str, block: str, origin: str) -> str:
-    """``text`` with what is between the marks replaced by ``block``. AtlasError where the marks are not as expected."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise AtlasError(f"{origin}: expected {BEGIN} once and, after it, {END} once; put the two lines back")
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"
+def marks(name: str) -> tuple[str, str]:
+    """The lines that a block of the README stands between."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
 
 
-def render(results: Path) -> str:
-    """Markdown of the main figures under ``results``. Raises AtlasError where a table is missing or damaged."""
+def filled(text: str, blocks: Mapping[str, str], origin: str) -> str:
+    """``text`` with what is between the marks of each block replaced. AtlasError where marks are not as expected."""
+    for name, block in blocks.items():
+        begin, end = marks(name)
+        if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+            raise AtlasError(f"{origin}: expected {begin} once and, after it, {end} once; put the two lines back")
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def render(results: Path) -> dict[str, str]:
+    """Markdown of every block, from a study's results. Raises AtlasError where a table is missing or damaged."""
+    return {"headline": headline(Tables(results / "tables").claims), "retention": retention(results)}
+
+
+def headline(claims: pd.DataFrame) -> str:
+    """The ledger in a few sentences, and the claims that matter most with their figures."""
+    lines = [
+        [label, *(_judged(rows[rows["metric"] == metric]) for metric in prose.METRICS)]
+        for label, rows in _chosen(claims)
+    ]
+    heading = ["The essay claims", *(metric.capitalize() for metric in prose.METRICS)]
+    legend = "Measured, with the 95% interval, and the verdict by rules written down before the study was run."
+    return "\n\n".join([prose.summary(claims), prose.throughout(claims), _markdown(heading, lines), legend])
+
+
+def _chosen(claims: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for name in HEADLINE:
+        rows = claims[claims["claim_id"] == name]
+        first = rows.iloc[0]
+        essay = prose.amount(first["essay_value"], first["essay_ci_low"], first["essay_ci_high"], first["unit"])
+        yield f"{first['statement']}{f' *{essay}*' if essay else ''}", rows
+
+
+def _judged(rows: pd.DataFrame) -> str:
+    row = rows.iloc[0]
+    measured = prose.amount(row["measured"], row["ci_low"], row["ci_high"], row["unit"])
+    return f"{measured}: **{row['verdict']}**" if measured else str(row["verdict"])
+
+
+def retention(results: Path) -> str:
+    """The tables of all arms."""
     tables = results / "tables"
     arms = {row["arm"]: row for row in files.read_parquet(tables / "arms.parquet", ARMS).to_pylist()}
-    retention = files.read_parquet(tables / "retention.parquet", RETENTION).to_pylist()
+    rows = files.read_parquet(tables / "retention.parquet", RETENTION).to_pylist()
     harm = files.read_parquet(tables / "harm.parquet", HARM).to_pylist()
-    overall = [row for row in retention if row["domain"] == "all"]
+    overall = [row for row in rows if row["domain"] == "all"]
     parts = [_origin(results, overall)]
     for sessions in sorted({row["sessions"] for row in overall}):
         parts.append(_retention([row for row in overall if row["sessions"] == sessions], arms, sessions))

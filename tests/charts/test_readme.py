@@ -4,9 +4,10 @@ import pyarrow as pa
 import pytest
 
 from atlas import files
-from atlas.charts import readme
+from atlas.charts import prose, readme
 from atlas.errors import AtlasError
-from atlas.tables.schema import ARMS, HARM, RETENTION
+from atlas.tables import ledger
+from atlas.tables.schema import ARMS, CLAIMS, HARM, RETENTION
 
 
 def row_of(schema, **values):
@@ -41,7 +42,7 @@ def results(tmp_path):
 
 
 def test_one_table_a_checkpoint_in_rising_order(results):
-    text = readme.render(results)
+    text = readme.retention(results)
     assert text.index("After 30 sessions (90 facts)") < text.index("After 100 sessions (300 facts)")
     assert "| `qv` | 65,536 (7%) | 12.3% |  |  | 90.0% (80 to 100) |  |  |\n" in text
     assert "| `qv` | 65,536 (7%) | 50.0% (25 to 75) |  |  |  |  |  |\n" in text
@@ -49,25 +50,54 @@ def test_one_table_a_checkpoint_in_rising_order(results):
 
 
 def test_the_price_that_the_base_paid_is_told(results):
-    text = readme.render(results)
+    text = readme.retention(results)
     assert "1.500 nats per character, after 1,500 steps in 7.0 minutes" in text
     assert "| `qv` | 100 | 1.500 | 1.679 |" in text
 
 
+BEGIN, END = readme.marks("retention")
+
+
 def test_only_what_is_between_the_marks_changes():
-    page = f"Before\n{readme.BEGIN}\nold\n{readme.END}\nAfter\n"
-    once = readme.filled(page, "new", "README.md")
-    assert once == f"Before\n{readme.BEGIN}\nnew\n{readme.END}\nAfter\n"
-    assert readme.filled(once, "new", "README.md") == once
+    page = f"Before\n{BEGIN}\nold\n{END}\nAfter\n"
+    once = readme.filled(page, {"retention": "new"}, "README.md")
+    assert once == f"Before\n{BEGIN}\nnew\n{END}\nAfter\n"
+    assert readme.filled(once, {"retention": "new"}, "README.md") == once
 
 
-@pytest.mark.parametrize("page", ["", readme.BEGIN, f"{readme.END}{readme.BEGIN}", 2 * readme.BEGIN + readme.END])
+def test_blocks_do_not_meet():
+    page = "\n".join(mark for name in ("headline", "retention") for mark in readme.marks(name))
+    filled = readme.filled(page, {"retention": "tables", "headline": "claims"}, "README.md")
+    assert filled.split("\n")[1::3] == ["claims", "tables"]
+
+
+@pytest.mark.parametrize("page", ["", BEGIN, f"{END}{BEGIN}", 2 * BEGIN + END])
 def test_missing_marks_are_named(page):
     with pytest.raises(AtlasError, match=r"README\.md: expected <!-- retention:begin --> once and, after it"):
-        readme.filled(page, "new", "README.md")
+        readme.filled(page, {"retention": "new"}, "README.md")
+
+
+def claim(name, metric, **values):
+    defaults = {"claim_id": name, "statement": f"About {name}.", "label": name, "metric": metric, "unit": "difference"}
+    nothing = {field.name: float("nan") for field in CLAIMS if field.type == pa.float64()}
+    return row_of(CLAIMS, **{**nothing, **defaults, "kind": "order", "verdict": "unresolved", **values})
+
+
+def test_the_headline_has_its_claims_with_figures_and_verdicts():
+    rows = [claim(name, metric) for name in readme.HEADLINE for metric in prose.METRICS]
+    rows[0] |= {"measured": 0.123, "ci_low": 0.1, "ci_high": 0.15, "unit": "share", "verdict": "contradicted"}
+    rows[0] |= {"essay_value": 1.0, "essay_ci_low": 0.987, "essay_ci_high": 1.0}
+    text = readme.headline(pa.Table.from_pylist(rows, CLAIMS).to_pandas())
+    first = "| About retention_qv_100. *100.0% (99 to 100)* | 12.3% (10 to 15): **contradicted** | unresolved |"
+    assert first in text
+    assert text.count("\n| ") == len(["heading", "rule", *readme.HEADLINE])
+
+
+def test_the_claims_of_the_headline_are_in_the_ledger():
+    assert set(readme.HEADLINE) <= {one.id for one in ledger.read().all_claims}
 
 
 def test_a_missing_table_is_named(results):
     (results / "tables" / "retention.parquet").unlink()
     with pytest.raises(AtlasError, match=r"retention\.parquet: no such file"):
-        readme.render(results)
+        readme.retention(results)
