@@ -14,7 +14,7 @@ from scipy import optimize
 from atlas.draws import rng
 from atlas.tables.intervals import CONFIDENCE, Floats
 
-DRAWS = 500
+DRAWS = 400
 AGES = ((0, 0), (1, 4), (5, 9), (10, 29), (30, 99), (100, None))  # sessions since a fact was taught, from and to
 FACT = ["seed", "fact_id"]
 TASK = ["seed", "session_taught"]
@@ -74,9 +74,9 @@ def half_life(scores: pd.DataFrame) -> tuple[float, float, float]:
     if (seeds := len(right)) < 2:
         return value, float("nan"), float("nan")
     weights = rng("half-life", seeds).multinomial(seeds, np.full(seeds, 1 / seeds), size=DRAWS)
-    drawn = np.sort(
-        [_half(right_of, asked_of) for right_of, asked_of in zip(weights @ right, weights @ asked, strict=True)]
-    )
+    different, times = np.unique(weights, axis=0, return_counts=True)
+    halves = [_half(weight @ right, weight @ asked) for weight in different]
+    drawn = np.repeat(halves, times)
     if np.isnan(drawn).any():
         return value, float("nan"), float("nan")
     tail = (1 - CONFIDENCE) / 2

@@ -19,8 +19,12 @@ from tests.synthetic import Design, SyntheticArm, ablations_like_the_study, arms
 from tests.tables.by_hand import only, runs_with
 
 SMALL = Design(seeds=(1, 2), checkpoints=(2, 4))
-STEPS = ("arms", "retention", "curve", "matrix", "harm", "ablations")
+STEPS = ("arms", "retention", "curve", "matrix", "harm", "continual", "ablations")
 ARMS = {name: arm for name, arm in arms_like_the_study().items() if name not in ("qv_edge", "qv_random_base")}
+OPTIONS = {
+    "ablations": ["--references", "qv", "ffn"],
+    "contrasts": ["--spec", '{"contrasts": {"one": [["good", "poor"]]}}'],
+}
 RECIPES = ("single_phase", "no_rehearsal", "random_rehearsal")
 
 
@@ -43,9 +47,9 @@ def ablated(tmp_path_factory) -> list[Path]:
 
 def run_step(step: str, folders: list[Path], out: Path) -> Path:
     """Run a step by its command line, in this process: starting Python a dozen times would take longest."""
-    references = ["--references", "qv", "ffn"] if step == "ablations" else []
+    options = OPTIONS.get(step, [])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [step, "--runs", *map(str, folders), *references, "--out", str(out)])
+        patch.setattr(sys, "argv", [step, "--runs", *map(str, folders), *options, "--out", str(out)])
         importlib.import_module(f"atlas.tables.{step}").main()
     return out
 
@@ -149,7 +153,7 @@ def test_harm_with_one_seed_has_no_interval(tmp_path):
     assert harm.table(runs)["ci_low"].null_count == 1
 
 
-@pytest.mark.parametrize("step", ["arms", "retention", "curve", "matrix", "harm"])
+@pytest.mark.parametrize("step", ["arms", "retention", "curve", "matrix", "harm", "continual", "controls"])
 def test_how_seeds_are_cut_into_blocks_changes_nothing(step, study, cut):
     make = importlib.import_module(f"atlas.tables.{step}").table
     pd.testing.assert_frame_equal(make(read(cut)).to_pandas(), make(read(study)).to_pandas())

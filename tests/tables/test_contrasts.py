@@ -1,0 +1,205 @@
+"""Contrasts worked out by hand, from runs to verdicts, and how often the whole procedure errs."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import special, stats
+
+from atlas import files
+from atlas.draws import rng
+from atlas.errors import AtlasError
+from atlas.tables import contrasts
+from atlas.tables.contrasts import Contrasts
+from atlas.tables.inference import LEVEL, attainable, holm, sign_flip, verdict
+from atlas.tables.intervals import Sample, estimate
+from atlas.tables.paired import Cell, Paired
+from atlas.tables.runs import Runs, read
+from atlas.tables.schema import CONTRASTS
+from atlas.ttt.schema import FACTS
+from tests.synthetic import (
+    Design,
+    SyntheticArm,
+    write_frame,
+    write_study,
+)
+from tests.tables.by_hand import only
+from tests.tables.test_table_steps import run_step
+
+SIX = Design(seeds=(1, 2, 3, 4, 5, 6), checkpoints=(2, 4))
+ARMS = {
+    "good": SyntheticArm(recall=0.9, recognition=1, placebo_recognition=0.5),
+    "poor": SyntheticArm(("up", "down"), recall=0.1, recognition=1, placebo_recognition=0.5),
+    "same": SyntheticArm(("k",), recall=0.1, recognition=1, placebo_recognition=0.5),
+}
+PLAN = Contrasts(contrasts={"one": [("good", "poor"), ("same", "poor")], "other": [("poor", "good")]})
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> list[Path]:
+    return write_study(tmp_path_factory.mktemp("runs"), ARMS, SIX)
+
+
+@pytest.fixture(scope="module")
+def runs(folders) -> Runs:
+    return read(folders)
+
+
+@pytest.fixture(scope="module")
+def frame(runs) -> pd.DataFrame:
+    return contrasts.table(runs, PLAN).to_pandas()
+
+
+def test_a_contrast_is_the_mean_over_seeds_of_paired_differences(runs, frame):
+    facts = runs.facts.query("sessions == 4 and probe == 'taught'")
+    by_seed = facts.groupby(["arm", "seed"], observed=True)["recalled"].mean().unstack("arm")
+    row = only(frame, family="one", arm_a="good", sessions=4, probe="taught", metric="recall", domain="all")
+    assert row["diff"] == pytest.approx((by_seed["good"] - by_seed["poor"]).mean())
+    assert (row["value_a"], row["value_b"]) == pytest.approx((by_seed["good"].mean(), by_seed["poor"].mean()))
+    assert (row["n_seeds"], row["n_facts"], row["n_tests"]) == (6, 12, 72)
+    assert row["p_value"] == pytest.approx(sign_flip((by_seed["good"] - by_seed["poor"]).to_numpy()))
+
+
+def test_the_difference_of_a_fact_is_between_the_same_fact_of_both_arms(tmp_path):
+    """Both arms recall half of the facts; they agree on all of them in one study and on none in the other."""
+    widths = {}
+    for name, flip in (("agree", False), ("differ", True)):
+        folders = write_study(tmp_path / name, {key: ARMS[key] for key in ("good", "poor")}, SIX)
+        for folder, other in zip(folders, (False, flip), strict=True):
+            rows = files.read_parquet(folder / "facts.parquet").to_pandas()
+            rows["recalled"] = (rows.groupby(["seed", "sessions", "probe", "form"]).cumcount() % 2 == 0) ^ other
+            write_frame(folder / "facts.parquet", rows, FACTS)
+        diff = Paired(read(folders)).compare("good", "poor")[Cell(4, "taught", "recall")].diff
+        assert diff.value == 0
+        widths[name] = diff.ci_high - diff.ci_low
+    assert widths["agree"] < widths["differ"] / 3
+
+
+def test_the_verdicts(frame):
+    recall = frame.query("sessions == 4 and probe == 'taught' and metric == 'recall' and domain == 'all'")
+    verdicts = {(row["family"], row["arm_a"]): row["verdict"] for row in recall.to_dict("records")}
+    assert verdicts[("other", "poor")] == "b > a"
+    assert verdicts[("one", "same")] == "unresolved"
+    good = only(recall, family="one", arm_a="good")
+    assert good["verdict"] == "unresolved"  # of two contrasts with six seeds: p cannot fall below 0.0625
+    assert good["reason"] == "too few seeds: p cannot fall below 0.0625"
+    assert good["p_attainable"] == pytest.approx(2 * 2 / 64)
+    assert pd.isna(good["mde"])
+    assert only(recall, family="other")["mde"] > 0
+
+
+def test_holm_goes_over_the_pairs_of_a_family_in_one_cell(frame):
+    cell = frame.query("sessions == 4 and probe == 'taught' and metric == 'ranked' and domain == 'codes'")
+    family = cell[cell["family"] == "one"]
+    assert len(family) == 2
+    assert family["p_adjusted"].tolist() == pytest.approx(holm(family["p_value"].tolist()))
+    alone = only(cell, family="other")
+    assert alone["p_adjusted"] == alone["p_value"]
+
+
+def test_a_contrast_the_other_way_round_is_its_mirror_image(frame):
+    key = ["sessions", "probe", "metric", "domain"]
+    one = frame.query("family == 'one' and arm_a == 'good'").set_index(key)
+    other = frame.query("family == 'other'").set_index(key)
+    pd.testing.assert_series_equal(one["diff"], -other["diff"])
+    pd.testing.assert_series_equal(one["ci_low"], -other["ci_high"], check_names=False)
+    pd.testing.assert_series_equal(one["p_value"], other["p_value"])
+
+
+def test_recognition_net_takes_off_the_placebo_of_each_arm(frame):
+    rows = frame.query("family == 'one' and arm_a == 'same' and sessions == 4 and domain == 'all'")
+    taught = only(rows, probe="taught", metric="recognition")
+    placebo = only(rows, probe="placebo", metric="recognition")
+    net = only(rows, probe="taught", metric="recognition_net")
+    assert net["diff"] == pytest.approx(taught["diff"] - placebo["diff"])
+    assert net["value_a"] - net["value_b"] == pytest.approx(net["diff"])
+    assert rows[rows["metric"] == "recognition_net"]["probe"].unique().tolist() == ["taught", "rephrase"]
+
+
+def test_rows_come_in_the_order_of_the_study(frame):
+    assert list(dict.fromkeys(zip(frame["family"], frame["arm_a"], strict=True))) == [
+        ("one", "good"),
+        ("one", "same"),
+        ("other", "poor"),
+    ]
+    first = frame.iloc[0]
+    assert (first["sessions"], first["probe"], first["metric"], first["domain"]) == (2, "taught", "recall", "all")
+
+
+def test_an_ablation_is_compared_where_it_was_probed(tmp_path):
+    both = {"qv": ARMS["good"], "qv_no_rehearsal": SyntheticArm(recipe={"rehearsal": {"choice": "none"}})}
+    folders = write_study(tmp_path, both, Design((1, 2), (2, 4)))
+    path = folders[1] / "facts.parquet"
+    write_frame(path, files.read_parquet(path).to_pandas().query("sessions == 2"), FACTS)
+    table = contrasts.table(read(folders), Contrasts(contrasts={"recipe": [("qv", "qv_no_rehearsal")]}))
+    assert set(table["sessions"].to_pylist()) == {2}
+
+
+def test_one_seed_decides_nothing(tmp_path):
+    folders = write_study(tmp_path, {key: ARMS[key] for key in ("good", "poor")}, Design((1,), (2,)))
+    rows = contrasts.table(read(folders), Contrasts(contrasts={"one": [("good", "poor")]})).to_pandas()
+    assert (rows["verdict"] == "unresolved").all()
+    assert (rows["p_value"] == 1).all()
+
+
+def test_an_arm_without_runs_is_named(runs):
+    with pytest.raises(AtlasError, match=r"contrast good - nobody: no run of 'nobody' among good, poor, same"):
+        contrasts.table(runs, Contrasts(contrasts={"one": [("good", "nobody")]}))
+
+
+def test_no_contrasts_are_an_empty_table(runs):
+    assert contrasts.table(runs, Contrasts(contrasts={})).schema == CONTRASTS
+
+
+def test_the_step_writes_the_same_bytes_each_time(folders, tmp_path):
+    first, second = (run_step("contrasts", folders, tmp_path / again / "contrasts.parquet") for again in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+    assert files.read_parquet(first, CONTRASTS).num_rows
+
+
+# How often the whole procedure errs: estimate, sign-flip test, Holm, verdict.
+STUDIES = 400
+MOST = stats.binom.ppf(0.999, STUDIES, LEVEL) / STUDIES  # what an error rate of 5% exceeds once in a thousand runs
+
+
+def decided(draws: np.random.Generator, seeds: int, centres: list[float], apart: float) -> list[bool]:
+    """Whether each of several arms is found to differ from a first one; seeds differ, facts are binomial."""
+    shares = special.expit(
+        special.logit(np.array(centres))[:, None] + apart * draws.standard_normal((len(centres), seeds))
+    )
+    right = draws.random((len(centres), seeds, 90)) < shares[:, :, None]
+    levels, family = np.array([-1.0, 0.0, 1.0]), len(centres) - 1
+    found = []
+    for arm in right[1:]:
+        tallies = np.stack([((arm.astype(int) - right[0]) == level).sum(axis=1) for level in (-1, 0, 1)], axis=1)
+        found.append(estimate(Sample(tallies, levels, signed=True)))
+    adjusted = holm([sign_flip(result.by_seed) for result in found if result])
+    return [
+        verdict(result.value, result.ci_low, result.ci_high, p, attainable(seeds, family))[0] != "unresolved"
+        for result, p in zip(found, adjusted, strict=True)
+        if result
+    ]
+
+
+@pytest.mark.parametrize(("seeds", "centre", "apart"), [(8, 0.02, 0.3), (8, 0.5, 0.0), (8, 0.98, 0.3), (6, 0.5, 0.3)])
+def test_arms_that_do_not_differ_are_told_apart_in_at_most_5_of_100_studies(seeds, centre, apart):
+    draws = rng("false positives", seeds, str(centre), str(apart))
+    errors = sum(any(decided(draws, seeds, [centre, centre], apart)) for _ in range(STUDIES))
+    assert errors / STUDIES <= MOST
+
+
+def test_a_family_of_six_errs_as_a_whole_in_at_most_5_of_100_studies():
+    draws = rng("family")
+    errors = sum(any(decided(draws, 8, [0.3] * 7, 0.3)) for _ in range(STUDIES))
+    assert errors / STUDIES <= MOST
+
+
+def test_arms_that_differ_clearly_are_told_apart():
+    draws = rng("true positives")
+    assert sum(all(decided(draws, 8, [0.3, 0.6], 0.3)) for _ in range(100)) >= 95
+
+
+def test_four_seeds_never_decide():
+    draws = rng("four seeds")
+    assert not any(any(decided(draws, 4, [0.02, 0.98], 0.0)) for _ in range(20))
