@@ -1,0 +1,88 @@
+"""The arm that was never trained: held against chance, and refused where it cannot be true."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from atlas import files
+from atlas.errors import AtlasError
+from atlas.tables import controls, retention
+from atlas.tables.runs import read
+from atlas.tables.schema import CONTROLS
+from atlas.ttt.schema import FACTS
+from tests.synthetic import Design, arms_like_the_study, write_frame, write_study
+from tests.tables.by_hand import answers, only, runs_with
+
+TWO = {name: arms_like_the_study()[name] for name in ("qv", "untrained")}
+
+
+@pytest.fixture
+def folders(tmp_path) -> list[Path]:
+    return write_study(tmp_path, TWO, Design((1, 2), (2,)))
+
+
+def change(folder: Path, **columns: object) -> Path:
+    path = folder / "facts.parquet"
+    write_frame(path, files.read_parquet(path).to_pandas().assign(**columns), FACTS)
+    return path
+
+
+def test_a_zero_adapter_is_at_chance(folders):
+    change(folders[1], ranked=lambda rows: rows.index % 51 == 50)
+    table = controls.table(read(folders))
+    assert table.schema == CONTROLS
+    rows = table.to_pandas()
+    assert set(rows["arm"]) == {"untrained"}
+    assert set(zip(rows["probe"], rows["metric"], strict=True)) == {
+        (probe, metric) for probe in ("taught", "rephrase", "placebo") for metric in ("recall", "ranked", "recognition")
+    }
+    assert set(rows["verdict"]) == {"at chance"}
+    ranked = only(rows, probe="taught", metric="ranked")
+    assert ranked["chance"] == pytest.approx(1 / 51)
+    assert "chance 2.0%: at chance" in ranked["finding"]
+
+
+@pytest.mark.parametrize(("won", "verdict"), [(True, "above chance"), (False, "below chance")])
+def test_a_rank_off_chance_is_said(folders, won, verdict):
+    change(folders[1], ranked=won, foils=1)
+    rows = controls.table(read(folders)).to_pandas()
+    assert only(rows, probe="placebo", metric="ranked")["verdict"] == verdict
+
+
+def test_facts_that_several_seeds_ask_count_once(folders):
+    rows = controls.table(read(folders)).to_pandas()
+    placebo = files.read_parquet(folders[1] / "facts.parquet").to_pandas().query("probe == 'placebo'")
+    assert set(rows.query("probe == 'placebo'")["n_facts"]) == {placebo["fact_id"].nunique()}
+
+
+@pytest.mark.parametrize(("column", "metric"), [("recognised", "recognition"), ("recalled", "recall")])
+def test_an_untrained_arm_that_answers_otherwise_than_the_base_is_refused(folders, column, metric):
+    path = change(folders[1], **{column: True})
+    with pytest.raises(AtlasError, match=f"{metric} of fact .* trains nothing") as caught:
+        controls.table(read(folders))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_base_recalls_by_itself_is_chance(folders):
+    change(folders[1], recalled=True, recalled_base=True)
+    rows = controls.table(read(folders)).to_pandas()
+    recall = only(rows, probe="taught", metric="recall")
+    assert (recall["value"], recall["chance"], recall["verdict"]) == (1, 1, "at chance")
+
+
+def test_a_study_without_such_an_arm_has_an_empty_table(folders):
+    assert controls.table(read(folders[:1])).num_rows == 0
+
+
+def test_chance_by_hand(tmp_path):
+    """Two forms of one fact with 1 and 3 foils, and one fact with 4, recalled by the base."""
+    rows = answers("rephrase", 1, "codes", [[0, 0], [0]])
+    foils, base = (1, 3, 4), (False, False, True)
+    given = [row | {"foils": n, "recalled_base": known} for row, n, known in zip(rows, foils, base, strict=True)]
+    frame: pd.DataFrame = retention.frame(runs_with(tmp_path, [1], "facts", given))
+    chance = frame[frame["domain"] == "all"].set_index("metric")["chance"]
+    assert chance["ranked"] == pytest.approx(((1 / 2 + 1 / 4) / 2 + 1 / 5) / 2)
+    assert chance["recall"] == pytest.approx(1 / 2)
+    assert chance["recognition"] == 0
