@@ -34,11 +34,11 @@ def advice(study: Study, cores: int) -> str:
     wanted = study.precision
     if wanted is None:
         raise AtlasError("precision: null; say what the study wants, such as {contrast: [qv, ffn], points: 2}")
-    cell = Cell(wanted.sessions or study.sessions, "taught", wanted.metric)
-    diff = difference(study, wanted, cell)
+    diff = difference(study, wanted)
     needed = seeds_needed(diff, wanted.points / 100)
+    sessions = _cell(study, wanted).sessions
     lines = [
-        f"{' - '.join(wanted.contrast)}, {wanted.metric} of taught facts after {cell.sessions} sessions",
+        f"{' - '.join(wanted.contrast)}, {wanted.metric} of taught facts after {sessions} sessions",
         *_found(diff, wanted.points),
         *_needed(diff, needed),
         *_next(study, needed.number, cores),
@@ -46,8 +46,13 @@ def advice(study: Study, cores: int) -> str:
     return "\n".join(lines)
 
 
-def difference(study: Study, wanted: Precision, cell: Cell) -> Estimate:
+def _cell(study: Study, wanted: Precision) -> Cell:
+    return Cell(wanted.sessions or study.sessions, "taught", wanted.metric)
+
+
+def difference(study: Study, wanted: Precision) -> Estimate:
     """The contrast from the seeds that both of its arms have finished."""
+    cell = _cell(study, wanted)
     folders = [Path(study.results, "ttt", arm, block) for block in finished(study, wanted) for arm in wanted.contrast]
     found = Paired(read(folders)).compare(*wanted.contrast) if folders else {}
     if cell not in found or found[cell].diff.n_seeds < 2:

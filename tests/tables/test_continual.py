@@ -149,7 +149,8 @@ def frame(tmp_path) -> pd.DataFrame:
     (tmp_path / "qv" / "block" / "facts.parquet").write_bytes(kept)
     table = continual.table(runs)
     assert table.schema == CONTINUAL
-    return table.to_pandas()
+    result: pd.DataFrame = table.to_pandas()
+    return result
 
 
 def test_the_table_holds_the_figures_worked_out_above(frame):

@@ -48,7 +48,8 @@ def runs(folders) -> Runs:
 
 @pytest.fixture(scope="module")
 def frame(runs) -> pd.DataFrame:
-    return contrasts.table(runs, PLAN).to_pandas()
+    table: pd.DataFrame = contrasts.table(runs, PLAN).to_pandas()
+    return table
 
 
 def test_a_contrast_is_the_mean_over_seeds_of_paired_differences(runs, frame):

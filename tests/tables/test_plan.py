@@ -1,0 +1,102 @@
+"""What `atlas plan` advises: the number by hand, the line that it says to write, and what it refuses."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from atlas.config import Study, study
+from atlas.errors import AtlasError
+from atlas.tables import plan
+from atlas.tables.intervals import Estimate
+from tests.synthetic import Design, arms_like_the_study, write_study
+
+SEEDS = (1, 2, 3, 4)
+PRECISION = {"contrast": ["qv", "ffn"], "metric": "recall", "points": 5}
+
+
+def planned(folder: Path, **changes: object) -> Study:
+    arms = {"qv": {"targets": ["q", "v"]}, "ffn": {"targets": ["up", "down"]}}
+    return study(
+        {"results": str(folder), "seeds": ["1-4"], "checkpoints": [4], "arms": arms, "precision": PRECISION} | changes
+    )
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    arms = {name: arms_like_the_study()[name] for name in ("qv", "ffn")}
+    for folder in write_study(tmp_path / "ttt", arms, Design(SEEDS, (4,))):
+        folder.rename(folder.with_name("1-4"))
+    return Path(tmp_path)
+
+
+def test_the_number_of_seeds_by_hand():
+    diff = Estimate(8, 300, 2400, 0.01, -0.03, 0.05, np.zeros(8), spread=0.05)
+    needed = plan.seeds_needed(diff, 0.02)
+    assert needed.number == 27
+    assert needed.fewest == 13  # s = 0.0331: t(12) = 2.179, 2.179 x 0.0331 / sqrt(13) = 0.0200
+    assert needed.most == 102  # s = 0.1018
+
+
+def test_the_advice_can_be_followed(results):
+    before = planned(results)
+    text = plan.advice(before, cores=4)
+    entries = yaml.safe_load(re.search(r"write: (seeds: .*)", text)[1])["seeds"]  # type: ignore[index]
+    after = planned(results, seeds=entries)
+    needed = plan.seeds_needed(plan.difference(before, before.precision), 0.05)  # type: ignore[arg-type]
+    assert len(after.all_seeds) == needed.number > 4
+    assert after.all_seeds == list(range(1, needed.number + 1))
+    assert after.blocks["1-4"] == before.blocks["1-4"]  # so only the new seeds run
+    for arm in before.arms:
+        assert after.run_spec(arm, "1-4") == before.run_spec(arm, "1-4")
+
+
+def test_the_cost_is_that_of_the_runs_at_hand(results):
+    text = plan.advice(planned(results), cores=4)
+    new = int(re.search(r"cost: (\d+) seeds? more, for 2 arms", text)[1])  # type: ignore[index]
+    minutes = round(new * 2 * 100 / 60)  # a synthetic run takes 100 seconds a seed
+    assert f"{minutes // 60} h {minutes % 60} min of one core" in text or f" {minutes} min of one core" in text
+
+
+def test_arms_without_runs_count_as_the_others(results):
+    more = {name: {"targets": ["q", "v"]} for name in ("qv", "ffn", "third")}
+    seconds, missing = plan.seconds_a_seed(planned(results, arms=more))
+    assert seconds == pytest.approx(300)
+    assert missing == ["third"]
+    assert "no finished run yet of third" in plan.advice(planned(results, arms=more), cores=1)
+
+
+def test_where_the_seeds_are_enough_nothing_is_to_be_added(results):
+    text = plan.advice(planned(results, precision=PRECISION | {"points": 90}), cores=1)
+    assert "the study has 4 seeds, which is enough: nothing to add" in text
+    assert "write:" not in text
+
+
+def test_a_single_new_seed_is_written_as_one(results):
+    assert plan.more_seeds(planned(results), 5) == ["1-4", 5]
+    assert plan.more_seeds(planned(results), 9) == ["1-4", "5-9"]
+
+
+def test_an_unfinished_block_is_left_out(results):
+    with_new = planned(results, seeds=["1-4", "5-8"])
+    assert plan.finished(with_new, with_new.precision) == ["1-4"]  # type: ignore[arg-type]
+    assert "at hand: 4 seeds" in plan.advice(with_new, cores=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"precision": None}, "precision: null"), ({"results": "nowhere"}, "fewer than two seeds of qv and ffn")],
+)
+def test_what_cannot_be_planned_is_said(results, changes, message):
+    with pytest.raises(AtlasError, match=message) as caught:
+        plan.advice(planned(results, **changes), cores=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_seed_is_too_few(tmp_path):
+    arms = {name: arms_like_the_study()[name] for name in ("qv", "ffn")}
+    write_study(tmp_path / "ttt", arms, Design((1,), (4,)))
+    with pytest.raises(AtlasError, match="fewer than two seeds"):
+        plan.advice(planned(tmp_path, seeds=[1]), cores=1)
