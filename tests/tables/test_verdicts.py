@@ -1,0 +1,85 @@
+"""The rules, at their edges."""
+
+import math
+
+import pytest
+
+from atlas.tables import verdicts
+from atlas.tables.essay import Measure
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("measured", "verdict"),
+    [
+        (65_536, "reproduced"),
+        (64_001, "reproduced"),
+        (65_999, "reproduced"),
+        (66_000, "contradicted"),
+        (0, "contradicted"),
+    ],
+)
+def test_a_count_may_be_rounded_or_cut_but_no_more(measured, verdict):
+    assert verdicts.exact(measured, 65_000, within=1000) == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "verdict"),
+    [
+        (0.0, -0.05, 0.05, "reproduced"),
+        (0.04, 0.01, 0.07, "reproduced"),  # it differs, but by too little to matter
+        (0.04, -0.02, 0.10, "unresolved"),  # may matter
+        (0.09, 0.01, 0.17, "unresolved"),  # differs, perhaps by little
+        (0.11, 0.01, 0.21, "contradicted"),
+        (0.11, -0.01, 0.23, "unresolved"),
+        (-0.11, -0.21, -0.01, "contradicted"),
+        (-0.6, -0.9, -0.3, "contradicted"),
+        (0.0, NAN, NAN, "unresolved"),
+    ],
+)
+def test_a_difference_that_should_be_none(value, low, high, verdict):
+    assert verdicts.near(Measure(value, low, high)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "verdict"),
+    [
+        (0.5, 0.4, 0.6, "reproduced"),  # more is welcome
+        (0.0, -0.09, 0.5, "reproduced"),
+        (0.0, -0.11, 0.11, "unresolved"),
+        (-0.2, -0.3, -0.1, "contradicted"),
+    ],
+)
+def test_what_should_not_fall_short(value, low, high, verdict):
+    assert verdicts.near(Measure(value, low, high), one_sided=True) == verdict
+
+
+def test_next_to_nothing_is_measured_by_what_there_is():
+    slight = Measure(-0.01, -0.02, -0.001)
+    assert verdicts.near(slight, margin=0.1) == "reproduced"
+    assert verdicts.near(slight, margin=0.005) == "contradicted"
+    assert verdicts.near(Measure(0.0, 0.0, 0.0), margin=0.0) == "unresolved"  # nothing is kept by either
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "p", "verdict"),
+    [
+        (0.1, 0.01, 0.2, 0.04, "reproduced"),
+        (0.1, 0.01, 0.2, 0.05, "unresolved"),
+        (0.1, -0.01, 0.2, 0.04, "unresolved"),
+        (-0.1, -0.2, -0.01, 0.04, "contradicted"),
+        (-0.1, -0.2, -0.01, 0.06, "unresolved"),
+        (0.1, NAN, NAN, 0.04, "unresolved"),
+    ],
+)
+def test_an_order_needs_its_interval_and_its_test(value, low, high, p, verdict):
+    said, why = verdicts.above(Measure(value, low, high), p, attainable=0.01)
+    assert said == verdict
+    assert bool(why) == (verdict == "unresolved")
+
+
+def test_too_few_seeds_say_so():
+    said, why = verdicts.above(Measure(0.5, 0.4, 0.6), p_adjusted=0.125, attainable=0.125)
+    assert said == "unresolved"
+    assert "too few seeds" in why
