@@ -1,0 +1,146 @@
+"""The ledger as a chart and as prose: what is said follows the table, in every state that a claim can be in."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from atlas import files
+from atlas.charts import claims, prose
+from atlas.charts.tables import Tables
+from atlas.tables import claims as ledger_step
+from atlas.tables import ledger, output
+from atlas.tables.schema import CLAIMS
+from tests.tables.made_claims import AS_PUBLISHED, LOST_BY_FFN, study
+
+NOTHING: dict[str, Any] = {name: float("nan") for name in ("essay_value", "essay_ci_low", "essay_ci_high")}
+NOTHING |= {name: float("nan") for name in ("measured", "ci_low", "ci_high", "placebo", "p_value", "p_adjusted")}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder of tables with the ledger of two arms after 30 sessions, over two seeds."""
+    tables: Path = tmp_path_factory.mktemp("tables")
+    runs = study(AS_PUBLISHED, {("ffn", 100): LOST_BY_FFN}, arms=("qv", "ffn"), seeds=(1, 2), checkpoints=(30, 100))
+    files.write_parquet(tables / "claims.parquet", ledger_step.table(runs), {})
+    return tables
+
+
+def row(metric: str = "recall", **values: Any) -> dict[str, Any]:
+    about = {"claim_id": "x", "topic": "placement", "kind": "order", "label": "a ahead of b", "statement": "A beats b."}
+    return {**about, **NOTHING, "metric": metric, "unit": "difference", "n_seeds": 8, "note": "", **values}
+
+
+def frame(*rows: dict[str, Any]) -> pd.DataFrame:
+    made: pd.DataFrame = output.as_table(list(rows), CLAIMS).to_pandas()
+    return made
+
+
+def under_all(*verdicts: str, **values: Any) -> pd.DataFrame:
+    return frame(
+        *(row(m, verdict=v, measured=0.1, **values) for m, v in zip(prose.METRICS, verdicts, strict=True)),
+    )
+
+
+def test_the_chart_has_a_row_for_every_claim_on_facts_and_a_column_a_metric(folder):
+    spec = claims.draw(Tables(folder)).to_dict()
+    shown = {value["label"] for rows in spec["datasets"].values() for value in rows}
+    measured_or_printed = Tables(folder).claims.query(
+        "metric == 'recall' and (essay_value.notna() or measured.notna())"
+    )
+    assert shown == set(measured_or_printed["label"])
+    assert {value["metric"] for rows in spec["datasets"].values() for value in rows} == set(prose.METRICS)
+
+
+def test_every_claim_on_facts_of_the_ledger_has_a_heading():
+    for claim in ledger.read().all_claims:
+        if claim.rule not in ("exact", "not testable"):
+            assert (claim.topic, "share" if claim.rule == "value" else "difference") in claims.HEADINGS
+
+
+def test_the_title_counts_the_verdicts(folder):
+    title = claims.draw(Tables(folder)).to_dict()["title"]
+    rows = Tables(folder).claims.query("metric == 'recall' and (essay_value.notna() or measured.notna())")
+    number = rows["verdict"].value_counts()
+    tested = len(rows) - number["not testable"]
+    assert title["text"][0].startswith(f"Recall: {number['reproduced']} of {tested} claims reproduced")
+    assert "2 seeds" in " ".join(title["subtitle"])
+
+
+def test_a_block_reaches_as_far_as_its_intervals():
+    low, high = claims.limits(under_all(*["unresolved"] * 3, ci_low=-0.4, ci_high=0.2, essay_ci_high=0.5), "difference")
+    assert low < -0.4
+    assert high > 0.5
+    assert claims.limits(frame(row()), "difference") == [pytest.approx(-0.0012), pytest.approx(0.0012)]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "heading"),
+    [
+        (("reproduced", "reproduced", "reproduced"), "What holds"),
+        (("unresolved", "reproduced", "unresolved"), "What holds"),
+        (("contradicted", "unresolved", "reproduced"), "What depends on the metric"),
+        (("contradicted", "unresolved", "unresolved"), "What does not hold"),
+        (("unresolved", "unresolved", "unresolved"), "What cannot be told yet"),
+        (("not testable", "not testable", "not testable"), "What this study cannot test"),
+    ],
+)
+def test_a_claim_stands_in_the_section_of_its_verdicts(verdicts, heading):
+    assert list(prose.sections(under_all(*verdicts))) == [heading]
+
+
+def test_an_entry_has_every_figure_and_says_a_shared_note_once():
+    rows = [
+        row("recall", verdict="contradicted", measured=-0.064, ci_low=-0.104, ci_high=-0.025, note="few; open"),
+        row("ranked", verdict="unresolved", measured=0.0, ci_low=-0.01, ci_high=0.01, note="open"),
+    ]
+    rows = [one | {"essay_value": 0.0533, "essay_ci_low": 0.029, "essay_ci_high": 0.085} for one in rows]
+    assert prose.entry(rows) == (
+        "- **A beats b.** Essay: +5.3 points (+2.9 to +8.5). Recall: -6.4 points (-10.4 to -2.5), contradicted (few). "
+        "Ranked: +0.0 points (-1.0 to +1.0), unresolved. Note: open."
+    )
+
+
+def test_what_was_not_tested_says_why_once():
+    rows = [row(metric, verdict="not testable", note="no such arm") for metric in prose.METRICS]
+    assert prose.entry(rows) == "- **A beats b.** Not tested: no such arm."
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "unit", "said"),
+    [
+        (0.989, 0.94, 0.998, "share", "98.9% (94 to 100)"),
+        (0.07, None, None, "share", "7.0%"),
+        (65536, None, None, "parameters", "65,536 parameters"),
+        (2.5, None, None, "multiple", "2.5 times"),
+        (0.385, 0.25, 0.52, "slope", "+38.5 points per tenfold of facts (+25.0 to +52.0)"),
+        (-0.01, None, None, "spread", "-1.0 points"),
+        (None, None, None, "difference", ""),
+    ],
+)
+def test_amounts(value, low, high, unit, said):
+    value, low, high = (float("nan") if number is None else number for number in (value, low, high))
+    assert prose.amount(value, low, high, unit) == said
+
+
+def test_comparisons_that_hold_throughout_are_named():
+    assert prose.throughout(under_all(*["reproduced"] * 3)).startswith(
+        "Comparisons that hold under all three metrics: a ahead of b."
+    )
+    assert "fail under all three metrics: none." in prose.throughout(under_all(*["reproduced"] * 3))
+
+
+def test_the_page_of_prose_has_every_claim_and_the_rules(folder, tmp_path):
+    for again in ("a.md", "b.md"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["prose", "--tables", str(folder), "--out", str(tmp_path / again)])
+            prose.main()
+    text = (tmp_path / "a.md").read_text()
+    assert text == (tmp_path / "b.md").read_text()
+    for claim in ledger.read().all_claims:
+        assert text.count(f"- **{claim.statement}**") == 1
+    assert "Holm's correction over the claims on one topic" in text
+    assert not re.search(r"\bnan\b", text)
