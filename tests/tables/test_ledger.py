@@ -102,7 +102,7 @@ def test_a_figure_that_is_there_twice_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value", "said"),
-    [("rule", "likely", "rule"), ("topic", "weather", "topic"), ("statment", "x", "statment: unknown key")],
+    [("rule", "likely", "rule"), ("topic", "weather", "topic"), ("because", "x", "because: unknown key")],
 )
 def test_a_wrong_key_or_value_is_named(tmp_path, key, value, said):
     book = raw()
