@@ -47,7 +47,7 @@ rule tables:
 rule charts:
     input:
         f"{RESULTS}/index.html",
-        f"{RESULTS}/claims.md",
+        f"{RESULTS}/charts/claims.md",
         expand(
             f"{RESULTS}/charts/{{name}}.{{format}}", name=PAGE_CHARTS, format=FORMATS
         ),

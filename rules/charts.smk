@@ -54,7 +54,7 @@ rule prose:
         f"{RESULTS}/tables/claims.parquet",
     output:
         report(
-            f"{RESULTS}/claims.md",
+            f"{RESULTS}/charts/claims.md",
             caption="../report/prose.rst",
             category="Claims",
             labels={"chart": "in words"},

@@ -139,7 +139,7 @@ def main() -> None:
     """Write the page from the tables given."""
     options = parser(__doc__)
     options.add_argument("--tables", type=Path, required=True, help="folder of the tables, results/tables")
-    options.add_argument("--out", type=Path, required=True, help="Markdown to write, results/claims.md")
+    options.add_argument("--out", type=Path, required=True, help="Markdown to write, results/charts/claims.md")
     args = options.parse_args()
     files.write_text(args.out, page(Tables(args.tables).claims))
     say(f"charts prose: see {args.out}")

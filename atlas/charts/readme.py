@@ -42,7 +42,7 @@ HEADLINE = (
     "middle_ahead_100",
     "recipe_over_placement",
 )
-"""The claims that the essay's argument rests on, chosen before the study was run; results/claims.md has all."""
+"""The claims that the essay's argument rests on, chosen before the study was run; results/charts/claims.md has all."""
 
 Row = Mapping[str, Any]
 
