@@ -15,6 +15,10 @@ COLUMNS = {
     "ttt/ffn/1-2/matrix.parquet": "arm seed session fact_id nll recalled",
     "ttt/ffn/1-2/sessions.parquet": "arm seed session adapter_norm",
     "tables/arms.parquet": "arm targets ranks trainable_params base_params share",
+    "tables/claims.parquet": "claim_id statement metric essay_value essay_ci_low essay_ci_high measured ci_low ci_high"
+    " verdict note",
+    "tables/contrasts.parquet": "arm_a arm_b sessions probe metric domain diff ci_low ci_high p_value p_adjusted"
+    " n_seeds verdict",
     "tables/retention.parquet": "arm sessions probe metric domain n_seeds n_facts value ci_low ci_high",
 }
 

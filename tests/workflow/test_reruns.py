@@ -24,6 +24,9 @@ def after_runs(finished):
 RUN_FILES = {"facts.parquet", "matrix.parquet", "sessions.parquet", "adapters.safetensors", "run.json"}
 
 
+TAUGHT = [*STUDY["arms"], *STUDY["ablations"]]
+
+
 def runs(arms, block="1-2"):
     return {f"ttt/{arm}/{block}/{name}" for arm in arms for name in RUN_FILES}
 
@@ -37,7 +40,7 @@ def test_a_new_arm_runs_alone(copy):
 def test_a_new_entry_of_seeds_runs_alone(copy):
     everything = after_runs(copy)
     copy.configure(with_changes(seeds=["1-2", 5]))
-    assert copy.planned() == {"pool/streams/5.parquet"} | runs(["qv", "ffn"], "5") | everything
+    assert copy.planned() == {"pool/streams/5.parquet"} | runs(TAUGHT, "5") | everything
 
 
 def test_a_changed_arm_runs_alone(copy):
@@ -46,9 +49,13 @@ def test_a_changed_arm_runs_alone(copy):
     assert copy.planned() == runs(["ffn"]) | everything
 
 
-def test_ablations_run_only_when_asked_for(copy):
-    planned = copy.planned("ablations")
+def test_a_changed_ablation_runs_alone(copy):
+    shorter = {**STUDY["ablations"]["qv_single_phase"], "recipe": {"fast": None, "slow": {"lr": 1e-4}}}
+    copy.configure(with_changes(ablations={"qv_single_phase": shorter}))
+    planned = copy.planned()
     assert below(planned, "pool", "base", "ttt") == runs(["qv_single_phase"])
+    assert {"tables/claims.parquet", "tables/contrasts.parquet"} <= planned
+    assert "tables/retention.parquet" not in planned
 
 
 @pytest.mark.parametrize("name", ["atlas/ttt/lora.py", "atlas/base/model.py", "atlas/files.py", "atlas/config.py"])
@@ -64,7 +71,7 @@ def test_code_of_a_stage_reruns_it_and_what_follows(copy):
         file.write("\nNEW = 1\n")
     planned = copy.planned()
     assert below(planned, "pool", "base") == set()
-    assert planned == runs(["qv", "ffn"]) | everything
+    assert planned == runs(TAUGHT) | everything
     before, now = re.search(r"reason: .*before: (\[.*?\]) now: (\[.*?\])", copy.done("--dry-run")).groups()
     changed = {*ast.literal_eval(before)} ^ {*ast.literal_eval(now)}
     assert {part.partition("=")[0] for part in changed} == {"atlas.ttt.lora"}
