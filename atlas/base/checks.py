@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from atlas import files
 from atlas.base.alignment import alignments
 from atlas.base.checkpoint import Check, Manifest, Mismatch, fingerprint, sha256_of
-from atlas.base.model import INIT_STD, POSITION_OFFSET
+from atlas.base.model import INIT_STD, POSITION_OFFSET, opt_config
 from atlas.base.parts import Part
 from atlas.base.spectrum import distance_from_fresh
 from atlas.base.values import finite, of_values
@@ -68,6 +68,14 @@ def configured(manifest: Manifest, config: Base) -> Check:
     made, asked = (section.model_dump(exclude={"max_val_loss"}) for section in (manifest.config, config))
     wrong = [f"{key}: made with {made[key]}, study has {asked[key]}" for key in asked if made[key] != asked[key]]
     return _by("manifest", _counted("config", "the base was made with the study's keys", wrong))
+
+
+def config_beside(beside: object, manifest: Manifest) -> Check:
+    """The transformers config beside the checkpoint describes the manifest's model: other readers go by it."""
+    asked = opt_config(manifest.config.model)
+    found = beside if isinstance(beside, dict) else {}
+    wrong = [f"{key}: {found.get(key)!r}, manifest {asked[key]!r}" for key in asked if found.get(key) != asked[key]]
+    return _by("manifest", _counted("config.json", "the config beside the checkpoint is the manifest's model", wrong))
 
 
 def static(parts: Sequence[Part]) -> Iterator[Check]:

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from atlas import files, progress
-from atlas.base import checks
+from atlas.base import checks, wiring
 from atlas.base.checkpoint import (
     Certificate,
     Check,
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     args = options.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    args.out.unlink(missing_ok=True)  # whatever happens, no certificate of an earlier base is left
+    for earlier in (args.out, args.checkpoint.parent / CONFIG):  # whatever happens, nothing of an earlier base is left
+        earlier.unlink(missing_ok=True)
     certificate = verify_checkpoint(args.checkpoint, args.manifest, args.corpus, args.spec)
     insist(certificate, args.checkpoint)
     files.write_json(args.checkpoint.parent / CONFIG, opt_config(args.spec.model))
@@ -84,6 +85,8 @@ def verify_checkpoint(
         found += [checks.loaded(model.state_dict(), in_file), *checks.static(parts), copies(parts)]
         found += _by_manifest(model, record) if record else []
         found += _by_corpus(model, corpus, asked, record) if corpus else []
+    if record and (Path(checkpoint).parent / CONFIG).is_file():
+        found.append(checks.config_beside(files.read_json(Path(checkpoint).parent / CONFIG), record))
     if record and config:
         found.append(checks.configured(record, config))
     return Certificate(passed=all(check.passed for check in found), fingerprint=identity, checks=found)
@@ -97,8 +100,10 @@ def _by_manifest(model: Transformer, record: Manifest) -> Iterator[Check]:
 
 def _by_corpus(model: Transformer, corpus: Path | str, asked: Base, record: Manifest | None) -> Iterator[Check]:
     _, validation = split(files.read_text(corpus), asked.validation)
-    loss = validation_loss(model, encode(validation, str(corpus)))
+    tokens = encode(validation, str(corpus))
+    loss = validation_loss(model, tokens)
     yield checks.loss_low(loss, asked.max_val_loss)
+    yield from wiring.checks(model, tokens)
     if record:
         yield checks.same_corpus(corpus, record)
         yield checks.loss_reproduced(loss, record)
