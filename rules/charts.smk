@@ -8,6 +8,8 @@ CHARTS = {
     "harm": (("arms", "harm"), "Cost", "harm to the base"),
     "ablations": (("ablations",), "Recipe", "ablations"),
 }
+if any(STUDY.contrasts.values()):
+    CHARTS["contrasts"] = (("contrasts",), "Contrasts", "planned comparisons")
 if REINITS:
     CHARTS["confound"] = (("arms", "confound"), "Guard", "what a mis-loaded base does")
 PAGE_CHARTS = [name for name in CHARTS if name != "ablations"]

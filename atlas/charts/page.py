@@ -28,6 +28,7 @@ HEADINGS = {
     "domains": "By domain",
     "matrix": "By age",
     "harm": "What teaching cost",
+    "contrasts": "Planned comparisons",
     "confound": "On a mis-loaded base",
 }
 COLUMNS = {

@@ -45,6 +45,10 @@ class Tables:
         return self._read("ablations", schema.ABLATIONS)
 
     @property
+    def contrasts(self) -> pd.DataFrame:
+        return self._read("contrasts", schema.CONTRASTS)
+
+    @property
     def claims(self) -> pd.DataFrame:
         return self._read("claims", schema.CLAIMS)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from atlas import files
-from atlas.tables import ablations, arms, claims, curve, harm, matrix, output, retention
+from atlas.tables import ablations, arms, claims, contrasts, curve, harm, matrix, output, retention
 from atlas.tables.runs import read
 from tests.synthetic import Design, SyntheticArm, write_study
 
@@ -21,6 +21,11 @@ def make_tables(
     runs = read(write_study(folder / "ttt", study, design))
     for name, step in STEPS.items():
         files.write_parquet(tables / f"{name}.parquet", step.table(runs), output.provenance(step.__name__, runs))
+    names = list(study)
+    if len(names) > 1:
+        plan = contrasts.Contrasts(contrasts={"around": list(zip(names, [*names[1:], names[0]], strict=True))})
+        made_by = output.provenance(contrasts.__name__, runs)
+        files.write_parquet(tables / "contrasts.parquet", contrasts.table(runs, plan), made_by)
     if varied:
         references = [name for name in study if any(other.startswith(f"{name}_") for other in varied)]
         both = {name: study[name] for name in references} | dict(varied)

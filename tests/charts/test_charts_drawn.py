@@ -17,15 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atlas.charts import ablations, curve, matrix, retention
+from atlas.charts import ablations, contrasts, curve, matrix, retention
 from atlas.charts.output import save
 from atlas.charts.tables import Tables
 from atlas.charts.theme import PALETTE, colours
 from atlas.errors import AtlasError
 from atlas.tables.essay import retention_figures
+from atlas.tables.schema import CONTRASTS
 from tests.charts.conftest import ARMS
 
-CHARTS = ("retention", "curve", "domains", "matrix", "harm", "ablations")
+CHARTS = ("retention", "contrasts", "curve", "domains", "matrix", "harm", "ablations")
 ENDINGS = ("json", "html", "svg", "png")
 NETWORK = re.compile(r"""(src|href)\s*=\s*["']?(https?:)?//|@import|\bimport\s*\(?\s*["']https?:|fetch\(["']https?:""")
 
@@ -125,7 +126,7 @@ def test_the_same_tables_give_the_same_bytes(drawn, tables_folder, tmp_path):
         assert ending(tmp_path / drawn.name, suffix).read_bytes() == ending(drawn, suffix).read_bytes()
 
 
-@pytest.mark.parametrize("name", [name for name in CHARTS if name != "ablations"])
+@pytest.mark.parametrize("name", [name for name in CHARTS if name not in ("ablations", "contrasts")])
 def test_one_arm_one_seed_and_one_checkpoint_are_enough(name, smallest_folder, tmp_path):
     run_step(name, smallest_folder, tmp_path / name)
     title = json.loads((tmp_path / f"{name}.json").read_text())["title"]
@@ -223,3 +224,26 @@ def test_a_table_that_cannot_be_drawn_is_named(tables_folder, tmp_path, damage):
     with pytest.raises(AtlasError, match=r"harm\.parquet") as caught:
         _ = Tables(tmp_path).harm
     assert "\n" not in str(caught.value)
+
+
+def contrast(verdict: str, **values: Any) -> dict[str, Any]:
+    zero = {field.name: "" if field.type == pa.string() else 0 for field in CONTRASTS}
+    cell = {"family": "one", "arm_a": "qv", "sessions": 4, "probe": "taught", "metric": "recall", "domain": "all"}
+    return zero | cell | {"n_seeds": 8, "verdict": verdict} | values
+
+
+def test_the_title_of_the_contrasts_counts_verdicts_and_names_the_higher_arm():
+    rows = [contrast("a > b", arm_b="k"), contrast("b > a", arm_b="o"), contrast("unresolved", arm_b="ffn")]
+    said = contrasts.finding(contrasts.dressed(pd.DataFrame(rows)))
+    assert said == ["Recall after 4 sessions: 2 of 3 comparisons decided", "qv over k and o over qv"]
+    open_ones = contrasts.finding(contrasts.dressed(pd.DataFrame(rows[2:])))
+    assert open_ones == ["Recall after 4 sessions: 0 of 1 comparison decided"]
+
+
+def test_what_could_not_be_seen_at_all_is_grey_from_end_to_end():
+    row = contrast("unresolved", arm_b="ffn", diff=0.1, ci_low=-0.1, ci_high=0.3, mde=float("nan"))
+    rows = contrasts.dressed(pd.DataFrame([row, row | {"arm_b": "k", "mde": 0.05}]))
+    drawn = contrasts.panel(rows, "recall", labels=True, first=True)
+    low, high = drawn.to_dict()["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert drawn.data["missed_high"].tolist() == [high, 0.05]
+    assert drawn.data["missed_low"].tolist() == [low, -0.05]

@@ -1,0 +1,132 @@
+"""Chart of the planned comparisons: differences with intervals, verdicts, and what could have been seen."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from atlas.charts.output import single_chart
+from atlas.charts.tables import Tables
+from atlas.charts.theme import INK, SOFT, WIDTH, title
+from atlas.charts.words import basis, listed, plural
+from atlas.steps import run_step
+
+METRICS = {"recall": "recall", "ranked": "ranked", "recognition_net": "recognition, net of placebo"}
+LOOKS = {
+    "a > b": ("first is higher", "#0072b2", "triangle-right"),
+    "b > a": ("second is higher", "#d55e00", "triangle-left"),
+    "unresolved": ("unresolved", "#4d4d4d", "circle"),
+}
+"""Verdict to its name, colour and shape."""
+MISSED = "#e3e3e3"
+ROW_HEIGHT, LABELS, GAP = 19, 216, 22  # pixels
+LEGEND = alt.Legend(orient="top", symbolSize=80)
+
+
+def draw(tables: Tables) -> alt.VConcatChart:
+    """One block of rows a family, one column a metric, one row a pair and checkpoint."""
+    rows = dressed(tables.contrasts)
+    families = [part for _, part in rows.groupby("family", sort=False)]
+    blocks = [block(part, first=number == 0) for number, part in enumerate(families)]
+    return alt.vconcat(*blocks, spacing=16).properties(title=title(finding(rows), subtitle(rows)))
+
+
+def dressed(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are drawn, with their labels and the name of their verdict."""
+    rows = contrasts.query("domain == 'all' and probe == 'taught' and metric in @METRICS")
+    sessions = rows["sessions"].astype(str)
+    return rows.assign(
+        pair=rows["arm_a"] + " \N{MINUS SIGN} " + rows["arm_b"],
+        label=rows["arm_a"] + " \N{MINUS SIGN} " + rows["arm_b"] + " · " + sessions,
+        said=rows["verdict"].map({verdict: name for verdict, (name, _, _) in LOOKS.items()}),
+    )
+
+
+def block(rows: pd.DataFrame, first: bool) -> alt.HConcatChart:
+    """The comparisons of one family: a panel a metric, each with its own scale."""
+    family, pairs = rows["family"].iloc[0], rows.groupby(["arm_a", "arm_b"]).ngroups
+    panels = [panel(rows[rows["metric"] == metric], metric, metric == "recall", first) for metric in METRICS]
+    text = f"{family.replace('_', ' ').capitalize()}: {plural(pairs, 'comparison')}"
+    heading = alt.TitleParams(text, fontSize=13, fontWeight=600, offset=4)
+    return alt.hconcat(*panels, spacing=GAP, bounds="flush", title=heading)
+
+
+def panel(rows: pd.DataFrame, metric: str, labels: bool, first: bool) -> alt.LayerChart:
+    """Differences under one metric; grey is what so few seeds would have missed too often."""
+    bound = max(0.02, 1.05 * rows[["ci_low", "ci_high"]].abs().max().max())
+    missed = rows["mde"].fillna(bound).clip(upper=bound)
+    shown = rows.assign(missed_low=-missed, missed_high=missed)
+    order = list(dict.fromkeys(rows.sort_values(["sessions"], kind="stable")["label"]))
+    names = alt.Axis(minExtent=LABELS, maxExtent=LABELS, labelLimit=LABELS, labelFontSize=11) if labels else None
+    base = alt.Chart(shown).encode(y=alt.Y("label:N", sort=order, title=None, axis=names))
+    axis = alt.Axis(format="+.0%" if bound > 0.06 else "+.1%", title=None, tickCount=3, labelOverlap=True)
+    scale = alt.Scale(domain=[-bound, bound], nice=False)
+    x, x2 = alt.X("ci_low:Q", axis=axis, scale=scale), alt.X2("ci_high:Q")
+    bands = base.mark_bar(height=ROW_HEIGHT - 3, color=MISSED).encode(
+        x=alt.X("missed_low:Q", scale=scale), x2="missed_high"
+    )
+    zero = alt.Chart(shown).mark_rule(color=SOFT, strokeDash=[2, 2]).encode(x=alt.datum(0))
+    bars = base.mark_rule(strokeWidth=2).encode(x=x, x2=x2, color=_colour())
+    dots = base.mark_point(size=56, filled=True, opacity=1).encode(
+        x=alt.X("diff:Q", axis=axis, scale=scale), color=_colour(), shape=_shape(), tooltip=_tooltip()
+    )
+    head = alt.TitleParams(
+        METRICS[metric] if first else "", fontSize=12, color=INK, anchor="middle", frame="group", offset=4
+    )
+    width = (WIDTH + 56 - LABELS - 2 * GAP) / 3
+    return alt.layer(bands, zero, bars, dots).properties(width=width, height=ROW_HEIGHT * len(order), title=head)
+
+
+def finding(rows: pd.DataFrame) -> list[str]:
+    """What the comparisons of recall after the last checkpoint decide, and how many of them stay open."""
+    last = rows[(rows["metric"] == "recall") & (rows["sessions"] == rows["sessions"].max())]
+    decided = last[last["verdict"] != "unresolved"]
+    said = [_higher(row) for row in decided.drop_duplicates("pair").to_dict("records")]
+    where = f"Recall after {last['sessions'].iloc[0]} sessions"
+    counted = f"{where}: {len(decided)} of {plural(len(last), 'comparison')} decided"
+    return [counted, *([f"{listed(said)}"] if said else [])]
+
+
+def subtitle(rows: pd.DataFrame) -> list[str]:
+    """Seeds and facts, what the bars, the grey and the verdicts are."""
+    return [
+        f"Taught facts, first arm minus second, and after how many sessions. {basis(rows)}.",
+        "A verdict needs p < 0.05 in the sign-flip test over seeds, after Holm's correction within the family and "
+        "metric, and an interval without 0.",
+        "Grey: differences that so many seeds would have missed in more than one of five studies.",
+    ]
+
+
+def _higher(row: dict[str, object]) -> str:
+    first, second = (row["arm_a"], row["arm_b"]) if row["verdict"] == "a > b" else (row["arm_b"], row["arm_a"])
+    return f"{first} over {second}"
+
+
+def _colour() -> alt.Color:
+    scale = alt.Scale(domain=[name for name, _, _ in LOOKS.values()], range=[colour for _, colour, _ in LOOKS.values()])
+    return alt.Color("said:N", scale=scale, title=None, legend=LEGEND)
+
+
+def _shape() -> alt.Shape:
+    scale = alt.Scale(domain=[name for name, _, _ in LOOKS.values()], range=[shape for _, _, shape in LOOKS.values()])
+    return alt.Shape("said:N", scale=scale, title=None, legend=LEGEND)
+
+
+def _tooltip() -> list[alt.Tooltip]:
+    shares = ("value_a", "value_b", "diff", "ci_low", "ci_high", "mde")
+    figures = ("p_value", "p_adjusted", "p_attainable", "effect")
+    return [
+        *(alt.Tooltip(f"{name}:N") for name in ("label", "said", "reason")),
+        *(alt.Tooltip(f"{name}:Q", format=".1%") for name in shares),
+        *(alt.Tooltip(f"{name}:Q", format=".3~g") for name in figures),
+        alt.Tooltip("n_seeds:Q"),
+    ]
+
+
+def main() -> None:
+    """Draw the chart from the tables given."""
+    single_chart(__doc__, draw)
+
+
+if __name__ == "__main__":
+    run_step(main)
