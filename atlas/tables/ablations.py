@@ -15,12 +15,14 @@ from atlas.ttt.schema import RunRecord
 
 
 def table(runs: Runs, references: Sequence[str]) -> pa.Table:
-    """The retention table with the columns ``reference`` and ``variant``.
+    """The retention table with the columns ``reference`` and ``variant``, after the sessions that all of them have.
 
     Raises AtlasError where an arm has the placement of none of the references.
     """
     reference = {arm: reference_of(arm, runs, references) for arm in runs.arms}
     frame = retention.frame(runs)
+    shared = frame.groupby("sessions")["arm"].transform("nunique") == len(runs.arms)  # ablations may stop early
+    frame = frame[shared].copy()
     frame["reference"] = frame["arm"].map(reference)
     frame["variant"] = [variant(arm, reference[arm], runs) for arm in frame["arm"]]
     return output.as_table(frame, ABLATIONS)

@@ -15,7 +15,15 @@ from atlas import files
 from atlas.errors import AtlasError
 from atlas.tables import ablations, arms, curve, harm, matrix, output, schema
 from atlas.tables.runs import read
-from tests.synthetic import Design, SyntheticArm, ablations_like_the_study, arms_like_the_study, write_study
+from atlas.ttt.schema import FACTS
+from tests.synthetic import (
+    Design,
+    SyntheticArm,
+    ablations_like_the_study,
+    arms_like_the_study,
+    write_frame,
+    write_study,
+)
 from tests.tables.by_hand import only, runs_with
 
 SMALL = Design(seeds=(1, 2), checkpoints=(2, 4))
@@ -166,6 +174,16 @@ def test_ablations_name_what_they_vary(ablated):
     for place in ("qv", "ffn"):
         for recipe in RECIPES:
             assert named.loc[f"{place}_{recipe}"].tolist() == [place, recipe]
+
+
+def test_ablations_that_stop_early_are_compared_where_they_stop(tmp_path):
+    both = {"qv": ARMS["qv"], "qv_single_phase": ablations_like_the_study()["qv_single_phase"]}
+    folders = write_study(tmp_path, both, SMALL)
+    path = folders[1] / "facts.parquet"
+    write_frame(path, files.read_parquet(path).to_pandas().query("sessions == 2"), FACTS)
+    frame = ablations.table(read(folders), ["qv"]).to_pandas()
+    assert set(frame["sessions"]) == {2}
+    assert set(frame["arm"]) == set(both)
 
 
 def test_an_ablation_without_its_reference_is_refused(ablated):
