@@ -34,7 +34,7 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
     checkpoint = checkpoint_in(path)
     if not checkpoint.is_file():
         raise AtlasError(f"{path}: no such file; give a safetensors file, such as results/base/base.safetensors")
-    manifest = manifest or _if_there(checkpoint.with_suffix(".json"))
+    manifest = manifest or _if_there(checkpoint.with_suffix(".json"), but=checkpoint)
     text = text or _if_there(checkpoint.with_name("corpus.txt"))
     if manifest or _is_own(checkpoint.parent / CONFIG):
         certificate, missing = verify_checkpoint(checkpoint, manifest, text), _not_checked(manifest, text)
@@ -87,5 +87,5 @@ def _is_own(config: Path) -> bool:
     return {key: values.get(key, value) for key, value in own.items()} == own
 
 
-def _if_there(path: Path) -> Path | None:
-    return path if path.is_file() else None
+def _if_there(path: Path, but: Path | None = None) -> Path | None:
+    return path if path.is_file() and path != but else None

@@ -16,6 +16,8 @@ from atlas.errors import AtlasError
 
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 
+UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
+
 
 class GuardError(AtlasError):
     """A checkpoint, or a model that should hold one, failed verification. ``failed`` has the checks."""
@@ -63,6 +65,9 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
         console.print()
     lines = [line for check in report.checks for line in (_lines(check) if everything else [_worst(check)])]
     console.print(_table(lines, "All modules" if everything else "All checks, each with its worst module"))
+    for check in report.checks:
+        if check.detail.startswith(UNDECIDED):
+            console.print(Text(f"{check.name}: {check.detail}", style="yellow"), soft_wrap=True)
     for what, why in report.not_checked.items():
         console.print(Text(f"not checked: {what} ({why})", style="yellow"), soft_wrap=True)
     console.print(f"fingerprint {report.fingerprint}", soft_wrap=True, highlight=False)
