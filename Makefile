@@ -41,9 +41,9 @@ quick: $(VENV)/runtime.stamp  ## the same workflow on a tiny study, in results-q
 	$(call study,results-quick,$(QUICK))
 	@echo "atlas: its figures show that the workflow works, nothing else"
 
-.PHONY: ablations
-ablations: $(VENV)/runtime.stamp  ## the ablations of the recipe
-	snakemake ablations $(BARS)
+.PHONY: guard
+guard: $(VENV)/runtime.stamp  ## damage checkpoints in every way and see what verification sees
+	snakemake guard $(BARS)
 
 .PHONY: report
 report: $(VENV)/runtime.stamp  ## write results/report.html again

@@ -48,9 +48,7 @@ rule charts:
     input:
         f"{RESULTS}/index.html",
         f"{RESULTS}/charts/claims.md",
-        expand(
-            f"{RESULTS}/charts/{{name}}.{{format}}", name=PAGE_CHARTS, format=FORMATS
-        ),
+        expand(f"{RESULTS}/charts/{{name}}.{{format}}", name=CHARTS, format=FORMATS),
 
 
 rule all:
@@ -59,12 +57,6 @@ rule all:
         rules.ttt.input,  # so that a run that was lost is made again
         rules.tables.input,
         rules.charts.input,
-
-
-rule ablations:
-    input:
-        f"{RESULTS}/tables/ablations.parquet",
-        expand(f"{RESULTS}/charts/ablations.{{format}}", format=FORMATS),
 
 
 onsuccess:

@@ -6,13 +6,13 @@ CHARTS = {
     "curve": (("arms", "curve", "retention"), "Forgetting", "over sessions"),
     "matrix": (("arms", "matrix"), "Forgetting", "by session and age"),
     "harm": (("arms", "harm"), "Cost", "harm to the base"),
-    "ablations": (("ablations",), "Recipe", "ablations"),
 }
+if STUDY.ablations:
+    CHARTS["ablations"] = (("ablations",), "Recipe", "ablations")
 if any(STUDY.contrasts.values()):
     CHARTS["contrasts"] = (("contrasts",), "Contrasts", "planned comparisons")
 if REINITS:
     CHARTS["confound"] = (("arms", "confound"), "Guard", "what a mis-loaded base does")
-PAGE_CHARTS = [name for name in CHARTS if name != "ablations"]
 FORMATS = ("json", "html", "svg", "png")
 DATA = beside("atlas/charts/data")  # no code, so not in the code digest: files to watch
 
@@ -78,9 +78,9 @@ rule page:
             f"{RESULTS}/tables/{{table}}.parquet",
             table=("arms", "retention", "harm", "claims"),
         ),
-        charts=expand(f"{RESULTS}/charts/{{name}}.svg", name=PAGE_CHARTS),
+        charts=expand(f"{RESULTS}/charts/{{name}}.svg", name=CHARTS),
         template=f"{DATA}/page.html",
-        captions=expand(beside("report/{name}.rst"), name=PAGE_CHARTS),
+        captions=expand(beside("report/{name}.rst"), name=CHARTS),
     output:
         report(
             f"{RESULTS}/index.html",

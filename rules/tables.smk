@@ -9,6 +9,7 @@ TABLES = (
     "matrix",
     "harm",
     "claims",
+    *(["ablations"] if STUDY.ablations else []),
     *(["confound"] if REINITS else []),
 )
 LEDGER = beside("atlas/tables/claims.yaml")  # no code, so not in the code digest
@@ -30,7 +31,7 @@ rule table:
     log:
         f"{RESULTS}/logs/tables/{{table}}.log",
     wildcard_constraints:
-        table="|".join((*TABLES, "ablations")),
+        table="|".join(TABLES),
     conda:
         "../envs/atlas.yaml"
     params:

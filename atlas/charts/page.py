@@ -28,6 +28,7 @@ HEADINGS = {
     "domains": "By domain",
     "matrix": "By age",
     "harm": "What teaching cost",
+    "ablations": "Other recipes",
     "contrasts": "Planned comparisons",
     "confound": "On a mis-loaded base",
 }
