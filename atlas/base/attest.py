@@ -13,7 +13,7 @@ from atlas.base.checkpoint import Certificate, Check, Mismatch, fingerprint, mis
 from atlas.base.foreign import read_shards_or_file
 from atlas.base.parts import parts_of
 from atlas.base.report import insist
-from atlas.base.ties import copies, shared
+from atlas.base.ties import copies, root_of, shared
 from atlas.errors import AtlasError
 
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
@@ -79,8 +79,9 @@ def _trained(model: nn.Module) -> Iterator[Check]:
 def _problems(
     model: nn.Module, in_file: Mapping[str, Tensor], declared: Mapping[str, str], cast: bool
 ) -> Iterator[Mismatch]:
+    there = {root_of(name, declared) for name in in_file}
     for found in mismatches(in_file, model):
-        excused = found.tensor not in in_file and declared.get(found.tensor) in in_file
+        excused = found.tensor not in in_file and root_of(found.tensor, declared) in there
         if not excused and not (cast and found.check == "dtypes" and in_file[found.tensor].is_floating_point()):
             yield found
     for name, tensor in model.state_dict().items():

@@ -42,7 +42,7 @@ def parts_of(model: nn.Module) -> Iterator[Part]:
                 seen.add(id(values))
                 name = f"{path}.{own}" if path else own
                 role = "k" if path.rpartition(".")[2] in KEYS else ""
-                yield Part(name, name, _flat(module, values.detach()), _kind(module, own, values), role)
+                yield Part(name, name, _flat(module, values.detach().cpu()), _kind(module, own, values), role)
 
 
 def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:

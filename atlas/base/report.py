@@ -22,7 +22,7 @@ UNDECIDED = "not judged"  # how a check's detail begins where its figures could 
 class GuardError(AtlasError):
     """A checkpoint, or a model that should hold one, failed verification. ``failed`` has the checks."""
 
-    def __init__(self, message: str, failed: Sequence[Check]) -> None:
+    def __init__(self, message: str, failed: Sequence[Check] = ()) -> None:  # a default, so that it can be pickled
         super().__init__(message)
         self.failed = list(failed)
 

@@ -32,21 +32,31 @@ def shared(in_memory: Mapping[str, Tensor], in_file: Mapping[str, Tensor], decla
 
     Args:
         in_memory: the model's tensors by name.
-        in_file: the file's, by the same names. A tensor may be missing where its partner is there.
+        in_file: the file's, by the same names. Of those that are declared to be one, a single one is enough.
         declared: name to the name that it shares memory with.
     """
-    pairs = {frozenset(pair) for pair in declared.items()}
     wrong = {
         second: f"shares memory with {first}, the file has {_in_file(first, second, in_file)}; where it is meant, "
         f"say tied={{{second!r}: {first!r}}}"
         for first, second in _overlaps(in_memory)
-        if frozenset((first, second)) not in pairs
+        if root_of(first, declared) != root_of(second, declared)
     }
-    met = {frozenset(pair) for pair in _overlaps(in_memory)}
-    for name, partner in declared.items():
-        if {name, partner} <= in_memory.keys() and name not in in_file and frozenset((name, partner)) not in met:
-            wrong[name] = f"has memory of its own, though it is tied to {partner} and the file has no such tensor"
+    for name in in_memory.keys() - in_file.keys():
+        partners = [other for other in in_file if root_of(other, declared) == root_of(name, declared)]
+        if not any(_place(in_memory[other]) == _place(in_memory[name]) for other in partners):
+            wrong[name] = (
+                f"has memory of its own, though it is tied to {', '.join(partners)}, which alone is in the file"
+            )
     return _check("tied", "parameters share memory only where that is declared", wrong)
+
+
+def root_of(name: str, declared: Mapping[str, str]) -> str:
+    """The name that stands for all that are declared to share memory with ``name``, directly or through others."""
+    seen = {name}
+    while name in declared and declared[name] not in seen:
+        name = declared[name]
+        seen.add(name)
+    return name
 
 
 def head_tied(foreign: Foreign) -> Check:
@@ -73,6 +83,11 @@ def _overlaps(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
             yield reach[2], name
         if not reach or reach[0] != device or end > reach[1]:
             reach = device, end, name
+
+
+def _place(tensor: Tensor) -> tuple[object, ...]:
+    """Where a tensor lies, and how."""
+    return tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
 def _span(tensor: Tensor) -> tuple[int, int]:

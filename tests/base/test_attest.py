@@ -1,5 +1,6 @@
 """``atlas.verify``: a model in memory against its file, as another project would call it."""
 
+import pickle
 import re
 import subprocess
 import sys
@@ -72,6 +73,15 @@ def test_the_five_lines_of_the_docs(tmp_path):
     assert failed(names["model"], folder)["loaded"] == {"model.layers.1.mlp.up_proj.weight"}
 
 
+def test_the_error_survives_a_process_boundary(net, file):
+    with torch.no_grad():
+        net.norm.weight[0] = torch.nan
+    with pytest.raises(atlas.GuardError) as caught:
+        atlas.verify(net, file)
+    copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+    assert (str(copy), copy.failed) == (str(caught.value), caught.value.failed)
+
+
 def test_what_was_verified_comes_back(net, file):
     certificate = atlas.verify(net, file)
     assert certificate.passed
@@ -122,6 +132,19 @@ def test_a_parameter_that_lies_in_another(net, file):
     put(file, net.state_dict())
     assert failed(net, file)["tied"] == {"head.weight"}
     assert atlas.verify(net, file, tied={"head.weight": "embed.weight"}).passed
+
+
+def test_several_parameters_may_be_one_and_the_file_may_have_any_of_them(net, file):
+    net.head.weight = net.embed.weight
+    net.extra = nn.Embedding(20, 16, _weight=net.embed.weight)
+    tied = {"head.weight": "extra.weight", "extra.weight": "embed.weight"}
+    for kept in ("embed.weight", "head.weight"):
+        others = {"embed.weight", "head.weight", "extra.weight"} - {kept}
+        put(file, {name: tensor for name, tensor in net.state_dict().items() if name not in others})
+        net.extra.weight = net.embed.weight
+        assert atlas.verify(net, file, tied=tied).passed
+        net.extra.weight = nn.Parameter(net.embed.weight.detach().clone())
+        assert failed(net, file, tied=tied) == {"tied": {"extra.weight"}}
 
 
 def test_a_tie_that_came_undone(net, file):

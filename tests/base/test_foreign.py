@@ -107,10 +107,10 @@ def test_fused_attention_is_taken_apart_as_the_model_does():
     by_head = neox(x).view(5, 2, 3 * 16).chunk(3, dim=-1)  # as transformers' GPTNeoXAttention does
     gpt2 = model_of("gpt2").transformer.h[0].attn.c_attn
     by_role = gpt2(x).split(32, dim=-1)  # as GPT2Attention does
-    shared = {"fused": ("q", "k", "v")}
+    qkv = ("q", "k", "v")
     for module, expected, row in (
-        (neox, [part.reshape(5, 32) for part in by_head], Row("w", (96, 32), "matrix", heads=2, **shared)),
-        (gpt2, by_role, Row("w", (32, 96), "matrix", transposed=True, **shared)),
+        (neox, [part.reshape(5, 32) for part in by_head], Row("w", (96, 32), "matrix", fused=qkv, heads=2)),
+        (gpt2, by_role, Row("w", (32, 96), "matrix", fused=qkv, transposed=True)),
     ):
         for part, wanted in zip(row.parts(module.weight), expected, strict=True):
             torch.testing.assert_close(x @ part.values.T, wanted)  # biases are 0 at first
@@ -120,7 +120,7 @@ def test_a_model_saved_without_its_head_has_no_prefix(tmp_path):
     for kind, name in ((GPT2Model, "gpt2"), (LlamaModel, "llama")):
         whole = model_of(name, trained=True)
         bare = kind(CONFIGS[name])
-        bare.load_state_dict(whole.base_model.state_dict())
+        bare.load_state_dict(whole.base_model.state_dict())  # type: ignore[union-attr]
         bare.save_pretrained(tmp_path / name)
         assert failures(tmp_path / name) == {}
         edit(tmp_path / name, **{UP[name]: torch.zeros(1)})  # one name with the prefix: then all need it

@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from atlas import files
-from atlas.tables import ablations, arms, claims, contrasts, curve, harm, matrix, output, retention
+from atlas.base.checkpoint import Certificate, Check
+from atlas.guard.misload import Misload
+from atlas.tables import (
+    ablations,
+    arms,
+    claims,
+    confound,
+    contrasts,
+    curve,
+    harm,
+    matrix,
+    output,
+    retention,
+)
 from atlas.tables.runs import read
 from tests.synthetic import Design, SyntheticArm, write_study
 
@@ -26,6 +39,9 @@ def make_tables(
         plan = contrasts.Contrasts(contrasts={"around": list(zip(names, [*names[1:], names[0]], strict=True))})
         made_by = output.provenance(contrasts.__name__, runs)
         files.write_parquet(tables / "contrasts.parquet", contrasts.table(runs, plan), made_by)
+    if confound.pairs(runs):
+        made_by = output.provenance(confound.__name__, runs)
+        files.write_parquet(tables / "confound.parquet", confound.table(runs, [refused()], "made up"), made_by)
     if varied:
         references = [name for name in study if any(other.startswith(f"{name}_") for other in varied)]
         both = {name: study[name] for name in references} | dict(varied)
@@ -33,3 +49,16 @@ def make_tables(
         made_by = output.provenance(ablations.__name__, compared)
         files.write_parquet(tables / "ablations.parquet", ablations.table(compared, references), made_by)
     return tables
+
+
+def refused() -> Misload:
+    """What verification says of the synthetic arms' mis-loaded base."""
+    failed = Check(name="spectrum", passed=False, measured=1.0, limit=6.0, detail="as if fresh")
+    certificate = Certificate(passed=False, fingerprint="e" * 64, checks=[failed])
+    return Misload(
+        reinit=["up", "down"],
+        missed=[],
+        fingerprint="e" * 64,
+        without_manifest=certificate,
+        with_manifest=certificate,
+    )

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atlas.charts import ablations, contrasts, curve, matrix, retention
+from atlas.charts import ablations, confound, contrasts, curve, matrix, retention
 from atlas.charts.output import save
 from atlas.charts.tables import Tables
 from atlas.charts.theme import PALETTE, colours
@@ -26,7 +26,7 @@ from atlas.tables.essay import retention_figures
 from atlas.tables.schema import CONTRASTS
 from tests.charts.conftest import ARMS
 
-CHARTS = ("retention", "contrasts", "curve", "domains", "matrix", "harm", "ablations")
+CHARTS = ("retention", "contrasts", "curve", "domains", "matrix", "harm", "ablations", "confound")
 ENDINGS = ("json", "html", "svg", "png")
 NETWORK = re.compile(r"""(src|href)\s*=\s*["']?(https?:)?//|@import|\bimport\s*\(?\s*["']https?:|fetch\(["']https?:""")
 
@@ -93,7 +93,8 @@ def test_the_specification_is_vega_lite(drawn):
 
 def test_every_arm_is_in_the_chart(drawn, tables_folder):
     said = set(texts(json.loads(ending(drawn, "json").read_text())))
-    expected = {"qv", "ffn"} if drawn.name == "ablations" else set(Tables(tables_folder).names)
+    some = {"ablations": {"qv", "ffn"}, "confound": {"ffn"}}
+    expected = some.get(drawn.name, set(Tables(tables_folder).names))
     assert expected <= said
     svg = ending(drawn, "svg").read_text()
     for arm in expected:
@@ -126,7 +127,7 @@ def test_the_same_tables_give_the_same_bytes(drawn, tables_folder, tmp_path):
         assert ending(tmp_path / drawn.name, suffix).read_bytes() == ending(drawn, suffix).read_bytes()
 
 
-@pytest.mark.parametrize("name", [name for name in CHARTS if name not in ("ablations", "contrasts")])
+@pytest.mark.parametrize("name", [name for name in CHARTS if name not in ("ablations", "contrasts", "confound")])
 def test_one_arm_one_seed_and_one_checkpoint_are_enough(name, smallest_folder, tmp_path):
     run_step(name, smallest_folder, tmp_path / name)
     title = json.loads((tmp_path / f"{name}.json").read_text())["title"]
@@ -247,3 +248,19 @@ def test_what_could_not_be_seen_at_all_is_grey_from_end_to_end():
     low, high = drawn.to_dict()["layer"][0]["encoding"]["x"]["scale"]["domain"]
     assert drawn.data["missed_high"].tolist() == [high, 0.05]
     assert drawn.data["missed_low"].tolist() == [low, -0.05]
+
+
+def test_the_confounds_title_says_whether_the_base_was_refused(tables_folder):
+    rows = Tables(tables_folder).confound
+    assert confound.verdict(rows) == "Verification refuses the mis-loaded base, even without a manifest"
+    assert "not without the manifest" in confound.verdict(rows.assign(refused_by=""))
+    assert confound.verdict(rows.assign(refused_by="", refused_by_manifest="")).endswith("accepts the mis-loaded base")
+    assert "Refused without a manifest by spectrum" in confound.subtitle(rows, ["ffn"])[0]
+    assert "ffn_random_base minus ffn" in confound.subtitle(rows, ["ffn"])[1]
+
+
+def test_the_confound_shows_every_seed_once_under_every_reading(tables_folder):
+    rows = confound.dressed(Tables(tables_folder).confound)
+    assert set(rows["reading"]) == set(confound.READINGS.values())
+    sizes = rows.groupby(["arm", "sessions", "reading"])["seed"].agg(["size", "nunique"])
+    assert set(map(tuple, sizes.to_numpy())) == {(3, 2)}  # two seeds, and the mean over them

@@ -1,6 +1,7 @@
 """The essay's bug, done on purpose: what a careless loader leaves behind, and that the guard refuses it."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,11 +9,12 @@ import torch
 from atlas import files
 from atlas.base.checkpoint import fingerprint, read_manifest, read_tensors
 from atlas.base.model import Transformer, fresh
+from atlas.config import Role
 from atlas.guard.misload import MisloadReport, Misloads, judge, load_carelessly, main, misloaded, wrong_names
 from atlas.ttt.frozen import Watch, reinitialise
 from tests.base.test_verify import CONFIG, TEXT, as_if_trained, put
 
-UP_DOWN = ("up", "down")
+UP_DOWN: tuple[Role, ...] = ("up", "down")
 PATHS = ("model.decoder.layers.{}.fc1.{}", "model.decoder.layers.{}.fc2.{}")
 FEED_FORWARD = sorted(path.format(layer, part) for path in PATHS for layer in (0, 1) for part in ("weight", "bias"))
 
@@ -25,7 +27,7 @@ def base(tmp_path):
     return tmp_path
 
 
-def of(base):
+def of(base: Path) -> tuple[Path, Path]:
     return base / "base.safetensors", base / "base.json"
 
 
