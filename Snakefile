@@ -39,6 +39,13 @@ rule ttt:
         ),
 
 
+rule guard:
+    input:
+        rules.misload.output.report if REINITS else [],
+        expand(f"{RESULTS}/guard/{{table}}.parquet", table=GUARD_PARTS),
+        expand(f"{RESULTS}/charts/detection.{{format}}", format=FORMATS),
+
+
 rule tables:
     input:
         expand(f"{RESULTS}/tables/{{table}}.parquet", table=TABLES),

@@ -44,3 +44,95 @@ if REINITS:
             "python -m atlas.guard.misload --spec {params.spec:q} --corpus {input.corpus}"
             " --checkpoint {input.checkpoint} --manifest {input.manifest} --threads {threads}"
             " --out {output.report} --log {log}"
+
+
+GUARD = STUDY.guard.model_dump_json()
+HONEST_SEEDS = 4  # trainings of a job: a few minutes
+HONEST_BLOCKS = range(0, STUDY.guard.seeds, HONEST_SEEDS)
+DAMAGE_PARTS = 4  # the kinds of damage are shared out to as many jobs
+GUARD_PARTS = {
+    "detection": expand(
+        f"{RESULTS}/guard/parts/damage-{{subject}}-{{part}}.parquet",
+        subject=["base", "small"],
+        part=range(DAMAGE_PARTS),
+    ),
+    "false_alarms": expand(
+        f"{RESULTS}/guard/parts/honest-{{shape}}-{{first}}.parquet",
+        shape=range(len(STUDY.guard.models)),
+        first=HONEST_BLOCKS,
+    ),
+}
+
+
+rule honest:
+    input:
+        f"{RESULTS}/base/corpus.txt",
+    output:
+        f"{RESULTS}/guard/parts/honest-{{shape}}-{{first}}.parquet",
+    log:
+        f"{RESULTS}/logs/guard/honest-{{shape}}-{{first}}.log",
+    wildcard_constraints:
+        shape=r"\d+",
+        first=r"\d+",
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    params:
+        spec=GUARD,
+        seeds=lambda wildcards: range(STUDY.guard.seeds)[
+            int(wildcards.first) : int(wildcards.first) + HONEST_SEEDS
+        ],
+        code=code_of("atlas.guard.honest"),
+    shell:
+        "ATLAS_PROGRESS=lines python -m atlas.guard.honest --spec {params.spec:q} --shape {wildcards.shape}"
+        " --seeds {params.seeds} --corpus {input} --out {output} --log {log}"
+
+
+# Damage is done to the study's base and to a small model that is trained on the spot, with an earlier step of its
+# training and another seed beside it.
+rule damage:
+    input:
+        corpus=f"{RESULTS}/base/corpus.txt",
+        base=lambda wildcards: {
+            "base": [f"{RESULTS}/base/base.safetensors", f"{RESULTS}/base/base.json"],
+            "small": [],
+        }[wildcards.subject],
+    output:
+        f"{RESULTS}/guard/parts/damage-{{subject}}-{{part}}.parquet",
+    log:
+        f"{RESULTS}/logs/guard/damage-{{subject}}-{{part}}.log",
+    wildcard_constraints:
+        subject="base|small",
+        part=r"\d+",
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    params:
+        spec=GUARD,
+        base=lambda wildcards, input: (
+            f"--checkpoint {input.base[0]} --manifest {input.base[1]}"
+            if input.base
+            else ""
+        ),
+        parts=DAMAGE_PARTS,
+        code=code_of("atlas.guard.damage"),
+    shell:
+        "ATLAS_PROGRESS=lines python -m atlas.guard.damage --spec {params.spec:q} --corpus {input.corpus}"
+        " {params.base} --part {wildcards.part} --parts {params.parts} --out {output} --log {log}"
+
+
+rule collect:
+    input:
+        lambda wildcards: GUARD_PARTS[wildcards.table],
+    output:
+        f"{RESULTS}/guard/{{table}}.parquet",
+    log:
+        f"{RESULTS}/logs/guard/{{table}}.log",
+    wildcard_constraints:
+        table="|".join(GUARD_PARTS),
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        code=code_of("atlas.guard.collect"),
+    shell:
+        "python -m atlas.guard.collect --table {wildcards.table} --parts {input} --out {output} --log {log}"

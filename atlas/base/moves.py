@@ -104,14 +104,12 @@ def _transposed(site: Site) -> Move:
 def scaled(site: Site) -> Iterator[Move]:
     """Half and double the weight."""
     for factor in FACTORS:
-        yield Move(
-            "scale",
-            f"{site.name} x {factor:g}",
-            site.layer,
-            (site.name,),
-            (site.weight,),
-            lambda by=factor: (site.weight * by,),
-        )
+        yield _times(site, factor)
+
+
+def _times(site: Site, factor: float) -> Move:
+    name = f"{site.name} x {factor:g}"
+    return Move("scale", name, site.layer, (site.name,), (site.weight,), lambda: (site.weight * factor,))
 
 
 def silenced(site: Site) -> Move:
@@ -154,7 +152,7 @@ def _heads(site: Site, heads: int) -> Iterator[Move]:
         order[a], order[b] = b, a
 
         def values(order: list[int] = order) -> tuple[Tensor, ...]:
-            return tuple(tensor.unflatten(0, (heads, -1))[order].flatten(0, 1) for tensor in targets)
+            return tuple(tensor.view(heads, -1, *tensor.shape[1:])[order].flatten(0, 1) for tensor in targets)
 
         yield Move("heads", f"{site.name}, heads {a} and {b}", site.layer, (site.name,), targets, values)
 
