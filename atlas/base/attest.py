@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from atlas.base import checks
 from atlas.base.checkpoint import Certificate, Check, Mismatch, fingerprint, mismatches
 from atlas.base.foreign import read_shards_or_file
-from atlas.base.parts import parts_of
+from atlas.base.parts import Part, parts_of
 from atlas.base.report import insist
 from atlas.base.ties import copies, root_of, shared
 from atlas.errors import AtlasError
@@ -66,12 +66,15 @@ def _certify(
         return Certificate(passed=False, fingerprint="", checks=found)
     same = {name: tensor.to(in_memory[name].dtype) for name, tensor in in_file.items()}
     found += [checks.loaded(in_memory, same), shared(in_memory, in_file, declared)]
-    found += _trained(model) if trained else []
+    found += _trained(model, declared) if trained else []
     return Certificate(passed=all(check.passed for check in found), fingerprint=fingerprint(in_memory), checks=found)
 
 
-def _trained(model: nn.Module) -> Iterator[Check]:
-    parts = list(parts_of(model))
+def _trained(model: nn.Module, declared: Mapping[str, str]) -> Iterator[Check]:
+    once: dict[str, Part] = {}  # of parameters that are declared to be one, the first
+    for part in parts_of(model):
+        once.setdefault(root_of(part.name, declared), part)
+    parts = list(once.values())
     yield from checks.static(parts)
     yield copies(parts)
 

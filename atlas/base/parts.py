@@ -56,4 +56,5 @@ def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:
 def _flat(module: nn.Module, values: Tensor) -> Tensor:
     if values.ndim > 2:
         return values.flatten(1)
-    return values.T if type(module).__name__ == "Conv1D" else values  # transformers' Conv1D holds (in, out)
+    stored_turned = values.ndim == 2 and type(module).__name__ == "Conv1D"  # transformers' class holds (in, out)
+    return values.T if stored_turned else values
