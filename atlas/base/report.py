@@ -62,6 +62,9 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     failed = [check for check in report.checks if not check.passed]
     if failed and not everything:
         console.print(_table([line for check in failed for line in _lines(check) if line.failed], "Failed"))
+        for check in failed:
+            if check.needs == "text":  # says what would mend the model, which its tensors alone do not
+                console.print(Text(f"{check.name}: {check.detail}"), soft_wrap=True)
         console.print()
     lines = [line for check in report.checks for line in (_lines(check) if everything else [_worst(check)])]
     console.print(_table(lines, "All modules" if everything else "All checks, each with its worst module"))
