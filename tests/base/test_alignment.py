@@ -1,0 +1,65 @@
+"""Alignment with neighbours: about 1 for random numbers of any spread, far more for what was trained together."""
+
+import numpy as np
+import pytest
+import torch
+
+from atlas.base.alignment import alignments
+from atlas.base.checks import ALIGNMENT_LIMIT, aligned
+from atlas.base.model import fresh
+from atlas.base.names import own_parts
+from atlas.base.parts import Part
+from atlas.config import Model
+from tests.honest_model import SHAPE, honest
+
+WIDE = Model(layers=3, width=64, heads=4, ffn=128, context=32)
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 50.0])
+def test_fresh_matrices_are_unaligned_whatever_their_spread(spread):
+    model = fresh(WIDE, 3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(spread)
+    found = alignments(own_parts(model))
+    assert max(found.values()) < ALIGNMENT_LIMIT
+    assert np.mean(list(found.values())) == pytest.approx(1, abs=0.3)
+
+
+def test_the_figure_is_a_mean_of_squares_of_unit_variance():
+    """Against a neighbour of any spectrum, 300 random matrices: the mean of chi-square with one degree of freedom."""
+    draw = np.random.default_rng(0)
+    neighbour = torch.from_numpy(draw.normal(size=(40, 24)) * np.linspace(0.1, 3, 24))
+    figures = []
+    for _ in range(300):
+        rows = torch.from_numpy(draw.normal(size=(30, 24)) * draw.uniform(0.5, 2, size=(30, 1)))
+        parts = [Part("a", "a", rows, "embedding"), Part("b", "b", neighbour, "embedding")]
+        figures.append(alignments(parts)["a"])
+    assert np.mean(figures) == pytest.approx(1, abs=0.25)
+
+
+def test_a_trained_model_passes_and_one_fresh_matrix_in_it_is_named():
+    model = honest()
+    assert aligned(own_parts(model)).passed
+    name = "model.decoder.layers.1.fc2.weight"
+    trained = model.get_parameter(name)
+    drawn = fresh(SHAPE, 99).get_parameter(name).detach()
+    trained.copy_(drawn * trained.norm() / drawn.norm())  # as large as it was: its scale tells nothing
+    check = aligned(own_parts(model))
+    assert not check.passed
+    assert check.tensors == [name]
+
+
+def test_matrices_of_unknown_roles_meet_by_size():
+    draw = np.random.default_rng(1)
+    scales = np.linspace(0.2, 3, 16)
+    a, b = (torch.from_numpy(draw.normal(size=(40, 16)) * scales) for _ in range(2))
+    c = torch.from_numpy(draw.normal(size=(40, 16)))
+    found = alignments([Part(name, name, rows, "matrix") for name, rows in {"a": a, "b": b, "c": c}.items()])
+    assert found["c"] < ALIGNMENT_LIMIT < min(found["a"], found["b"])
+
+
+def test_a_matrix_without_neighbours_is_not_judged():
+    alone = [Part("a", "a", torch.ones(3, 5), "embedding")]
+    assert alignments(alone) == {}
+    assert aligned(alone).detail.startswith("not judged")
