@@ -66,7 +66,8 @@ METRICS = (
     Metric(
         "recognition_net",
         "as recognition",
-        "recognition less the recognition of facts never taught, of the same seed, checkpoint and domain",
+        "recognition less that of facts never taught, of the same seed, checkpoint and domain; those are always asked "
+        "as they would have been taught, so that of rephrased prompts holds the effect of other words, too",
         "sentence against base, net of placebo",
         "-1 to 1",
         HIGHER,
