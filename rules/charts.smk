@@ -51,6 +51,33 @@ for name, (tables, category, label) in CHARTS.items():
             " --out {params.out} --log {log}"
 
 
+rule chart_detection:
+    input:
+        expand(
+            f"{RESULTS}/guard/{{table}}.parquet", table=("detection", "false_alarms")
+        ),
+    output:
+        json=f"{RESULTS}/charts/detection.json",
+        html=f"{RESULTS}/charts/detection.html",
+        svg=report(
+            f"{RESULTS}/charts/detection.svg",
+            caption="../report/detection.rst",
+            category="Guard",
+            labels={"chart": "damage and false alarms"},
+        ),
+        png=f"{RESULTS}/charts/detection.png",
+    log:
+        f"{RESULTS}/logs/charts/detection.log",
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        tables=lambda wildcards, input: str(Path(input[0]).parent),
+        out=lambda wildcards, output: output.json.removesuffix(".json"),
+        code=code_of("atlas.charts.detection"),
+    shell:
+        "python -m atlas.charts.detection --tables {params.tables} --out {params.out} --log {log}"
+
+
 rule prose:
     input:
         f"{RESULTS}/tables/claims.parquet",

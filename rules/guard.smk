@@ -49,13 +49,13 @@ if REINITS:
 GUARD = STUDY.guard.model_dump_json()
 HONEST_SEEDS = 4  # trainings of a job: a few minutes
 HONEST_BLOCKS = range(0, STUDY.guard.seeds, HONEST_SEEDS)
-DAMAGE_PARTS = 4  # the kinds of damage are shared out to as many jobs
+DAMAGE_PARTS = {"base": 4, "small": 1}  # the kinds of damage are shared out to as many jobs
 GUARD_PARTS = {
-    "detection": expand(
-        f"{RESULTS}/guard/parts/damage-{{subject}}-{{part}}.parquet",
-        subject=["base", "small"],
-        part=range(DAMAGE_PARTS),
-    ),
+    "detection": [
+        f"{RESULTS}/guard/parts/damage-{subject}-{part}.parquet"
+        for subject, parts in DAMAGE_PARTS.items()
+        for part in range(parts)
+    ],
     "false_alarms": expand(
         f"{RESULTS}/guard/parts/honest-{{shape}}-{{first}}.parquet",
         shape=range(len(STUDY.guard.models)),
@@ -114,7 +114,7 @@ rule damage:
             if input.base
             else ""
         ),
-        parts=DAMAGE_PARTS,
+        parts=lambda wildcards: DAMAGE_PARTS[wildcards.subject],
         code=code_of("atlas.guard.damage"),
     shell:
         "ATLAS_PROGRESS=lines python -m atlas.guard.damage --spec {params.spec:q} --corpus {input.corpus}"

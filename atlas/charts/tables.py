@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from atlas import files
 from atlas.errors import AtlasError
+from atlas.guard import schema as guard
 from atlas.tables import schema
 
 
@@ -55,6 +56,14 @@ class Tables:
     @property
     def confound(self) -> pd.DataFrame:
         return self._read("confound", schema.CONFOUND)
+
+    @property
+    def detection(self) -> pd.DataFrame:
+        return self._read("detection", guard.DETECTION)
+
+    @property
+    def false_alarms(self) -> pd.DataFrame:
+        return self._read("false_alarms", guard.HONEST)
 
     @property
     def names(self) -> list[str]:
