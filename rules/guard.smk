@@ -49,7 +49,10 @@ if REINITS:
 GUARD = STUDY.guard.model_dump_json()
 HONEST_SEEDS = 4  # trainings of a job: a few minutes
 HONEST_BLOCKS = range(0, STUDY.guard.seeds, HONEST_SEEDS)
-DAMAGE_PARTS = {"base": 4, "small": 1}  # the kinds of damage are shared out to as many jobs
+DAMAGE_PARTS = {
+    "base": 4,
+    "small": 1,
+}  # the kinds of damage are shared out to as many jobs
 GUARD_PARTS = {
     "detection": [
         f"{RESULTS}/guard/parts/damage-{subject}-{part}.parquet"
