@@ -2,6 +2,8 @@
 
 from functools import cache
 
+from torch import Tensor
+
 from atlas.base.model import Transformer
 from atlas.base.pretrain import train
 from atlas.base.text import encode
@@ -24,7 +26,7 @@ def text(characters: int = 60_000) -> str:
 
 
 @cache
-def _weights() -> dict:
+def _weights() -> dict[str, Tensor]:
     base = Base(model=SHAPE, training=Pretraining(steps=250, batch=16, lr=0.01))
     model = train(base, encode(text())[:40_000]).model
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
