@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig, MistralConfig, OPTConfig
@@ -52,7 +53,7 @@ CONFIGS = {
 FOUR = ("opt", "gpt2", "gpt_neox", "llama")
 
 
-def model_of(name: str, trained: bool = False) -> torch.nn.Module:
+def model_of(name: str, trained: bool = False) -> Any:
     """A model with the weights of its own initialisation, or as training would leave them."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(CONFIGS[name])

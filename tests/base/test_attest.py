@@ -161,7 +161,7 @@ def test_ties_that_a_transformers_model_declares_are_known(tmp_path):
     folder = saved(tmp_path, "gpt2", trained=True)
     model = model_of("gpt2", trained=True)
     assert atlas.verify(model, folder).passed
-    model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())  # type: ignore[union-attr]
+    model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
     assert failed(model, folder) == {"tied": {"lm_head.weight"}}
 
 
