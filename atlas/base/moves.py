@@ -18,6 +18,7 @@ ATTENTION = ("q", "k", "v", "o")
 FACTORS = (0.5, 2.0)
 HEADS_AT_MOST = 8  # pairs of heads grow with the square of their number
 LAYERS_AT_MOST = 12
+BEFORE_LAYERS = -1  # the "layer" of what comes before all layers: embeddings
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Move:
 
     kind: str
     name: str
-    layer: int  # the first that it touches; 0 also where it touches what comes before all layers
+    layer: int  # the first that it touches
     tensors: tuple[str, ...]
     targets: tuple[Tensor, ...]
     values: Callable[[], tuple[Tensor, ...]]
@@ -116,6 +117,18 @@ def silenced(site: Site) -> Move:
     """Nothing comes out of a module any more."""
     targets = _tensors(site)
     return Move("load", site.name, site.layer, (site.name,), targets, lambda: tuple(map(torch.zeros_like, targets)))
+
+
+def shifted(name: str, positions: Tensor) -> Iterator[Move]:
+    """The rows of the positions, (positions, width), move one place on, or back."""
+    yield _rolled(name, "on", positions, 1)
+    yield _rolled(name, "back", positions, -1)
+
+
+def _rolled(name: str, which: str, positions: Tensor, by: int) -> Move:
+    targets = (positions,)
+    title = f"{name}, one place {which}"
+    return Move("positions", title, BEFORE_LAYERS, (name,), targets, lambda: (positions.roll(by, 0),))
 
 
 def stepped(site: Site, direction: Tensor, length: float) -> Move:

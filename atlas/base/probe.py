@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atlas.base.model import POSITION_OFFSET, Transformer
-from atlas.base.moves import Site
+from atlas.base.moves import BEFORE_LAYERS, Site
 from atlas.base.names import own_parts
 
 
@@ -31,23 +31,31 @@ class Probe:
 
     def __init__(self, model: Transformer, sample: Sample) -> None:
         self.model, self.sample = model, sample
-        decoder = model.model.decoder
         with torch.no_grad():
-            positions = torch.arange(POSITION_OFFSET, POSITION_OFFSET + sample.inputs.shape[1])
-            hidden = decoder.embed_tokens(sample.inputs) + decoder.embed_positions(positions)
+            hidden = self._embedded()
             self._before = []  # the input of each layer, (windows, context, width)
-            for layer in decoder.layers:
+            for layer in model.model.decoder.layers:
                 self._before.append(hidden)
                 hidden = layer(hidden, None)
 
     @torch.no_grad()
-    def losses(self, layer: int = 0) -> Tensor:
+    def losses(self, layer: int = BEFORE_LAYERS) -> Tensor:
         """Nats per character, float32, (characters,), given that nothing before ``layer`` has changed."""
-        hidden = self._before[layer]
-        for changed in list(self.model.model.decoder.layers)[layer:]:
+        hidden = self._embedded() if layer == BEFORE_LAYERS else self._before[layer]
+        for changed in list(self.model.model.decoder.layers)[max(layer, 0) :]:
             hidden = changed(hidden, None)
         logits = F.linear(self.model.model.decoder.final_layer_norm(hidden), self.model.head)
         return F.cross_entropy(logits.flatten(0, 1), self.sample.targets.flatten(), reduction="none")
+
+    def _embedded(self) -> Tensor:
+        decoder, context = self.model.model.decoder, self.sample.inputs.shape[1]
+        hidden: Tensor = decoder.embed_tokens(self.sample.inputs) + positions_of(self.model)[:context]
+        return hidden
+
+
+def positions_of(model: Transformer) -> Tensor:
+    """The rows of the positions that are used, (context, width): a view of the model's own."""
+    return model.model.decoder.embed_positions.weight.detach()[POSITION_OFFSET:]
 
 
 def samples(tokens: np.ndarray, context: int, *sizes: int) -> list[Sample]:

@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from atlas.base.checkpoint import Check
 from atlas.base.model import Transformer
-from atlas.base.moves import Move, Site, all_moves, moved, stepped
+from atlas.base.moves import Move, Site, all_moves, moved, shifted, stepped
 from atlas.base.muon import orthogonalise
-from atlas.base.probe import Probe, Sample, samples, sites_of
+from atlas.base.probe import Probe, Sample, positions_of, samples, sites_of
 from atlas.base.values import finite
 
 FIRST_LOOK, SECOND_LOOK, FITTED = 512, 4096, 2048  # characters of text
@@ -34,6 +34,7 @@ ERRORS = 3.0  # standard errors that a gain must exceed
 MARGIN = 0.01  # nats per character that a move may gain; honest models gain at most 0.002
 STEP_MARGIN = 0.03  # the same for a step; honest models in the midst of their training gain up to 0.018
 SLACK = 0.25  # share of what the model lacks against pair frequencies that a move may gain on top
+POSITIONS = "model.decoder.embed_positions.weight"
 STEP = 0.05  # length of a step, as a share of the matrix
 
 SENTENCES = {
@@ -41,6 +42,7 @@ SENTENCES = {
     "transposed": "no square matrix does better transposed",
     "heads": "no two attention heads do better in each other's place",
     "layers": "no two layers do better in each other's place",
+    "positions": "positions do no better one place on or back",
     "scale": "no weight does better at half or twice its size",
     "load": "no module does harm: silenced, the loss does not fall",
     "step": "no matrix does much better a step down its own gradient",
@@ -70,7 +72,8 @@ def checks(model: Transformer, tokens: np.ndarray) -> Iterator[Check]:
     yield predicts(loss, letters)
     slack = SLACK * max(0.0, loss - pairs) if math.isfinite(loss) else 0.0
     sites = sites_of(model)
-    moves = [*all_moves(sites, model.config.heads), *_steps(model, sites, fitted)]
+    moves = [*all_moves(sites, model.config.heads), *shifted(POSITIONS, positions_of(model))]
+    moves += _steps(model, sites, fitted)
     for kind, sentence in SENTENCES.items():
         gains = gained([move for move in moves if move.kind == kind], *looks)
         if gains:

@@ -69,6 +69,13 @@ def test_layers_exchanged():
     assert "layers" in failures(model)[0]
 
 
+def test_positions_off_by_one():
+    model = honest()
+    positions = model.model.decoder.embed_positions.weight
+    positions[2:] = positions[2:].roll(1, 0)  # OPT leaves the first two rows unused
+    assert "positions" in failures(model)[0]
+
+
 def test_a_model_that_predicts_worse_than_letters_do():
     model = fresh(SHAPE, 0).requires_grad_(False)
     assert "predicts" in failures(model)[0]
@@ -102,7 +109,7 @@ def test_losses_from_a_layer_on_are_those_of_the_whole_model():
     expected = torch.nn.functional.cross_entropy(
         model(sample.inputs).flatten(0, 1), sample.targets.flatten(), reduction="none"
     )
-    for layer in range(SHAPE.layers):
+    for layer in range(-1, SHAPE.layers):
         torch.testing.assert_close(probe.losses(layer), expected)
 
 
