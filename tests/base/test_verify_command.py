@@ -71,11 +71,13 @@ def test_json_is_the_whole_report_and_nothing_else(own, atlas_verify):
     assert spectrum["by_module"][FC1] < spectrum["limit"]
 
 
-def test_without_a_manifest_it_says_what_is_not_checked(own, atlas_verify):
+def test_without_manifest_and_text_it_says_what_is_not_checked(own, atlas_verify):
     (own / "base.json").unlink()
+    (own / "corpus.txt").unlink()
     code, out, _ = atlas_verify(own / "base.safetensors")
     assert code == 0
     assert "not checked: hashes" in out
+    assert "not checked: the loss" in out
     assert "sha256" not in out
 
 
