@@ -103,7 +103,7 @@ rule page:
     input:
         tables=expand(
             f"{RESULTS}/tables/{{table}}.parquet",
-            table=("arms", "retention", "harm", "claims"),
+            table=("arms", "retention", "harm", "claims", "continual", "controls"),
         ),
         charts=expand(f"{RESULTS}/charts/{{name}}.svg", name=CHARTS),
         template=f"{DATA}/page.html",

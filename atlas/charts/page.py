@@ -14,7 +14,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 
 from atlas import files
-from atlas.charts import prose, retention
+from atlas.charts import memory, prose, retention
 from atlas.charts.tables import Tables
 from atlas.charts.words import percent, plural
 from atlas.progress import say
@@ -50,7 +50,7 @@ def render(tables: Tables, charts: Mapping[str, str], captions: Mapping[str, str
     sections = [section(name, svg, captions[name]) for name, svg in charts.items()]
     links = [f'<a href="{folder}/{path.name}">{path.name}</a>' for path in sorted(tables.folder.glob("*.parquet"))]
     nav = {name: heading_of(name) for name in charts}
-    nav |= {"words": "In words", "figures": "Figures", "provenance": "Provenance"}
+    nav |= {"words": "In words", "figures": "Figures", "memory": "Memory", "provenance": "Provenance"}
     return Template(files.read_text(TEMPLATE)).substitute(
         headline=html.escape(headline),
         lead=html.escape(f"{lead}."),
@@ -58,6 +58,8 @@ def render(tables: Tables, charts: Mapping[str, str], captions: Mapping[str, str
         sections="\n".join(sections),
         words=in_words(tables.claims),
         retention="\n".join(retention_table(part, tables.arms) for _, part in rows.groupby("sessions")),
+        memory=memory.continual_table(tables.continual),
+        controls=memory.controls_list(tables.controls),
         provenance=provenance(tables.folder / "retention.parquet"),
         tables=", ".join(links),
     )

@@ -50,6 +50,15 @@ class Tables:
         return self._read("contrasts", schema.CONTRASTS)
 
     @property
+    def continual(self) -> pd.DataFrame:
+        return self._read("continual", schema.CONTINUAL)
+
+    @property
+    def controls(self) -> pd.DataFrame:
+        """Empty where no arm of the study is untrained."""
+        return self._read("controls", schema.CONTROLS, may_be_empty=True)
+
+    @property
     def claims(self) -> pd.DataFrame:
         return self._read("claims", schema.CLAIMS)
 
@@ -70,9 +79,9 @@ class Tables:
         """Names of the arms in the order of the study: ``order``, or else as in the table of arms."""
         return list(self.order or self.arms["arm"])
 
-    def _read(self, name: str, columns: pa.Schema) -> pd.DataFrame:
+    def _read(self, name: str, columns: pa.Schema, may_be_empty: bool = False) -> pd.DataFrame:
         path = self.folder / f"{name}.parquet"
         frame: pd.DataFrame = files.read_parquet(path, columns).to_pandas()
-        if frame.empty:
+        if frame.empty and not may_be_empty:
             raise AtlasError(f"{path}: no rows; expected at least one, so make it again from finished runs")
         return frame

@@ -13,7 +13,9 @@ from atlas.tables import (
     arms,
     claims,
     confound,
+    continual,
     contrasts,
+    controls,
     curve,
     harm,
     matrix,
@@ -23,7 +25,16 @@ from atlas.tables import (
 from atlas.tables.runs import read
 from tests.synthetic import Design, SyntheticArm, write_study
 
-STEPS = {"arms": arms, "retention": retention, "curve": curve, "matrix": matrix, "harm": harm, "claims": claims}
+STEPS = {
+    "arms": arms,
+    "retention": retention,
+    "continual": continual,
+    "controls": controls,
+    "curve": curve,
+    "matrix": matrix,
+    "harm": harm,
+    "claims": claims,
+}
 
 
 def make_tables(

@@ -60,7 +60,7 @@ def test_every_chart_is_drawn_and_named(text):
 def test_every_arm_and_checkpoint_is_in_the_figures(text, tables_folder):
     assert re.findall(r"<h3>After (\d+) sessions, (\d+) facts", text) == [("4", "12"), ("10", "30")]
     for arm in Tables(tables_folder).names:
-        assert text.count(f"<td>{arm}</td>") == 2
+        assert text.count(f"<td>{arm}</td>") == 3  # two checkpoints, and the table of memory
 
 
 def test_a_figure_is_the_tables(text, tables_folder):
