@@ -214,5 +214,5 @@ def test_importing_atlas_is_light():
     """The guard takes torch only when it is used; what is not there is said as Python says it."""
     command = "import sys, atlas; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
-    with pytest.raises(AttributeError, match="no attribute 'verfy'"):
-        _ = atlas.verfy  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="no attribute 'certify'"):
+        _ = atlas.certify  # type: ignore[attr-defined]
