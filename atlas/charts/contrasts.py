@@ -10,6 +10,7 @@ from atlas.charts.tables import Tables
 from atlas.charts.theme import INK, SOFT, WIDTH, title
 from atlas.charts.words import basis, listed, plural
 from atlas.steps import run_step
+from atlas.tables.inference import LEVEL
 
 METRICS = {"recall": "recall", "ranked": "ranked", "recognition_net": "recognition, net of placebo"}
 LOOKS = {
@@ -84,7 +85,9 @@ def finding(rows: pd.DataFrame) -> list[str]:
     said = [_higher(row) for row in decided.drop_duplicates("pair").to_dict("records")]
     where = f"Recall after {last['sessions'].iloc[0]} sessions"
     counted = f"{where}: {len(decided)} of {plural(len(last), 'comparison')} decided"
-    return [counted, *([f"{listed(said)}"] if said else [])]
+    if not said and (last["p_attainable"] >= LEVEL).all():
+        said = [f"{plural(int(last['n_seeds'].max()), 'seed')} cannot decide any, however large the difference"]
+    return [counted, *([listed(said)] if said else [])]
 
 
 def subtitle(rows: pd.DataFrame) -> list[str]:

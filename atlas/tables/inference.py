@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,6 +54,11 @@ def attainable(seeds: int, family: int = 1) -> float:
     """The smallest p-value that the sign-flip test of so many seeds can give after Holm's correction, at its first
     and strictest step: above ``LEVEL``, nothing could be found however large the difference."""
     return min(1.0, family * 2.0 ** (1 - seeds))
+
+
+def seeds_to_decide(family: int = 1) -> int:
+    """The fewest seeds with which the smallest p-value of a family of so many can fall below ``LEVEL``."""
+    return next(seeds for seeds in itertools.count(2) if attainable(seeds, family) < LEVEL)
 
 
 def effect_size(differences: Floats) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from atlas.config import Precision, Study
 from atlas.errors import AtlasError
-from atlas.tables.inference import attainable
+from atlas.tables.inference import LEVEL, seeds_to_decide
 from atlas.tables.intervals import Estimate
 from atlas.tables.paired import Cell, Paired
 from atlas.tables.power import MOST_SEEDS, seeds_for, spread_interval
@@ -36,14 +36,24 @@ def advice(study: Study, cores: int) -> str:
         raise AtlasError("precision: null; say what the study wants, such as {contrast: [qv, ffn], points: 2}")
     diff = difference(study, wanted)
     needed = seeds_needed(diff, wanted.points / 100)
+    family = family_size(study, wanted)
+    deciding = seeds_to_decide(family)
     sessions = _cell(study, wanted).sessions
     lines = [
         f"{' - '.join(wanted.contrast)}, {wanted.metric} of taught facts after {sessions} sessions",
         *_found(diff, wanted.points),
         *_needed(diff, needed),
-        *_next(study, needed.number, cores),
+        f"for a verdict (comparisons in the family: {family}): at least {_seeds(deciding)}; with fewer the p-value "
+        f"cannot fall below {LEVEL}, however large the difference",
+        *_next(study, max(needed.number, deciding), cores),
     ]
     return "\n".join(lines)
+
+
+def family_size(study: Study, wanted: Precision) -> int:
+    """How many comparisons the contrast stands among: those of the largest family that plans it; alone, where none."""
+    either = {wanted.contrast, wanted.contrast[::-1]}
+    return max((len(pairs) for pairs in study.contrasts.values() if either & set(pairs)), default=1)
 
 
 def _cell(study: Study, wanted: Precision) -> Cell:
@@ -106,12 +116,10 @@ def _found(diff: Estimate, points: float) -> list[str]:
 
 def _needed(diff: Estimate, needed: Seeds) -> list[str]:
     low, high = spread_interval(diff.spread, diff.n_seeds)
-    smallest = attainable(needed.number)
     return [
         f"needed: {_seeds(needed.number)}; between {needed.fewest:,} and {_seeds(needed.most)}, because the standard "
         f"deviation over seeds, {_points(diff.spread, sign=False)} points, is itself known only to lie between "
         f"{_points(low, sign=False)} and {_points(high, sign=False)}",
-        f"with {_seeds(needed.number)} the p-value of one contrast can fall to {smallest:.2g}, and no lower",
     ]
 
 

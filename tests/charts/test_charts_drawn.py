@@ -239,6 +239,8 @@ def test_the_title_of_the_contrasts_counts_verdicts_and_names_the_higher_arm():
     assert said == ["Recall after 4 sessions: 2 of 3 comparisons decided", "qv over k and o over qv"]
     open_ones = contrasts.finding(contrasts.dressed(pd.DataFrame(rows[2:])))
     assert open_ones == ["Recall after 4 sessions: 0 of 1 comparison decided"]
+    hopeless = contrasts.finding(contrasts.dressed(pd.DataFrame(rows[2:]).assign(n_seeds=4, p_attainable=0.125)))
+    assert hopeless[1] == "4 seeds cannot decide any, however large the difference"
 
 
 def test_what_could_not_be_seen_at_all_is_grey_from_end_to_end():

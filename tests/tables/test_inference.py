@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from atlas.draws import rng
-from atlas.tables.inference import LEVEL, attainable, effect_size, holm, sign_flip, verdict
+from atlas.tables.inference import LEVEL, attainable, effect_size, holm, seeds_to_decide, sign_flip, verdict
 from atlas.tables.power import POWER, seeds_for, smallest_difference, spread_interval
 
 
@@ -51,6 +51,12 @@ def test_the_smallest_p_value_is_that_of_seeds_that_all_agree():
         assert sign_flip(np.arange(1.0, seeds + 1)) == pytest.approx(attainable(seeds))
     assert attainable(8, family=6) == pytest.approx(6 * 2 / 256)
     assert attainable(3, family=6) == 1.0
+
+
+@pytest.mark.parametrize(("family", "seeds"), [(1, 6), (2, 7), (6, 8), (7, 9)])
+def test_the_seeds_that_a_verdict_takes(family, seeds):
+    assert seeds_to_decide(family) == seeds
+    assert family * 2 / 2**seeds < LEVEL <= family * 2 / 2 ** (seeds - 1)
 
 
 def test_many_seeds_are_drawn_and_the_same_each_time():

@@ -46,8 +46,8 @@ def test_the_advice_can_be_followed(results):
     entries = yaml.safe_load(re.search(r"write: (seeds: .*)", text)[1])["seeds"]  # type: ignore[index]
     after = planned(results, seeds=entries)
     needed = plan.seeds_needed(plan.difference(before, before.precision), 0.05)  # type: ignore[arg-type]
-    assert len(after.all_seeds) == needed.number > 4
-    assert after.all_seeds == list(range(1, needed.number + 1))
+    assert len(after.all_seeds) == max(needed.number, 6) > 4  # one comparison takes 6 seeds to be decided
+    assert after.all_seeds == list(range(1, len(after.all_seeds) + 1))
     assert after.blocks["1-4"] == before.blocks["1-4"]  # so only the new seeds run
     for arm in before.arms:
         assert after.run_spec(arm, "1-4") == before.run_spec(arm, "1-4")
@@ -69,9 +69,20 @@ def test_arms_without_runs_count_as_the_others(results):
 
 
 def test_where_the_seeds_are_enough_nothing_is_to_be_added(results):
-    text = plan.advice(planned(results, precision=PRECISION | {"points": 90}), cores=1)
-    assert "the study has 4 seeds, which is enough: nothing to add" in text
+    six = planned(results, seeds=["1-4", "5-6"], precision=PRECISION | {"points": 90})
+    text = plan.advice(six, cores=1)
+    assert "the study has 6 seeds, which is enough: nothing to add" in text
     assert "write:" not in text
+
+
+def test_a_precision_that_few_seeds_reach_still_takes_the_seeds_of_a_verdict(results):
+    family = [["ffn", "qv"], ["qv", "third"]]
+    arms = {name: {"targets": ["q", "v"]} for name in ("qv", "ffn", "third")}
+    changes = {"precision": PRECISION | {"points": 90}, "arms": arms, "contrasts": {"one": family}}
+    text = plan.advice(planned(results, **changes), cores=1)
+    assert re.search(r"needed: [234] seeds", text)
+    assert "for a verdict (comparisons in the family: 2): at least 7 seeds" in text
+    assert 'write: seeds: ["1-4", "5-7"]' in text
 
 
 def test_a_single_new_seed_is_written_as_one(results):
