@@ -40,12 +40,13 @@ def test_the_figure_is_a_mean_of_squares_of_unit_variance():
 
 def test_a_trained_model_passes_and_one_fresh_matrix_in_it_is_named():
     model = honest()
-    assert aligned(own_parts(model)).passed
+    parts = own_parts(model)
+    assert aligned(parts, alignments(parts)).passed
     name = "model.decoder.layers.1.fc2.weight"
     trained = model.get_parameter(name)
     drawn = fresh(SHAPE, 99).get_parameter(name).detach()
     trained.copy_(drawn * trained.norm() / drawn.norm())  # as large as it was: its scale tells nothing
-    check = aligned(own_parts(model))
+    check = aligned(parts, alignments(parts))
     assert not check.passed
     assert check.tensors == [name]
 
@@ -62,4 +63,4 @@ def test_matrices_of_unknown_roles_meet_by_size():
 def test_a_matrix_without_neighbours_is_not_judged():
     alone = [Part("a", "a", torch.ones(3, 5), "embedding")]
     assert alignments(alone) == {}
-    assert aligned(alone).detail.startswith("not judged")
+    assert aligned(alone, {}).detail.startswith("not judged")

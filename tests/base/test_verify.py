@@ -273,9 +273,9 @@ def test_the_table_for_people_names_what_failed(base):
 
 
 def test_the_table_has_all_modules_where_asked(base):
-    assert printed(base).count("spectrum") == 1
+    assert printed(base).count("aligned") == 1
     matrices = [name for name, tensor in load_file(base / "base.safetensors").items() if tensor.ndim == 2]
-    assert printed(base, everything=True).count("spectrum") == len(matrices)
+    assert printed(base, everything=True).count("aligned") == len(matrices)
 
 
 def test_what_could_not_be_checked_is_said(base):
