@@ -74,6 +74,8 @@ def all_moves(sites: Sequence[Site], heads: int) -> Iterator[Move]:
 def _within(inside: Sequence[Site], heads: int) -> Iterator[Move]:
     by_role = {site.role: site for site in inside}
     yield from _siblings(by_role)
+    for first, second in combinations([site for site in inside if site.role == "norm"], 2):
+        yield _swapped("siblings", f"{first.name} and {second.name}", [first], [second])
     for role in ("q", "v"):  # heads of k and of o move with these
         if role in by_role and 1 < heads <= HEADS_AT_MOST:
             yield from _heads(by_role[role], heads)

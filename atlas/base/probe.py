@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +58,20 @@ class Probe:
 def positions_of(model: Transformer) -> Tensor:
     """The rows of the positions that are used, (context, width): a view of the model's own."""
     return model.model.decoder.embed_positions.weight.detach()[POSITION_OFFSET:]
+
+
+@contextmanager
+def cut_into(model: Transformer, heads: int) -> Iterator[None]:
+    """Within a block the attention of every layer has another number of heads."""
+    attentions = [layer.self_attn for layer in model.model.decoder.layers]
+    before = [attention.heads for attention in attentions]
+    try:
+        for attention in attentions:
+            attention.heads = heads
+        yield
+    finally:
+        for attention, was in zip(attentions, before, strict=True):
+            attention.heads = was
 
 
 def samples(tokens: np.ndarray, context: int, *sizes: int) -> list[Sample]:

@@ -35,13 +35,13 @@ def halves(parts: Sequence[Part]) -> Check:
 
 
 def zeros(parts: Sequence[Part]) -> Check:
-    """No output or input of a matrix is all zero. Embeddings may have such rows (padding)."""
-    measured = {}
+    """No output or input of a matrix is all zero, nor a norm's weight. Embeddings may have such rows (padding)."""
+    measured = {part.name: float(not part.values.any()) for part in parts if part.kind == "norm weight"}
     for part in parts:
         if part.kind == "matrix":
             empty = part.values == 0
             measured[part.name] = float(empty.all(0).sum() + empty.all(1).sum())
-    return at_most("zeros", "outputs and inputs of a matrix that are all zero", measured, 0.0, parts)
+    return at_most("zeros", "outputs and inputs of a matrix, or norms, that are all zero", measured, 0.0, parts)
 
 
 def outliers(parts: Sequence[Part]) -> Check:

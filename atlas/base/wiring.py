@@ -24,7 +24,7 @@ from atlas.base.checkpoint import Check
 from atlas.base.model import Transformer
 from atlas.base.moves import Move, Site, all_moves, moved, shifted, stepped
 from atlas.base.muon import orthogonalise
-from atlas.base.probe import Probe, Sample, positions_of, samples, sites_of
+from atlas.base.probe import Probe, Sample, cut_into, positions_of, samples, sites_of
 from atlas.base.values import finite
 
 FIRST_LOOK, SECOND_LOOK, FITTED = 512, 4096, 2048  # characters of text
@@ -33,14 +33,14 @@ SUSPECTS = 3  # moves of a kind that are looked at twice
 ERRORS = 3.0  # standard errors that a gain must exceed
 MARGIN = 0.01  # nats per character that a move may gain; honest models gain at most 0.002
 STEP_MARGIN = 0.03  # the same for a step; honest models in the midst of their training gain up to 0.018
-SLACK = 0.25  # share of what the model lacks against pair frequencies that a move may gain on top
+SLACK = 0.1  # share of what the model lacks against pair frequencies that a move may gain on top
 POSITIONS = "model.decoder.embed_positions.weight"
 STEP = 0.05  # length of a step, as a share of the matrix
 
 SENTENCES = {
     "siblings": "no two modules of a layer do better in each other's place",
     "transposed": "no square matrix does better transposed",
-    "heads": "no two attention heads do better in each other's place",
+    "heads": "no two attention heads do better in each other's place, nor more heads or fewer",
     "layers": "no two layers do better in each other's place",
     "positions": "positions do no better one place on or back",
     "scale": "no weight does better at half or twice its size",
@@ -76,6 +76,7 @@ def checks(model: Transformer, tokens: np.ndarray) -> Iterator[Check]:
     moves += _steps(model, sites, fitted)
     for kind, sentence in SENTENCES.items():
         gains = gained([move for move in moves if move.kind == kind], *looks)
+        gains += _recut(model, looks[1]) if kind == "heads" else []
         if gains:
             yield _verdict(kind, sentence, gains, slack + (STEP_MARGIN if kind == "step" else MARGIN))
 
@@ -118,6 +119,19 @@ def _look(moves: Iterable[Move], probe: Probe) -> list[Gain]:
             saved = before - probe.losses(move.layer)
         found.append(Gain(move, float(saved.mean()), float(saved.std()) / math.sqrt(len(saved))))
     return found
+
+
+def _recut(model: Transformer, probe: Probe) -> list[Gain]:
+    """What it gains to cut the same matrices into half or twice as many heads, as a wrong config does."""
+    width, heads, before = model.config.width, model.config.heads, probe.losses()
+    gains = []
+    for count in (heads // 2, heads * 2):
+        if count and width % count == 0:
+            with cut_into(model, count):
+                saved = before - probe.losses(0)
+            move = Move("heads", f"{count} heads", 0, (), (), tuple)
+            gains.append(Gain(move, float(saved.mean()), float(saved.std()) / math.sqrt(len(saved))))
+    return gains
 
 
 def _none(gain: Gain) -> Gain:

@@ -34,6 +34,8 @@ def test_rows_and_columns_of_zeros_are_counted_but_not_in_embeddings():
     holed[1], holed[:, 2] = 0, 0
     assert zeros([matrix(holed)]).measured == 2
     assert zeros([matrix(holed, kind="embedding")]).passed
+    assert not zeros([matrix(torch.zeros(4), kind="norm weight")]).passed
+    assert zeros([matrix(torch.zeros(4), kind="bias")]).passed
 
 
 @pytest.mark.parametrize(("largest", "passes"), [(7.9, True), (8.1, False), (1e37, False)])

@@ -69,6 +69,32 @@ def test_layers_exchanged():
     assert "layers" in failures(model)[0]
 
 
+def test_norms_exchanged():
+    model = honest()
+    layer = model.model.decoder.layers[0]
+    layer.self_attn_layer_norm, layer.final_layer_norm = layer.final_layer_norm, layer.self_attn_layer_norm
+    gains = wiring.gained(norm_swaps(model), *looks(model))
+    assert gains[0].mean > wiring.ERRORS * gains[0].error > 0
+
+
+def norm_swaps(model):
+    moves = all_moves(sites_of(model), SHAPE.heads)
+    return [move for move in moves if all("norm" in name for name in move.tensors) and len(move.tensors) == 2][:1]
+
+
+def looks(model):
+    return [Probe(model, sample) for sample in samples(unseen(), SHAPE.context, 512, 4096)]
+
+
+def test_the_wrong_number_of_heads():
+    model = honest()
+    for layer in model.model.decoder.layers:
+        layer.self_attn.heads = 1
+    model.config = model.config.model_copy(update={"heads": 1})
+    assert "heads" in failures(model)[0]
+    assert all(layer.self_attn.heads == 1 for layer in model.model.decoder.layers)
+
+
 def test_positions_off_by_one():
     model = honest()
     positions = model.model.decoder.embed_positions.weight
