@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas.base.model import POSITION_OFFSET, Transformer
+from atlas.base.model import POSITION_OFFSET, Attention, Transformer
 from atlas.base.moves import BEFORE_LAYERS, Site
 from atlas.base.names import own_parts
 
@@ -63,7 +63,7 @@ def positions_of(model: Transformer) -> Tensor:
 @contextmanager
 def cut_into(model: Transformer, heads: int) -> Iterator[None]:
     """Within a block the attention of every layer has another number of heads."""
-    attentions = [layer.self_attn for layer in model.model.decoder.layers]
+    attentions = [module for module in model.modules() if isinstance(module, Attention)]
     before = [attention.heads for attention in attentions]
     try:
         for attention in attentions:

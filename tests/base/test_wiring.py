@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from atlas.base import wiring
-from atlas.base.model import fresh
+from atlas.base.model import Attention, fresh
 from atlas.base.moves import Site, all_moves, moved, stepped
 from atlas.base.probe import Probe, samples, sites_of
 from tests.honest_model import SHAPE, honest, unseen
@@ -88,11 +88,12 @@ def looks(model):
 
 def test_the_wrong_number_of_heads():
     model = honest()
-    for layer in model.model.decoder.layers:
-        layer.self_attn.heads = 1
+    attentions = [module for module in model.modules() if isinstance(module, Attention)]
+    for attention in attentions:
+        attention.heads = 1
     model.config = model.config.model_copy(update={"heads": 1})
     assert "heads" in failures(model)[0]
-    assert all(layer.self_attn.heads == 1 for layer in model.model.decoder.layers)
+    assert all(attention.heads == 1 for attention in attentions)
 
 
 def test_positions_off_by_one():
