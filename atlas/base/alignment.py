@@ -22,6 +22,7 @@ from torch import Tensor
 
 from atlas.base.parts import Part
 
+TINY = torch.finfo(torch.float64).tiny
 ROWS_AT_MOST = 1024  # of each neighbour: enough for a share of a large matrix, and the cost stays in bounds
 
 READERS, WRITERS = ("q", "k", "v", "up", "gate"), ("o", "down")
@@ -68,21 +69,18 @@ def _sides(part: Part) -> list[tuple[str, Tensor]]:
 
 
 def _within(sides: Sequence[_Side]) -> dict[str, Tensor]:
-    """Standardised energies of every side in all others of one space, shape (others,); empty where it is alone."""
-    grams = [side.rows.T @ side.rows for side in sides]
-    found = {}
+    """Standardised energies of every part in all others of one space, by name; a part that is alone is left out."""
+    n = sides[0].rows.shape[1]
+    flat = torch.stack([(side.rows.T @ side.rows).flatten() for side in sides])  # the Gram matrices, (sides, n * n)
+    products = flat @ flat.T
+    lengths = torch.stack([side.rows.square().sum() for side in sides])
+    fourth = torch.stack([side.rows.square().sum(1).square().sum() for side in sides])
+    energies = products / lengths - lengths[:, None] / n  # row: whose vectors; column: in whose Gram matrix
+    spreads = 2 * (products.diagonal() / lengths**2 - 1 / n) / (n * (n + 2)) * fourth[:, None]
+    standardised = torch.where(spreads > 0, energies / spreads.clamp(min=TINY).sqrt(), 0.0)
+    found: dict[str, list[Tensor]] = defaultdict(list)
     for index, side in enumerate(sides):
-        others = [gram for gram, other in zip(grams, sides, strict=True) if other.name != side.name and gram.any()]
+        others = [at for at, other in enumerate(sides) if other.name != side.name and lengths[at] > 0]
         if others:
-            found[side.name] = _standardised(side.rows, grams[index], torch.stack(others))
-    return found
-
-
-def _standardised(rows: Tensor, gram: Tensor, others: Tensor) -> Tensor:
-    """Energy of ``rows`` (vectors, n), whose Gram matrix is ``gram``, in others (others, n, n), in deviations."""
-    n = rows.shape[1]
-    others = others / others.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
-    lengths = rows.square().sum(1)
-    energy = (others * gram).sum((1, 2)) - lengths.sum() / n
-    spread = 2 * (others.square().sum((1, 2)) - 1 / n) / (n * (n + 2)) * lengths.square().sum()
-    return torch.where(spread > 0, energy / spread.clamp(min=torch.finfo(torch.float64).tiny).sqrt(), 0.0)
+            found[side.name].append(standardised[index, others])
+    return {name: torch.cat(parts) for name, parts in found.items()}
