@@ -75,3 +75,21 @@ def options_for(wildcards):
     if wildcards.table == "confound":
         return f"--misloads {RESULTS}/guard/misloaded.json"
     return ""
+
+
+def place_of(arm):
+    """What two arms share that differ in nothing but their base."""
+    return set(arm.targets), arm.layer_ranks(STUDY.base.model.layers), arm.recipe
+
+
+def reinits():
+    """Roles that an arm leaves at a fresh initialisation on purpose, as a loader that misses them would, where the
+    study has the same arm on the certified base, too."""
+    certified = [place_of(a) for a in STUDY.arms.values() if not a.base.reinit]
+    return sorted(
+        {
+            tuple(sorted(arm.base.reinit))
+            for arm in STUDY.arms.values()
+            if arm.base.reinit and place_of(arm) in certified
+        }
+    )

@@ -1,21 +1,6 @@
 import json
 
-
-def place_of(arm):
-    """What two arms share that differ in nothing but their base."""
-    return set(arm.targets), arm.layer_ranks(STUDY.base.model.layers), arm.recipe
-
-
-# Roles that an arm leaves at a fresh initialisation on purpose, as a loader that misses them would, where the study has
-# the same arm on the certified base, too.
-CERTIFIED = [place_of(arm) for arm in STUDY.arms.values() if not arm.base.reinit]
-REINITS = sorted(
-    {
-        tuple(sorted(arm.base.reinit))
-        for arm in STUDY.arms.values()
-        if arm.base.reinit and place_of(arm) in CERTIFIED
-    }
-)
+REINITS = reinits()
 
 
 if REINITS:
