@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -56,7 +57,8 @@ class Study:
             return _measured(self._difference(cells[0], cells[1].arm, metric))
         signs = [sign for sign, _ in claim.signed]
         by_seed = np.sum([sign * part.by_seed for sign, part in zip(signs, parts, strict=True)], axis=0)
-        return Measured(_over_seeds(by_seed, signs, [_as_measure(part) for part in parts]), by_seed)
+        measures = [_as_measure(part) for part in parts]
+        return Measured(_over_seeds(by_seed, signs, measures), by_seed, _shift(claim, [part.value for part in parts]))
 
     def share(self, cell: Cell, metric: str) -> Estimate:
         """What is retained in a cell. Raises NotMeasuredError where there are no such facts."""
@@ -150,6 +152,18 @@ def variances(grid: Floats) -> tuple[Floats, Floats]:
     over_recipes = ((of_recipe**2).sum(axis=0) * places / (recipes - 1) - noise) / places
     over_places = ((of_place**2).sum(axis=0) * recipes / (places - 1) - noise) / recipes
     return over_recipes, over_places
+
+
+def _shift(claim: Combined, values: Sequence[float]) -> str:
+    """The difference at either checkpoint, for a difference of differences: a lead may grow, or a lag may shrink."""
+    by_checkpoint: dict[int, float] = defaultdict(float)
+    for (sign, cell), value in zip(claim.signed, values, strict=True):
+        by_checkpoint[cell.sessions] += 100 * sign * value
+    if len(by_checkpoint) != 2:
+        return ""
+    (first, before), (last, after) = sorted(by_checkpoint.items())
+    # zero is added so that none reads as -0.0
+    return f"from {round(-before, 1) + 0:+.1f} points after {first} sessions to {round(after, 1) + 0:+.1f} after {last}"
 
 
 def _over_seeds(by_seed: Floats, weights: Sequence[float], parts: Sequence[Measure]) -> Measure:

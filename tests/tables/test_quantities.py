@@ -78,6 +78,7 @@ def test_a_difference_and_a_difference_of_differences(published):
     assert near.by_seed == pytest.approx([2 / 90] * 2)
     widening = published.combined(CLAIMS["gap_widens"], "recall")
     assert widening.by_seed == pytest.approx([16 / 300 - 2 / 90] * 2)
+    assert widening.detail == "from +2.2 points after 30 sessions to +5.3 after 100"
     assert widening.measure.low < widening.measure.value < widening.measure.high  # though both seeds agree
 
 
