@@ -32,7 +32,7 @@ if REINITS:
 
 
 GUARD = STUDY.guard.model_dump_json()
-HONEST_SEEDS = 4  # trainings of a job: a few minutes
+HONEST_SEEDS = 3  # trainings of a job: a few minutes
 HONEST_BLOCKS = range(0, STUDY.guard.seeds, HONEST_SEEDS)
 # the kinds of damage are shared out to as many jobs; each of the small subject's would train it again
 DAMAGE_PARTS = {"base": 4, "small": 1}
