@@ -29,6 +29,7 @@ def test_the_default_study_has_the_arms_of_the_essay_and_its_controls():
         "ffn_matched",
         "ffn_random_base",
         "qv_random_base",
+        "untrained",
     ]
     assert loaded.arms["qv_mid"].layer_ranks(4) == [4, 32, 32, 4]
     assert loaded.run_spec("ffn_random_base", "1-4").reinit == ["up", "down"]
@@ -162,3 +163,25 @@ def test_unreadable_study_files_are_named(tmp_path):
 def test_specs_survive_json():
     spec = study().run_spec("qv", "1-4")
     assert config.RunSpec.model_validate(json.loads(spec.model_dump_json())) == spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"contrasts": {"essay": [["qv", "nowhere"]]}}, "contrasts.essay: 'nowhere' is neither an arm nor an ablation"),
+        ({"contrasts": {"essay": [["qv", "qv"]]}}, "contrasts.essay: 'qv' is compared with itself"),
+        ({"ablation_checkpoints": [7]}, "ablation_checkpoints: 7 is not among checkpoints"),
+        ({"ablation_checkpoints": [100, 30]}, "ablation_checkpoints: .* must rise"),
+        ({"precision": {"contrast": ["qv", "ffn"], "sessions": 31}}, "precision.sessions: 31 is not in"),
+    ],
+)
+def test_planned_comparisons_are_of_arms_that_exist_where_they_are_probed(changes, said):
+    plain = {"arms": {"qv": {"targets": ["q", "v"]}, "ffn": {"targets": ["up", "down"]}}}
+    with pytest.raises(AtlasError, match=said):
+        config.study({**plain, **changes})
+
+
+def test_ablations_are_probed_at_their_own_checkpoints():
+    loaded = config.load(REPOSITORY / "config.yaml")
+    assert loaded.run_spec("qv_no_rehearsal", "1-4").checkpoints == [30]
+    assert loaded.run_spec("qv", "1-4").checkpoints == [30, 100]
