@@ -15,7 +15,7 @@ from atlas.tables.intervals import estimate
 from atlas.tables.metrics import contract
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import CONTINUAL
-from atlas.tables.scores import counted
+from atlas.tables.scores import counted, recognised
 
 METRICS = ("recall", "recognition")
 SHARES = {"average": measures.average}
@@ -53,7 +53,7 @@ def scored(matrix: pd.DataFrame, metric: str) -> pd.DataFrame:
     if metric == "recall":
         columns = {"score": "recalled", "before": "recalled_before", "base": "recalled_base"}
         return scores.assign(**{name: matrix[column].astype(float) for name, column in columns.items()})
-    now, before = (matrix[column] < matrix["nll_base"] for column in ("nll", "nll_before"))
+    now, before = (recognised(matrix, column) for column in ("nll", "nll_before"))
     return scores.assign(score=now.astype(float), before=before.astype(float), base=0.0)
 
 
