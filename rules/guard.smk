@@ -65,7 +65,7 @@ rule honest:
     threads: 1
     params:
         spec=GUARD,
-        seeds=lambda wildcards: range(STUDY.guard.seeds)[
+        seeds=lambda wildcards: list(range(STUDY.guard.seeds))[
             int(wildcards.first) : int(wildcards.first) + HONEST_SEEDS
         ],
         code=code_of("atlas.guard.honest"),
