@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from atlas.steps import run_step
 from atlas.tables import output
-from atlas.tables.runs import Runs, read
+from atlas.tables.runs import Runs
 from atlas.tables.schema import ARMS
 
 
@@ -35,9 +35,7 @@ def ranks_text(ranks: list[int]) -> str:
 
 def main() -> None:
     """Write arms.parquet for the runs given."""
-    args = output.options(__doc__).parse_args()
-    runs = read(args.runs)
-    output.write("atlas.tables.arms", args.out, table(runs), runs)
+    output.make("atlas.tables.arms", __doc__, table)
 
 
 if __name__ == "__main__":

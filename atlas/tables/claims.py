@@ -10,7 +10,7 @@ from atlas.steps import run_step
 from atlas.tables import ledger, output
 from atlas.tables.judge import Judged, judge
 from atlas.tables.ledger import Exact, Spread, Untestable, Value
-from atlas.tables.runs import Runs, read
+from atlas.tables.runs import Runs
 from atlas.tables.schema import CLAIMS
 
 
@@ -60,9 +60,7 @@ def unit(one: Judged) -> str:
 
 def main() -> None:
     """Write claims.parquet for the runs given, of arms and of ablations."""
-    args = output.options(__doc__).parse_args()
-    runs = read(args.runs)
-    output.write("atlas.tables.claims", args.out, table(runs), runs)
+    output.make("atlas.tables.claims", __doc__, table)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from atlas.steps import run_step
 from atlas.tables import measures, output
 from atlas.tables.intervals import estimate
 from atlas.tables.metrics import contract
-from atlas.tables.runs import Runs, read
+from atlas.tables.runs import Runs
 from atlas.tables.schema import CONTINUAL
 from atlas.tables.scores import counted, recognised
 
@@ -102,9 +102,7 @@ def _finite(value: float) -> float | None:
 
 def main() -> None:
     """Write continual.parquet for the runs given."""
-    args = output.options(__doc__).parse_args()
-    runs = read(args.runs)
-    output.write("atlas.tables.continual", args.out, table(runs), runs)
+    output.make("atlas.tables.continual", __doc__, table)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from atlas.errors import AtlasError
 from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.intervals import Estimate, estimate
-from atlas.tables.runs import Runs, read
+from atlas.tables.runs import Runs
 from atlas.tables.schema import CONTROLS
 from atlas.tables.scores import ALL, CHANCE, METRICS, counted, fact_scores, reading_order
 
@@ -82,9 +82,7 @@ def _judged(key: dict[str, Any], result: Estimate) -> dict[str, str]:
 
 def main() -> None:
     """Write controls.parquet for the runs given."""
-    args = output.options(__doc__).parse_args()
-    runs = read(args.runs)
-    output.write("atlas.tables.controls", args.out, table(runs), runs)
+    output.make("atlas.tables.controls", __doc__, table)
 
 
 if __name__ == "__main__":

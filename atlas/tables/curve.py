@@ -10,7 +10,7 @@ import pyarrow as pa
 from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.intervals import estimate
-from atlas.tables.runs import Runs, read
+from atlas.tables.runs import Runs
 from atlas.tables.schema import CURVE
 from atlas.tables.scores import counted, matrix_scores
 
@@ -35,9 +35,7 @@ def table(runs: Runs) -> pa.Table:
 
 def main() -> None:
     """Write curve.parquet for the runs given."""
-    args = output.options(__doc__).parse_args()
-    runs = read(args.runs)
-    output.write("atlas.tables.curve", args.out, table(runs), runs)
+    output.make("atlas.tables.curve", __doc__, table)
 
 
 if __name__ == "__main__":

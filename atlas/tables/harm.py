@@ -8,7 +8,7 @@ import pyarrow as pa
 from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.intervals import seed_interval
-from atlas.tables.runs import Runs, read
+from atlas.tables.runs import Runs
 from atlas.tables.schema import HARM
 
 
@@ -37,9 +37,7 @@ def table(runs: Runs) -> pa.Table:
 
 def main() -> None:
     """Write harm.parquet for the runs given."""
-    args = output.options(__doc__).parse_args()
-    runs = read(args.runs)
-    output.write("atlas.tables.harm", args.out, table(runs), runs)
+    output.make("atlas.tables.harm", __doc__, table)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pyarrow as pa
 from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.curve import METRICS
-from atlas.tables.runs import Runs, read
+from atlas.tables.runs import Runs
 from atlas.tables.schema import MATRIX
 from atlas.tables.scores import matrix_scores
 
@@ -24,9 +24,7 @@ def table(runs: Runs) -> pa.Table:
 
 def main() -> None:
     """Write matrix.parquet for the runs given."""
-    args = output.options(__doc__).parse_args()
-    runs = read(args.runs)
-    output.write("atlas.tables.matrix", args.out, table(runs), runs)
+    output.make("atlas.tables.matrix", __doc__, table)
 
 
 if __name__ == "__main__":

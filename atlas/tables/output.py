@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from atlas.digest import ROOT, code_digest
 from atlas.progress import say
 from atlas.steps import environment, parser
 from atlas.tables.metrics import contract
-from atlas.tables.runs import Runs
+from atlas.tables.runs import Runs, read
 
 
 def options(doc: str | None) -> ArgumentParser:
@@ -25,6 +25,13 @@ def options(doc: str | None) -> ArgumentParser:
     arguments.add_argument("--runs", type=Path, nargs="+", required=True, help="run folders, results/ttt/ARM/BLOCK")
     arguments.add_argument("--out", type=Path, required=True, help="Parquet table to write")
     return arguments
+
+
+def make(module: str, doc: str | None, table: Callable[[Runs], pa.Table]) -> None:
+    """Make by the command line a table that takes nothing but runs."""
+    args = options(doc).parse_args()
+    runs = read(args.runs)
+    write(module, args.out, table(runs), runs)
 
 
 def as_table(rows: pd.DataFrame | Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.intervals import Estimate, estimate
-from atlas.tables.runs import Runs, read
+from atlas.tables.runs import Runs
 from atlas.tables.schema import RETENTION
 from atlas.tables.scores import ALL, CHANCE, METRICS, NET, Counted, counted, fact_scores, reading_order
 
@@ -55,9 +55,7 @@ def _row(key: dict[str, Any], result: Estimate | None) -> Iterator[dict[str, Any
 
 def main() -> None:
     """Write retention.parquet for the runs given."""
-    args = output.options(__doc__).parse_args()
-    runs = read(args.runs)
-    output.write("atlas.tables.retention", args.out, table(runs), runs)
+    output.make("atlas.tables.retention", __doc__, table)
 
 
 if __name__ == "__main__":
