@@ -1,4 +1,4 @@
-"""The error that teaches."""
+"""The errors that teach."""
 
 
 class AtlasError(Exception):
@@ -6,3 +6,7 @@ class AtlasError(Exception):
 
     The message is one line: the file, the key or tensor, what was found, what was expected, how to mend it.
     """
+
+
+class DiskFullError(AtlasError):
+    """There was no space for an output; nothing of it is left behind, and the same command goes on from there."""

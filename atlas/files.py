@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +11,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas.errors import AtlasError
+from atlas.outputs import together, whole
+from atlas.sums import sha256
+
+__all__ = [
+    "provenance_of",
+    "publish_json",
+    "publish_text",
+    "read_json",
+    "read_parquet",
+    "read_text",
+    "sha256",
+    "together",
+    "whole",
+    "write_json",
+    "write_parquet",
+    "write_text",
+]
 
 PROVENANCE_KEY = b"atlas"
-
-
-@contextmanager
-def whole(path: Path | str) -> Iterator[Path]:
-    """Yield a scratch path beside ``path``; rename it there when the block succeeds, remove it when it fails.
-
-    The scratch name is unique, so two writers of one output never mix: the last one to finish wins, whole.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    scratch = Path(name)
-    try:
-        yield scratch
-        _settle(scratch)
-        os.replace(scratch, path)
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def _settle(scratch: Path) -> None:
-    """Flush to the disk and undo mkstemp's private mode, so that colleagues can read the results."""
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(scratch, 0o666 & ~umask)
-    with open(scratch, "rb+") as file:
-        os.fsync(file.fileno())
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -56,9 +38,24 @@ def write_text(path: Path | str, text: str) -> None:
         scratch.write_text(text, encoding="utf-8", newline="\n")
 
 
+def publish_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text as the output of a step: whole or not at all, its checksum in SHA256SUMS."""
+    with together(path) as stage:
+        write_text(stage / Path(path).name, text)
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write indented JSON, whole or not at all. NaN and infinity are refused with ``ValueError``."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, _as_json(value))
+
+
+def publish_json(path: Path | str, value: Any) -> None:
+    """Write indented JSON as the output of a step, as ``publish_text`` does."""
+    publish_text(path, _as_json(value))
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: Path | str) -> Any:
@@ -81,13 +78,16 @@ def read_text(path: Path | str) -> str:
 
 
 def write_parquet(path: Path | str, table: pa.Table, provenance: Mapping[str, Any]) -> None:
-    """Write a Parquet table whose footer carries ``provenance`` as JSON, whole or not at all."""
+    """Write a Parquet table whose footer carries ``provenance`` as JSON, whole or not at all, with checksums."""
     footer = {
         **(table.schema.metadata or {}),
         PROVENANCE_KEY: json.dumps(dict(provenance), sort_keys=True).encode(),
     }
-    with whole(path) as scratch:
-        pq.write_table(table.replace_schema_metadata(footer), scratch, compression="zstd")
+    path = Path(path)
+    with together(path) as stage:
+        pq.write_table(
+            table.replace_schema_metadata(footer), stage / path.name, compression="zstd", write_page_checksum=True
+        )
 
 
 def read_parquet(
@@ -95,13 +95,13 @@ def read_parquet(
 ) -> pa.Table:
     """Read a Parquet table and check that it has ``columns`` with these types (further columns are welcome).
 
-    Raises AtlasError where the file is missing, truncated (``mend`` says what to do), or a column is missing or of
-    another type.
+    Raises AtlasError where the file is missing, truncated or damaged (``mend`` says what to do), or a column is missing
+    or of another type.
     """
     if not Path(path).is_file():
         raise AtlasError(f"{path}: no such file; check the path, or make it by running snakemake")
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise AtlasError(f"{path}: not a whole Parquet file ({reason}); {mend}") from None
@@ -119,9 +119,3 @@ def provenance_of(path: Path | str) -> dict[str, Any]:
     metadata = pq.read_schema(path).metadata or {}
     record: dict[str, Any] = json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
     return record
-
-
-def sha256(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

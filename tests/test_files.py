@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -34,7 +35,7 @@ def test_two_writers_never_mix(tmp_path):
 def test_a_write_error_names_the_output_that_was_wanted(tmp_path):
     path = tmp_path / "out.txt"
     with pytest.raises(OSError, match=r"out\.txt"), files.whole(path):
-        raise OSError(28, "No space left on device")
+        raise OSError(5, "Input/output error")
 
 
 def test_outputs_follow_the_umask(tmp_path):
@@ -61,6 +62,16 @@ def test_a_truncated_parquet_file_is_named(tmp_path):
         path.write_bytes(whole[:size])
         with pytest.raises(AtlasError, match=r"table\.parquet: not a whole Parquet file .* run again to remake it"):
             files.read_parquet(path)
+
+
+def test_a_flipped_bit_in_the_data_of_a_parquet_file_is_noticed(tmp_path):
+    path = tmp_path / "table.parquet"
+    files.write_parquet(path, pa.table({"value": np.random.default_rng(0).random(1000)}), {})
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(AtlasError, match=r"table\.parquet: not a whole Parquet file .*CRC.* run again to remake it"):
+        files.read_parquet(path)
 
 
 def test_missing_and_wrong_columns_are_named(tmp_path):
