@@ -129,6 +129,9 @@ class Rehearsal(Section):
 
     choice: Literal["weakest", "random", "none"] = "weakest"
     facts: Annotated[int, Field(ge=0)] = Field(9, description="K, stored facts a session")
+    budget: Annotated[int, Field(ge=0)] | None = Field(
+        36, description="stored facts measured a session to know the weakest; null: all of them, the exact choice"
+    )
 
 
 class Recipe(Section):
@@ -148,6 +151,11 @@ class Probes(Section):
 
     foils: Annotated[int, Field(ge=1, le=50)] = Field(50, description="most foils of the ranked metric, per fact")
     val_chars: Positive = Field(65536, description="Shakespeare characters for the loss of the adapted model")
+    matrix: Literal["octaves", "all"] = Field(
+        "octaves",
+        description="sessions after which the retention matrix has all facts taught by then: four an octave (1 to 8, "
+        "10, 12, 14, 16, 20, ...), or all sessions; the checkpoints always, and a session's own facts after each",
+    )
 
 
 class Precision(Section):
@@ -241,7 +249,7 @@ class Study(Section):
     """A whole study: the pool, the base, the recipe and the arms that are compared."""
 
     results: str = Field("results", description="folder that everything is written to")
-    seeds: list[SeedEntry] = Field(["1-4"], min_length=1, description="seeds, or ranges 'a-b' trained as one block")
+    seeds: list[SeedEntry] = Field(["1-8"], min_length=1, description="seeds, or ranges 'a-b' trained as one block")
     lanes: Positive = Field(8, description="most seeds trained together; longer ranges are cut into blocks")
     facts_per_session: Positive = 3
     checkpoints: list[Positive] = Field([30, 100], min_length=1, description="sessions at which all is probed")

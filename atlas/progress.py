@@ -39,11 +39,11 @@ def say(text: str, terminal: bool = True) -> None:
 class Tracker:
     """Counts finished units of work (steps, sessions) and tells people how far it is."""
 
-    def __init__(self, label: str, total: int, bar: Progress | None) -> None:
-        self.label, self.total, self.done = label, total, 0
+    def __init__(self, label: str, total: int, bar: Progress | None, done: int = 0) -> None:
+        self.label, self.total, self.done, self.found = label, total, done, done
         self.started = self.last_line = time.monotonic()
         self.bar = bar
-        self.task = bar.add_task(label, total=total, note="") if bar else None
+        self.task = bar.add_task(label, total=total, completed=done, note="") if bar else None
 
     def advance(self, note: str = "", units: int = 1) -> None:
         """Report ``units`` more as done; ``note`` is a short figure of merit such as ``loss 1.53``."""
@@ -56,16 +56,17 @@ class Tracker:
     def _line(self, note: str) -> None:
         self.last_line = time.monotonic()
         spent = self.last_line - self.started
-        left = spent / self.done * (self.total - self.done)
+        left = spent / max(1, self.done - self.found) * (self.total - self.done)
         text = f"{self.label}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {note}"
         say(text.rstrip(), terminal=self.bar is None)
 
 
 @contextmanager
-def tracker(label: str, total: int) -> Iterator[Tracker]:
-    """Yield a tracker of ``total`` units: a bar where stderr is a terminal of its own, lines elsewhere."""
+def tracker(label: str, total: int, done: int = 0) -> Iterator[Tracker]:
+    """Yield a tracker of ``total`` units, some of them done before: a bar where stderr is a terminal of its own, lines
+    elsewhere."""
     if not sys.stderr.isatty() or os.environ.get(LINES_ONLY) == "lines":
-        yield Tracker(label, total, None)
+        yield Tracker(label, total, None, done)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -76,4 +77,4 @@ def tracker(label: str, total: int) -> Iterator[Tracker]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        yield Tracker(label, total, bar)
+        yield Tracker(label, total, bar, done)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from atlas import __version__, progress
 from atlas.config import explain
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, DiskFullError
 
 Spec = TypeVar("Spec", bound=BaseModel)
 
@@ -35,11 +35,13 @@ def run_step(main: Callable[[], None]) -> NoReturn:
     """
     try:
         main()
+    except DiskFullError as error:
+        _stop(str(error), EXIT_DISK)
     except AtlasError as error:
         _stop(str(error), EXIT_MISTAKE)
     except KeyboardInterrupt:
         _stop("interrupted; finished outputs are kept, run the same command to go on", EXIT_INTERRUPTED)
-    except OSError as error:
+    except OSError as error:  # of a log, say: outputs raise DiskFullError
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = f" while writing {error.filename}" if error.filename else ""

@@ -32,7 +32,7 @@ def test_the_default_study_has_the_arms_of_the_essay_and_its_controls():
         "untrained",
     ]
     assert loaded.arms["qv_mid"].layer_ranks(4) == [4, 32, 32, 4]
-    assert loaded.run_spec("ffn_random_base", "1-4").reinit == ["up", "down"]
+    assert loaded.run_spec("ffn_random_base", "1-8").reinit == ["up", "down"]
     assert loaded.checkpoints == [30, 100]
     assert len(loaded.all_seeds) >= 4
 
@@ -119,8 +119,8 @@ def test_new_seed_entries_leave_the_old_blocks_alone(lengths, lanes):
 
 def test_a_run_depends_on_its_own_arm_only():
     small = study()
-    large = study(arms={**ARMS, "ffn": {"targets": ["up", "down"]}}, seeds=["1-4", 9])
-    assert small.run_spec("qv", "1-4") == large.run_spec("qv", "1-4")
+    large = study(arms={**ARMS, "ffn": {"targets": ["up", "down"]}}, seeds=["1-8", 9])
+    assert small.run_spec("qv", "1-8") == large.run_spec("qv", "1-8")
 
 
 def test_overrides_merge_key_by_key():
@@ -161,7 +161,7 @@ def test_unreadable_study_files_are_named(tmp_path):
 
 
 def test_specs_survive_json():
-    spec = study().run_spec("qv", "1-4")
+    spec = study().run_spec("qv", "1-8")
     assert config.RunSpec.model_validate(json.loads(spec.model_dump_json())) == spec
 
 
@@ -183,5 +183,5 @@ def test_planned_comparisons_are_of_arms_that_exist_where_they_are_probed(change
 
 def test_ablations_are_probed_at_their_own_checkpoints():
     loaded = config.load(REPOSITORY / "config.yaml")
-    assert loaded.run_spec("qv_no_rehearsal", "1-4").checkpoints == [30]
-    assert loaded.run_spec("qv", "1-4").checkpoints == [30, 100]
+    assert loaded.run_spec("qv_no_rehearsal", "1-8").checkpoints == [30]
+    assert loaded.run_spec("qv", "1-8").checkpoints == [30, 100]

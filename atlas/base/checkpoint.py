@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from atlas.base.model import Transformer
 from atlas.config import Base, Section, explain
 from atlas.errors import AtlasError
-from atlas.files import read_json, whole, write_json
+from atlas.files import read_json, together, write_json
 
 NAMED_AT_MOST = 5  # problems spelt out in one line; `atlas verify` lists them all
 REMEDY = "delete it and run snakemake to remake it"
@@ -98,7 +98,9 @@ def save(
     code: str | None = None,
     run: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Write weights and manifest, each whole or not at all; return the manifest."""
+    """Write weights and manifest, both or none; return the manifest. AtlasError where they are not in one folder."""
+    if Path(checkpoint).parent != Path(manifest).parent:
+        raise AtlasError(f"{manifest}: not beside {checkpoint}, but the two are written together; give one folder")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     record = Manifest(
         config=config,
@@ -112,9 +114,9 @@ def save(
         code=code,
         run=dict(run or {}),
     )
-    with whole(checkpoint) as scratch:  # transformers reads only files that say "pt"
-        scratch.write_bytes(to_safetensors(tensors, metadata={"format": "pt"}))
-    write_json(manifest, record.model_dump())
+    with together(manifest) as stage:  # transformers reads only files that say "pt"
+        (stage / Path(checkpoint).name).write_bytes(to_safetensors(tensors, metadata={"format": "pt"}))
+        write_json(stage / Path(manifest).name, record.model_dump())
     return record
 
 

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = options.parse_args(arguments)
     source: str = args.spec.corpus
     text = shakespeare() if source == SHAKESPEARE else own_text(source)
-    files.write_text(args.out, text)
+    files.publish_text(args.out, text)
     progress.say(f"corpus: {len(text):,} characters of {len(set(text))} kinds from {source}, see {args.out}")
 
 

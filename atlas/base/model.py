@@ -12,12 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atlas.base.attention import Packed
 from atlas.base.text import SYMBOLS
 from atlas.config import Model
 from atlas.draws import rng
 
 POSITION_OFFSET = 2  # OPT keeps two unused rows in front of its positions
 INIT_STD = 0.02
+
+Mask = Tensor | Packed | None
+"""What tokens may look at: padded rows have a mask or are causal (None), packed rows say where their lines are."""
 
 
 class Attention(nn.Module):
@@ -31,11 +35,16 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = (self._split(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, mask: Mask) -> Tensor:
+        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        mixed = mask.mix(q, k, v, self.heads) if isinstance(mask, Packed) else self._padded(q, k, v, mask)
+        out: Tensor = self.out_proj(mixed)
         return out
+
+    def _padded(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        q, k, v = self._split(q), self._split(k), self._split(v)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return mixed.transpose(1, 2).flatten(2)
 
     def _split(self, x: Tensor) -> Tensor:
         batch, time, width = x.shape
@@ -53,9 +62,12 @@ class Layer(nn.Module):
         self.fc2 = nn.Linear(config.ffn, config.width)
         self.final_layer_norm = nn.LayerNorm(config.width)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Mask) -> Tensor:
         x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
-        out: Tensor = x + self.fc2(F.relu(self.fc1(self.final_layer_norm(x)), inplace=True))
+        wide = self.fc1(
+            self.final_layer_norm(x).flatten(0, -2)
+        )  # of rows it would be a view, which ReLU in place copies
+        out: Tensor = x + self.fc2(F.relu(wide, inplace=True)).view(x.shape)
         return out
 
 
@@ -69,7 +81,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.final_layer_norm = nn.LayerNorm(config.width)
 
-    def forward(self, tokens: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None, mask: Mask) -> Tensor:
         if positions is None:
             positions = torch.arange(tokens.shape[-1], device=tokens.device)
         x = self.embed_tokens(tokens) + self.embed_positions(positions + POSITION_OFFSET)  # (batch, time, width)
@@ -95,21 +107,23 @@ class Transformer(nn.Module):
         self.config = config
         self.model = _Body(config)
 
-    def forward(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None, mask: Mask = None) -> Tensor:
         """Logits of the next token.
 
         Args:
-            tokens: (batch, time) int64. Padding belongs at the end, where a causal model cannot see it.
-            positions: (batch, time) int64, or None for 0, 1, 2, ...
-            mask: True where attention may look, broadcastable to (batch, heads, time, time); None is causal.
+            tokens: (batch, time) int64; padding belongs at the end, where a causal model cannot see it. Packed lines
+                are (tokens,).
+            positions: shaped like the tokens, int64; None for 0, 1, 2, ... in padded rows.
+            mask: True where attention may look, broadcastable to (batch, heads, time, time); None is causal; or the
+                places of packed lines.
 
         Returns:
-            (batch, time, 96) float32.
+            Shaped like the tokens, with a last axis of 96; float32.
         """
         return F.linear(self.hidden(tokens, positions, mask), self.head)
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Hidden states under the output head, (batch, time, width)."""
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Mask = None) -> Tensor:
+        """Hidden states under the output head, shaped like the tokens, with a last axis of the width."""
         out: Tensor = self.model.decoder(tokens, positions, mask)
         return out
 

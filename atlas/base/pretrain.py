@@ -23,6 +23,7 @@ from atlas.config import Base, Pretraining
 from atlas.digest import code_digest
 from atlas.draws import rng
 from atlas.errors import AtlasError
+from atlas.memory import keep_freed_memory
 from atlas.steps import add_spec, environment, now, parser, run_step
 
 NOTED_EVERY = 20  # steps between readings of the loss, which cost a little
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = options.parse_args(arguments)
     config: Base = args.spec
     torch.set_num_threads(args.threads)
+    keep_freed_memory()
     text = files.read_text(args.corpus)
     training, validation = (encode(part, str(args.corpus)) for part in split(text, config.validation))
 

@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         earlier.unlink(missing_ok=True)
     certificate = verify_checkpoint(args.checkpoint, args.manifest, args.corpus, args.spec)
     insist(certificate, args.checkpoint)
-    files.write_json(args.checkpoint.parent / CONFIG, opt_config(args.spec.model))
-    files.write_json(args.out, certificate.model_dump())
+    files.publish_json(args.checkpoint.parent / CONFIG, opt_config(args.spec.model))
+    files.publish_json(args.out, certificate.model_dump())
     progress.say(f"base: {len(certificate.checks)} checks passed, see {args.out}")
 
 

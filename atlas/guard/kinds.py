@@ -79,6 +79,11 @@ def whole(_subject: Subject) -> list[str]:
     return ["all"]
 
 
+def embeddings(_subject: Subject) -> list[str]:
+    """The two tables in front of the layers."""
+    return [EMBEDDING, POSITIONS]
+
+
 def layers(subject: Subject) -> list[str]:
     """Layers, by number."""
     return [str(layer) for layer in range(subject.shape.layers)]

@@ -86,9 +86,9 @@ def judge(checkpoint: Path, manifest: Path, corpus: Path, folder: Path, spec: Mi
     for reinit in spec.reinit:
         model, missed = misloaded(checkpoint, manifest, reinit, spec.base_seed)
         path = folder / f"misloaded-{'-'.join(reinit)}" / checkpoint.name
-        with files.whole(path) as scratch:
-            scratch.write_bytes(to_safetensors(model.state_dict(), metadata={"format": "pt"}))
-        files.write_json(path.with_name(CONFIG), opt_config(model.config))
+        with files.together(path) as stage:
+            files.write_json(stage / CONFIG, opt_config(model.config))
+            (stage / path.name).write_bytes(to_safetensors(model.state_dict(), metadata={"format": "pt"}))
         found.append(
             Misload(
                 reinit=list(reinit),
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = options.parse_args(arguments)
     torch.set_num_threads(args.threads)
     found = judge(args.checkpoint, args.manifest, args.corpus, args.out.parent, args.spec)
-    files.write_json(args.out, MisloadReport(misloads=found).model_dump())
+    files.publish_json(args.out, MisloadReport(misloads=found).model_dump())
     refused = sum(not (each.without_manifest.passed or each.with_manifest.passed) for each in found)
     progress.say(f"guard: {refused} of {len(found)} mis-loaded bases refused, see {args.out}")
 

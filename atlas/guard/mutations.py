@@ -10,11 +10,10 @@ from safetensors.torch import save as to_safetensors
 from atlas.base.model import Transformer
 from atlas.config import Role
 from atlas.guard.kinds import (
-    EMBEDDING,
     NORMS,
-    POSITIONS,
     Patient,
     biases,
+    embeddings,
     kind,
     layers,
     matrices,
@@ -165,7 +164,7 @@ def _norms(to: Patient, at: str) -> None:
         to.tensors[of(at, norm, "bias")].zero_()
 
 
-@kind("left at init", "embeddings", lambda _: [EMBEDDING, POSITIONS])
+@kind("left at init", "embeddings", embeddings)
 def _embeddings(to: Patient, at: str) -> None:
     to.tensors[at] = to.subject.drawn[at]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
 from atlas.guard.kinds import (
-    EMBEDDING,
-    POSITIONS,
     Patient,
     biases,
+    embeddings,
     kind,
     layers,
     matrices,
@@ -44,34 +45,15 @@ def _times(to: Patient, at: str, factor: float) -> None:
     to.tensors[at] = to.tensors[at] * factor
 
 
-@kind("scaled", "a matrix, by 0.5", matrices)
-def _halved(to: Patient, at: str) -> None:
-    _times(to, at, 0.5)
-
-
-@kind("scaled", "a matrix, by 2", matrices)
-def _doubled(to: Patient, at: str) -> None:
-    _times(to, at, 2.0)
-
-
-@kind("scaled", "a matrix, by -1", matrices)
-def _negated(to: Patient, at: str) -> None:
-    _times(to, at, -1.0)
-
-
-@kind("scaled", "a norm's weight, by 2", norms)
-def _norm_doubled(to: Patient, at: str) -> None:
-    _times(to, at, 2.0)
-
-
-@kind("scaled", "a bias, by 2", biases)
-def _bias_doubled(to: Patient, at: str) -> None:
-    _times(to, at, 2.0)
-
-
-@kind("scaled", "embeddings, by 0.5", lambda _: [EMBEDDING, POSITIONS])
-def _embeddings_halved(to: Patient, at: str) -> None:
-    _times(to, at, 0.5)
+for name, places, factor in (
+    ("a matrix, by 0.5", matrices, 0.5),
+    ("a matrix, by 2", matrices, 2.0),
+    ("a matrix, by -1", matrices, -1.0),
+    ("a norm's weight, by 2", norms, 2.0),
+    ("a bias, by 2", biases, 2.0),
+    ("embeddings, by 0.5", embeddings, 0.5),
+):
+    kind("scaled", name, places)(partial(_times, factor=factor))
 
 
 def _noise(to: Patient, at: str, share: float) -> None:
@@ -80,19 +62,9 @@ def _noise(to: Patient, at: str, share: float) -> None:
     to.tensors[at] = values + drawn * (share * float(values.square().mean().sqrt()))
 
 
-@kind("noise", "1% on a matrix", matrices, unknowable=True)
-def _little(to: Patient, at: str) -> None:
-    _noise(to, at, 0.01)
-
-
-@kind("noise", "10% on a matrix", matrices)
-def _some(to: Patient, at: str) -> None:
-    _noise(to, at, 0.1)
-
-
-@kind("noise", "50% on a matrix", matrices)
-def _much(to: Patient, at: str) -> None:
-    _noise(to, at, 0.5)
+kind("noise", "1% on a matrix", matrices, unknowable=True)(partial(_noise, share=0.01))
+kind("noise", "10% on a matrix", matrices)(partial(_noise, share=0.1))
+kind("noise", "50% on a matrix", matrices)(partial(_noise, share=0.5))
 
 
 @kind("noise", "10% on all matrices", whole)
@@ -101,9 +73,7 @@ def _everywhere(to: Patient, _at: str) -> None:
         _noise(to, name, 0.1)
 
 
-@kind("noise", "10% on the embeddings", lambda _: [EMBEDDING, POSITIONS])
-def _embeddings(to: Patient, at: str) -> None:
-    _noise(to, at, 0.1)
+kind("noise", "10% on the embeddings", embeddings)(partial(_noise, share=0.1))
 
 
 @kind("rounding", "all to bfloat16 and back", whole, unknowable=True)

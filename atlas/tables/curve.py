@@ -1,4 +1,4 @@
-"""Retention after every session: the share of all facts taught so far that are still there."""
+"""Retention as teaching goes on: the share of all facts taught so far that are still there."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from atlas.tables import output
 from atlas.tables.intervals import estimate
 from atlas.tables.runs import Runs
 from atlas.tables.schema import CURVE
-from atlas.tables.scores import counted, matrix_scores
+from atlas.tables.scores import complete, counted, matrix_scores
 
 METRICS = ("recall", "recognition")
 
 
 def table(runs: Runs) -> pa.Table:
-    """One row per arm, session and metric."""
-    scores = matrix_scores(runs.matrix)
+    """One row per arm, metric and session after which all facts taught by then were measured."""
+    scores = matrix_scores(complete(runs.matrix))
     rows = []
     for metric in METRICS:
         cells = counted(scores, metric, ["arm", "session"])

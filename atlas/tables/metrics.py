@@ -28,7 +28,10 @@ class Metric:
 
 
 _PROBES = "the prompt of a fact (as taught, rephrased, or never taught) after the sessions of a checkpoint"
-_MATRIX = "the prompt of every fact taught so far, as taught, after every session"
+_MATRIX = (
+    "the prompt of a fact, as taught: those of a session after it; all taught by then after sessions 1 to 8, 10, 12, "
+    "14, 16, 20 and on, four an octave, and at checkpoints (after every session, if the study asks for that)"
+)
 _HERE = "defined here"
 _GEM = "Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, 2017"
 
@@ -114,8 +117,8 @@ METRICS = (
     Metric(
         "forgetting",
         _MATRIX,
-        "mean over all sessions but the last: best score of what the session taught, at any time before the last "
-        "session, less its score after the last",
+        "mean over all sessions but the last: best score of what the session taught, measured at any time before the "
+        "last session, less its score after the last",
         "matrix: loss since best",
         "-1 to 1",
         LOWER,

@@ -34,6 +34,12 @@ def fact_scores(facts: pd.DataFrame) -> pd.DataFrame:
     return columns.groupby(PER_FACT, observed=True, sort=False).mean().reset_index()
 
 
+def complete(matrix: pd.DataFrame) -> pd.DataFrame:
+    """The rows of matrix.parquet of sessions after which all facts taught by then were measured, not the new alone."""
+    reach = matrix.groupby(["arm", "session"], observed=True)["session_taught"].transform("nunique")
+    return matrix[reach == matrix["session"]]
+
+
 def matrix_scores(matrix: pd.DataFrame) -> pd.DataFrame:
     """Score the rows of matrix.parquet. Returns columns arm, session, session_taught, seed, recall, recognition."""
     scores = matrix[["arm", "session", "session_taught", "seed"]].copy()

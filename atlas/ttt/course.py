@@ -15,24 +15,27 @@ from atlas import progress
 from atlas.config import RunSpec
 from atlas.draws import rng
 from atlas.pool.facts import Fact
-from atlas.ttt.lines import Line
+from atlas.ttt.estimates import Estimates, on_schedule
 from atlas.ttt.lora import Adapters
 from atlas.ttt.probes import Dated, Measured, Probe, Prober, measure
 from atlas.ttt.recipe import Trace, Trainer, rehearse
-from atlas.ttt.scoring import LanguageModel, Scores, score
+from atlas.ttt.resume import Saved
+from atlas.ttt.scoring import Scores, score, score_base
 
 
 @dataclass(frozen=True)
 class Taught:
-    """One session as it went. Arrays have a leading lane axis.
+    """One session as it went. Arrays of scores have a leading lane axis.
 
-    ``scores`` covers every fact taught by then, ``ahead`` the facts of the next session, not taught yet.
+    ``columns`` are the facts that the retention matrix has after this session, int64 (measured,), ``scores`` theirs;
+    ``ahead`` the scores of the next session's facts, not taught yet.
     """
 
     session: int
     fast: Trace
     slow: Trace
     norms: np.ndarray
+    columns: np.ndarray
     scores: Scores
     ahead: Scores
     seconds_train: float
@@ -41,12 +44,23 @@ class Taught:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was measured after ``sessions`` sessions: every lane's probes, and the adapters they met."""
+    """What all lanes' probes gave after ``sessions`` sessions, and the adapters they met, (lanes, parameters)."""
 
     sessions: int
-    probes: list[list[Probe]]
     measured: Measured
-    theta: Tensor
+    theta: np.ndarray
+
+
+@dataclass
+class State:
+    """All that a run knows between two sessions: what it goes on from, and what it will report."""
+
+    theta: np.ndarray
+    estimates: Estimates
+    sessions: list[Taught] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    seconds_before: float = 0.0  # spent by earlier processes that did not come to the end
+    resumed_after: list[int] = field(default_factory=list)  # sessions after which the next process went on
 
 
 @dataclass
@@ -54,77 +68,115 @@ class Course:
     """Teaches and measures. ``streams`` holds the facts of each lane in the order of teaching."""
 
     spec: RunSpec
-    model: LanguageModel
     adapters: Adapters
     prober: Prober
     streams: Sequence[Sequence[Fact]]
     placebo: Sequence[Fact]
     device: torch.device
-    sessions: list[Taught] = field(default_factory=list)
-    checkpoints: list[Checkpoint] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.trainer = Trainer(self.model, self.adapters, self.spec.recipe, self.device)
+        self.trainer = Trainer(self.adapters, self.spec.recipe, self.device)
         self.lines = [[self.prober.taught_line(fact) for fact in lane] for lane in self.streams]
-        self.adapters.bind(None)
-        self.base = score(self.model, self.lines, self.device)  # (lanes, facts), the base without adapters
+        self.base = score_base(self.adapters, self.lines, self.device)  # (lanes, facts)
+        theta = self.adapters.initial(self.spec.base_seed, self.spec.seeds)
+        self.state = State(theta.numpy(), Estimates.none(*self.base.nll.shape))
 
-    def run(self, label: str) -> Tensor:
-        """Teach all sessions, measure at the checkpoints, and return the adapters, (lanes, parameters)."""
-        theta = self.adapters.initial(self.spec.base_seed, self.spec.seeds).to(self.device)
-        with progress.tracker(label, self.spec.sessions) as tracker:
-            for session in range(1, self.spec.sessions + 1):
-                theta = self._teach(theta, session)
+    def run(self, label: str, saved: Saved) -> None:
+        """Teach all sessions that are left and measure at the checkpoints; ``saved`` keeps the state now and then."""
+        began = time.perf_counter()
+        self.state = saved.load(self.state)
+        before = self.state.seconds_before
+        done = len(self.state.sessions)
+        if done:
+            self.state.resumed_after.append(done)
+            progress.say(f"{label}: goes on after session {done}, from {saved.path}")
+        with progress.tracker(label, self.spec.sessions, done) as tracker:
+            for session in range(done + 1, self.spec.sessions + 1):
+                self._teach(session)
                 if session in self.spec.checkpoints:
-                    self.checkpoints.append(self._measure(theta, session))
-                tracker.advance(f"recall {self.sessions[-1].scores.recalled.mean():.1%}")
-        return theta
+                    self.state.checkpoints.append(self._measure(session))
+                self.state.seconds_before = before + time.perf_counter() - began
+                saved.offer(self.state)
+                tracker.advance(f"recall of new facts {self._recall_of_new():.1%}")
+        self.state.seconds_before = before
 
-    def _teach(self, theta: Tensor, session: int) -> Tensor:
+    def _teach(self, session: int) -> None:
         started = time.perf_counter()
         size = self.spec.facts_per_session
         stored, known = (session - 1) * size, session * size
+        picks = self._rehearsed(session)
         theta, fast, slow = self.trainer.session(
-            theta,
+            torch.from_numpy(self.state.theta).to(self.device),
             new=[lane[stored:known] for lane in self.lines],
-            rehearsed=self._rehearsed(session),
+            rehearsed=[[lane[i] for i in pick] for lane, pick in zip(self.lines, picks, strict=True)],
             orders=[self._draw(seed, session, "order") for seed in self.spec.seeds],
         )
+        self.state.theta = theta.cpu().numpy()
         trained = time.perf_counter()
-        self.adapters.bind(theta)
-        scores = score(self.model, [lane[: known + size] for lane in self.lines], self.device)
-        norms = theta.norm(dim=1).cpu().numpy()
+        columns = self._scheduled(session)
+        scores, ahead = self._score(theta, session, columns, picks)
+        norms = np.linalg.norm(self.state.theta, axis=1)
         spent = trained - started, time.perf_counter() - trained
-        now, ahead = scores.lines(slice(known)), scores.lines(slice(known, None))
-        self.sessions.append(Taught(session, fast, slow, norms, now, ahead, *spent))
-        return theta
+        self.state.sessions.append(Taught(session, fast, slow, norms, columns, scores, ahead, *spent))
+
+    def _score(
+        self, theta: Tensor, session: int, columns: np.ndarray, picks: Sequence[np.ndarray]
+    ) -> tuple[Scores, Scores]:
+        """Scores of the facts ``columns`` and of the next session's facts; and news for the estimates."""
+        known, size = session * self.spec.facts_per_session, self.spec.facts_per_session
+        asked = self.state.estimates.to_measure(known, columns, picks, self._budget)
+        self.adapters.bind(theta)
+        lines = [
+            [*(lane[i] for i in some), *lane[known : known + size]]
+            for lane, some in zip(self.lines, asked, strict=True)
+        ]
+        scores = score(self.adapters, lines, self.device)
+        losses = scores.answer_nll if self.spec.recipe.loss == "answer" else scores.nll
+        self.state.estimates.note(session, asked, losses[:, : asked.shape[1]])
+        return scores.lines(slice(len(columns))), scores.lines(slice(asked.shape[1], None))
+
+    @property
+    def _budget(self) -> int | None:
+        """Facts to measure for the choice of the weakest; none where nothing is chosen by its loss."""
+        recipe = self.spec.recipe
+        return recipe.rehearsal.budget if recipe.slow and recipe.rehearsal.choice == "weakest" else 0
+
+    def _scheduled(self, session: int) -> np.ndarray:
+        """The facts that the retention matrix has after a session, by their places in the stream."""
+        known = session * self.spec.facts_per_session
+        every = self.spec.probes.matrix == "all" or session in self.spec.checkpoints or on_schedule(session)
+        return np.arange(0 if every else known - self.spec.facts_per_session, known)
 
     @property
     def before(self) -> Scores:
         """Every fact of the sessions so far just before it was taught, (lanes, facts); the first ones by the base."""
         first = self.base.lines(slice(self.spec.facts_per_session))
-        return reduce(Scores.followed_by, (taught.ahead for taught in self.sessions[:-1]), first)
+        return reduce(Scores.followed_by, (taught.ahead for taught in self.state.sessions[:-1]), first)
 
-    def _rehearsed(self, session: int) -> list[list[Line]]:
-        if session == 1:
-            return [[] for _ in self.lines]
-        last = self.sessions[-1].scores
-        losses = last.answer_nll if self.spec.recipe.loss == "answer" else last.nll
-        picks = [
-            rehearse(self.spec.recipe.rehearsal, lane, self._draw(seed, session, "rehearsal"))
-            for seed, lane in zip(self.spec.seeds, losses, strict=True)
+    def _rehearsed(self, session: int) -> list[np.ndarray]:
+        """Of each lane, the places in the stream of the stored facts that this session trains again."""
+        stored = (session - 1) * self.spec.facts_per_session
+        return [
+            rehearse(self.spec.recipe.rehearsal, losses[:stored], self._draw(seed, session, "rehearsal"))
+            for seed, losses in zip(self.spec.seeds, self.state.estimates.losses, strict=True)
         ]
-        return [[lane[i] for i in pick] for lane, pick in zip(self.lines, picks, strict=True)]
 
     def _draw(self, seed: int, session: int, purpose: str) -> np.random.Generator:
         return rng(self.spec.base_seed, seed, session, purpose)
 
-    def _measure(self, theta: Tensor, sessions: int) -> Checkpoint:
+    def _recall_of_new(self) -> float:
+        return float(self.state.sessions[-1].scores.recalled[:, -self.spec.facts_per_session :].mean())
+
+    def _measure(self, sessions: int) -> Checkpoint:
+        theta = torch.from_numpy(self.state.theta).to(self.device)
+        measured = measure(self.adapters, theta, self.probes(sessions), self.device)
+        return Checkpoint(sessions, measured, self.state.theta)
+
+    def probes(self, sessions: int) -> list[list[Probe]]:
+        """Every lane's probes after so many sessions."""
         known = sessions * self.spec.facts_per_session
         placebo = [Dated(fact, None) for fact in self.placebo]
-        probes = [self.prober.probes(self.dated(lane)[:known], placebo) for lane in self.streams]
-        measured = measure(self.model, self.adapters, theta, probes, self.device)
-        return Checkpoint(sessions, probes, measured, theta.clone())
+        return [self.prober.probes(self.dated(lane)[:known], placebo) for lane in self.streams]
 
     def dated(self, lane: Sequence[Fact]) -> list[Dated]:
         """The facts of a lane with the sessions that teach them."""

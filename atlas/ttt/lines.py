@@ -1,4 +1,4 @@
-"""Facts as token lines, and lines of many lanes as one padded batch."""
+"""Facts as token lines, and lines of many lanes as one packed batch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.base.attention import Packed, pack
 from atlas.base.text import NEWLINE, encode
 from atlas.pool.facts import sentence
 
@@ -49,31 +50,70 @@ def _behind_newline(text: str, origin: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Batch:
-    """Lines of all lanes, padded at the end to the longest.
+    """Lines of all lanes behind one another in one row of tokens, lane after lane, without padding.
 
     Attributes:
-        tokens: int64, (lanes * lines, time).
-        targets: int64, (lanes * lines, time), IGNORED where nothing is predicted.
-        answers: bool, (lanes * lines, time), True where the target belongs to the answer or its line end.
+        tokens: int64, (tokens,).
+        positions: int64, (tokens,): from 0 in every line.
+        targets: int64, (tokens,), IGNORED where nothing is predicted.
+        answers: bool, (tokens,), True where the target belongs to the answer or its line end.
+        lengths: int64, (lines,): tokens of each line.
+        lanes: tokens of each lane; a lane may have none.
+        packed: where the lines are, for the model's attention.
     """
 
     tokens: Tensor
+    positions: Tensor
     targets: Tensor
     answers: Tensor
+    lengths: Tensor
+    lanes: tuple[int, ...]
+    packed: Packed
 
-    def to(self, device: torch.device) -> Batch:
-        return Batch(self.tokens.to(device), self.targets.to(device), self.answers.to(device))
+    def line_sums(self, values: Tensor) -> Tensor:
+        """Sums over the tokens of each line, (lines,)."""
+        return _sums(values, self.lengths)
+
+    def lane_sums(self, values: Tensor) -> Tensor:
+        """Sums over the tokens of each lane, (lanes,)."""
+        return _sums(values, torch.tensor(self.lanes, device=values.device))
 
 
-def batch(lanes: Sequence[Sequence[Line]], device: torch.device) -> Batch:
-    """Batch the same number of lines for every lane."""
+def _sums(values: Tensor, lengths: Tensor) -> Tensor:
+    out: Tensor = torch.segment_reduce(values.float(), "sum", lengths=lengths, unsafe=True)
+    return out
+
+
+def batch(lanes: Sequence[Sequence[Line]], device: torch.device, even: bool = False) -> Batch:
+    """Batch the lines of every lane.
+
+    Args:
+        lanes: the lines of each lane.
+        device: where the batch goes.
+        even: fill the last line of every lane up with tokens that predict nothing, so that all lanes are equally long
+            and one batched product serves them. Pays on a GPU, where many small products do not.
+    """
     lines = [item for lane in lanes for item in lane]
-    time = max(item.characters for item in lines)
-    tokens = np.full((len(lines), time), NEWLINE, dtype=np.int64)
-    targets = np.full((len(lines), time), IGNORED, dtype=np.int64)
-    answers = np.zeros((len(lines), time), dtype=bool)
-    for row, item in enumerate(lines):
-        tokens[row, : item.characters] = item.tokens[:-1]
-        targets[row, : item.characters] = item.tokens[1:]
-        answers[row, item.answer - 1 : item.characters] = True
-    return Batch(*map(torch.from_numpy, (tokens, targets, answers))).to(device)
+    lengths = np.array([item.characters for item in lines])
+    sizes = np.array([sum(item.characters for item in lane) for lane in lanes])
+    if even:
+        lengths[np.cumsum([len(lane) for lane in lanes]) - 1] += sizes.max() - sizes
+        sizes[:] = sizes.max()
+    tokens = np.full(lengths.sum(), NEWLINE, dtype=np.int64)
+    positions = np.zeros(lengths.sum(), dtype=np.int64)
+    targets = np.full(lengths.sum(), IGNORED, dtype=np.int64)
+    answers = np.zeros(lengths.sum(), dtype=bool)
+    for start, item in zip(np.cumsum(lengths) - lengths, lines, strict=True):
+        part = slice(start, start + item.characters)
+        tokens[part], targets[part] = item.tokens[:-1], item.tokens[1:]
+        positions[part] = np.arange(item.characters)
+        answers[start + item.answer - 1 : part.stop] = True
+    return Batch(
+        tokens=torch.from_numpy(tokens).to(device),
+        positions=torch.from_numpy(positions).to(device),
+        targets=torch.from_numpy(targets).to(device),
+        answers=torch.from_numpy(answers).to(device),
+        lengths=torch.from_numpy(lengths).to(device),
+        lanes=tuple(sizes.tolist()),
+        packed=pack(lengths, device),
+    )

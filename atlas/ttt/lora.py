@@ -4,7 +4,7 @@ An adapted layer computes ``y = xW + (alpha / r) (xA) B`` (Hu et al. 2021, arXiv
 B zero at the start. Every lane (seed) has its own A and B; the base product runs once over all lanes.
 
 All adapter weights of all lanes are one tensor ``theta``, shape (lanes, parameters), so that copying, blending,
-anchoring and optimising an adapter is one operation on one tensor.
+anchoring and optimising an adapter is one operation on one tensor; so are their gradients.
 """
 
 from __future__ import annotations
@@ -18,72 +18,123 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from atlas.base.attention import Packed
 from atlas.config import Role
 from atlas.draws import rng
+from atlas.ttt.lines import Batch
 from atlas.ttt.roles import OPT, RoleMap, Site, sites
 
 BASE = "base"  # where a LaneLinear holds the layer that it adapts
 
 
+@dataclass
+class Lanes:
+    """Whose rows are whose in a matrix of tokens: lane i has ``sizes[i]`` rows behind those of the lanes before it."""
+
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def even(self) -> bool:
+        return len(set(self.sizes)) == 1
+
+    def _of(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(rows, list(self.sizes))
+
+    def add(self, out: Tensor, x: Tensor, weights: Tensor, scale: float = 1.0, keep: float = 1.0) -> Tensor:
+        """``out <- keep out + scale x W``, every lane's rows by its own W. x (rows, in), W (lanes, in, out)."""
+        if self.even:
+            into, rows = out.view(len(weights), -1, out.shape[1]), x.view(len(weights), -1, x.shape[1])
+            into.baddbmm_(rows, weights, beta=keep, alpha=scale)
+            return out
+        for into, rows, weight in zip(self._of(out), self._of(x), weights.unbind(), strict=True):
+            into.addmm_(rows, weight, beta=keep, alpha=scale)
+        return out
+
+    def add_gradient(self, out: Tensor, x: Tensor, grad: Tensor, scale: float) -> None:
+        """``out <- out + scale x' grad``, lane by lane: the gradient of W. out (lanes, in, out)."""
+        if self.even:
+            rows, grads = (part.view(len(out), -1, part.shape[1]) for part in (x, grad))
+            out.baddbmm_(rows.transpose(1, 2), grads, alpha=scale)
+            return
+        for into, rows, back in zip(out.unbind(), self._of(x), self._of(grad), strict=True):
+            into.addmm_(rows.T, back, alpha=scale)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One site's adapters of all lanes, a (lanes, in, rank), b (lanes, rank, out), and where gradients are summed."""
+
+    a: Tensor
+    b: Tensor
+    grad_a: Tensor
+    grad_b: Tensor
+
+
 class _Adapted(torch.autograd.Function):
-    """``xW + scale (xA) B`` with gradients for x, A and B; sums go into the products' own outputs, without copies."""
+    """``xW + scale (xA) B``. Gradients of A and B are added to their places in one buffer, not handed to autograd."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, base: nn.Linear, scale: float) -> Tensor:
-        """x is (lanes * rows, ..., in), a (lanes, in, rank), b (lanes, rank, out)."""
-        low = torch.bmm(x.view(len(a), -1, x.shape[-1]), a)
-        ctx.save_for_backward(x, a, b, low)
-        ctx.weight, ctx.scale = base.weight, scale
-        out = x.new_empty(*x.shape[:-1], b.shape[-1])  # no view of another tensor, so that a ReLU may work in place
-        torch.mm(x.view(-1, x.shape[-1]), base.weight.T, out=out.view(-1, b.shape[-1]))
-        out.view(len(a), -1, b.shape[-1]).baddbmm_(low, b, alpha=scale)
-        return out if base.bias is None else out.add_(base.bias)
+    def forward(ctx: Any, x: Tensor, _tap: Tensor, pair: Pair, layer: LaneLinear) -> Tensor:
+        """x is (rows, in). ``_tap`` is a scalar that needs a gradient: it makes autograd come here on the way back."""
+        low = layer.lanes.add(x.new_empty(len(x), pair.a.shape[2]), x, pair.a, keep=0.0)
+        ctx.save_for_backward(x, low)
+        ctx.pair, ctx.layer, ctx.lanes = pair, layer, Lanes(layer.lanes.sizes)
+        return layer.lanes.add(nn.functional.linear(x, layer.base.weight, layer.base.bias), low, pair.b, layer.scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, a, b, low = ctx.saved_tensors
-        grad = grads[0].reshape(len(a), -1, b.shape[-1])
-        inner = torch.bmm(grad, b.transpose(1, 2)).mul_(ctx.scale)  # gradient of xA
-        grad_a = torch.bmm(x.view(len(a), -1, x.shape[-1]).transpose(1, 2), inner)
-        grad_b = torch.bmm(low.transpose(1, 2), grad).mul_(ctx.scale)
+        (x, low), pair, lanes, scale = ctx.saved_tensors, ctx.pair, ctx.lanes, ctx.layer.scale
+        grad = grads[0].contiguous()
+        inner = lanes.add(torch.empty_like(low), grad, pair.b.transpose(1, 2), scale, keep=0.0)  # gradient of xA
+        lanes.add_gradient(pair.grad_a, x, inner, 1.0)
+        lanes.add_gradient(pair.grad_b, low, grad, scale)
         if not ctx.needs_input_grad[0]:
-            return None, grad_a, grad_b, None, None
-        grad_x = torch.matmul(grad, ctx.weight).baddbmm_(inner, a.transpose(1, 2))
-        return grad_x.view(x.shape), grad_a, grad_b, None, None
+            return None, None, None, None
+        return lanes.add(grad @ ctx.layer.base.weight, inner, pair.a.transpose(1, 2)), None, None, None
 
 
 class LaneLinear(nn.Module):
-    """A frozen linear layer with one low-rank adapter per lane. Inputs are (lanes * rows, ..., in)."""
+    """A frozen linear layer with one low-rank adapter per lane. Inputs are (..., in), lane after lane."""
 
-    def __init__(self, base: nn.Linear, scale: float) -> None:
+    def __init__(self, base: nn.Linear, scale: float, lanes: Lanes) -> None:
         super().__init__()
         self.base = base
         self.scale = scale
-        self.a: Tensor | None = None  # (lanes, in, rank)
-        self.b: Tensor | None = None  # (lanes, rank, out)
+        self.lanes = lanes  # shared by all layers, since a batch has the same lanes everywhere
+        self.pair: Pair | None = None  # while they train
         self.merged: Tensor | None = None  # (lanes, in, out), where nothing is to be trained
 
-    def bind(self, a: Tensor, b: Tensor) -> None:
-        """Run with these adapters; merged into the base's weights, which saves two products, unless they train."""
-        self.a, self.b, self.merged = a, b, None
-        if not a.requires_grad:
-            base = self.base.weight.T.expand(len(a), -1, -1)
-            self.merged = torch.baddbmm(base, a, b, alpha=self.scale)
+    def train_with(self, pair: Pair) -> None:
+        """Run with adapters that train; a backward pass adds to their gradients."""
+        self.pair, self.merged = pair, None
+
+    def merge(self, a: Tensor, b: Tensor) -> None:
+        """Run with these adapters, merged into the base's weights, which saves two products."""
+        base = self.base.weight.T.expand(len(a), -1, -1)
+        self.pair, self.merged = None, torch.baddbmm(base, a, b, alpha=self.scale)
 
     def unbind(self) -> None:
         """Run as the base."""
-        self.a = self.b = self.merged = None
+        self.pair = self.merged = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.a is None or self.b is None:
+        if self.pair is None and self.merged is None:
             out: Tensor = self.base(x)
             return out
-        if self.merged is None:
-            out = _Adapted.apply(x.contiguous(), self.a, self.b, self.base, self.scale)  # type: ignore[no-untyped-call]
-            return out
-        wide = x.reshape(len(self.a), -1, x.shape[-1])  # (lanes, rows * time, in)
-        bias = self.base.bias if self.base.bias is not None else wide.new_zeros(())
-        return torch.baddbmm(bias, wide, self.merged).view(*x.shape[:-1], -1)
+        rows = x.reshape(-1, x.shape[-1])
+        if self.merged is not None:
+            wide = self._merged(rows, self.merged)
+        else:
+            wide = _Adapted.apply(rows, _TAP, self.pair, self)  # type: ignore[no-untyped-call]
+        return wide if x.dim() == 2 else wide.view(*x.shape[:-1], -1)
+
+    def _merged(self, rows: Tensor, weights: Tensor) -> Tensor:
+        lanes = self.lanes if len(weights) > 1 else Lanes((len(rows),))  # a single lane has all rows
+        out = lanes.add(rows.new_empty(len(rows), weights.shape[2]), rows, weights, keep=0.0)
+        return out if self.base.bias is None else out.add_(self.base.bias)
+
+
+_TAP = torch.zeros((), requires_grad=True)
 
 
 def base_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -111,8 +162,8 @@ class Slot:
 class Adapters:
     """The adapters of a model: where they are, how they start, and which ones it runs with."""
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
-        self.slots = tuple(slots)
+    def __init__(self, model: nn.Module, slots: Sequence[Slot], lanes: Lanes) -> None:
+        self.model, self.slots, self.lanes = model, tuple(slots), lanes
         self.parameters = sum(sum(slot.sizes) for slot in self.slots)
 
     @classmethod
@@ -121,16 +172,16 @@ class Adapters:
     ) -> Adapters:
         """Freeze a model and put a LaneLinear at every site of the target roles whose layer has a rank above 0."""
         model.requires_grad_(False)
-        slots = []
+        slots, lanes = [], Lanes()
         for site in sites(model, roles):
             rank = ranks[site.layer]
             if site.role not in targets or rank == 0:
                 continue
             linear = site.linear
-            module = LaneLinear(linear, alpha / rank)
+            module = LaneLinear(linear, alpha / rank, lanes)
             setattr(site.parent, site.name, module)
             slots.append(Slot(site, module, rank, linear.in_features, linear.out_features))
-        return cls(slots)
+        return cls(model, slots, lanes)
 
     def initial(self, base_seed: int, seeds: Sequence[int]) -> Tensor:
         """Fresh ``theta``, (lanes, parameters): A uniform in ±1/sqrt(in) as in PEFT, B zero.
@@ -148,14 +199,30 @@ class Adapters:
         return np.concatenate([rows.T.ravel(), np.zeros(slot.sizes[1])])
 
     def bind(self, theta: Tensor | None) -> None:
-        """Let the model run with the adapters in ``theta``, or with none; gradients flow back into ``theta``."""
+        """Let the model run with the adapters in ``theta``, or with none; nothing is to be trained."""
         if theta is None:
             for slot in self.slots:
                 slot.module.unbind()
             return
         parts = iter(self._parts(theta))
         for slot in self.slots:
-            slot.module.bind(next(parts), next(parts))
+            slot.module.merge(next(parts), next(parts))
+
+    def train(self, theta: Tensor, grad: Tensor) -> None:
+        """Let the model run with the adapters in ``theta``; backward passes add their gradients to ``grad``."""
+        weights, grads = iter(self._parts(theta)), iter(self._parts(grad))
+        for slot in self.slots:
+            slot.module.train_with(Pair(next(weights), next(weights), next(grads), next(grads)))
+
+    def logits(self, lines: Batch) -> Tensor:
+        """Logits of the next token at every token of a batch, (tokens, symbols)."""
+        return self.run(lines.tokens, lines.positions, lines.packed, lines.lanes)
+
+    def run(self, tokens: Tensor, positions: Tensor, packed: Packed, lanes: tuple[int, ...]) -> Tensor:
+        """Logits of packed lines, (tokens, symbols); ``lanes`` has the tokens of each lane."""
+        self.lanes.sizes = lanes
+        logits: Tensor = self.model(tokens, positions, packed)
+        return logits
 
     def _parts(self, theta: Tensor) -> list[Tensor]:
         """A and B of every slot in turn, as views shaped (lanes, in, rank) and (lanes, rank, out)."""

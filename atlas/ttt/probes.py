@@ -13,8 +13,8 @@ from torch import Tensor
 from atlas.pool.facts import Fact
 from atlas.ttt.lines import Line, line
 from atlas.ttt.lora import Adapters
-from atlas.ttt.ranking import Question, question, ranked
-from atlas.ttt.scoring import LanguageModel, Scores, score
+from atlas.ttt.ranking import Question, Ranking, question
+from atlas.ttt.scoring import Scores, passes, score_base
 
 Kind = Literal["taught", "rephrase", "placebo"]
 
@@ -40,7 +40,7 @@ class Probe:
     @property
     def foils(self) -> int:
         """Candidates that the answer has to beat."""
-        return len(self.question.candidates) - 1
+        return len(self.question.foils)
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,15 @@ class Prober:
         return self._made[key]
 
 
-def measure(
-    model: LanguageModel,
-    adapters: Adapters,
-    theta: Tensor,
-    lanes: Sequence[Sequence[Probe]],
-    device: torch.device,
-) -> Measured:
+@torch.inference_mode()
+def measure(adapters: Adapters, theta: Tensor, lanes: Sequence[Sequence[Probe]], device: torch.device) -> Measured:
     """Score every lane's probes without and with the adapters, and rank the answers with them."""
     lines = [[probe.line for probe in lane] for lane in lanes]
-    adapters.bind(None)
-    base = score(model, lines, device)
+    base = score_base(adapters, lines, device)
     adapters.bind(theta)
-    adapted = score(model, lines, device)
-    return Measured(base, adapted, ranked(model, [[probe.question for probe in lane] for lane in lanes], device))
+    adapted = Scores.empty(len(lanes), len(lanes[0]))
+    ranking = Ranking([[probe.question for probe in lane] for lane in lanes])
+    for forward in passes(adapters, lines, device):
+        forward.fill(adapted)
+        ranking.bound(forward)
+    return Measured(base, adapted, ranking.settle(adapters, device))

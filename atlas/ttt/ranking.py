@@ -1,35 +1,51 @@
 """The ranked metric: is the answer likelier than its foils, the other answers of the same template?
 
-A fact's candidates share their prompt, so they are scored as a tree: one row holds the prompt once and behind it the
-candidates side by side, each of which sees the prompt and itself, at the positions it would have alone.
+Most foils need no pass of their own. Up to where a foil parts from the answer, the pass that scores the answer has
+its likelihood, and with the token where they part an upper bound: what comes behind can only make it less likely. A
+foil whose bound is below the answer has lost; the others are met the likeliest first, until one of them wins.
+
+Foils that are met share their prompt, so they are scored as a tree: one line holds the prompt once and behind it the
+foils side by side, each of which sees the prompt and itself, at the positions it would have alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.base.text import NEWLINE, encode
+from atlas.base.attention import pack
+from atlas.base.text import encode
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.lines import opening
-from atlas.ttt.scoring import LanguageModel, by_length
+from atlas.ttt.lora import Adapters
+from atlas.ttt.scoring import Pass, together
 
-CANDIDATES_PER_ROW = 13  # a row's attention grows with its square, and an answer that lost skips the later rows
+ROUNDS = (0, 2, 8, 24, 51)  # foils met up to each round: few at first, since most answers lose to the likeliest
+REST = 2.0  # nats that a foil is taken to lose by each further character, in the order of meeting them
+MARGIN = 1e-4  # nats; the same likelihood from passes of other sizes differs by less
 PROMPT, PADDING = 0, -1
 
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt with its candidates: the answer first, then the foils. All are token arrays; candidates end in \\n."""
+    """A prompt with the answer and its foils. All are token arrays; answer and foils end in \\n.
+
+    Attributes:
+        parts: int64, (foils,): the index of the first token at which each foil parts from the answer. There is one,
+            since a line end comes only at the end.
+    """
 
     prompt: np.ndarray
-    candidates: tuple[np.ndarray, ...]
+    answer: np.ndarray
+    foils: tuple[np.ndarray, ...]
+    parts: np.ndarray
 
 
 def foils(facts: Sequence[Fact], most: int, base_seed: int) -> dict[str, list[str]]:
@@ -56,65 +72,94 @@ def foils(facts: Sequence[Fact], most: int, base_seed: int) -> dict[str, list[st
 
 def question(prompt: str, answer: str, others: Sequence[str], origin: str) -> Question:
     """The question of one form of a fact."""
-    candidates = tuple(encode(f"{candidate}\n", origin) for candidate in (answer, *others))
-    return Question(opening(prompt, origin), candidates)
+    right, *wrong = (encode(f"{candidate}\n", origin) for candidate in (answer, *others))
+    return Question(opening(prompt, origin), right, tuple(wrong), np.array([_parting(right, foil) for foil in wrong]))
 
 
-@torch.inference_mode()
-def ranked(model: LanguageModel, lanes: Sequence[Sequence[Question]], device: torch.device) -> np.ndarray:
-    """Whether each answer, with its line end, is strictly likelier than each of its foils: bool, (lanes, questions).
+def _parting(answer: np.ndarray, foil: np.ndarray) -> int:
+    shorter = min(len(answer), len(foil))
+    return int(np.argmax(answer[:shorter] != foil[:shorter]))
 
-    Foils are met some at a time, and an answer that lost to one meets no more: most answers lose early.
+
+class Ranking:
+    """Ranks the answers of every lane's questions: first by bounds, then foil by foil where those leave it open.
+
+    Args:
+        lanes: the questions of each lane, the same number for all.
     """
-    answers = np.full((len(lanes), len(lanes[0])), np.inf)  # log-likelihood, known after the first round
-    leading = np.ones(answers.shape, dtype=bool)
-    most = max(len(asked.candidates) for lane in lanes for asked in lane)
-    for first in range(0, most, CANDIDATES_PER_ROW):
-        rounds = [_round(lane, leads, first) for lane, leads in zip(lanes, leading, strict=True)]
-        for lane, tree, values in _likelihoods(model, rounds, device):
-            if first == 0:
-                answers[lane, tree.question], values = values[0], values[1:]
-            leading[lane, tree.question] &= bool((values < answers[lane, tree.question]).all())
-    return leading
 
+    def __init__(self, lanes: Sequence[Sequence[Question]]) -> None:
+        self.lanes = lanes
+        shape = len(lanes), len(lanes[0])
+        self.leading = np.ones(shape, dtype=bool)
+        self.answers = np.empty(shape)  # log-likelihoods of the answers, nats
+        self.open: list[list[np.ndarray]] = [[np.arange(0)] * shape[1] for _ in lanes]  # foils to meet, likeliest first
 
-def _round(lane: Sequence[Question], leads: np.ndarray, first: int) -> list[Tree]:
-    """The next row of every question whose answer still leads."""
-    part = slice(first, first + CANDIDATES_PER_ROW)
-    return [
-        _tree(index, asked.prompt, asked.candidates[part])
-        for index, asked in enumerate(lane)
-        if leads[index] and len(asked.candidates) > first
-    ]
+    def bound(self, forward: Pass) -> None:
+        """Take the answers' likelihoods and the foils' bounds from a pass over the sentences."""
+        rows = forward.lines.answers
+        likelihoods = forward.logits[rows].log_softmax(-1).double().cpu().numpy()  # (answer tokens, symbols)
+        counts = [len(self.lanes[i][j].answer) for i, j in zip(forward.lane, forward.column, strict=True)]
+        parts = np.split(likelihoods, np.cumsum(counts)[:-1])
+        for lane, column, steps in zip(forward.lane, forward.column, parts, strict=True):
+            self._bound(lane, column, steps)
+
+    def _bound(self, lane: int, column: int, steps: np.ndarray) -> None:
+        """``steps`` (answer tokens, symbols): log-likelihoods of every symbol where the answer is predicted."""
+        asked = self.lanes[lane][column]
+        shared = np.concatenate([[0.0], np.cumsum(steps[np.arange(len(steps)), asked.answer])])
+        firsts = np.array([foil[at] for foil, at in zip(asked.foils, asked.parts, strict=True)])
+        bounds = shared[asked.parts] + steps[asked.parts, firsts]
+        self.answers[lane, column] = shared[-1]
+        further = np.array([len(foil) for foil in asked.foils]) - asked.parts - 1
+        order = np.argsort(REST * further - bounds, kind="stable")
+        self.open[lane][column] = order[bounds[order] >= shared[-1] - MARGIN]
+
+    @torch.inference_mode()
+    def settle(self, adapters: Adapters, device: torch.device) -> np.ndarray:
+        """Whether each answer, with its line end, is likelier than each of its foils: bool, (lanes, questions).
+
+        ``bound`` must have seen every sentence before.
+        """
+        for first, stop in pairwise(ROUNDS):
+            rounds = [self._round(lane, first, stop) for lane in range(len(self.lanes))]
+            for lane, tree, values in _likelihoods(adapters, rounds, device):
+                best = values.max()
+                self.leading[lane, tree.question] &= bool(best < self.answers[lane, tree.question])
+        return self.leading
+
+    def _round(self, lane: int, first: int, stop: int) -> list[Tree]:
+        """The next foils of every question whose answer still leads."""
+        trees = []
+        for column, asked in enumerate(self.lanes[lane]):
+            met = self.open[lane][column][first:stop]
+            if self.leading[lane, column] and len(met):
+                trees.append(_tree(column, asked.prompt, [asked.foils[i] for i in met]))
+        return trees
 
 
 def _likelihoods(
-    model: LanguageModel, lanes: Sequence[Sequence[Tree]], device: torch.device
+    adapters: Adapters, lanes: Sequence[Sequence[Tree]], device: torch.device
 ) -> Iterator[tuple[int, Tree, np.ndarray]]:
     """Lane, tree and the log-likelihoods, in nats, of its candidates, for every tree of every lane."""
-    rows = max(len(trees) for trees in lanes)
-    filler = next((trees[0] for trees in lanes if trees), None)
-    if filler is None:
+    if not any(lanes):
         return
-    alike = [[*trees, *[filler] * (rows - len(trees))] for trees in lanes]  # lanes run side by side: the same number
-    for columns, chosen in by_length(alike, lambda tree: len(tree.tokens)):
-        values = iter(_log_likelihoods(model, [tree for trees in chosen for tree in trees], device))
-        for lane, trees in enumerate(chosen):
-            for column, tree in zip(columns[lane], trees, strict=True):
-                found = next(values)
-                if column < len(lanes[lane]):
-                    yield lane, tree, found
+    for lane, column in together([[len(tree.tokens) for tree in trees] for trees in lanes], device):
+        chosen = [lanes[i][j] for i, j in zip(lane, column, strict=True)]
+        sizes = np.bincount(lane, [len(tree.tokens) for tree in chosen], len(lanes)).astype(int)
+        values = _log_likelihoods(adapters, chosen, tuple(sizes.tolist()), device)
+        yield from zip(lane, chosen, values, strict=True)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A row: the prompt, then some candidates of a question without their line ends.
+    """A line: the prompt, then some candidates of a question without their line ends.
 
     Attributes:
         question: index of the question in its lane.
-        tokens, positions, segments: int64, (time,). Segment 0 is the prompt, i + 1 is candidate i of the row.
+        tokens, positions, segments: int64, (time,). Segment 0 is the prompt, i + 1 is candidate i of the line.
         places, targets, owners: int64, (predictions,): where each candidate token is predicted, the token itself,
-            and its candidate's index in the row.
+            and its candidate's index in the line.
     """
 
     question: int
@@ -144,31 +189,34 @@ def _tree(question: int, prompt: np.ndarray, candidates: Sequence[np.ndarray]) -
     )
 
 
-def _log_likelihoods(model: LanguageModel, trees: Sequence[Tree], device: torch.device) -> list[np.ndarray]:
-    """Log-likelihood, in nats, of every candidate of every row."""
-    time = max(len(tree.tokens) for tree in trees)
-    tokens = _padded([tree.tokens for tree in trees], time, NEWLINE).to(device)
-    positions = _padded([tree.positions for tree in trees], time, 0).to(device)
-    segments = _padded([tree.segments for tree in trees], time, PADDING).to(device)
-    logits = model(tokens, positions, visible(segments))
-    rows = np.repeat(np.arange(len(trees)), [len(tree.places) for tree in trees])
-    places = np.concatenate([tree.places for tree in trees])
-    targets = torch.from_numpy(np.concatenate([tree.targets for tree in trees])).to(device)
-    picked = logits[torch.from_numpy(rows).to(device), torch.from_numpy(places).to(device)].log_softmax(-1)
-    values = picked.gather(1, targets[:, None])[:, 0].double().cpu().numpy()
+def _log_likelihoods(
+    adapters: Adapters, trees: Sequence[Tree], lanes: tuple[int, ...], device: torch.device
+) -> list[np.ndarray]:
+    """Log-likelihood, in nats, of every candidate of every tree; ``lanes`` has the tokens of each lane."""
+
+    def flat(arrays: Sequence[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.concatenate(arrays)).to(device)
+
+    lengths = np.array([len(tree.tokens) for tree in trees])
+    segments = np.full((len(trees), lengths.max()), PADDING)
+    for row, tree in enumerate(trees):
+        segments[row, : len(tree.tokens)] = tree.segments
+    starts = np.cumsum(lengths) - lengths
+    logits = adapters.run(
+        flat([tree.tokens for tree in trees]),
+        flat([tree.positions for tree in trees]),
+        pack(lengths, device, visible(torch.from_numpy(segments).to(device))),
+        lanes,
+    )
+    places = flat([start + tree.places for start, tree in zip(starts, trees, strict=True)])
+    targets = flat([tree.targets for tree in trees])
+    values = logits[places].log_softmax(-1).gather(1, targets[:, None])[:, 0].double().cpu().numpy()
     cuts = np.cumsum([len(tree.places) for tree in trees])[:-1]
     return [np.bincount(tree.owners, weights=part) for tree, part in zip(trees, np.split(values, cuts), strict=True)]
 
 
 def visible(segments: Tensor) -> Tensor:
-    """Attention mask of trees, bool (rows, 1, time, time): back to the own segment and to the prompt."""
+    """What the tokens of trees may look at, bool (lines, time, time): back to the own segment and to the prompt."""
     query, key = segments[:, :, None], segments[:, None, :]
     causal = torch.ones(segments.shape[1], segments.shape[1], dtype=torch.bool, device=segments.device).tril()
-    return (((query == key) | (key == PROMPT)) & causal)[:, None]
-
-
-def _padded(rows: Sequence[np.ndarray], time: int, value: int) -> Tensor:
-    out = np.full((len(rows), time), value, dtype=np.int64)
-    for row, values in enumerate(rows):
-        out[row, : len(values)] = values
-    return torch.from_numpy(out)
+    return ((query == key) | (key == PROMPT)) & causal

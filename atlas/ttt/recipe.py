@@ -16,7 +16,7 @@ from torch import Tensor
 from atlas.config import Recipe, Rehearsal, Slow
 from atlas.ttt.lines import IGNORED, Batch, Line, batch
 from atlas.ttt.lora import Adapters
-from atlas.ttt.scoring import LanguageModel, character_nll
+from atlas.ttt.scoring import character_nll
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Trace:
 class Trainer:
     """Trains the adapters of a model by a recipe."""
 
-    def __init__(self, model: LanguageModel, adapters: Adapters, recipe: Recipe, device: torch.device) -> None:
-        self.model, self.adapters, self.recipe, self.device = model, adapters, recipe, device
+    def __init__(self, adapters: Adapters, recipe: Recipe, device: torch.device) -> None:
+        self.adapters, self.recipe, self.device = adapters, recipe, device
+        self.even = device.type == "cuda"
 
     def session(
         self,
@@ -68,8 +69,8 @@ class Trainer:
         phase = self.recipe.fast
         if phase is None:
             return theta, Trace.none(len(theta))
-        lines = batch(new, self.device)
-        copy, trace = self._descend(theta, [lines] * phase.steps, phase.lr, anchor=0.0)
+        lines = batch(new, self.device, self.even)
+        copy, trace = self.descend(theta, [lines] * phase.steps, phase.lr, anchor=0.0)
         return theta.lerp(copy, self.recipe.blend), trace
 
     def _slow(
@@ -78,7 +79,7 @@ class Trainer:
         phase = self.recipe.slow
         if phase is None:
             return theta, Trace.none(len(theta))
-        return self._descend(theta, self._epochs(phase, facts, orders), phase.lr, phase.anchor)
+        return self.descend(theta, self._epochs(phase, facts, orders), phase.lr, phase.anchor)
 
     def _epochs(
         self, phase: Slow, facts: Sequence[Sequence[Line]], orders: Sequence[np.random.Generator]
@@ -88,32 +89,31 @@ class Trainer:
         for _ in range(phase.epochs):
             shuffled = [[lane[i] for i in order.permutation(count)] for lane, order in zip(facts, orders, strict=True)]
             for start in range(0, count, phase.batch):
-                yield batch([lane[start : start + phase.batch] for lane in shuffled], self.device)
+                yield batch([lane[start : start + phase.batch] for lane in shuffled], self.device, self.even)
 
-    def _descend(self, theta: Tensor, batches: Iterable[Batch], lr: float, anchor: float) -> tuple[Tensor, Trace]:
+    def descend(self, theta: Tensor, batches: Iterable[Batch], lr: float, anchor: float) -> tuple[Tensor, Trace]:
         """Adam, anew, from ``theta``; a squared distance from it is added to the loss with weight ``anchor``."""
-        start, live = theta, theta.clone().requires_grad_(True)
+        live, grad = theta.clone(), torch.empty_like(theta)
+        live.grad = grad
+        self.adapters.train(live, grad)
         optimiser = torch.optim.Adam([live], lr=lr, fused=True)
         losses = []
         for lines in batches:
-            self.adapters.bind(live)
-            per_lane = self._loss(lines, lanes=len(live))
-            optimiser.zero_grad()
+            grad.zero_()
+            per_lane = self._loss(lines)
             torch.autograd.backward(per_lane.sum())  # lanes share no weights, so each gets the gradient of its own loss
-            losses.append(per_lane.detach().cpu().numpy())
-            grad = live.grad
-            assert grad is not None
+            losses.append(per_lane.detach())
             if anchor:
-                grad.add_(live.detach(), alpha=2 * anchor).sub_(start, alpha=2 * anchor)
+                grad.add_(live, alpha=2 * anchor).sub_(theta, alpha=2 * anchor)
             self._clip(grad)
             optimiser.step()
-        return live.detach(), Trace(np.stack(losses))
+        return live.detach(), Trace(torch.stack(losses).cpu().numpy())
 
-    def _loss(self, lines: Batch, lanes: int) -> Tensor:
+    def _loss(self, lines: Batch) -> Tensor:
         """Mean nats per character over each lane's lines, (lanes,)."""
-        nll, _ = character_nll(self.model, lines)
+        nll, _ = character_nll(self.adapters, lines)
         counted = lines.answers if self.recipe.loss == "answer" else lines.targets != IGNORED
-        return (nll * counted).view(lanes, -1).sum(1) / counted.view(lanes, -1).sum(1)
+        return lines.lane_sums(nll * counted) / lines.lane_sums(counted)
 
     def _clip(self, grad: Tensor) -> None:
         norms = grad.norm(dim=1, keepdim=True)

@@ -15,19 +15,23 @@ from atlas.ttt.scoring import Scores
 
 def facts_table(course: Course) -> pa.Table:
     """Every probe at every checkpoint, lane after lane."""
-    return _joined(FACTS, (_facts(course, point, lane) for point in course.checkpoints for lane in _lanes(course)))
+    return _joined(
+        FACTS, (_facts(course, point, lane) for point in course.state.checkpoints for lane in _lanes(course))
+    )
 
 
 def matrix_table(course: Course) -> pa.Table:
-    """Every taught fact after every session, lane after lane."""
+    """The taught facts that were measured after each session, lane after lane."""
     before = course.before
-    parts = (_matrix(course, before, taught, lane) for lane in _lanes(course) for taught in course.sessions)
+    parts = (_matrix(course, before, taught, lane) for lane in _lanes(course) for taught in course.state.sessions)
     return _joined(MATRIX, parts)
 
 
 def sessions_table(course: Course) -> pa.Table:
     """How every session went, lane after lane."""
-    return _joined(SESSIONS, (_session(course, taught, lane) for lane in _lanes(course) for taught in course.sessions))
+    return _joined(
+        SESSIONS, (_session(course, taught, lane) for lane in _lanes(course) for taught in course.state.sessions)
+    )
 
 
 def _lanes(course: Course) -> range:
@@ -48,7 +52,7 @@ def _joined(schema: pa.Schema, parts: Iterator[dict[str, Any]]) -> pa.Table:
 
 
 def _facts(course: Course, point: Checkpoint, lane: int) -> dict[str, Any]:
-    probes, found = point.probes[lane], point.measured
+    probes, found = course.probes(point.sessions)[lane], point.measured
     return {
         "arm": course.spec.arm,
         "seed": course.spec.seeds[lane],
@@ -71,19 +75,19 @@ def _facts(course: Course, point: Checkpoint, lane: int) -> dict[str, Any]:
 
 
 def _matrix(course: Course, before: Scores, taught: Taught, lane: int) -> dict[str, Any]:
-    known = taught.scores.nll.shape[1]
-    dated = course.dated(course.streams[lane])[:known]
+    facts = course.dated(course.streams[lane])
+    dated = [facts[i] for i in taught.columns]
     return {
         "arm": course.spec.arm,
         "seed": course.spec.seeds[lane],
         "session": taught.session,
         "fact_id": [one.fact.fact_id for one in dated],
         "session_taught": [one.session for one in dated],
-        "nll_base": course.base.nll[lane, :known],
+        "nll_base": course.base.nll[lane, taught.columns],
         "nll": taught.scores.nll[lane],
         "recalled": taught.scores.recalled[lane],
-        "nll_before": before.nll[lane, :known],
-        "recalled_before": before.recalled[lane, :known],
+        "nll_before": before.nll[lane, taught.columns],
+        "recalled_before": before.recalled[lane, taught.columns],
     }
 
 

@@ -21,6 +21,7 @@ from atlas.base.text import encode
 from atlas.config import RunSpec
 from atlas.digest import code_digest
 from atlas.errors import AtlasError
+from atlas.memory import keep_freed_memory
 from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, Fact, read_pool, read_stream
 from atlas.steps import add_spec, environment, now, parser, run_step
 from atlas.ttt.course import Course
@@ -29,7 +30,10 @@ from atlas.ttt.lora import Adapters
 from atlas.ttt.probes import Prober
 from atlas.ttt.ranking import foils
 from atlas.ttt.records import facts_table, matrix_table, sessions_table
+from atlas.ttt.resume import Saved
 from atlas.ttt.schema import RunRecord, ValLoss
+
+PACKAGES = ("torch", "numpy", "pyarrow", "safetensors")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,12 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     spec: RunSpec = args.spec
     started, clock = now(), time.perf_counter()
     torch.set_num_threads(args.threads)
+    keep_freed_memory()
     manifest = read_manifest(args.manifest)
     model = load_certified(args.checkpoint, args.manifest, args.certificate)
     base_params = sum(parameter.numel() for parameter in model.parameters())
     watch = Watch(model, manifest.sha256, reinitialise(model, spec.reinit, spec.base_seed))
     course = prepare(spec, model, args.pool, args.streams)
-    theta = course.run(f"ttt {spec.arm} seeds {args.out.name}")
+    saved = Saved(args.out, identity(args, spec, manifest.fingerprint))
+    course.run(f"ttt {spec.arm} seeds {args.out.name}", saved)
 
     tokens = validation_tokens(args.corpus, manifest.config.validation, spec.probes.val_chars)
     losses = harm(course, model, tokens)
@@ -57,10 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         val_loss=losses,
         started=started,
         finished=now(),
-        seconds=time.perf_counter() - clock,
-        **environment("torch", "numpy", "pyarrow", "safetensors"),
+        seconds=course.state.seconds_before + time.perf_counter() - clock,
+        resumed_after=course.state.resumed_after,
+        **environment(*PACKAGES),
     )
-    save(args.out, course, theta, record)
+    save(args.out, course, record)
+    saved.discard()
     progress.say(f"ttt {spec.arm} seeds {args.out.name}: done, see {args.out}/")
 
 
@@ -78,6 +86,14 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
     return options.parse_args(arguments)
 
 
+def identity(args: Namespace, spec: RunSpec, fingerprint: str) -> str:
+    """All that decides the numbers of a run: settings, code, inputs, packages, and the threads that share its sums."""
+    inputs = [files.sha256(path) for path in (args.pool, *args.streams)]
+    code, versions = code_digest("atlas.ttt.run"), environment(*PACKAGES)["versions"]
+    where = str(device_of(spec)), args.threads
+    return json.dumps([spec.model_dump(), code, fingerprint, inputs, versions, where], sort_keys=True)
+
+
 def prepare(spec: RunSpec, model: Transformer, pool: Path, streams: Sequence[Path]) -> Course:
     """Attach adapters to the model and set up the course. AtlasError where pool, streams and spec do not fit."""
     facts = read_pool(pool)
@@ -90,8 +106,7 @@ def prepare(spec: RunSpec, model: Transformer, pool: Path, streams: Sequence[Pat
     device = device_of(spec)
     return Course(
         spec=spec,
-        model=model.to(device),
-        adapters=Adapters.attach(model, spec.targets, spec.ranks, spec.alpha),
+        adapters=Adapters.attach(model.to(device), spec.targets, spec.ranks, spec.alpha),
         prober=Prober(foils(facts, spec.probes.foils, spec.base_seed), origin=str(pool)),
         streams=lanes,
         placebo=[fact for fact in facts if fact.role == PLACEBO],
@@ -133,24 +148,26 @@ def harm(course: Course, model: Transformer, tokens: np.ndarray) -> list[ValLoss
     course.adapters.bind(None)
     base = validation_loss(model, tokens)
     losses = []
-    for point in course.checkpoints:
+    for point in course.state.checkpoints:
+        theta = torch.from_numpy(point.theta).to(course.device)
         for lane, seed in enumerate(course.spec.seeds):
-            course.adapters.bind(point.theta[lane : lane + 1])
+            course.adapters.bind(theta[lane : lane + 1])
             adapted = validation_loss(model, tokens)
             losses.append(ValLoss(seed=seed, sessions=point.sessions, base=base, adapted=adapted))
     return losses
 
 
-def save(out: Path, course: Course, theta: torch.Tensor, record: RunRecord) -> None:
-    """Write the run's files, each whole or not at all; run.json comes last."""
+def save(out: Path, course: Course, record: RunRecord) -> None:
+    """Write the run's files, all together or none; run.json comes last."""
     provenance = record.model_dump(include={"arm", "seeds", "base_fingerprint", "code_digest", "versions"})
-    for name, table in (("facts", facts_table), ("matrix", matrix_table), ("sessions", sessions_table)):
-        files.write_parquet(out / f"{name}.parquet", table(course), provenance)
     # one metadata key only: safetensors writes several in random order, and the same run gives the same bytes
     about = {"atlas": json.dumps({"arm": record.arm, "lanes": record.seeds, "alpha": course.spec.alpha})}
-    with files.whole(out / "adapters.safetensors") as scratch:
-        scratch.write_bytes(to_safetensors(course.adapters.named(theta.cpu()), metadata=about))
-    files.write_json(out / "run.json", record.model_dump(mode="json"))
+    with files.together(out / "run.json") as stage:
+        for name, table in (("facts", facts_table), ("matrix", matrix_table), ("sessions", sessions_table)):
+            files.write_parquet(stage / f"{name}.parquet", table(course), provenance)
+        adapters = to_safetensors(course.adapters.named(torch.from_numpy(course.state.theta)), metadata=about)
+        (stage / "adapters.safetensors").write_bytes(adapters)
+        files.write_json(stage / "run.json", record.model_dump(mode="json"))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ MATRIX = pa.schema(
         ("recalled_before", pa.bool_()),
     ]
 )
-"""matrix.parquet: one row per (seed, session, fact taught by then)."""
+"""matrix.parquet: one row per (seed, session, fact measured then), see ``atlas.config.Probes.matrix``."""
 
 SESSIONS = pa.schema(
     [
@@ -121,7 +121,10 @@ class RunRecord(Section):
     recipe: Recipe
     reinit: list[Role] = Field(description="roles left at a fresh initialisation on purpose")
     val_loss: list[ValLoss]
-    seconds: Annotated[float, Field(ge=0)] = Field(description="wall time of the whole run, all seeds together")
+    seconds: Annotated[float, Field(ge=0)] = Field(
+        description="wall time of all seeds together, of killed processes up to the state that they saved"
+    )
+    resumed_after: list[Count] = Field([], description="sessions after which a process took over from a killed one")
     versions: dict[str, str]
     host: Host
     started: str

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,16 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atlas.ttt.lines import IGNORED, Batch, Line, batch
+from atlas.ttt.lora import Adapters
 
-Item = TypeVar("Item")
-
-TOKENS_PER_PASS = 4096  # of all lanes together; keeps the activations of a pass within the processor's caches
-
-
-class LanguageModel(Protocol):
-    """What the engine needs of a model: logits (rows, time, symbols) of token rows (rows, time)."""
-
-    def __call__(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor: ...
+TOKENS_PER_PASS = {"cpu": 4096, "cuda": 1 << 18}  # a processor's caches hold the activations; a GPU wants more
 
 
 @dataclass(frozen=True)
@@ -39,6 +31,12 @@ class Scores:
     answer_nll: np.ndarray
     recalled: np.ndarray
 
+    @classmethod
+    def empty(cls, lanes: int, lines: int) -> Scores:
+        """Room for scores."""
+        nll, answer_nll = np.empty((2, lanes, lines), np.float32)
+        return cls(nll, answer_nll, np.empty((lanes, lines), bool))
+
     def lines(self, part: slice) -> Scores:
         """The scores of some of the lines."""
         return Scores(self.nll[:, part], self.answer_nll[:, part], self.recalled[:, part])
@@ -49,48 +47,75 @@ class Scores:
         return Scores(*(np.concatenate(pair, axis=1) for pair in pairs))
 
 
-def character_nll(model: LanguageModel, lines: Batch) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood of every target in nats (0 where ignored), and the logits behind them."""
-    logits = model(lines.tokens)
-    nll = F.cross_entropy(logits.flatten(0, 1), lines.targets.flatten(), ignore_index=IGNORED, reduction="none")
-    return nll.view(lines.targets.shape), logits
+def character_nll(adapters: Adapters, lines: Batch) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood of every target in nats (0 where ignored), (tokens,), and the logits behind them."""
+    logits = adapters.logits(lines)
+    return F.cross_entropy(logits, lines.targets, ignore_index=IGNORED, reduction="none"), logits
 
 
 @torch.inference_mode()
-def score(model: LanguageModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
+def score(adapters: Adapters, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
     """Score the same number of lines for every lane."""
-    out = np.empty((3, len(lanes), len(lanes[0])), dtype=np.float32)
-    for columns, lines in by_length(lanes, lambda item: item.characters):
-        rows = batch(lines, device)
-        nll, logits = character_nll(model, rows)
-        real = rows.targets != IGNORED
-        wrong = (logits.argmax(-1) != rows.targets) & rows.answers
+    out = Scores.empty(len(lanes), len(lanes[0]))
+    for forward in passes(adapters, lanes, device):
+        forward.fill(out)
+    return out
+
+
+def score_base(adapters: Adapters, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
+    """Score lines under the base, without adapters. Lanes share it, so a line that several of them have runs once."""
+    lines = {id(item): item for lane in lanes for item in lane}
+    column = {key: i for i, key in enumerate(lines)}
+    adapters.bind(None)
+    scores = score(adapters, [list(lines.values())], device)
+    places = np.array([[column[id(item)] for item in lane] for lane in lanes])
+    return Scores(scores.nll[0][places], scores.answer_nll[0][places], scores.recalled[0][places])
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Some lines of some lanes, run through the model. ``lane`` and ``column``, int64 (lines,), say which they are."""
+
+    lane: np.ndarray
+    column: np.ndarray
+    lines: Batch
+    nll: Tensor
+    logits: Tensor
+
+    def fill(self, out: Scores) -> None:
+        """Write the scores of these lines to their places."""
+        lines, sums = self.lines, self.lines.line_sums
+        wrong = (self.logits.argmax(-1) != lines.targets) & lines.answers
         values = (
-            nll.sum(-1) / real.sum(-1),
-            (nll * rows.answers).sum(-1) / rows.answers.sum(-1),
-            (~wrong.any(-1)).float(),
+            sums(self.nll) / sums(lines.targets != IGNORED),
+            sums(self.nll * lines.answers) / sums(lines.answers),
+            sums(wrong) == 0,
         )
-        for kind, value in enumerate(values):
-            np.put_along_axis(out[kind], columns, value.view(columns.shape).cpu().numpy(), axis=1)
-    return Scores(out[0], out[1], out[2] > 0)
+        for kind, value in zip((out.nll, out.answer_nll, out.recalled), values, strict=True):
+            kind[self.lane, self.column] = value.cpu().numpy()
 
 
-def by_length(
-    lanes: Sequence[Sequence[Item]], length: Callable[[Item], int]
-) -> Iterator[tuple[np.ndarray, list[list[Item]]]]:
-    """Cut every lane's items into passes of like length, so that little is padding.
+def passes(adapters: Adapters, lanes: Sequence[Sequence[Line]], device: torch.device) -> Iterator[Pass]:
+    """Run every line of every lane through the model, some at a time."""
+    for lane, column in together([[item.characters for item in lines] for lines in lanes], device):
+        chosen: list[list[Line]] = [[] for _ in lanes]
+        for i, j in zip(lane, column, strict=True):
+            chosen[i].append(lanes[i][j])
+        lines = batch(chosen, device)
+        yield Pass(lane, column, lines, *character_nll(adapters, lines))
+
+
+def together(lengths: Sequence[Sequence[int]], device: torch.device) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cut the items of all lanes into passes of like length, so that attention has little padding.
 
     Yields:
-        columns: int64, (lanes, items of this pass): which item of its lane each one is; and the items themselves.
+        lane, column: int64, (items of this pass,): which items they are, lane after lane.
     """
-    lengths = np.array([[length(item) for item in lane] for lane in lanes])
-    order = np.argsort(lengths, axis=1, kind="stable")
-    longest = np.take_along_axis(lengths, order, axis=1).max(axis=0)
-    start = 0
-    while start < len(longest):
-        room = TOKENS_PER_PASS // len(lanes)
-        sizes = longest[start:] * np.arange(1, len(longest) - start + 1)
-        stop = start + max(1, int(np.searchsorted(sizes, room, side="right")))
-        columns = order[:, start:stop]
-        yield columns, [[lane[i] for i in row] for lane, row in zip(lanes, columns, strict=True)]
-        start = stop
+    lane = np.repeat(np.arange(len(lengths)), [len(items) for items in lengths])
+    column = np.concatenate([np.arange(len(items)) for items in lengths])
+    flat = np.concatenate([np.asarray(items, dtype=np.int64) for items in lengths])
+    order = np.argsort(flat, kind="stable")
+    passed = (np.cumsum(flat[order]) - 1) // TOKENS_PER_PASS[device.type]
+    for part in np.split(order, np.flatnonzero(np.diff(passed)) + 1):
+        part = part[np.lexsort((column[part], lane[part]))]
+        yield lane[part], column[part]

@@ -130,6 +130,12 @@ def test_the_curve_is_over_all_facts_taught_so_far(tmp_path):
     assert frame.loc[frame["metric"] == "recall", "n_facts"].tolist() == [1, 2, 3]
 
 
+def test_the_curve_leaves_out_sessions_with_new_facts_alone(tmp_path):
+    rows = [row for row in THREE_SESSIONS if (row["session"], row["session_taught"]) != (2, 1)]
+    frame = curve.table(runs_with(tmp_path, [1], "matrix", rows)).to_pandas()
+    assert set(frame["session"]) == {1, 3}
+
+
 def test_the_matrix_is_by_session_and_session_taught(tmp_path):
     frame = matrix.table(runs_with(tmp_path, [1], "matrix", THREE_SESSIONS)).to_pandas()
     recall = frame[frame["metric"] == "recall"].set_index(["session", "session_taught"])["value"]

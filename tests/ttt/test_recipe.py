@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from atlas.base.text import decode
 from atlas.config import Fast, Recipe, Rehearsal, Slow
 from atlas.ttt.lines import Line, batch, line
 from atlas.ttt.lora import Adapters
@@ -22,8 +23,8 @@ def orders(seed: int = 0):
 
 
 def trainer(**recipe) -> tuple[Trainer, torch.Tensor]:
-    adapters = Adapters.attach(model := make_model(), ["q", "v"], [4, 4], alpha=4)
-    return Trainer(model, adapters, Recipe(**recipe), CPU), adapters.initial(0, [1, 2])
+    adapters = Adapters.attach(make_model(), ["q", "v"], [4, 4], alpha=4)
+    return Trainer(adapters, Recipe(**recipe), CPU), adapters.initial(0, [1, 2])
 
 
 def test_a_session_runs_both_phases_and_lowers_the_loss():
@@ -35,9 +36,9 @@ def test_a_session_runs_both_phases_and_lowers_the_loss():
     assert slow.losses.shape == (3 * 3, 2)  # 7 facts in batches of 3, 3 epochs
     assert (fast.losses[-1] < fast.losses[0]).all()
     teacher.adapters.bind(None)
-    base = score(teacher.model, NEW, CPU).nll
+    base = score(teacher.adapters, NEW, CPU).nll
     teacher.adapters.bind(after)
-    assert (score(teacher.model, NEW, CPU).nll < base).all()
+    assert (score(teacher.adapters, NEW, CPU).nll < base).all()
 
 
 @pytest.mark.parametrize("blend", [0.0, 0.25, 1.0])
@@ -90,11 +91,12 @@ def test_the_loss_is_over_the_sentence_or_the_answer():
     for kind in ("sentence", "answer"):
         teacher, theta = trainer(loss=kind)
         teacher.adapters.bind(theta)
-        lines = [[NEW[0][0]], [line("A much longer prompt than that is", "x", "t")]]  # one is padded
-        found = teacher._loss(batch(lines, CPU), lanes=2)
-        scores = score(teacher.model, lines, CPU)
-        expected = scores.nll if kind == "sentence" else scores.answer_nll
-        np.testing.assert_allclose(found.detach().numpy(), expected[:, 0], rtol=1e-5)
+        lines = [[NEW[0][0]], [line("A much longer prompt than that is", "x", "t")]]
+        for even in (False, True):  # filled up, as on a GPU
+            found = teacher._loss(batch(lines, CPU, even))
+            scores = score(teacher.adapters, lines, CPU)
+            expected = scores.nll if kind == "sentence" else scores.answer_nll
+            np.testing.assert_allclose(found.detach().numpy(), expected[:, 0], rtol=1e-5)
 
 
 def test_a_lane_learns_the_same_alone():
@@ -106,14 +108,13 @@ def test_a_lane_learns_the_same_alone():
 
 def test_every_epoch_sees_every_fact_once():
     teacher, _ = trainer(slow=Slow(epochs=2, batch=3))
-    seen = [
-        rows.tokens.view(2, -1, rows.tokens.shape[1])
-        for rows in teacher._epochs(Slow(epochs=2, batch=3), OLD, orders())
-    ]
-    assert [rows.shape[1] for rows in seen] == [3, 1, 3, 1]
+    seen = list(teacher._epochs(Slow(epochs=2, batch=3), OLD, orders()))
+    assert [len(rows.lengths) for rows in seen] == [2 * 3, 2 * 1, 2 * 3, 2 * 1]
     for lane in range(2):
-        texts = [tuple(row[:20].tolist()) for rows in seen[:2] for row in rows[lane]]
-        assert len(set(texts)) == 4
+        lanes = [rows.tokens.split(list(rows.lanes))[lane] for rows in seen[:2]]
+        assert "".join(decode(tokens.numpy()) for tokens in lanes).count("\nThe hue of gate") == 4
+        texts = [decode(tokens.numpy()) for rows in seen[:2] for tokens in rows.tokens.split(rows.lengths.tolist())]
+        assert len({text for text in texts if f"gate {lane}" in text}) == 4
 
 
 def test_rehearsal_choices():

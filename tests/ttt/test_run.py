@@ -1,104 +1,23 @@
-"""A whole tiny run through the command line's main: its files, its reproducibility, its refusals."""
+"""A whole tiny run: its files, its reproducibility, its refusals."""
 
 import importlib.metadata
 import json
-import shutil
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from atlas import files
-from atlas.base.checkpoint import Certificate, load_certified, save
-from atlas.config import Base, Probes, Recipe, RunSpec
+from atlas.base.checkpoint import load_certified, save
+from atlas.config import Base, Recipe
 from atlas.errors import AtlasError
-from atlas.pool.facts import STREAM_SCHEMA, pool_table
 from atlas.ttt.frozen import reinitialise
 from atlas.ttt.run import main
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
-from tests.ttt.tiny_ttt import TINY, make_facts, make_model
-
-CORPUS = "To be, or not to be, that is the question:\n" * 400
-
-
-def spec(**changes) -> RunSpec:
-    values = {
-        "arm": "qv",
-        "seeds": [1, 2],
-        "facts_per_session": 2,
-        "checkpoints": [2, 4],
-        "targets": ["q", "v"],
-        "ranks": [4, 4],
-        "alpha": 4,
-        "recipe": Recipe(),
-        "probes": Probes(foils=5, val_chars=200),
-        "reinit": [],
-        "base_seed": 0,
-        "device": "cpu",
-    }
-    return RunSpec.model_validate(values | changes)
-
-
-@pytest.fixture(scope="session")
-def inputs(tmp_path_factory):
-    """Folder with a pool of 12 taught and 4 placebo facts, streams, a corpus, and a certified tiny base."""
-    folder = tmp_path_factory.mktemp("inputs")
-    facts = make_facts(12) + make_facts(4, role="placebo")
-    files.write_parquet(folder / "pool.parquet", pool_table(facts), {})
-    for seed in (1, 2):
-        order = np.random.default_rng(seed).permutation(12)[:8]
-        rows = [[seed] * 8, [1, 1, 2, 2, 3, 3, 4, 4], [0, 1] * 4, [facts[i].fact_id for i in order]]
-        columns = dict(zip(STREAM_SCHEMA.names, rows, strict=True))
-        files.write_parquet(folder / f"{seed}.parquet", pa.table(columns, schema=STREAM_SCHEMA), {})
-    files.write_text(folder / "corpus.txt", CORPUS)
-    manifest = save(
-        folder / "base.safetensors",
-        folder / "base.json",
-        make_model(),
-        config=Base(model=TINY),
-        val_loss=1.0,
-        tokens=1,
-        seconds=1,
-        corpus_sha256=files.sha256(folder / "corpus.txt"),
-    )
-    certify(folder, passed=True, fingerprint=manifest.fingerprint)
-    return folder
-
-
-def certify(folder, **values):
-    files.write_json(folder / "certificate.json", Certificate(checks=[], **values).model_dump())
-
-
-@pytest.fixture
-def spoilt(inputs, tmp_path):
-    """A copy of the inputs that a test may damage."""
-    return shutil.copytree(inputs, tmp_path / "inputs")
-
-
-def teach(folder, out, run=None, seeds=(1, 2)):
-    run = run or spec(seeds=list(seeds))
-    streams = [str(folder / f"{seed}.parquet") for seed in seeds]
-    paths = {
-        name: str(folder / file)
-        for name, file in [
-            ("--pool", "pool.parquet"),
-            ("--corpus", "corpus.txt"),
-            ("--checkpoint", "base.safetensors"),
-            ("--manifest", "base.json"),
-            ("--certificate", "certificate.json"),
-        ]
-    }
-    options = [text for pair in paths.items() for text in pair]
-    main(["--spec", run.model_dump_json(), "--streams", *streams, *options, "--out", str(out)])
-    return out
-
-
-@pytest.fixture(scope="session")
-def run(inputs, tmp_path_factory):
-    return teach(inputs, tmp_path_factory.mktemp("run") / "1-2")
+from tests.ttt.tiny_run import arguments, certify, spec, teach
+from tests.ttt.tiny_ttt import TINY, make_model
 
 
 def test_the_files_follow_the_contract(run):
@@ -196,7 +115,7 @@ def test_other_weights_than_certified_are_refused(spoilt, tmp_path):
     other = make_model(seed=5)
     save(
         spoilt / "base.safetensors",
-        tmp_path / "other.json",
+        spoilt / "other.json",
         other,
         config=Base(model=TINY),
         val_loss=1.0,
@@ -209,12 +128,15 @@ def test_other_weights_than_certified_are_refused(spoilt, tmp_path):
 
 
 def test_streams_of_other_seeds_or_shapes_are_refused(inputs, tmp_path):
+    swapped = arguments(inputs, tmp_path / "out", spec(seeds=[2, 1]))
     with pytest.raises(AtlasError, match=r"1.parquet: stream of seed 1, expected seed 2"):
-        teach(inputs, tmp_path / "out", spec(seeds=[2, 1]))
+        main([*swapped, "--streams", str(inputs / "1.parquet"), str(inputs / "2.parquet")])
     with pytest.raises(AtlasError, match=r"1.parquet: 4 sessions, 8 facts; expected 5 sessions of 2"):
         teach(inputs, tmp_path / "out", spec(checkpoints=[5]))
     with pytest.raises(AtlasError, match="2 files for 1 seeds"):
-        teach(inputs, tmp_path / "out", spec(seeds=[1]))
+        main(
+            [*arguments(inputs, tmp_path / "out", spec(seeds=[1])), "--streams", *map(str, [inputs / "1.parquet"] * 2)]
+        )
 
 
 def test_a_truncated_pool_is_named(spoilt, tmp_path):

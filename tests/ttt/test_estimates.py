@@ -1,0 +1,66 @@
+"""Which facts are measured after a session, and what is known of the others."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlas.ttt.estimates import Estimates, on_schedule
+
+
+def test_the_schedule_has_four_sessions_an_octave():
+    chosen = [session for session in range(1, 130) if on_schedule(session)]
+    assert chosen == [*range(1, 9), 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128]
+    facts = [sum(session for session in range(1, last + 1) if on_schedule(session)) / last for last in (100, 500, 5000)]
+    assert max(facts) < 8  # facts measured a session, for each one taught, do not grow
+
+
+def test_half_the_budget_goes_to_the_weakest_and_half_to_the_longest_unseen():
+    losses = np.array([[5.0, 1, 9, 2, 7, 3, 8, 4, 0, 0]], np.float32)
+    measured = np.array([[3, 1, 9, 2, 4, 9, 9, 9, 0, 0]])
+    estimates = Estimates(losses, measured)
+    asked = estimates.to_measure(known=10, scheduled=np.array([8, 9]), rehearsed=[np.array([9, 5])], budget=4)
+    # 8, 9 scheduled, 5 rehearsed; 2 and 6 seem weakest; 1, 3 and 0 were seen longest ago; rehearsing 9 freed one
+    assert asked.tolist() == [[8, 9, 5, 2, 6, 1, 3, 0]]
+
+
+def test_without_a_budget_all_are_measured():
+    asked = Estimates.none(2, 12).to_measure(9, np.array([7, 8]), [np.array([1]), np.array([8])], None)
+    assert [sorted(lane) for lane in asked.tolist()] == [list(range(9))] * 2
+    assert asked[:, :2].tolist() == [[7, 8]] * 2
+
+
+def test_what_was_measured_is_noted():
+    estimates = Estimates.none(2, 4)
+    estimates.note(5, np.array([[3, 1], [0, 2]]), np.array([[0.3, 0.1], [1.0, 1.2]], np.float32))
+    inf = np.inf
+    np.testing.assert_allclose(estimates.losses, [[inf, 0.1, inf, 0.3], [1.0, inf, 1.2, inf]], rtol=1e-6)
+    assert estimates.measured.tolist() == [[0, 5, 0, 5], [5, 0, 5, 0]]
+
+
+@given(st.integers(1, 60), st.integers(0, 12), st.integers(0, 30), st.integers(1, 5))
+@settings(max_examples=80)
+def test_the_number_is_bounded_and_nothing_is_measured_twice(known, rehearsed, budget, scheduled):
+    draw = np.random.default_rng([known, rehearsed, budget])
+    rehearsed = min(rehearsed, known)
+    estimates = Estimates(draw.random((3, 70)).astype(np.float32), draw.integers(0, 9, (3, 70)))
+    always = np.arange(max(0, known - scheduled), known)
+    picks = [draw.permutation(known)[:rehearsed] for _ in range(3)]
+    asked = estimates.to_measure(known, always, picks, budget)
+    assert asked.shape == (3, min(known, len(always) + rehearsed + budget))
+    for lane, pick in zip(asked.tolist(), picks, strict=True):
+        assert len(set(lane)) == len(lane)
+        assert set(always) | set(pick) <= set(lane)
+        assert max(lane) < known
+
+
+@pytest.mark.parametrize("budget", [2, 8])
+def test_every_fact_is_looked_at_again_within_its_turn(budget):
+    """Half the budget rotates, so no fact of n waits for more than n / (budget / 2) sessions, whatever its loss."""
+    facts, estimates, longest = 24, Estimates.none(1, 24), 0
+    estimates.note(1, np.arange(facts)[None], np.linspace(1, 9, facts, dtype=np.float32)[None])
+    for session in range(2, 60):
+        asked = estimates.to_measure(facts, np.arange(0), [np.arange(0)], budget)
+        estimates.note(session, asked, estimates.losses[:, asked[0]])
+        longest = max(longest, session - int(estimates.measured.min()))
+    assert longest <= facts / (budget / 2) + 1

@@ -1,0 +1,80 @@
+"""A whole tiny run through the command line's main."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from atlas import files
+from atlas.base.checkpoint import Certificate, save
+from atlas.config import Base, Probes, Recipe, RunSpec
+from atlas.pool.facts import STREAM_SCHEMA, pool_table
+from atlas.ttt.run import main
+from tests.ttt.tiny_ttt import TINY, make_facts, make_model
+
+CORPUS = "To be, or not to be, that is the question:\n" * 400
+
+
+def spec(**changes) -> RunSpec:
+    values = {
+        "arm": "qv",
+        "seeds": [1, 2],
+        "facts_per_session": 2,
+        "checkpoints": [2, 4],
+        "targets": ["q", "v"],
+        "ranks": [4, 4],
+        "alpha": 4,
+        "recipe": Recipe(),
+        "probes": Probes(foils=5, val_chars=200),
+        "reinit": [],
+        "base_seed": 0,
+        "device": "cpu",
+    }
+    return RunSpec.model_validate(values | changes)
+
+
+def make_inputs(folder: Path) -> Path:
+    """Fill a folder with a pool of 12 taught and 4 placebo facts, streams, a corpus, and a certified tiny base."""
+    facts = make_facts(12) + make_facts(4, role="placebo")
+    files.write_parquet(folder / "pool.parquet", pool_table(facts), {})
+    for seed in (1, 2):
+        order = np.random.default_rng(seed).permutation(12)[:8]
+        rows = [[seed] * 8, [1, 1, 2, 2, 3, 3, 4, 4], [0, 1] * 4, [facts[i].fact_id for i in order]]
+        columns = dict(zip(STREAM_SCHEMA.names, rows, strict=True))
+        files.write_parquet(folder / f"{seed}.parquet", pa.table(columns, schema=STREAM_SCHEMA), {})
+    files.write_text(folder / "corpus.txt", CORPUS)
+    manifest = save(
+        folder / "base.safetensors",
+        folder / "base.json",
+        make_model(),
+        config=Base(model=TINY),
+        val_loss=1.0,
+        tokens=1,
+        seconds=1,
+        corpus_sha256=files.sha256(folder / "corpus.txt"),
+    )
+    certify(folder, passed=True, fingerprint=manifest.fingerprint)
+    return folder
+
+
+def certify(folder, **values):
+    files.write_json(folder / "certificate.json", Certificate(checks=[], **values).model_dump())
+
+
+def arguments(folder, out, run) -> list[str]:
+    """The command line of a run."""
+    streams = [str(folder / f"{seed}.parquet") for seed in run.seeds]
+    inputs = {
+        "pool": "pool.parquet",
+        "corpus": "corpus.txt",
+        "checkpoint": "base.safetensors",
+        "manifest": "base.json",
+        "certificate": "certificate.json",
+    }
+    options = [text for name, file in inputs.items() for text in (f"--{name}", str(folder / file))]
+    return ["--spec", run.model_dump_json(), "--streams", *streams, *options, "--out", str(out)]
+
+
+def teach(folder, out, run=None, seeds=(1, 2)):
+    main(arguments(folder, out, run or spec(seeds=list(seeds))))
+    return out
