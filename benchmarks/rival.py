@@ -1,0 +1,165 @@
+"""The rival: transformers' OPT with PEFT's LoRA, as one who knows both would write it for short lines on a CPU.
+
+One seed after another, since PEFT trains one adapter at a time; rows padded at the end to the longest of the batch,
+where a causal model needs no mask; labels of -100 there; no cache, no dropout; Adam fused; adapters merged for scoring,
+rows of like length together. Of the kernels for attention it takes the one that is faster at each setting.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.base.model import opt_config
+from atlas.config import Role
+from atlas.ttt.lines import IGNORED, Line
+from atlas.ttt.lora import Adapters
+from benchmarks.tasks import Task
+
+KERNELS = ("sdpa", "eager")
+MODULES: dict[Role, str] = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "out_proj", "up": "fc1", "down": "fc2"}
+ROWS_A_PASS = 64  # in scoring; 32 and 128 are no faster
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Padded rows: tokens and labels int64 (rows, time); each label is the token behind its own."""
+
+    tokens: Tensor
+    labels: Tensor
+
+
+def padded(lines: Sequence[Line]) -> Rows:
+    """Lines as rows, padded at the end."""
+    tokens, labels = np.full((2, len(lines), max(item.characters for item in lines)), IGNORED, np.int64)
+    for row, item in enumerate(lines):
+        tokens[row, : item.characters] = item.tokens[:-1]
+        labels[row, : item.characters] = item.tokens[1:]
+    return Rows(torch.from_numpy(tokens).clamp_(min=0), torch.from_numpy(labels))
+
+
+class Peft:
+    """transformers with PEFT: one lane after the other."""
+
+    def __init__(self, task: Task, kernel: str) -> None:
+        self.task = task
+        self.model = lora(task, kernel)
+        own = Adapters.attach(task.model(), task.arm.targets, [task.rank] * task.layers, task.study.alpha)
+        named = dict(self.model.named_parameters())
+        weights = own.named(task.theta)
+        self.parameters = [named[f"base_model.model.{name}.default.weight"] for name in weights]
+        self.starts = [[weight[lane].T.contiguous() for weight in weights.values()] for lane in range(len(task.lines))]
+        self.rows = [padded(lines) for lines in task.lines]
+
+    def steps(self, count: int) -> np.ndarray:
+        rate = self.task.phases[0].lr
+        lanes = []
+        for start, rows in zip(self.starts, self.rows, strict=True):
+            self._set(start)
+            lanes.append(self._descend([rows] * count, rate))
+        return np.stack(lanes, axis=1)
+
+    def session(self) -> np.ndarray:
+        return np.stack(
+            [self._session(*each) for each in zip(self.starts, self.task.lines, self.task.orders(), strict=False)],
+            axis=1,
+        )
+
+    def _session(self, start: list[Tensor], lines: Sequence[Line], order: np.random.Generator) -> np.ndarray:
+        fast, slow = self.task.phases
+        self._set(start)
+        first = self._descend([padded(lines[: self.task.new])] * fast.steps, fast.lr)
+        self._set([was.lerp(now, self.task.recipe.blend) for was, now in zip(start, self._now(), strict=True)])
+        shuffled = [[lines[i] for i in order.permutation(len(lines))] for _ in range(slow.epochs)]
+        batches = (padded(epoch[at : at + slow.batch]) for epoch in shuffled for at in range(0, len(epoch), slow.batch))
+        return np.concatenate([first, self._descend(batches, slow.lr, slow.anchor)])
+
+    @torch.inference_mode()
+    def score(self) -> np.ndarray:
+        lanes = []
+        for start, lines in zip(self.starts, self.task.lines, strict=True):
+            self._set(start)
+            self.model.merge_adapter()
+            scores = np.empty(len(lines), np.float32)
+            order = np.argsort([item.characters for item in lines], kind="stable")
+            for part in np.split(order, range(ROWS_A_PASS, len(order), ROWS_A_PASS)):
+                scores[part] = self._score(padded([lines[i] for i in part])).numpy()
+            self.model.unmerge_adapter()
+            lanes.append(scores)
+        return np.stack(lanes)
+
+    def trial(self) -> float:
+        """Seconds that one lane takes for one batch."""
+        began = time.perf_counter()
+        if self.task.setting.work == "score":
+            with torch.inference_mode():
+                self._score(self.rows[0])
+        else:
+            self._set(self.starts[0])
+            self._descend([self.rows[0]], self.task.phases[0].lr)
+        return time.perf_counter() - began
+
+    def _score(self, rows: Rows) -> Tensor:
+        logits = self.model(input_ids=rows.tokens, use_cache=False).logits
+        nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows.labels.flatten(), reduction="none")
+        return nll.view(rows.labels.shape).sum(1) / (rows.labels != IGNORED).sum(1)
+
+    def _descend(self, batches: Iterable[Rows], rate: float, anchor: float = 0.0) -> np.ndarray:
+        """Adam, anew, held near where it starts; the losses, float32 (steps,)."""
+        start = self._now() if anchor else []
+        optimiser = torch.optim.Adam(self.parameters, lr=rate, fused=True)
+        losses = []
+        for rows in batches:
+            loss = self.model(input_ids=rows.tokens, labels=rows.labels, shift_labels=rows.labels, use_cache=False).loss
+            loss.backward()
+            if anchor:
+                self._pull(start, anchor)
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.task.recipe.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+            losses.append(loss.item())
+        return np.array(losses, np.float32)
+
+    def _pull(self, start: list[Tensor], anchor: float) -> None:
+        """Add the gradients of a squared distance from ``start``."""
+        with torch.no_grad():
+            for parameter, was in zip(self.parameters, start, strict=True):
+                assert parameter.grad is not None
+                parameter.grad.add_(parameter - was, alpha=2 * anchor)
+
+    def _now(self) -> list[Tensor]:
+        return [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def _set(self, values: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.copy_(value)
+
+
+def lora(task: Task, kernel: str) -> Any:
+    """The same base as Atlas's in transformers, with PEFT's adapters at the arm's layers."""
+    import peft  # both take seconds to import, which `--help` need not wait for
+    from transformers import OPTConfig, OPTForCausalLM
+
+    base = OPTForCausalLM(OPTConfig(**opt_config(task.study.base.model), attn_implementation=kernel))
+    weights = task.model().state_dict()
+    base.load_state_dict({**weights, "lm_head.weight": weights["model.decoder.embed_tokens.weight"]}, strict=True)
+    chosen = [MODULES[role] for role in task.arm.targets]
+    config = peft.LoraConfig(r=task.rank, lora_alpha=task.study.alpha, target_modules=chosen, lora_dropout=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by an old name
+        return peft.get_peft_model(base, config).train()
+
+
+def fastest(task: Task, tries: int = 3) -> tuple[str, Peft]:
+    """The rival with the attention kernel that is faster at this setting, by the best of some tries."""
+    rivals = {kernel: Peft(task, kernel) for kernel in KERNELS}
+    kernel = min(KERNELS, key=lambda name: min(rivals[name].trial() for _ in range(tries)))
+    return kernel, rivals[kernel]

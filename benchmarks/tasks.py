@@ -1,0 +1,133 @@
+"""What is computed: training steps, sessions and scoring passes over facts of the pool, for the arms of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.base.model import Transformer, fresh
+from atlas.config import Arm, Fast, Recipe, Slow, Study
+from atlas.draws import rng
+from atlas.errors import AtlasError
+from atlas.pool.facts import TAUGHT, Fact
+from atlas.ttt.lines import Line, line
+from atlas.ttt.lora import Adapters
+
+Work = Literal["step", "session", "score"]
+
+NOISE = 0.01  # added to fresh adapters, so that both matrices of each matter from the first step on
+SAMPLED_FACTS = 96  # a sample has at least so many, in several steps where one has fewer: the clock is not all
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One comparison. ``facts`` are those of one lane: of a batch, of a session with its rehearsed ones, of a pass."""
+
+    work: Work
+    arm: str
+    lanes: int
+    facts: int
+
+    @property
+    def steps(self) -> int:
+        """Training steps in a sample of the work ``step``."""
+        return max(1, SAMPLED_FACTS // (self.lanes * self.facts))
+
+    def __str__(self) -> str:
+        return f"{self.work} of {self.arm}, {self.lanes} x {self.facts} facts"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A setting with all that it needs: the same for every engine.
+
+    Attributes:
+        weights: of the base; None: a fresh initialisation.
+        lines: the facts of each lane.
+    """
+
+    setting: Setting
+    study: Study
+    weights: dict[str, Tensor] | None
+    lines: list[list[Line]]
+
+    @property
+    def arm(self) -> Arm:
+        return self.study.arm(self.setting.arm)
+
+    @property
+    def rank(self) -> int:
+        """The rank of all layers. AtlasError where layers differ, which PEFT's plain configuration cannot have."""
+        if not isinstance(self.arm.ranks, int):
+            raise AtlasError(
+                f"arms.{self.setting.arm}: ranks {self.arm.ranks}; choose arms with one rank for all layers"
+            )
+        return self.arm.ranks
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.study.recipe_of(self.setting.arm)
+
+    @property
+    def phases(self) -> tuple[Fast, Slow]:
+        """Both phases of the recipe. AtlasError where the arm leaves one out."""
+        fast, slow = self.recipe.fast, self.recipe.slow
+        if fast is None or slow is None:
+            raise AtlasError(f"arms.{self.setting.arm}: its recipe leaves a phase out; choose arms that have both")
+        return fast, slow
+
+    @property
+    def new(self) -> int:
+        """How many of a session's facts are new; the others are rehearsed."""
+        return self.study.facts_per_session
+
+    def model(self) -> Transformer:
+        """The base, in a copy of its own."""
+        model = fresh(self.study.base.model, self.study.base.seed)
+        if self.weights is not None:
+            model.load_state_dict(self.weights, strict=True)
+        return model.eval()
+
+    @cached_property
+    def theta(self) -> Tensor:
+        """The adapters to start from, (lanes, parameters)."""
+        adapters = Adapters.attach(self.model(), self.arm.targets, [self.rank] * self.layers, self.study.alpha)
+        theta = adapters.initial(self.study.base.seed, range(self.setting.lanes))
+        noise = rng("benchmarks", "theta").standard_normal(theta.shape).astype(np.float32)
+        return theta.add_(torch.from_numpy(noise), alpha=NOISE)
+
+    @property
+    def layers(self) -> int:
+        return self.study.base.model.layers
+
+    def orders(self) -> list[np.random.Generator]:
+        """One fresh generator a lane, for the order of facts in a session."""
+        return [rng("benchmarks", "order", lane) for lane in range(self.setting.lanes)]
+
+    @property
+    def tokens(self) -> int:
+        """Necessary tokens of one sample: characters that are predicted, each as often as the work asks for it."""
+        new = sum(item.characters for lane in self.lines for item in lane[: self.new])
+        once = sum(item.characters for lane in self.lines for item in lane)
+        if self.setting.work == "session":
+            fast, slow = self.phases
+            return new * fast.steps + once * slow.epochs
+        return once * (self.setting.steps if self.setting.work == "step" else 1)
+
+
+def task(setting: Setting, study: Study, facts: Sequence[Fact], weights: dict[str, Tensor] | None) -> Task:
+    """Draw the facts of a setting; all arms share them. AtlasError where the pool has too few."""
+    taught = [fact for fact in facts if fact.role == TAUGHT]
+    needed = setting.lanes * setting.facts
+    if needed > len(taught):
+        raise AtlasError(f"{setting}: {needed} facts, the pool has {len(taught)}; choose fewer lanes or facts")
+    picked = rng("benchmarks", setting.lanes, setting.facts).permutation(len(taught))[:needed]
+    lines = [line(taught[i].prompt, taught[i].answer, taught[i].fact_id) for i in picked]
+    lanes = [lines[start : start + setting.facts] for start in range(0, needed, setting.facts)]
+    return Task(setting, study, weights, lanes)
