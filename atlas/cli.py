@@ -46,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_readme(commands)
     _add_plan(commands)
     _add_metrics(commands)
+    _add_check(commands)
+    _add_why(commands)
     return parser
 
 
@@ -191,6 +193,52 @@ def _metrics(arguments: argparse.Namespace) -> None:
         files.write_text(arguments.out, metrics.document())
     else:
         sys.stdout.write(metrics.document())
+
+
+def _add_check(commands: Subparsers) -> None:
+    text = "Find damaged, cut off and lost files of a study's results; exit 0 where all are sound, else 1."
+    parser = _add(commands, "check", _check, text)
+    parser.add_argument("results", type=Path, nargs="?", help="folder to check (default: that of the study)")
+    parser.add_argument("--remake", action="store_true", help="delete what is damaged: snakemake then makes it again")
+    parser.epilog = "docs/robust.md says what is covered."
+    _add_study(parser)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from atlas.check import scan  # takes torch, which is slow to import
+
+    results = arguments.results or Path(config.load(*arguments.study).results)
+    found = scan.scan(results)
+    for finding in found.findings:
+        print(f"{finding.path}: {finding.problem}")
+    print(scan.summary(results, found))
+    if found.findings and not arguments.remake:
+        raise AtlasError(
+            f"{results}: {len(found.findings)} files are damaged or lost, see above; `atlas check {results} --remake` "
+            "deletes what is damaged, then your snakemake command makes all of them again"
+        )
+    for path in scan.remove(found.findings) if found.findings else ():
+        print(f"{path}: deleted")
+    if found.findings:
+        print(f"atlas: now {scan.remedy(results, found.findings)}")
+
+
+def _add_why(commands: Subparsers) -> None:
+    text = "Say in words which jobs Snakemake would run for a target, and why: files, settings, code."
+    parser = _add(commands, "why", _why, text)
+    parser.usage = "atlas why TARGET [SNAKEMAKE OPTION ...]"
+    parser.epilog = (
+        "Runs nothing. Examples: `atlas why all`; `atlas why results/tables/retention.parquet`; "
+        "`atlas why all --configfile studies/quick.yaml`."
+    )
+    parser.add_argument("target", metavar="TARGET", help="a file below results/, or a rule such as all, ttt, tables")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="passed on to `snakemake --dry-run`")
+
+
+def _why(arguments: argparse.Namespace) -> None:
+    from atlas import why
+
+    print(why.explain(arguments.target, arguments.options))
 
 
 if __name__ == "__main__":

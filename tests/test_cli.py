@@ -31,7 +31,7 @@ def test_version_and_help():
         (("base",), config.Base),
         (("stream", 3), config.StreamSpec),
         (("run", "qv_mid"), config.RunSpec),
-        (("run", "ffn_no_rehearsal", "1-4"), config.RunSpec),
+        (("run", "ffn_no_rehearsal", "1-8"), config.RunSpec),
     ],
 )
 def test_specs_are_what_the_steps_take(arguments, kind):
@@ -49,7 +49,7 @@ def test_studies_are_laid_on_top_of_each_other():
     ("arguments", "message"),
     [
         (("spec", "run", "vq"), "arm 'vq' is not in the study; it has qv, ffn, "),
-        (("spec", "run", "qv", "7"), "block '7' is not in the study; it has 1-4"),
+        (("spec", "run", "qv", "7"), "block '7' is not in the study; it has 1-8"),
         (("spec", "pool", "--study", "nowhere.yaml"), "nowhere.yaml: no such file"),
         (("verify", "nowhere.safetensors"), "nowhere"),
     ],

@@ -1,4 +1,4 @@
-"""Chart of retention after every session: the share of all facts taught so far, with bands."""
+"""Chart of retention as teaching goes on: the share of all facts taught so far, with bands."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def subtitle(rows: pd.DataFrame) -> list[str]:
     seeds, facts = int(rows["n_seeds"].max()), int(rows["n_facts"].max())
     band = "95% interval over seeds and facts" if seeds > 1 else "95% interval over facts (one seed)"
     return [
-        f"Share of all facts taught so far, tested after every session; {plural(seeds, 'seed')}, "
+        f"Share of all facts taught so far, tested as teaching goes on; {plural(seeds, 'seed')}, "
         f"{plural(facts, 'fact')} at the end.",
         f"Bands: {band}. Squares: facts never taught (placebo), at the checkpoints.",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from atlas.charts.output import single_chart
@@ -14,61 +15,61 @@ from atlas.charts.words import percent
 from atlas.steps import run_step
 
 METRIC = "recall"
-BINS = 20  # at most so many along each side: finer cells would rest on next to no facts
-COLUMNS = 3
+MOST = 30  # columns: narrower ones could not be told apart
+COLUMNS = 3  # of panels
 
 
 def draw(tables: Tables) -> alt.ConcatChart:
-    """Cells of several sessions and ages, coloured by recall."""
+    """Cells of a session and a range of ages, coloured by recall."""
     matrix = tables.matrix.query("metric == @METRIC")
-    last = int(matrix["session"].max())
-    step = math.ceil(last / BINS)
-    cells = binned(matrix, step)
+    cells = banded(matrix)
     # recall may be small everywhere, so the scale ends at the largest cell
     colour = alt.Scale(scheme="blues", domain=[0, max(0.05, cells["value"].max())], nice=True)
-    panels = [
-        panel(cells[cells["arm"] == arm], arm, step, math.ceil(last / step) * step, colour) for arm in tables.names
-    ]
-    return alt.concat(*panels, columns=COLUMNS, spacing=18).properties(title=title(finding(matrix), subtitle(step)))
+    panels = [panel(cells[cells["arm"] == arm], arm, colour) for arm in tables.names]
+    return alt.concat(*panels, columns=COLUMNS, spacing=18).properties(title=title(finding(matrix), subtitle()))
 
 
-def panel(cells: pd.DataFrame, arm: str, step: int, last: int, colour: alt.Scale) -> alt.Chart:
-    """The matrix of one arm: time to the right, age upwards, fresh facts in a row of their own."""
+def panel(cells: pd.DataFrame, arm: str, colour: alt.Scale) -> alt.Chart:
+    """The matrix of one arm: sessions to the right, age upwards."""
     side = WIDTH / COLUMNS - 45
-    marks = range(max(1, last // 4), last + 1, max(1, last // 4))
-    sessions = alt.Axis(grid=False, values=list(marks))
-    ages = alt.Axis(grid=False, values=[-step / 2, *marks], labelExpr="datum.value < 0 ? 'new' : datum.label")
+    sessions = sorted(cells["session"].unique())
+    ages = cells.sort_values("band", ascending=False)["age"].unique().tolist()
+    shown = [sessions[i] for i in np.linspace(0, len(sessions) - 1, min(5, len(sessions))).round().astype(int)]
     legend = alt.Legend(orient="top", format="%", title="recalled", gradientLength=160)
     return (
         alt.Chart(cells, title=alt.TitleParams(arm, fontSize=13, offset=6))
         .mark_rect()
         .encode(
-            x=alt.X("session:Q", title="session", scale=alt.Scale(domain=[0, last], nice=False), axis=sessions),
-            x2="session_end:Q",
-            y=alt.Y("age:Q", title="age in sessions", scale=alt.Scale(domain=[-step, last], nice=False), axis=ages),
-            y2="age_end:Q",
+            x=alt.X("session:O", title="session", sort=sessions, axis=alt.Axis(values=shown, labelAngle=0)),
+            y=alt.Y("age:O", title="age in sessions", sort=ages),
             color=alt.Color("value:Q", scale=colour, legend=legend),
-            tooltip=["session:Q", "age:Q", alt.Tooltip("value:Q", format=".1%"), "n:Q"],
+            tooltip=["session:Q", "age:O", alt.Tooltip("value:Q", format=".1%"), "n:Q"],
         )
         .properties(width=side, height=side)
     )
 
 
-def binned(matrix: pd.DataFrame, step: int) -> pd.DataFrame:
-    """Join cells of ``step`` sessions by ``step`` ages, each fact with the same weight.
+def banded(matrix: pd.DataFrame) -> pd.DataFrame:
+    """Join the ages of an octave (1, 2, 3-4, 5-8, ...), each fact with the same weight; new facts stay apart.
 
-    Fresh facts (age 0) keep a row of their own, below zero: joined with older ones, their recall would not be seen.
-    Returns arm, session, session_end, age, age_end (edges of the cell), n and value.
+    Sessions after which only the new facts were measured are left out, and if there are too many others, some of these.
+    Returns arm, session, band (number of the range of ages), age (its name), n and value.
     """
-    frame = matrix.assign(
-        session=(matrix["session"] - 1) // step * step,
-        age=(matrix["session"] - matrix["session_taught"] - 1) // step * step,
-        kept=matrix["value"] * matrix["n"],
-    )
-    cells = frame.groupby(["arm", "session", "age"], sort=False)[["n", "kept"]].sum().reset_index()
-    return cells.assign(
-        value=cells["kept"] / cells["n"], session_end=cells["session"] + step, age_end=cells["age"] + step
-    ).drop(columns="kept")
+    age = matrix["session"] - matrix["session_taught"]
+    reach = matrix.groupby("session")["session_taught"].nunique()
+    whole = reach.index[reach == reach.index]
+    shown = [*whole[:: math.ceil(len(whole) / MOST)], whole[-1]]
+    rows = matrix.assign(band=np.ceil(np.log2(2 * age.clip(lower=0.5))).astype(int), kept=matrix["value"] * matrix["n"])
+    rows = rows[rows["session"].isin(shown)]
+    cells = rows.groupby(["arm", "session", "band"], sort=False)[["n", "kept"]].sum().reset_index()
+    return cells.assign(value=cells["kept"] / cells["n"], age=cells["band"].map(name_of)).drop(columns="kept")
+
+
+def name_of(band: int) -> str:
+    """The ages of a band: new, 1, 2, 3-4, 5-8, ..."""
+    if band < 3:
+        return ("new", "1", "2")[band]
+    return f"{2 ** (band - 2) + 1}-{2 ** (band - 1)}"
 
 
 def finding(matrix: pd.DataFrame) -> str:
@@ -86,12 +87,11 @@ def _mean(rows: pd.DataFrame) -> float:
     return float((sums["kept"] / sums["n"]).mean())
 
 
-def subtitle(step: int) -> list[str]:
+def subtitle() -> list[str]:
     """How to read a cell."""
-    cell = f"{step} sessions and {step} ages" if step > 1 else "one session and one age"
     return [
-        "Each column is a moment of the study, each row how long ago the facts were taught; the bottom row holds "
-        f"the facts of that very session, the diagonal the first facts. A cell joins {cell}, all seeds.",
+        "Each column is a moment of the study, each row how many sessions ago the facts were taught; the bottom row "
+        "holds the facts of that very session. A cell joins all its facts and seeds.",
     ]
 
 

@@ -31,15 +31,15 @@ def single_chart(doc: str | None, draw: Callable[[Tables], alt.TopLevelMixin]) -
 
 
 def save(chart: alt.TopLevelMixin, out: Path) -> None:
-    """Write ``out`` with the endings .json, .html, .svg and .png."""
+    """Write ``out`` with the endings .json, .html, .svg and .png, all or none."""
     with alt.data_transformers.enable(consolidate_datasets=True, max_rows=None):
         spec = chart.to_json(indent=1)
         page = chart.to_html(inline=True)
-    files.write_text(out.with_name(f"{out.name}.json"), spec + "\n")
-    files.write_text(out.with_name(f"{out.name}.html"), page)
-    files.write_text(out.with_name(f"{out.name}.svg"), renumbered(vl_convert.vegalite_to_svg(spec)))
-    with files.whole(out.with_name(f"{out.name}.png")) as scratch:
-        scratch.write_bytes(vl_convert.vegalite_to_png(spec, scale=SCALE))
+    with files.together(out.with_name(f"{out.name}.json")) as stage:
+        files.write_text(stage / f"{out.name}.html", page)
+        files.write_text(stage / f"{out.name}.svg", renumbered(vl_convert.vegalite_to_svg(spec)))
+        (stage / f"{out.name}.png").write_bytes(vl_convert.vegalite_to_png(spec, scale=SCALE))
+        files.write_text(stage / f"{out.name}.json", spec + "\n")
 
 
 def renumbered(svg: str) -> str:

@@ -158,7 +158,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, required=True, help="the page, results/index.html")
     args = options.parse_args()
     folder = Path(os.path.relpath(args.tables, args.out.parent)).as_posix()
-    files.write_text(args.out, render(Tables(args.tables), _texts(args.charts), _texts(args.captions), folder))
+    files.publish_text(args.out, render(Tables(args.tables), _texts(args.charts), _texts(args.captions), folder))
     say(f"charts page: see {args.out}")
 
 

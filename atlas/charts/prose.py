@@ -141,7 +141,7 @@ def main() -> None:
     options.add_argument("--tables", type=Path, required=True, help="folder of the tables, results/tables")
     options.add_argument("--out", type=Path, required=True, help="Markdown to write, results/charts/claims.md")
     args = options.parse_args()
-    files.write_text(args.out, page(Tables(args.tables).claims))
+    files.publish_text(args.out, page(Tables(args.tables).claims))
     say(f"charts prose: see {args.out}")
 
 

@@ -82,7 +82,9 @@ def title_of(out: Path) -> str:
 
 
 def test_a_chart_is_saved_in_four_formats(drawn):
-    assert {path.name for path in drawn.parent.iterdir()} == {f"{drawn.name}.{suffix}" for suffix in ENDINGS}
+    assert {path.name for path in drawn.parent.glob(f"{drawn.name}.*")} == {
+        f"{drawn.name}.{suffix}" for suffix in ENDINGS
+    }
 
 
 def test_the_specification_is_vega_lite(drawn):
@@ -166,27 +168,29 @@ def test_many_rows_do_not_stop_a_chart(tmp_path):
 
 def test_the_matrix_is_joined_into_few_cells(tables_folder):
     rows = Tables(tables_folder).matrix.query("metric == 'recall'")
-    joined = matrix.binned(rows, step=5)
-    assert len(joined) < len(rows) / 4
-    assert joined["n"].sum() == rows["n"].sum()
-    assert (joined["value"] * joined["n"]).sum() == pytest.approx((rows["value"] * rows["n"]).sum())
+    joined = matrix.banded(rows)
+    assert len(joined) < len(rows)
+    shown = rows[rows["session"].isin(joined["session"])]
+    assert joined["n"].sum() == shown["n"].sum()
+    assert (joined["value"] * joined["n"]).sum() == pytest.approx((shown["value"] * shown["n"]).sum())
+    assert joined["session"].max() == rows["session"].max()
 
 
-def test_a_joined_cell_gives_each_fact_the_same_weight_and_new_facts_stay_apart():
+def test_ages_of_an_octave_are_joined_by_fact_and_new_facts_stay_apart():
     rows = pd.DataFrame(
         {
             "arm": "qv",
-            "session": [3, 4, 4, 4, 3, 4],
-            "session_taught": [2, 3, 2, 1, 3, 4],
-            "n": [1, 1, 3, 2, 1, 3],
-            "value": [1.0, 0.0, 1 / 3, 0.5, 1.0, 0.0],
+            "session": [1, 2, 2, 5, 5, 5, 5, 5, 4],
+            "session_taught": [1, 2, 1, 5, 4, 3, 2, 1, 4],
+            "n": [1, 1, 3, 2, 1, 3, 1, 3, 9],
+            "value": [1.0, 0.0, 1 / 3, 0.5, 1.0, 0.0, 1.0, 0.0, 1.0],
         }
     )
-    joined = matrix.binned(rows, step=2).set_index(["session", "age"])
-    columns = ["n", "value", "session_end", "age_end"]
-    assert list(joined.loc[(2, 0), columns]) == [5, pytest.approx(2 / 5), 4, 2]  # ages 1 and 2
-    assert list(joined.loc[(2, 2), columns]) == [2, 0.5, 4, 4]  # age 3
-    assert list(joined.loc[(2, -2), columns]) == [4, pytest.approx(1 / 4), 4, 0]  # new facts, by themselves
+    joined = matrix.banded(rows).set_index(["session", "age"])
+    assert list(joined.loc[(5, "3-4"), ["n", "value"]]) == [4, pytest.approx(1 / 4)]  # ages 3 and 4
+    assert list(joined.loc[(5, "new"), ["n", "value"]]) == [2, 0.5]
+    assert set(joined.index.get_level_values("session")) == {1, 2, 5}  # after 4, only the new facts were measured
+    assert [matrix.name_of(band) for band in range(6)] == ["new", "1", "2", "3-4", "5-8", "9-16"]
 
 
 @pytest.mark.parametrize(
