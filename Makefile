@@ -20,16 +20,13 @@ PIP_COMPILE := pip-compile --quiet --allow-unsafe --strip-extras --no-header --n
 
 .PHONY: help
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-# $(call study,FOLDER,OPTIONS): run a study with bars, write its report, say where all is and how long it took.
+# $(call study,FOLDER,OPTIONS): run a study with bars and write its report.
 define study
-	@date +%s > $(VENV)/started
 	snakemake all $(2) $(BARS)
 	snakemake --quiet all --report $(1)/report.html all $(2)
-	@seconds=$$(( $$(date +%s) - $$(cat $(VENV)/started) )); \
-		echo "atlas: done in $$(( seconds / 60 )) min $$(( seconds % 60 )) s, see $(1)/index.html (the page),"
-	@echo "atlas: $(1)/report.html (every step and its settings), $(1)/tables (Parquet) and $(1)/charts"
+	@echo "atlas: open $(1)/index.html, the page; $(1)/report.html has every step and its settings"
 endef
 
 .PHONY: reproduce
@@ -41,6 +38,10 @@ quick: $(VENV)/runtime.stamp  ## the same workflow on a tiny study, in results-q
 	$(call study,results-quick,$(QUICK))
 	@echo "atlas: its figures show that the workflow works, nothing else"
 
+.PHONY: cluster
+cluster: $(VENV)/runtime.stamp  ## set up, with Snakemake's plugins for clusters
+	$(PIP) install --quiet --constraint requirements-dev.lock --no-build-isolation --editable '.[cluster]'
+
 .PHONY: guard
 guard: $(VENV)/runtime.stamp  ## damage checkpoints in every way and see what verification sees
 	snakemake guard $(BARS)
@@ -51,7 +52,16 @@ report: $(VENV)/runtime.stamp  ## write results/report.html again
 
 .PHONY: test
 test: lint  ## set up, lint, run all tests
-	pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slurm"
+
+.PHONY: test-slurm
+test-slurm: $(VENV)/dev.stamp  ## install a Slurm of pretend nodes (root, apt-get), run the tests that take one
+	tests/slurm/cluster.sh install || test $$? = 77  # then the tests are skipped, and say why
+	pytest tests/slurm
+
+.PHONY: torture
+torture: $(VENV)/dev.stamp  ## kill the quick study 20 times at random moments; nothing may be lost
+	python -m tests.workflow.torture --kills 20
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp  ## formatters, linters, types, import contract
@@ -71,7 +81,7 @@ schema: $(VENV)/runtime.stamp  ## write docs/study.schema.json again
 .PHONY: lock
 lock: $(VENV)/dev.stamp  ## resolve the versions of both lock files and of envs/atlas.yaml anew
 	$(PIP_COMPILE) --upgrade --output-file $(VENV)/runtime.txt pyproject.toml
-	$(PIP_COMPILE) --upgrade --extra dev --constraint $(VENV)/runtime.txt --output-file $(VENV)/dev.txt pyproject.toml
+	$(PIP_COMPILE) --upgrade --extra dev --extra cluster --constraint $(VENV)/runtime.txt --output-file $(VENV)/dev.txt pyproject.toml
 	for pair in runtime:requirements.lock dev:requirements-dev.lock; do \
 		{ echo '# Written by `make lock` from pyproject.toml.'; sed -E 's/\+[a-z0-9.]+$$//' $(VENV)/$${pair%%:*}.txt; } \
 			> $${pair#*:}; \

@@ -1,7 +1,11 @@
 # Atlas: table of contents. Each stage has its rules in rules/STAGE.smk and its code in atlas/STAGE/.
+from atlas import locks
 from snakemake.utils import min_version
 
 min_version("9.27")
+
+if workflow.is_main_process and not workflow.dryrun:
+    locks.hold()  # clears away the lock of a Snakemake that was killed
 
 
 configfile: "config.yaml"
@@ -14,6 +18,7 @@ include: "rules/ttt.smk"
 include: "rules/guard.smk"
 include: "rules/tables.smk"
 include: "rules/charts.smk"
+include: "rules/ends.smk"
 
 
 # Targets: `snakemake` makes all; `snakemake NAME` stops after that stage.
@@ -27,7 +32,9 @@ rule pool:
 
 rule base:
     input:
-        f"{RESULTS}/base/certificate.json",
+        rules.corpus.output,
+        rules.pretrain.output,
+        rules.certify.output,
 
 
 rule ttt:
@@ -61,10 +68,16 @@ rule charts:
 rule all:
     default_target: True
     input:
-        rules.ttt.input,  # so that a run that was lost is made again
+        rules.pool.input,  # not only what the charts need: a file that was lost is made again, whichever it is
+        rules.base.input,
+        rules.ttt.input,
         rules.tables.input,
         rules.charts.input,
 
 
 onsuccess:
-    print(f"atlas: done; results are in {RESULTS}/")
+    say_how_it_went()
+
+
+onerror:
+    say_how_it_went()

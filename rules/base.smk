@@ -1,6 +1,10 @@
 import json
 
 
+localrules:
+    corpus,  # nodes of a cluster seldom reach the package index
+
+
 rule corpus:
     input:
         present(STUDY.base.corpus),
@@ -8,6 +12,7 @@ rule corpus:
         f"{RESULTS}/base/corpus.txt",
     log:
         f"{RESULTS}/logs/base/corpus.log",
+    cache: CACHED
     conda:
         "../envs/atlas.yaml"
     params:
@@ -25,9 +30,15 @@ rule pretrain:
         manifest=f"{RESULTS}/base/base.json",
     log:
         f"{RESULTS}/logs/base/pretrain.log",
+    cache: CACHED
+    group:
+        "base"
     conda:
         "../envs/atlas.yaml"
     threads: 2
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         spec=STUDY.base.model_dump_json(),
         code=code_of("atlas.base.pretrain"),
@@ -46,9 +57,14 @@ rule certify:
         config=f"{RESULTS}/base/config.json",
     log:
         f"{RESULTS}/logs/base/certify.log",
+    group:
+        "base"
     conda:
         "../envs/atlas.yaml"
     threads: 2
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(15),
     params:
         spec=STUDY.base.model_dump_json(),
         code=code_of("atlas.base.verify"),

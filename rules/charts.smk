@@ -37,6 +37,8 @@ for name, (tables, category, label) in CHARTS.items():
             png=f"{RESULTS}/charts/{name}.png",
         log:
             f"{RESULTS}/logs/charts/{name}.log",
+        group:
+            "figures"
         conda:
             "../envs/atlas.yaml"
         params:
@@ -68,6 +70,8 @@ rule chart_detection:
         png=f"{RESULTS}/charts/detection.png",
     log:
         f"{RESULTS}/logs/charts/detection.log",
+    group:
+        "figures"
     conda:
         "../envs/atlas.yaml"
     params:
@@ -90,6 +94,8 @@ rule prose:
         ),
     log:
         f"{RESULTS}/logs/charts/prose.log",
+    group:
+        "figures"
     conda:
         "../envs/atlas.yaml"
     params:
@@ -117,6 +123,8 @@ rule page:
         ),
     log:
         f"{RESULTS}/logs/charts/page.log",
+    group:
+        "figures"
     conda:
         "../envs/atlas.yaml"
     params:

@@ -23,6 +23,8 @@ STUDY = or_stop(
     " + ".join(dict.fromkeys(map(str, workflow.configfiles))),
 )
 RESULTS = STUDY.results
+# where there is a cache between workflows: without one, Snakemake would warn of it at every call
+CACHED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
 
 
 def code_of(module):
@@ -34,6 +36,11 @@ def code_of(module):
 def beside(path):
     """A file of the repository, relative to where Snakemake runs: a checkout that moves reruns nothing."""
     return os.path.relpath(Path(workflow.basedir, path))
+
+
+def growing(amount):
+    """A resource of which a job asks for more each time that a cluster's scheduler ended it for want of it."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def present(path):

@@ -19,9 +19,14 @@ if REINITS:
             ),
         log:
             f"{RESULTS}/logs/guard/misload.log",
+        group:
+            "base"
         conda:
             "../envs/atlas.yaml"
         threads: 1
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(15),
         params:
             spec=json.dumps({"reinit": REINITS, "base_seed": STUDY.base.seed}),
             code=code_of("atlas.guard.misload"),
@@ -63,6 +68,9 @@ rule honest:
     conda:
         "../envs/atlas.yaml"
     threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         spec=GUARD,
         seeds=lambda wildcards: list(range(STUDY.guard.seeds))[
@@ -93,6 +101,9 @@ rule damage:
     conda:
         "../envs/atlas.yaml"
     threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         spec=GUARD,
         base=lambda wildcards, input: (
@@ -116,6 +127,8 @@ rule collect:
         f"{RESULTS}/logs/guard/{{table}}.log",
     wildcard_constraints:
         table="|".join(GUARD_PARTS),
+    group:
+        "figures"
     conda:
         "../envs/atlas.yaml"
     params:

@@ -1,6 +1,11 @@
 POOL = beside("atlas/pool")
 
 
+localrules:
+    facts,
+    stream,
+
+
 rule facts:
     input:
         present(STUDY.pool.source)

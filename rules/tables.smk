@@ -32,6 +32,8 @@ rule table:
         f"{RESULTS}/logs/tables/{{table}}.log",
     wildcard_constraints:
         table="|".join(TABLES),
+    group:
+        "figures"
     conda:
         "../envs/atlas.yaml"
     params:

@@ -23,9 +23,14 @@ rule teach:
     wildcard_constraints:
         arm="[a-z][a-z0-9_]*",
         block=r"\d+(-\d+)?",
+    cache: CACHED
     conda:
         "../envs/atlas.yaml"
     threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(120),
+        gpu=1 if STUDY.device == "cuda" else 0,  # auto takes a GPU where it meets one
     params:
         spec=lambda wildcards: STUDY.run_spec(
             wildcards.arm, wildcards.block

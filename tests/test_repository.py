@@ -53,9 +53,10 @@ def test_the_readme_has_the_marks_that_atlas_readme_fills():
 
 def test_the_locks_pin_every_direct_dependency():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
     for name, wanted in (
         ("requirements.lock", project["dependencies"]),
-        ("requirements-dev.lock", project["optional-dependencies"]["dev"]),
+        ("requirements-dev.lock", [*extras["cluster"], *extras["dev"]]),
     ):
         pinned = {line.split("==")[0] for line in lines(name)}
         assert {re.split(r"[^\w-]", requirement)[0].lower() for requirement in wanted} <= pinned

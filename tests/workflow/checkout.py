@@ -73,8 +73,21 @@ class Checkout:
     def planned(self, *arguments: str) -> set[str]:
         """The files below results/ that a dry run would make."""
         printed = self.done("--dry-run", *arguments)
-        outputs = re.findall(r"^    output: (.*)$", printed, flags=re.MULTILINE)
+        outputs = re.findall(r"^ +output: (.*)$", printed, flags=re.MULTILINE)
         return {name.removeprefix("results/") for line in outputs for name in line.split(", ")}
+
+    def jobs(self, *arguments: str) -> set[str]:
+        """The jobs that a dry run lists, as ``RULE WILDCARD ...``, but for targets, which make nothing."""
+        printed = self.done("--dry-run", *arguments)
+        listed = re.findall(r"^( *)(?:local)?rule (\w+):\n((?:\1    .*\n)+)", printed, flags=re.MULTILINE)
+        found = [
+            (rule, re.findall(r"^ *(output|wildcards): (.*)$", fields, re.MULTILINE)) for _, rule, fields in listed
+        ]
+        return {
+            " ".join([rule, *re.findall(r"=([^,]+)", dict(fields).get("wildcards", ""))])
+            for rule, fields in found
+            if "output" in dict(fields)
+        }
 
     def copy(self, to: Path) -> Checkout:
         """A copy with results and Snakemake's memory, file times kept."""

@@ -1,5 +1,7 @@
 """One finished run of a very small study, shared by all tests of the workflow."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.workflow import checkout
@@ -15,9 +17,17 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A checkout whose study has run to its end. Look, do not touch."""
+    """A checkout whose study has run to its end, with the functions that each step called noted in ``calls/``.
+
+    Look, do not touch.
+    """
     made = checkout.make(tmp_path_factory.mktemp("workflow") / "atlas", checkout.STUDY)
-    made.done()
+    calls = made.root / "calls"
+    calls.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).with_name("tracing")))
+        patch.setenv("ATLAS_CALLS", str(calls))
+        made.done()
     return made
 
 

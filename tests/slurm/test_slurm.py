@@ -1,0 +1,92 @@
+"""The workflow on a real Slurm: the same tables as without, whatever befalls the jobs and the one who submits them."""
+
+import os
+import signal
+from dataclasses import dataclass
+
+import pytest
+
+from tests.slurm import scheduler
+from tests.slurm.conftest import TARGETS
+from tests.workflow.checkout import STUDY, Checkout, make
+from tests.workflow.torture import problems
+
+BASE, QV, FFN = "rule_base_", "rule_teach_wildcards_qv_1-2", "rule_teach_wildcards_ffn_1-2"
+SINGLE_PHASE = "rule_teach_wildcards_qv_single_phase_1-2"
+# too little for one arm, at its first attempt only; another one asks for the partition with the GPU
+RESOURCES = (
+    "teach:mem_mb=300 if attempt == 1 and wildcards.arm == 'ffn' else 2000",
+    "teach:slurm_partition='gpu' if wildcards.arm == 'qv_single_phase' else 'main'",
+    "teach:gpu=1 if wildcards.arm == 'qv_single_phase' else 0",
+)
+
+
+@dataclass(frozen=True)
+class Storm:
+    """A run and its jobs."""
+
+    checkout: Checkout
+    jobs: list[scheduler.Job]
+
+    def of(self, comment):
+        return [job for job in self.jobs if job.comment.startswith(comment)]
+
+
+@pytest.fixture(scope="module")
+def storm(slurm, tmp_path_factory):  # noqa: ARG001  it has to be up
+    """A run in which one job hangs past its time, one takes more memory than it has, and one is cancelled."""
+    made = make(tmp_path_factory.mktemp("storm") / "atlas", STUDY)
+    with scheduler.snakemake(made, *TARGETS, "--set-resources", *RESOURCES) as running:
+        hanging = scheduler.wait_for("pretraining", lambda: scheduler.processes(made, "atlas.base.pretrain"))
+        scheduler.jobs(BASE, "RUNNING")[-1].hang(hanging)
+        scheduler.wait_for("a run of qv", lambda: scheduler.jobs(QV, "RUNNING"))[-1].cancel()
+        assert running.wait(timeout=300) == 0, (made.root / "printed.txt").read_text()
+    return Storm(made, scheduler.jobs())
+
+
+def test_the_tables_are_those_of_a_local_run(storm, undisturbed):
+    assert problems(storm.checkout, undisturbed, *TARGETS) == []
+
+
+@pytest.mark.parametrize(
+    ("job", "states"),
+    [(BASE, ["TIMEOUT", "COMPLETED"]), (QV, ["CANCELLED", "COMPLETED"]), (FFN, ["FAILED", "COMPLETED"])],
+)
+def test_a_job_that_was_ended_is_submitted_again(storm, job, states):
+    assert [attempt.state for attempt in storm.of(job)] == states
+
+
+def test_the_job_that_failed_had_too_little_memory(storm):
+    logs = storm.checkout.root.glob(".snakemake/slurm_logs/rule_teach/ffn_1-2/*.log")
+    assert ["xceeded job memory limit" in log.read_text() for log in logs] == [True]
+
+
+def test_a_job_that_asks_for_a_gpu_runs_where_one_is(storm):
+    assert [job.node for job in storm.of(SINGLE_PHASE)] == ["g1"]
+
+
+def test_small_steps_share_one_job_or_take_none(storm):
+    assert len(storm.of("rule_figures_")) == 1
+    assert {job.comment for job in storm.of("rule_base_")} == {"rule_base_certify_pretrain"}
+    assert len({job.comment for job in storm.jobs}) == 5
+
+
+def test_of_two_writers_after_a_killed_controller_none_harms_the_other(stormy, undisturbed, tmp_path):
+    """Slurm's jobs outlive the Snakemake that submitted them; the next one submits the same again."""
+    again = stormy.copy(tmp_path / "atlas")
+    for path in again.file("ttt").glob("*/*/*"):
+        path.unlink()
+    orphans = []
+    with scheduler.snakemake(again, *TARGETS) as killed:
+        started = lambda: scheduler.jobs("rule_teach_", "RUNNING")  # noqa: E731
+        orphans = scheduler.wait_for("a run after the controller's start", started)
+        os.killpg(killed.pid, signal.SIGKILL)
+    with scheduler.snakemake(again, *TARGETS) as second:
+        twins = scheduler.wait_for(
+            "the same runs by the next controller",
+            lambda: [job for job in scheduler.jobs("rule_teach_", "RUNNING") if job not in orphans],
+        )
+        assert {job.comment for job in twins} & {job.comment for job in scheduler.jobs() if job in orphans}
+        assert second.wait(timeout=240) == 0, (again.root / "printed.txt").read_text()
+    scheduler.wait_for("the end of all jobs", lambda: not scheduler.jobs(state="RUNNING"))
+    assert problems(again, undisturbed, *TARGETS) == []

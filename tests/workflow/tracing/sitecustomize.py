@@ -1,0 +1,40 @@
+"""Python imports this at its start where its folder is on the path: notes which functions of Atlas a step calls."""
+
+import atexit
+import os
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+PACKAGE = f"{os.sep}atlas{os.sep}"
+
+
+def _while_importing(frame: FrameType | None) -> bool:
+    while frame:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") != "__main__":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _start(step: str, folder: Path) -> None:
+    called: set[tuple[str, str, int]] = set()
+
+    def note(frame: FrameType, _event: str, _arg: object) -> None:
+        code = frame.f_code
+        if PACKAGE in code.co_filename and code.co_name != "<module>" and not _while_importing(frame):
+            called.add((code.co_filename, code.co_qualname.partition(".")[0], code.co_firstlineno))
+
+    def write() -> None:
+        lines = ["\t".join(map(str, each)) for each in sorted(called)]
+        (folder / f"{step}.{os.getpid()}").write_text("\n".join(lines))
+
+    atexit.register(write)
+    threading.settrace(note)
+    sys.settrace(note)
+
+
+step = sys.orig_argv[sys.orig_argv.index("-m") + 1] if "-m" in sys.orig_argv[:-1] else ""
+if step.startswith("atlas.") and "ATLAS_CALLS" in os.environ:
+    _start(step, Path(os.environ["ATLAS_CALLS"]))
