@@ -91,7 +91,7 @@ def subtitle() -> list[str]:
     """How to read a cell."""
     return [
         "Each column is a moment of the study, each row how many sessions ago the facts were taught; the bottom row "
-        "holds the facts of that very session. A cell joins all its facts and seeds.",
+        "holds the facts of that very session. A cell joins its facts of all seeds.",
     ]
 
 

@@ -71,9 +71,9 @@ def test_small_steps_share_one_job_or_take_none(storm):
     assert len({job.comment for job in storm.jobs}) == 5
 
 
-def test_of_two_writers_after_a_killed_controller_none_harms_the_other(stormy, undisturbed, tmp_path):
+def test_of_two_writers_after_a_killed_controller_none_harms_the_other(storm, undisturbed, tmp_path):
     """Slurm's jobs outlive the Snakemake that submitted them; the next one submits the same again."""
-    again = stormy.copy(tmp_path / "atlas")
+    again = storm.checkout.copy(tmp_path / "atlas")
     for path in again.file("ttt").glob("*/*/*"):
         path.unlink()
     orphans = []
