@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from atlas.base.model import opt_config
 from atlas.config import Role
@@ -108,7 +109,7 @@ class Peft:
 
     def _score(self, rows: Rows) -> Tensor:
         logits = self.model(input_ids=rows.tokens, use_cache=False).logits
-        nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows.labels.flatten(), reduction="none")
+        nll = F.cross_entropy(logits.flatten(0, 1), rows.labels.flatten(), reduction="none")
         return nll.view(rows.labels.shape).sum(1) / (rows.labels != IGNORED).sum(1)
 
     def _descend(self, batches: Iterable[Rows], rate: float, anchor: float = 0.0) -> np.ndarray:
@@ -117,7 +118,8 @@ class Peft:
         optimiser = torch.optim.Adam(self.parameters, lr=rate, fused=True)
         losses = []
         for rows in batches:
-            loss = self.model(input_ids=rows.tokens, labels=rows.labels, shift_labels=rows.labels, use_cache=False).loss
+            logits = self.model(input_ids=rows.tokens, use_cache=False).logits
+            loss = F.cross_entropy(logits.flatten(0, 1), rows.labels.flatten())  # transformers' own is always float32
             loss.backward()
             if anchor:
                 self._pull(start, anchor)
@@ -155,7 +157,7 @@ def lora(task: Task, kernel: str) -> Any:
     config = peft.LoraConfig(r=task.rank, lora_alpha=task.study.alpha, target_modules=chosen, lora_dropout=0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by an old name
-        return peft.get_peft_model(base, config).train()
+        return peft.get_peft_model(base.to(task.dtype), config).train()
 
 
 def fastest(task: Task, tries: int = 3) -> tuple[str, Peft]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -50,12 +50,19 @@ class Task:
     Attributes:
         weights: of the base; None: a fresh initialisation.
         lines: the facts of each lane.
+        dtype: of all numbers. What is timed is float32; results are compared in float64, since Adam's first steps go
+            by the sign of a gradient, however small, and so let rounding of float32 grow a hundredfold in four steps.
     """
 
     setting: Setting
     study: Study
     weights: dict[str, Tensor] | None
     lines: list[list[Line]]
+    dtype: torch.dtype = torch.float32
+
+    def exact(self) -> Task:
+        """The same task in float64."""
+        return replace(self, dtype=torch.float64)
 
     @property
     def arm(self) -> Arm:
@@ -92,7 +99,7 @@ class Task:
         model = fresh(self.study.base.model, self.study.base.seed)
         if self.weights is not None:
             model.load_state_dict(self.weights, strict=True)
-        return model.eval()
+        return model.to(self.dtype).eval()
 
     @cached_property
     def theta(self) -> Tensor:
@@ -100,7 +107,7 @@ class Task:
         adapters = Adapters.attach(self.model(), self.arm.targets, [self.rank] * self.layers, self.study.alpha)
         theta = adapters.initial(self.study.base.seed, range(self.setting.lanes))
         noise = rng("benchmarks", "theta").standard_normal(theta.shape).astype(np.float32)
-        return theta.add_(torch.from_numpy(noise), alpha=NOISE)
+        return theta.add_(torch.from_numpy(noise), alpha=NOISE).to(self.dtype)
 
     @property
     def layers(self) -> int:

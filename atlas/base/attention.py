@@ -86,7 +86,8 @@ class _Mix(torch.autograd.Function):
         scale = size**-0.5
         lifted = [x.reshape(-1, size).index_select(0, grid).view(-1, time, size) for x in (q, k, v)]
         query, key, value = lifted  # (lines * heads, time, size)
-        scores = torch.baddbmm(_expanded(packed.mask(heads), len(query)), query, key.transpose(1, 2), alpha=scale)
+        mask = _expanded(packed.mask(heads).to(query.dtype), len(query))
+        scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scale)
         weights = scores.softmax(-1)
         ctx.save_for_backward(query, key, value, weights, places)
         ctx.scale = scale

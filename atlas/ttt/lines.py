@@ -80,7 +80,8 @@ class Batch:
 
 
 def _sums(values: Tensor, lengths: Tensor) -> Tensor:
-    out: Tensor = torch.segment_reduce(values.float(), "sum", lengths=lengths, unsafe=True)
+    numbers = values if values.is_floating_point() else values.float()
+    out: Tensor = torch.segment_reduce(numbers, "sum", lengths=lengths, unsafe=True)
     return out
 
 
