@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from atlas.errors import AtlasError
+from atlas.recipes.model import Recipe
+from atlas.sections import Name, Positive, Rate, Role, Section, explain, laid_over
 
-Role = Literal["q", "k", "v", "o", "up", "down"]
 Device = Literal["cpu", "cuda", "auto"]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="lower-case letters, digits and underscores")]
-Positive = Annotated[int, Field(gt=0)]
-Rate = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Section(BaseModel):
-    """A part of the study: frozen, unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 SHARES = {
@@ -106,44 +97,6 @@ class Base(Section):
     model: Model = Model()
     training: Pretraining = Pretraining()
     max_val_loss: float = Field(1.52, gt=0, description="nats per character; a worse base gets no certificate")
-
-
-class Fast(Section):
-    """Phase A: a copy of the adapter learns the new facts only, fast."""
-
-    steps: Positive = 20
-    lr: Rate = 3e-3
-
-
-class Slow(Section):
-    """Phase C: the adapter consolidates new and rehearsed facts, slowly, held near where the phase began."""
-
-    epochs: Positive = 3
-    batch: Positive = Field(3, description="facts a step")
-    lr: Rate = 1e-3
-    anchor: float = Field(0.01, ge=0, description="weight of the squared distance from the blended adapter")
-
-
-class Rehearsal(Section):
-    """Which stored facts are trained again beside the new ones."""
-
-    choice: Literal["weakest", "random", "none"] = "weakest"
-    facts: Annotated[int, Field(ge=0)] = Field(9, description="K, stored facts a session")
-    budget: Annotated[int, Field(ge=0)] | None = Field(
-        36, description="stored facts measured a session to know the weakest; null: all of them, the exact choice"
-    )
-
-
-class Recipe(Section):
-    """Test-time training of one session. Preset ``essay``: copy and train fast, blend, consolidate slowly."""
-
-    preset: Literal["essay"] = "essay"
-    loss: Literal["sentence", "answer"] = Field("sentence", description="characters that the loss is taken over")
-    fast: Fast | None = Field(Fast(), description="null: a single phase, no copy and no blend")
-    blend: float = Field(0.5, ge=0, le=1, description="beta: adapter <- (1 - beta) adapter + beta copy")
-    slow: Slow | None = Field(Slow(), description="null: no consolidation; with fast null, too, nothing is taught")
-    rehearsal: Rehearsal = Rehearsal()
-    clip: float = Field(1.0, gt=0, description="largest gradient norm of a lane")
 
 
 class Probes(Section):
@@ -257,7 +210,7 @@ class Study(Section):
     device: Device = Field("cpu", description="where runs train; auto: a GPU where there is one")
     pool: Pool = Pool()
     base: Base = Base()
-    recipe: Recipe = Recipe()
+    recipe: Recipe = Recipe.model_validate({})
     probes: Probes = Probes()
     arms: dict[Name, Arm] = Field(min_length=1)
     ablations: dict[Name, Arm] = Field({}, description="variants of the recipe, each on an arm that is in `arms`, too")
@@ -380,8 +333,10 @@ class Study(Section):
         )
 
     def recipe_of(self, name: str) -> Recipe:
-        """The study's recipe with the arm's overrides merged in, key by key."""
-        return Recipe.model_validate(_merged(self.recipe.model_dump(), self.arm(name).recipe))
+        """The study's recipe with the arm's overrides laid over it, key by key, or over a preset that the arm names."""
+        own = self.arm(name).recipe
+        fresh = own.get("preset", self.recipe.preset) != self.recipe.preset
+        return Recipe.model_validate(own if fresh else laid_over(self.recipe.model_dump(), own))
 
 
 def seeds_of(entry: int | str) -> list[int]:
@@ -391,25 +346,6 @@ def seeds_of(entry: int | str) -> list[int]:
     if not seeds:
         raise ValueError(f"range {entry!r} is empty; write it as first-last")
     return seeds
-
-
-def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge nested mappings; a mapping laid over null starts from nothing, so defaults fill it."""
-    result = dict(values)
-    for key, value in overrides.items():
-        nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = _merged(result[key], value) if nested else value
-    return result
-
-
-def explain(error: ValidationError) -> str:
-    """Say the first problem of a validation error in one line: key, what was found, what is wrong with it."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if not re.match(r"(list|function|constrained)", str(part)))
-    if first["type"] == "extra_forbidden":
-        return f"{key}: unknown key; see docs/study.schema.json for the keys there are"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}, found {first['input']!r}" if key else message
 
 
 def study(config: Mapping[str, Any], origin: str = "config.yaml") -> Study:
@@ -426,7 +362,7 @@ def load(*paths: Path | str) -> Study:
     merged: dict[str, Any] = {}
     for path in paths:
         try:
-            merged = _merged(merged, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
+            merged = laid_over(merged, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
         except FileNotFoundError:
             raise AtlasError(f"{path}: no such file; give the path of a study, such as config.yaml") from None
         except yaml.YAMLError as error:

@@ -17,8 +17,8 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from atlas import __version__, progress
-from atlas.config import explain
 from atlas.errors import AtlasError, DiskFullError
+from atlas.sections import explain
 
 Spec = TypeVar("Spec", bound=BaseModel)
 

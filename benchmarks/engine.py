@@ -82,10 +82,16 @@ def tasks(args: argparse.Namespace, study: Study, weights: dict[str, Tensor] | N
         for lanes in args.lanes:
             for count in args.facts:
                 yield task(Setting("step", arm, lanes, count), study, facts, weights)
-        session = study.facts_per_session + study.recipe_of(arm).rehearsal.facts
+        session = study.facts_per_session + rehearsed(study, arm)
         for lanes in args.session_lanes:
             yield task(Setting("session", arm, lanes, session), study, facts, weights)
             yield task(Setting("score", arm, lanes, args.scored), study, facts, weights)
+
+
+def rehearsed(study: Study, arm: str) -> int:
+    """Stored facts of a session, the most of any phase."""
+    phases = study.recipe_of(arm).active.values()
+    return max((phase.rehearsal.facts for phase in phases if phase.rehearsal), default=0)
 
 
 def prepared(each: Task) -> Contest:

@@ -10,7 +10,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from atlas.ttt.lines import batch
+from atlas.recipes.model import Recipe
+from atlas.ttt.estimates import Estimates
+from atlas.ttt.lesson import Lesson
 from atlas.ttt.lora import Adapters
 from atlas.ttt.recipe import Trainer
 from atlas.ttt.scoring import score
@@ -50,18 +52,23 @@ class Atlas:
         ranks = [task.rank] * task.layers
         self.adapters = Adapters.attach(task.model(), task.arm.targets, ranks, task.study.alpha)
         self.trainer = Trainer(self.adapters, task.recipe, CPU)
-        self.lines = batch(task.lines, CPU)
+        self.learner = self.trainer.learner(task.theta.numpy())
 
     def steps(self, count: int) -> np.ndarray:
-        rate = self.task.phases[0].lr
-        return self.trainer.descend(self.task.theta, [self.lines] * count, rate, anchor=0.0)[1].losses
+        lesson = self._lesson(len(self.task.lines[0]))
+        recipe = Recipe(preset="steps", clip=self.task.recipe.clip, phases={"all": self.task.steps(count)})
+        _, (trace,), _ = Trainer(self.adapters, recipe, CPU).session(self.learner, lesson)
+        return trace.losses
 
     def session(self) -> np.ndarray:
-        new, lines = self.task.new, self.task.lines
-        _, fast, slow = self.trainer.session(
-            self.task.theta, [lane[:new] for lane in lines], [lane[new:] for lane in lines], self.task.orders()
-        )
-        return np.concatenate([fast.losses, slow.losses])
+        _, traces, _ = self.trainer.session(self.learner, self._lesson(self.task.new))
+        return np.concatenate([trace.losses for trace in traces])
+
+    def _lesson(self, new: int) -> Lesson:
+        """The task's facts, of which the last ``new`` are new."""
+        lanes, facts = len(self.task.lines), len(self.task.lines[0])
+        stored = facts - new
+        return Lesson(1, self.task.lines, stored, new, Estimates.none(lanes, facts), self.task.draw)
 
     def score(self) -> np.ndarray:
         self.adapters.bind(self.task.theta)

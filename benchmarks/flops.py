@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atlas.base.text import SYMBOLS
-from atlas.config import Model, Role
+from atlas.config import Model
+from atlas.sections import Role
 from benchmarks.tasks import Task
 
 UNDER: dict[Role, tuple[Role, ...]] = {
@@ -40,10 +41,10 @@ def of_task(task: Task) -> int:
         return forward_only(shape, lengths)
     if setting.work == "step":
         return setting.steps * training(shape, task.arm.targets, ranks, lengths)
-    fast, slow = task.phases
-    new = [item.characters for lane in task.lines for item in lane[: task.new]]
+    fast, slow = task.passes
+    new = [item.characters for lane in task.lines for item in lane[-task.new :]]
     each = training(shape, task.arm.targets, ranks, new), training(shape, task.arm.targets, ranks, lengths)
-    return fast.steps * each[0] + slow.epochs * each[1]
+    return fast * each[0] + slow * each[1]
 
 
 def forward_only(shape: Model, lengths: Sequence[int]) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atlas.base.model import opt_config
-from atlas.config import Role
+from atlas.sections import Role
 from atlas.ttt.lines import IGNORED, Line
 from atlas.ttt.lora import Adapters
 from benchmarks.tasks import Task
@@ -68,19 +68,19 @@ class Peft:
         return np.stack(lanes, axis=1)
 
     def session(self) -> np.ndarray:
-        return np.stack(
-            [self._session(*each) for each in zip(self.starts, self.task.lines, self.task.orders(), strict=False)],
-            axis=1,
-        )
+        lanes = range(len(self.task.lines))
+        return np.stack([self._session(self.starts[lane], self.task.lines[lane], lane) for lane in lanes], axis=1)
 
-    def _session(self, start: list[Tensor], lines: Sequence[Line], order: np.random.Generator) -> np.ndarray:
-        fast, slow = self.task.phases
+    def _session(self, start: list[Tensor], lines: Sequence[Line], lane: int) -> np.ndarray:
+        (fast, slow), (steps, epochs), stored = self.task.phases, self.task.passes, len(lines) - self.task.new
         self._set(start)
-        first = self._descend([padded(lines[: self.task.new])] * fast.steps, fast.lr)
-        self._set([was.lerp(now, self.task.recipe.blend) for was, now in zip(start, self._now(), strict=True)])
-        shuffled = [[lines[i] for i in order.permutation(len(lines))] for _ in range(slow.epochs)]
-        batches = (padded(epoch[at : at + slow.batch]) for epoch in shuffled for at in range(0, len(epoch), slow.batch))
-        return np.concatenate([first, self._descend(batches, slow.lr, slow.anchor)])
+        first = self._descend([padded(lines[stored:])] * steps, fast.lr)
+        self._set([was.lerp(now, fast.blend) for was, now in zip(start, self._now(), strict=True)])
+        facts, order = [*lines[stored:], *lines[:stored]], self.task.draw(lane, "slow order")
+        shuffled = [[facts[i] for i in order.permutation(len(facts))] for _ in range(epochs)]
+        size = slow.batch or len(facts)
+        batches = (padded(epoch[at : at + size]) for epoch in shuffled for at in range(0, len(epoch), size))
+        return np.concatenate([first, self._descend(batches, slow.lr, slow.anchor.weight if slow.anchor else 0.0)])
 
     @torch.inference_mode()
     def score(self) -> np.ndarray:
@@ -120,7 +120,7 @@ class Peft:
         for rows in batches:
             logits = self.model(input_ids=rows.tokens, use_cache=False).logits
             loss = F.cross_entropy(logits.flatten(0, 1), rows.labels.flatten())  # transformers' own is always float32
-            loss.backward()
+            torch.autograd.backward(loss)
             if anchor:
                 self._pull(start, anchor)
             torch.nn.utils.clip_grad_norm_(self.parameters, self.task.recipe.clip)

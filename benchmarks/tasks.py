@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from atlas.base.model import Transformer, fresh
-from atlas.config import Arm, Fast, Recipe, Slow, Study
+from atlas.config import Arm, Study
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import TAUGHT, Fact
+from atlas.recipes.model import Phase, Recipe
 from atlas.ttt.lines import Line, line
 from atlas.ttt.lora import Adapters
 
@@ -82,16 +83,26 @@ class Task:
         return self.study.recipe_of(self.setting.arm)
 
     @property
-    def phases(self) -> tuple[Fast, Slow]:
-        """Both phases of the recipe. AtlasError where the arm leaves one out."""
-        fast, slow = self.recipe.fast, self.recipe.slow
-        if fast is None or slow is None:
-            raise AtlasError(f"arms.{self.setting.arm}: its recipe leaves a phase out; choose arms that have both")
-        return fast, slow
+    def phases(self) -> tuple[Phase, Phase]:
+        """The phases ``fast`` and ``slow`` of the recipe. AtlasError where the arm has others."""
+        active = self.recipe.active
+        if list(active) != ["fast", "slow"]:
+            raise AtlasError(f"arms.{self.setting.arm}: phases {', '.join(active)}; choose arms with fast and slow")
+        return active["fast"], active["slow"]
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """How often a session goes through its new facts alone, and through all of its facts."""
+        fast, slow = self.phases
+        return fast.steps or 0, slow.epochs or 0
+
+    def steps(self, count: int) -> Phase:
+        """A phase of so many steps on all facts at once, at the rate of the recipe's fast phase."""
+        return Phase(steps=count, lr=self.phases[0].lr)
 
     @property
     def new(self) -> int:
-        """How many of a session's facts are new; the others are rehearsed."""
+        """How many of a session's facts are new, the last ones; the others are rehearsed."""
         return self.study.facts_per_session
 
     def model(self) -> Transformer:
@@ -113,18 +124,18 @@ class Task:
     def layers(self) -> int:
         return self.study.base.model.layers
 
-    def orders(self) -> list[np.random.Generator]:
-        """One fresh generator a lane, for the order of facts in a session."""
-        return [rng("benchmarks", "order", lane) for lane in range(self.setting.lanes)]
+    def draw(self, lane: int, purpose: str) -> np.random.Generator:
+        """A fresh generator for a lane of a session."""
+        return rng("benchmarks", lane, purpose)
 
     @property
     def tokens(self) -> int:
         """Necessary tokens of one sample: characters that are predicted, each as often as the work asks for it."""
-        new = sum(item.characters for lane in self.lines for item in lane[: self.new])
+        new = sum(item.characters for lane in self.lines for item in lane[-self.new :])
         once = sum(item.characters for lane in self.lines for item in lane)
         if self.setting.work == "session":
-            fast, slow = self.phases
-            return new * fast.steps + once * slow.epochs
+            fast, slow = self.passes
+            return new * fast + once * slow
         return once * (self.setting.steps if self.setting.work == "step" else 1)
 
 

@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas import files
-from atlas.config import Recipe, Role
 from atlas.draws import rng
+from atlas.recipes.model import Recipe
+from atlas.sections import Role
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, RunRecord
 
 DOMAINS = {"codes": 90, "personal": 70, "geography": 50, "history": 34, "science": 33, "biology": 15}
@@ -74,7 +75,7 @@ def arms_like_the_study() -> dict[str, SyntheticArm]:
             recognition=0,
             placebo_recognition=0,
             rise=0,
-            recipe={"fast": None, "slow": None},
+            recipe={"phases": {"fast": None, "slow": None}},
         ),
     }
 
@@ -82,9 +83,9 @@ def arms_like_the_study() -> dict[str, SyntheticArm]:
 def ablations_like_the_study() -> dict[str, SyntheticArm]:
     """The default ablations of ``qv`` and ``ffn``."""
     recipes: dict[str, tuple[float, dict[str, Any]]] = {
-        "single_phase": (0.8, {"fast": None}),
-        "no_rehearsal": (0.4, {"rehearsal": {"choice": "none"}}),
-        "random_rehearsal": (1.1, {"rehearsal": {"choice": "random"}}),
+        "single_phase": (0.8, {"phases": {"fast": None}}),
+        "no_rehearsal": (0.4, {"phases": {"slow": {"rehearsal": None}}}),
+        "random_rehearsal": (1.1, {"phases": {"slow": {"rehearsal": {"choice": "random"}}}}),
     }
     places: dict[str, tuple[Role, ...]] = {"qv": ("q", "v"), "ffn": ("up", "down")}
     return {
@@ -254,6 +255,9 @@ def sessions_of(name: str, seed: int, design: Design) -> pd.DataFrame:
     """All rows of sessions.parquet of one seed."""
     sessions = np.arange(1, design.checkpoints[-1] + 1)
     constant = dict.fromkeys(SESSIONS.names, 1.0)
-    return pd.DataFrame(
-        {**constant, "arm": name, "seed": seed, "session": sessions, "steps_fast": 20, "steps_slow": 12}
-    )
+    phases = [("fast", 20), ("slow", 12)]
+    frames = [
+        pd.DataFrame({**constant, "arm": name, "seed": seed, "session": sessions, "phase": phase, "steps": steps})
+        for phase, steps in phases
+    ]
+    return pd.concat(frames)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from atlas import cli, config
 from atlas.errors import AtlasError
+from atlas.recipes.model import Phase
 
 REPOSITORY = Path(__file__).parents[1]
 ARMS = {"qv": {"targets": ["q", "v"]}}
@@ -42,13 +43,15 @@ def test_ablations_change_only_what_their_name_says():
     for place in ("qv", "ffn"):
         plain = loaded.recipe_of(place)
         single = loaded.recipe_of(f"{place}_single_phase")
-        assert single.fast is None
-        assert single.rehearsal == plain.rehearsal
-        assert loaded.recipe_of(f"{place}_no_rehearsal").rehearsal.choice == "none"
-        random = loaded.recipe_of(f"{place}_random_rehearsal")
-        assert random.rehearsal.choice == "random"
-        assert random.rehearsal.facts == plain.rehearsal.facts
-        assert random.slow == plain.slow
+        slow = plain.active["slow"]
+        assert slow.rehearsal
+        assert list(single.active) == ["slow"]
+        assert single.active["slow"].rehearsal == slow.rehearsal
+        nothing = loaded.recipe_of(f"{place}_no_rehearsal")
+        assert nothing.active == plain.active | {"slow": slow.model_copy(update={"rehearsal": None})}
+        random = slow.rehearsal.model_copy(update={"choice": "random"})
+        shuffled = loaded.recipe_of(f"{place}_random_rehearsal")
+        assert shuffled.active == plain.active | {"slow": slow.model_copy(update={"rehearsal": random})}
 
 
 def test_the_quick_study_keeps_every_arm_and_writes_elsewhere():
@@ -68,7 +71,12 @@ def test_the_schema_of_the_editor_is_in_step():
     [
         ({"sedes": [1]}, "^config.yaml: sedes: unknown key"),
         ({"recipe": {"fats": {}}}, r"recipe\.fats: unknown key"),
-        ({"recipe": {"fast": {"steps": 0}}}, r"recipe\.fast\.steps: .*greater than 0, found 0"),
+        (
+            {"recipe": {"phases": {"fast": {"steps": 0}}}},
+            r"recipe\.phases\.fast\.steps: .*greater than 0, found 0",
+        ),
+        ({"recipe": {"phases": {"fast": {"epochs": 2}}}}, r"recipe\.phases\.fast: a phase has either steps or epochs"),
+        ({"recipe": {"preset": "nowhere"}}, r"recipe: preset 'nowhere' is none of .*essay"),
         (
             {"arms": {"a": {"targets": ["q"], "ranks": 129}}},
             r"arms\.a\.ranks: rank 129 is impossible; expected 0 to 128",
@@ -125,29 +133,41 @@ def test_a_run_depends_on_its_own_arm_only():
 
 def test_overrides_merge_key_by_key():
     loaded = study(
-        recipe={"slow": {"lr": 5e-4}},
+        recipe={"phases": {"slow": {"lr": 5e-4}}},
         arms={
             **ARMS,
-            "more": {"targets": ["q"], "recipe": {"slow": {"epochs": 7}}},
-            "single": {"targets": ["q"], "recipe": {"fast": None}},
+            "more": {"targets": ["q"], "recipe": {"phases": {"slow": {"epochs": 7}}}},
+            "single": {"targets": ["q"], "recipe": {"phases": {"fast": None}}},
         },
     )
-    assert loaded.recipe_of("more").slow == config.Slow(epochs=7, lr=5e-4)
-    assert loaded.recipe_of("single").fast is None
-    assert loaded.recipe_of("qv").slow.epochs == config.Slow().epochs
+    slow = {name: loaded.recipe_of(name).active["slow"] for name in ("qv", "more", "single")}
+    assert slow["more"] == slow["qv"].model_copy(update={"epochs": 7})
+    assert slow["qv"].lr == slow["single"].lr == 5e-4
+    assert list(loaded.recipe_of("single").active) == ["slow"]
 
 
 def test_an_arm_brings_back_a_phase_that_the_study_leaves_out():
-    loaded = study(recipe={"fast": None}, arms={"a": {"targets": ["q"], "recipe": {"fast": {"steps": 4}}}})
-    assert loaded.recipe.fast is None
-    assert loaded.recipe_of("a").fast == config.Fast(steps=4)
+    again = {"phases": {"fast": {"steps": 4}}}
+    loaded = study(recipe={"phases": {"fast": None}}, arms={"a": {"targets": ["q"], "recipe": again}})
+    assert list(loaded.recipe.active) == ["slow"]
+    fast = loaded.recipe_of("a").active["fast"]
+    assert (fast.steps, fast.blend) == (4, 0.5)  # the rest as in the preset
+
+
+def test_an_arm_with_a_preset_of_its_own_starts_from_there():
+    own = {"preset": "mine", "loss": "answer", "phases": {"all": {"steps": 3}}}
+    loaded = study(recipe={"clip": 0.5}, arms={**ARMS, "a": {"targets": ["q"], "recipe": own}})
+    assert (loaded.recipe_of("qv").preset, loaded.recipe_of("qv").clip) == ("essay", 0.5)
+    assert (loaded.recipe_of("a").preset, loaded.recipe_of("a").clip) == ("mine", 1.0)
+    assert loaded.recipe_of("a").active == {"all": Phase(steps=3)}
 
 
 def test_files_are_laid_on_top_of_each_other(tmp_path):
-    (tmp_path / "a.yaml").write_text("arms: {qv: {targets: [q, v]}}\nlanes: 2\nrecipe: {fast: {steps: 4}}\n")
-    (tmp_path / "b.yaml").write_text("recipe: {fast: {lr: 0.1}}\n")
+    (tmp_path / "a.yaml").write_text("arms: {qv: {targets: [q, v]}}\nlanes: 2\nrecipe: {phases: {fast: {steps: 4}}}\n")
+    (tmp_path / "b.yaml").write_text("recipe: {phases: {fast: {lr: 0.1}}}\n")
     loaded = config.load(tmp_path / "a.yaml", tmp_path / "b.yaml")
-    assert loaded.recipe.fast == config.Fast(steps=4, lr=0.1)
+    fast = loaded.recipe.active["fast"]
+    assert (fast.steps, fast.lr, fast.blend) == (4, 0.1, 0.5)
     assert loaded.lanes == 2
 
 

@@ -13,8 +13,8 @@ from unearth.preparer import HTTPErrors
 from atlas import files, progress
 from atlas.base.index import finder_of_pip
 from atlas.base.text import encode
-from atlas.config import Section
 from atlas.errors import AtlasError
+from atlas.sections import Section
 from atlas.steps import add_spec, parser, run_step
 
 SHAKESPEARE = "shakespeare"

@@ -82,7 +82,7 @@ READERS: tuple[tuple[str, Reader], ...] = (
     ("ttt/*/*/run.json", read_record),
     ("ttt/*/*/facts.parquet", partial(_of_run, columns=FACTS, key=("sessions", "probe", "fact_id", "form"))),
     ("ttt/*/*/matrix.parquet", partial(_of_run, columns=MATRIX, key=("session", "fact_id"))),
-    ("ttt/*/*/sessions.parquet", partial(_of_run, columns=SESSIONS, key=("session",))),
+    ("ttt/*/*/sessions.parquet", partial(_of_run, columns=SESSIONS, key=("session", "phase"))),
     ("guard/misloaded.json", read_misloads),
     ("guard/parts/damage-*.parquet", partial(_table, columns=DETECTION)),
     ("guard/parts/honest-*.parquet", partial(_table, columns=HONEST)),

@@ -20,7 +20,7 @@ from atlas.base.checkpoint import Certificate, fingerprint, read_manifest, read_
 from atlas.base.foreign import CONFIG
 from atlas.base.model import Transformer, fresh, opt_config
 from atlas.base.verify import verify_checkpoint
-from atlas.config import Role, Section
+from atlas.sections import Role, Section
 from atlas.steps import add_spec, parser, run_step
 from atlas.ttt.frozen import reinitialise
 from atlas.ttt.roles import OPT

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import save as to_safetensors
 
 from atlas.base.model import Transformer
-from atlas.config import Role
 from atlas.guard.kinds import (
     NORMS,
     Patient,
@@ -22,6 +21,7 @@ from atlas.guard.kinds import (
 )
 from atlas.guard.misload import load_carelessly, wrong_names
 from atlas.guard.subject import weights
+from atlas.sections import Role
 
 
 @kind("names", "key renamed", matrices)

@@ -15,10 +15,10 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from atlas import files
-from atlas.config import explain
 from atlas.errors import AtlasError
 from atlas.pool.facts import UNDRAWN, Fact
 from atlas.pool.rules import MIN_REPHRASES
+from atlas.sections import explain
 
 DATA = Path(__file__).parent / "data"
 HEADER = ("relation", "subject", "answer")

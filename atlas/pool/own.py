@@ -18,9 +18,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atlas import files, progress
-from atlas.config import explain
 from atlas.errors import AtlasError
 from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
+from atlas.sections import explain
 
 DEFAULT_DOMAIN = "own"
 SEPARATOR = " | "

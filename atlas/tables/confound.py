@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from atlas import files
 from atlas.base.checkpoint import Certificate
-from atlas.config import explain
 from atlas.errors import AtlasError
 from atlas.guard.misload import Misload, MisloadReport
+from atlas.sections import explain
 from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.paired import Comparison, Paired

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas.config import Name, Section
+from atlas.sections import Name, Section
 from atlas.steps import add_spec, run_step
 from atlas.tables import output
 from atlas.tables.inference import attainable, holm, verdict

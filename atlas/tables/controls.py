@@ -1,6 +1,6 @@
 """The control that was never trained: an adapter that stays zero must score chance, whatever it is asked.
 
-An arm is a control where its recipe trains nothing (``fast`` and ``slow`` are null). It must answer as the base does:
+An arm is a control where its recipe trains nothing (has no phases). It must answer as the base does:
 its recognition is exactly 0, because its sentences cannot be likelier than under the base, and it recalls exactly what
 the base recalls. Anything else is a fault of the scoring, and refused. Its ranked score is held against the chance of
 1 / (foils + 1). Its seeds differ only in which facts they are asked, so each fact counts once.
@@ -41,8 +41,7 @@ def table(runs: Runs) -> pa.Table:
 
 def untrained(runs: Runs, arm: str) -> bool:
     """Whether the recipe of an arm trains nothing."""
-    recipe = runs.of(arm)[0].recipe
-    return recipe.fast is None and recipe.slow is None
+    return not runs.of(arm)[0].recipe.active
 
 
 def _answers_of_the_base(runs: Runs, controls: list[str]) -> None:

@@ -10,8 +10,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from atlas import files
-from atlas.config import Name, Positive, Section, explain
 from atlas.errors import AtlasError
+from atlas.sections import Name, Positive, Section, explain
 
 SOURCE = Path(__file__).with_name("claims.yaml")
 

@@ -42,7 +42,7 @@ class Runs:
     @cached_property
     def sessions(self) -> pd.DataFrame:
         """All rows of sessions.parquet, see ``atlas.ttt.schema.SESSIONS``."""
-        return self._joined("sessions.parquet", SESSIONS, ("session",))
+        return self._joined("sessions.parquet", SESSIONS, ("session", "phase"))
 
     def of(self, arm: str) -> list[RunRecord]:
         """Records of one arm, a block each."""

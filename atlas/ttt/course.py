@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import torch
@@ -16,24 +16,26 @@ from atlas.config import RunSpec
 from atlas.draws import rng
 from atlas.pool.facts import Fact
 from atlas.ttt.estimates import Estimates, on_schedule
+from atlas.ttt.lesson import Lesson
 from atlas.ttt.lora import Adapters
 from atlas.ttt.probes import Dated, Measured, Probe, Prober, measure
-from atlas.ttt.recipe import Trace, Trainer, rehearse
+from atlas.ttt.recipe import Learner, Trace, Trainer
 from atlas.ttt.resume import Saved
 from atlas.ttt.scoring import Scores, score, score_base
+from atlas.ttt.text import Windows
 
 
 @dataclass(frozen=True)
 class Taught:
     """One session as it went. Arrays of scores have a leading lane axis.
 
-    ``columns`` are the facts that the retention matrix has after this session, int64 (measured,), ``scores`` theirs;
-    ``ahead`` the scores of the next session's facts, not taught yet.
+    ``traces`` has one for each phase of the recipe, in order. ``columns`` are the facts that the retention matrix has
+    after this session, int64 (measured,), ``scores`` theirs; ``ahead`` the scores of the next session's facts, not
+    taught yet.
     """
 
     session: int
-    fast: Trace
-    slow: Trace
+    traces: list[Trace]
     norms: np.ndarray
     columns: np.ndarray
     scores: Scores
@@ -55,7 +57,7 @@ class Checkpoint:
 class State:
     """All that a run knows between two sessions: what it goes on from, and what it will report."""
 
-    theta: np.ndarray
+    learner: Learner
     estimates: Estimates
     sessions: list[Taught] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)
@@ -65,7 +67,8 @@ class State:
 
 @dataclass
 class Course:
-    """Teaches and measures. ``streams`` holds the facts of each lane in the order of teaching."""
+    """Teaches and measures. ``streams`` holds the facts of each lane in the order of teaching, ``text`` the base's own
+    training text, for recipes that train it, too."""
 
     spec: RunSpec
     adapters: Adapters
@@ -73,13 +76,15 @@ class Course:
     streams: Sequence[Sequence[Fact]]
     placebo: Sequence[Fact]
     device: torch.device
+    text: Windows | None = None
 
     def __post_init__(self) -> None:
-        self.trainer = Trainer(self.adapters, self.spec.recipe, self.device)
-        self.lines = [[self.prober.taught_line(fact) for fact in lane] for lane in self.streams]
+        self.trainer = Trainer(self.adapters, self.spec.recipe, self.device, self.text)
+        self.items = [self.prober.items(lane, self.spec.recipe.forms) for lane in self.streams]  # facts x forms
+        self.lines = [lane[:: self.spec.recipe.forms + 1] for lane in self.items]  # facts as taught
         self.base = score_base(self.adapters, self.lines, self.device)  # (lanes, facts)
-        theta = self.adapters.initial(self.spec.base_seed, self.spec.seeds)
-        self.state = State(theta.numpy(), Estimates.none(*self.base.nll.shape))
+        theta = self.adapters.initial(self.spec.base_seed, self.spec.seeds).numpy()
+        self.state = State(self.trainer.learner(theta), Estimates.none(len(self.items), len(self.items[0])))
 
     def run(self, label: str, saved: Saved) -> None:
         """Teach all sessions that are left and measure at the checkpoints; ``saved`` keeps the state now and then."""
@@ -102,44 +107,46 @@ class Course:
 
     def _teach(self, session: int) -> None:
         started = time.perf_counter()
-        size = self.spec.facts_per_session
-        stored, known = (session - 1) * size, session * size
-        picks = self._rehearsed(session)
-        theta, fast, slow = self.trainer.session(
-            torch.from_numpy(self.state.theta).to(self.device),
-            new=[lane[stored:known] for lane in self.lines],
-            rehearsed=[[lane[i] for i in pick] for lane, pick in zip(self.lines, picks, strict=True)],
-            orders=[self._draw(seed, session, "order") for seed in self.spec.seeds],
-        )
-        self.state.theta = theta.cpu().numpy()
-        trained = time.perf_counter()
+        size = self.spec.facts_per_session * self._forms
+        stored, draw = (session - 1) * size, partial(self._draw, session)
+        lesson = Lesson(session, self.items, stored, size, self.state.estimates, draw)
+        self.state.learner, traces, trained = self.trainer.session(self.state.learner, lesson)
+        seconds = time.perf_counter() - started
         columns = self._scheduled(session)
-        scores, ahead = self._score(theta, session, columns, picks)
-        norms = np.linalg.norm(self.state.theta, axis=1)
-        spent = trained - started, time.perf_counter() - trained
-        self.state.sessions.append(Taught(session, fast, slow, norms, columns, scores, ahead, *spent))
+        scores, ahead = self._score(session, columns, trained)
+        norms = np.linalg.norm(self.state.learner.theta, axis=1)
+        spent = seconds, time.perf_counter() - started - seconds
+        self.state.sessions.append(Taught(session, traces, norms, columns, scores, ahead, *spent))
 
-    def _score(
-        self, theta: Tensor, session: int, columns: np.ndarray, picks: Sequence[np.ndarray]
-    ) -> tuple[Scores, Scores]:
+    def _score(self, session: int, columns: np.ndarray, trained: Sequence[np.ndarray]) -> tuple[Scores, Scores]:
         """Scores of the facts ``columns`` and of the next session's facts; and news for the estimates."""
         known, size = session * self.spec.facts_per_session, self.spec.facts_per_session
-        asked = self.state.estimates.to_measure(known, columns, picks, self._budget)
-        self.adapters.bind(theta)
+        due = columns * self._forms
+        asked = self.state.estimates.to_measure(known * self._forms, due, trained, self._budget)
+        self.adapters.bind(self._theta)
         lines = [
-            [*(lane[i] for i in some), *lane[known : known + size]]
-            for lane, some in zip(self.lines, asked, strict=True)
+            [*(items[i] for i in some), *facts[known : known + size]]
+            for items, facts, some in zip(self.items, self.lines, asked, strict=True)
         ]
         scores = score(self.adapters, lines, self.device)
         losses = scores.answer_nll if self.spec.recipe.loss == "answer" else scores.nll
-        self.state.estimates.note(session, asked, losses[:, : asked.shape[1]])
+        for lane, some in enumerate(asked):
+            self.state.estimates.note(lane, session, some, losses[lane, : len(some)])
         return scores.lines(slice(len(columns))), scores.lines(slice(asked.shape[1], None))
 
     @property
+    def _forms(self) -> int:
+        """Forms in which a fact is taught."""
+        return self.spec.recipe.forms + 1
+
+    @property
+    def _theta(self) -> Tensor:
+        return torch.from_numpy(self.state.learner.theta).to(self.device)
+
+    @property
     def _budget(self) -> int | None:
-        """Facts to measure for the choice of the weakest; none where nothing is chosen by its loss."""
-        recipe = self.spec.recipe
-        return recipe.rehearsal.budget if recipe.slow and recipe.rehearsal.choice == "weakest" else 0
+        """Items to measure for the choice of the weakest; none where nothing is chosen by its loss."""
+        return self.spec.recipe.budget if self.spec.recipe.chooses_by_loss else 0
 
     def _scheduled(self, session: int) -> np.ndarray:
         """The facts that the retention matrix has after a session, by their places in the stream."""
@@ -153,30 +160,22 @@ class Course:
         first = self.base.lines(slice(self.spec.facts_per_session))
         return reduce(Scores.followed_by, (taught.ahead for taught in self.state.sessions[:-1]), first)
 
-    def _rehearsed(self, session: int) -> list[np.ndarray]:
-        """Of each lane, the places in the stream of the stored facts that this session trains again."""
-        stored = (session - 1) * self.spec.facts_per_session
-        return [
-            rehearse(self.spec.recipe.rehearsal, losses[:stored], self._draw(seed, session, "rehearsal"))
-            for seed, losses in zip(self.spec.seeds, self.state.estimates.losses, strict=True)
-        ]
-
-    def _draw(self, seed: int, session: int, purpose: str) -> np.random.Generator:
-        return rng(self.spec.base_seed, seed, session, purpose)
+    def _draw(self, session: int, lane: int, purpose: str) -> np.random.Generator:
+        return rng(self.spec.base_seed, self.spec.seeds[lane], session, purpose)
 
     def _recall_of_new(self) -> float:
         return float(self.state.sessions[-1].scores.recalled[:, -self.spec.facts_per_session :].mean())
 
     def _measure(self, sessions: int) -> Checkpoint:
-        theta = torch.from_numpy(self.state.theta).to(self.device)
-        measured = measure(self.adapters, theta, self.probes(sessions), self.device)
-        return Checkpoint(sessions, measured, self.state.theta)
+        measured = measure(self.adapters, self._theta, self.probes(sessions), self.device)
+        return Checkpoint(sessions, measured, self.state.learner.theta)
 
     def probes(self, sessions: int) -> list[list[Probe]]:
         """Every lane's probes after so many sessions."""
         known = sessions * self.spec.facts_per_session
         placebo = [Dated(fact, None) for fact in self.placebo]
-        return [self.prober.probes(self.dated(lane)[:known], placebo) for lane in self.streams]
+        taught = self.spec.recipe.forms
+        return [self.prober.probes(self.dated(lane)[:known], placebo, taught) for lane in self.streams]
 
     def dated(self, lane: Sequence[Fact]) -> list[Dated]:
         """The facts of a lane with the sessions that teach them."""

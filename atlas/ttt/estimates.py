@@ -31,10 +31,10 @@ class Estimates:
         """Nothing is known yet."""
         return cls(np.full((lanes, facts), np.inf, np.float32), np.zeros((lanes, facts), np.int64))
 
-    def note(self, session: int, columns: np.ndarray, losses: np.ndarray) -> None:
-        """Take in what was measured after a session: facts ``columns`` and their ``losses``, (lanes, measured)."""
-        np.put_along_axis(self.losses, columns, losses, axis=1)
-        np.put_along_axis(self.measured, columns, session, axis=1)
+    def note(self, lane: int, session: int, columns: np.ndarray, losses: np.ndarray) -> None:
+        """Take in what was found of a lane's facts ``columns`` in a session."""
+        self.losses[lane, columns] = losses
+        self.measured[lane, columns] = session
 
     def to_measure(
         self, known: int, scheduled: np.ndarray, rehearsed: Sequence[np.ndarray], budget: int | None
@@ -44,7 +44,7 @@ class Estimates:
         Args:
             known: facts taught so far, the first ones of each lane.
             scheduled: facts that are measured in any case, the same for all lanes.
-            rehearsed: of each lane, the stored facts that the session trained again; as many in every lane.
+            rehearsed: of each lane, the stored facts that the session trained again.
             budget: how many facts to measure beyond these; half of them seem the weakest, half were not measured for
                 longest. None: all.
 
@@ -53,7 +53,7 @@ class Estimates:
         """
         count = known
         if budget is not None:
-            count = min(known, len(scheduled) + len(rehearsed[0]) + budget)
+            count = min(known, len(scheduled) + max(map(len, rehearsed)) + budget)
         return np.stack([self._of_lane(i, known, scheduled, some, count) for i, some in enumerate(rehearsed)])
 
     def _of_lane(self, lane: int, known: int, scheduled: np.ndarray, rehearsed: np.ndarray, count: int) -> np.ndarray:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from atlas.base.checkpoint import fingerprint, sha256_of
 from atlas.base.model import initialise
-from atlas.config import Role
 from atlas.draws import rng
 from atlas.errors import AtlasError
+from atlas.sections import Role
 from atlas.ttt.lora import base_weights
 from atlas.ttt.roles import sites
 from atlas.ttt.schema import Frozen

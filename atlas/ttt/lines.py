@@ -14,6 +14,7 @@ from atlas.base.text import NEWLINE, encode
 from atlas.pool.facts import sentence
 
 IGNORED = -100
+FILLER = 0  # where the answer of a line would begin that predicts nothing
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Line:
     def characters(self) -> int:
         """Characters that are predicted, the line end included."""
         return len(self.tokens) - 1
+
+    def counted(self, over: str) -> int:
+        """Characters that a loss over the ``sentence`` or the ``answer`` counts."""
+        return self.characters if over == "sentence" else len(self.tokens) - self.answer
 
 
 def line(prompt: str, answer: str, origin: str) -> Line:
@@ -59,6 +64,7 @@ class Batch:
         answers: bool, (tokens,), True where the target belongs to the answer or its line end.
         lengths: int64, (lines,): tokens of each line.
         lanes: tokens of each lane; a lane may have none.
+        real: bool, (lines,), False for lines that only fill a lane up.
         packed: where the lines are, for the model's attention.
     """
 
@@ -68,6 +74,7 @@ class Batch:
     answers: Tensor
     lengths: Tensor
     lanes: tuple[int, ...]
+    real: np.ndarray
     packed: Packed
 
     def line_sums(self, values: Tensor) -> Tensor:
@@ -89,32 +96,44 @@ def batch(lanes: Sequence[Sequence[Line]], device: torch.device, even: bool = Fa
     """Batch the lines of every lane.
 
     Args:
-        lanes: the lines of each lane.
+        lanes: the lines of each lane; not all may be empty.
         device: where the batch goes.
-        even: fill the last line of every lane up with tokens that predict nothing, so that all lanes are equally long
-            and one batched product serves them. Pays on a GPU, where many small products do not.
+        even: fill every lane up with lines that predict nothing, so that all lanes are equally long and one batched
+            product serves them. Pays on a GPU, where many small products do not.
     """
-    lines = [item for lane in lanes for item in lane]
+    filled = _filled(lanes) if even else [[*lane] for lane in lanes]
+    lines = [item for lane in filled for item in lane]
     lengths = np.array([item.characters for item in lines])
-    sizes = np.array([sum(item.characters for item in lane) for lane in lanes])
-    if even:
-        lengths[np.cumsum([len(lane) for lane in lanes]) - 1] += sizes.max() - sizes
-        sizes[:] = sizes.max()
-    tokens = np.full(lengths.sum(), NEWLINE, dtype=np.int64)
-    positions = np.zeros(lengths.sum(), dtype=np.int64)
-    targets = np.full(lengths.sum(), IGNORED, dtype=np.int64)
-    answers = np.zeros(lengths.sum(), dtype=bool)
+    total = int(lengths.sum())
+    tokens, targets = np.full((2, total), NEWLINE, dtype=np.int64)
+    targets[:] = IGNORED
+    positions, answers = np.zeros(total, dtype=np.int64), np.zeros(total, dtype=bool)
     for start, item in zip(np.cumsum(lengths) - lengths, lines, strict=True):
         part = slice(start, start + item.characters)
-        tokens[part], targets[part] = item.tokens[:-1], item.tokens[1:]
-        positions[part] = np.arange(item.characters)
-        answers[start + item.answer - 1 : part.stop] = True
+        tokens[part], positions[part] = item.tokens[:-1], np.arange(item.characters)
+        if item.answer != FILLER:
+            targets[part] = item.tokens[1:]
+            answers[start + item.answer - 1 : part.stop] = True
     return Batch(
         tokens=torch.from_numpy(tokens).to(device),
         positions=torch.from_numpy(positions).to(device),
         targets=torch.from_numpy(targets).to(device),
         answers=torch.from_numpy(answers).to(device),
         lengths=torch.from_numpy(lengths).to(device),
-        lanes=tuple(sizes.tolist()),
+        lanes=tuple(sum(item.characters for item in lane) for lane in filled),
+        real=np.array([item.answer != FILLER for item in lines]),
         packed=pack(lengths, device),
     )
+
+
+def _filled(lanes: Sequence[Sequence[Line]]) -> list[list[Line]]:
+    """Lanes with lines behind their own that make all of them as long as the longest; none longer than a real line."""
+    sizes = [sum(item.characters for item in lane) for lane in lanes]
+    longest = max(item.characters for lane in lanes for item in lane)
+    return [[*lane, *_fillers(max(sizes) - size, longest)] for lane, size in zip(lanes, sizes, strict=True)]
+
+
+def _fillers(tokens: int, longest: int) -> list[Line]:
+    """Lines of newlines that predict nothing, which is said by an answer at the start."""
+    cuts = [longest] * (tokens // longest) + ([tokens % longest] if tokens % longest else [])
+    return [Line(np.full(length + 1, NEWLINE, np.uint8), FILLER) for length in cuts]

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from atlas.base.attention import Packed
-from atlas.config import Role
 from atlas.draws import rng
+from atlas.sections import Role
 from atlas.ttt.lines import Batch
 from atlas.ttt.roles import OPT, RoleMap, Site, sites
 

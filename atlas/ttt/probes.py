@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.lines import Line, line
 from atlas.ttt.lora import Adapters
@@ -59,15 +60,24 @@ class Prober:
         self.foils, self.origin = foils, origin
         self._made: dict[tuple[str, int], tuple[Line, Question]] = {}
 
-    def taught_line(self, fact: Fact) -> Line:
-        """The sentence as taught."""
-        return self._form(fact, 0)[0]
+    def items(self, facts: Sequence[Fact], forms: int) -> list[Line]:
+        """Every fact as taught and in so many rephrased forms, fact after fact.
 
-    def probes(self, taught: Sequence[Dated], placebo: Sequence[Dated]) -> list[Probe]:
-        """Taught sentences, then their rephrased forms, then placebo sentences."""
+        Raises AtlasError where a fact would have no form left that was not taught, to be asked in.
+        """
+        for fact in facts:
+            if forms >= len(fact.rephrases):
+                raise AtlasError(
+                    f"{self.origin}: fact {fact.fact_id} has {len(fact.rephrases)} rephrased forms, but the recipe "
+                    f"teaches {forms} (forms), so none is left to ask; teach fewer or add forms to the pool"
+                )
+        return [self._form(fact, form)[0] for fact in facts for form in range(forms + 1)]
+
+    def probes(self, taught: Sequence[Dated], placebo: Sequence[Dated], forms: int) -> list[Probe]:
+        """Taught sentences, then the rephrased forms behind the first ``forms``, which were taught, then placebo."""
         return [
             *(self._probe("taught", 0, dated) for dated in taught),
-            *(self._probe("rephrase", form, dated) for dated in taught for form in range(1, len(dated.fact.forms))),
+            *(self._probe("rephrase", at, dated) for dated in taught for at in range(forms + 1, len(dated.fact.forms))),
             *(self._probe("placebo", 0, dated) for dated in placebo),
         ]
 

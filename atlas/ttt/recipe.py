@@ -1,138 +1,197 @@
-"""The recipe ``essay``: one session of test-time training, for all lanes at once.
+"""A recipe at work: one session of test-time training, phase by phase, for all lanes at once.
 
-(A) copy the adapter and train the copy on the new facts only, fast; (B) blend the copy in; (C) consolidate slowly on
-new and rehearsed facts, held near the blended weights. Every number is a key of ``atlas.config.Recipe``.
+Every phase trains a copy of the adapter and blends it in; which facts, how long and how is said by
+``atlas.recipes.model.Phase``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.config import Recipe, Rehearsal, Slow
-from atlas.ttt.lines import IGNORED, Batch, Line, batch
+from atlas.errors import AtlasError
+from atlas.recipes.model import Phase, Recipe, Until
+from atlas.ttt.descent import Descent, Memory
+from atlas.ttt.lesson import Items, Lesson
+from atlas.ttt.lines import Line
 from atlas.ttt.lora import Adapters
-from atlas.ttt.scoring import character_nll
+from atlas.ttt.loss import Loss, loss
+from atlas.ttt.text import Windows
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Losses of one phase, step by step: float32, (steps, lanes). No steps where the recipe leaves the phase out."""
+    """How a phase went.
+
+    Attributes:
+        losses: float32, (steps, lanes): of the facts of each step, before it; NaN where a lane had ended.
+        characters: int64, (lanes,): that the loss was taken over, each as often as it was.
+    """
 
     losses: np.ndarray
+    characters: np.ndarray
 
-    @classmethod
-    def none(cls, lanes: int) -> Trace:
-        """A phase that the recipe leaves out."""
-        return cls(np.empty((0, lanes), np.float32))
+    def of(self, lane: int) -> np.ndarray:
+        """The losses of the steps that a lane took, (steps,)."""
+        losses: np.ndarray = self.losses[np.isfinite(self.losses[:, lane]), lane]
+        return losses
 
-    @property
-    def steps(self) -> int:
-        return len(self.losses)
+
+@dataclass
+class Learner:
+    """All that training changes.
+
+    Attributes:
+        theta: the adapters, float32 (lanes, parameters).
+        memories: of the optimisers of those phases that remember, in order.
+        importance: of each parameter for the facts taught so far, float32 (lanes, parameters); (lanes, 0) where no
+            phase goes by it.
+    """
+
+    theta: np.ndarray
+    memories: list[Memory]
+    importance: np.ndarray
+
+
+class Ends:
+    """When the lanes of a phase end: once so many items in a row were known, which is all of the phase.
+
+    ``running``, bool (lanes,), has the lanes that go on.
+    """
+
+    def __init__(self, until: Until | None, items: int, lanes: int) -> None:
+        self.until, self.items = until, items
+        self.running = np.ones(lanes, bool)
+        self._known = np.zeros(lanes, np.int64)
+
+    def note(self, lane: int, recalled: np.ndarray, answer_nll: np.ndarray) -> None:
+        """Take in what a step found of a lane's items before it."""
+        if self.until is None:
+            return
+        known = np.ones(len(recalled), bool)
+        if self.until.recalled:
+            known &= recalled
+        if self.until.loss is not None:
+            known &= answer_nll <= self.until.loss
+        self._known[lane] = self._known[lane] + len(known) if known.all() else 0
+        self.running[lane] &= bool(self._known[lane] < self.items)
 
 
 class Trainer:
-    """Trains the adapters of a model by a recipe."""
-
-    def __init__(self, adapters: Adapters, recipe: Recipe, device: torch.device) -> None:
-        self.adapters, self.recipe, self.device = adapters, recipe, device
-        self.even = device.type == "cuda"
-
-    def session(
-        self,
-        theta: Tensor,
-        new: Sequence[Sequence[Line]],
-        rehearsed: Sequence[Sequence[Line]],
-        orders: Sequence[np.random.Generator],
-    ) -> tuple[Tensor, Trace, Trace]:
-        """Teach one session.
-
-        Args:
-            theta: adapters before the session, (lanes, parameters); not changed.
-            new: the session's facts, lane by lane.
-            rehearsed: stored facts to train again, the same number for every lane.
-            orders: one generator a lane, for the order of facts in the slow phase.
-
-        Returns:
-            The adapters after the session, and the traces of the fast and the slow phase.
-        """
-        theta, fast = self._fast(theta, new)
-        both = [[*lane, *stored] for lane, stored in zip(new, rehearsed, strict=True)]
-        theta, slow = self._slow(theta, both, orders)
-        return theta, fast, slow
-
-    def _fast(self, theta: Tensor, new: Sequence[Sequence[Line]]) -> tuple[Tensor, Trace]:
-        phase = self.recipe.fast
-        if phase is None:
-            return theta, Trace.none(len(theta))
-        lines = batch(new, self.device, self.even)
-        copy, trace = self.descend(theta, [lines] * phase.steps, phase.lr, anchor=0.0)
-        return theta.lerp(copy, self.recipe.blend), trace
-
-    def _slow(
-        self, theta: Tensor, facts: Sequence[Sequence[Line]], orders: Sequence[np.random.Generator]
-    ) -> tuple[Tensor, Trace]:
-        phase = self.recipe.slow
-        if phase is None:
-            return theta, Trace.none(len(theta))
-        return self.descend(theta, self._epochs(phase, facts, orders), phase.lr, phase.anchor)
-
-    def _epochs(
-        self, phase: Slow, facts: Sequence[Sequence[Line]], orders: Sequence[np.random.Generator]
-    ) -> Iterable[Batch]:
-        """Batches of all epochs; each epoch sees every fact once, in an order of its own."""
-        count = len(facts[0])
-        for _ in range(phase.epochs):
-            shuffled = [[lane[i] for i in order.permutation(count)] for lane, order in zip(facts, orders, strict=True)]
-            for start in range(0, count, phase.batch):
-                yield batch([lane[start : start + phase.batch] for lane in shuffled], self.device, self.even)
-
-    def descend(self, theta: Tensor, batches: Iterable[Batch], lr: float, anchor: float) -> tuple[Tensor, Trace]:
-        """Adam, anew, from ``theta``; a squared distance from it is added to the loss with weight ``anchor``."""
-        live, grad = theta.clone(), torch.empty_like(theta)
-        live.grad = grad
-        self.adapters.train(live, grad)
-        optimiser = torch.optim.Adam([live], lr=lr, fused=True)
-        losses = []
-        for lines in batches:
-            grad.zero_()
-            per_lane = self._loss(lines)
-            torch.autograd.backward(per_lane.sum())  # lanes share no weights, so each gets the gradient of its own loss
-            losses.append(per_lane.detach())
-            if anchor:
-                grad.add_(live, alpha=2 * anchor).sub_(theta, alpha=2 * anchor)
-            self._clip(grad)
-            optimiser.step()
-        return live.detach(), Trace(torch.stack(losses).cpu().numpy())
-
-    def _loss(self, lines: Batch) -> Tensor:
-        """Mean nats per character over each lane's lines, (lanes,)."""
-        nll, _ = character_nll(self.adapters, lines)
-        counted = lines.answers if self.recipe.loss == "answer" else lines.targets != IGNORED
-        return lines.lane_sums(nll * counted) / lines.lane_sums(counted)
-
-    def _clip(self, grad: Tensor) -> None:
-        norms = grad.norm(dim=1, keepdim=True)
-        grad.mul_((self.recipe.clip / norms.clamp(min=1e-12)).clamp(max=1.0))
-
-
-def rehearse(choice: Rehearsal, losses: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """Which stored facts of one lane are trained again.
+    """Trains the adapters of a model by a recipe.
 
     Args:
-        choice: how many (fewer where fewer are stored), and which: weakest, random, or none.
-        losses: (stored,), measured after the previous session; the greatest are the weakest facts.
-        draw: used for the random choice only.
-
-    Returns:
-        Indices into ``losses``, at most ``choice.facts`` of them.
+        text: the base's own training text, for phases that train it, too.
     """
-    if choice.choice == "none":
-        return np.arange(0)
-    if choice.choice == "random":
-        return draw.permutation(len(losses))[: choice.facts]
-    return np.argsort(-losses, kind="stable")[: choice.facts]
+
+    def __init__(self, adapters: Adapters, recipe: Recipe, device: torch.device, text: Windows | None = None) -> None:
+        self.adapters, self.recipe, self.device, self.text = adapters, recipe, device, text
+
+    def learner(self, theta: np.ndarray) -> Learner:
+        """A learner that starts from adapters ``theta``, float32 (lanes, parameters)."""
+        keep = sum(phase.optimiser.memory == "run" for phase in self.recipe.active.values())
+        importance = np.zeros((len(theta), theta.shape[1] if self._weighs else 0), np.float32)
+        return Learner(theta, [Memory.none(*theta.shape) for _ in range(keep)], importance)
+
+    @property
+    def _weighs(self) -> float | None:
+        """What a session keeps of the importance of parameters; None where no phase goes by it."""
+        anchors = [phase.anchor for phase in self.recipe.active.values() if phase.anchor]
+        return next((anchor.memory for anchor in anchors if anchor.by == "importance"), None)
+
+    def session(self, learner: Learner, lesson: Lesson) -> tuple[Learner, list[Trace], list[np.ndarray]]:
+        """Teach one session; ``learner`` is not changed.
+
+        Returns:
+            The learner after it; a trace for each phase; and of each lane the stored items that were trained without
+            noting what is known of them since.
+        """
+        theta, importance = (torch.from_numpy(part).to(self.device) for part in (learner.theta, learner.importance))
+        memories, kept, traces = list(learner.memories), [], []
+        trained: list[list[np.ndarray]] = [[np.arange(0)] for _ in range(lesson.lanes)]
+        for name, phase in self.recipe.active.items():
+            remembers = phase.optimiser.memory == "run"
+            memory = memories.pop(0) if remembers else Memory.none(*theta.shape)
+            descent = Descent(self.adapters, theta, phase, self.recipe.clip, memory, importance)
+            items = Items(phase, name, lesson)
+            traces.append(self._phase(name, phase, items, descent, lesson))
+            theta = descent.blended()
+            kept += [descent.memory()] if remembers else []
+            for lane, stored in enumerate([] if _chooses_anew(phase) else items.rehearsed):
+                trained[lane].append(stored)
+        if self._weighs is not None:
+            importance = self._weighed(theta, importance, lesson)
+        after = Learner(theta.cpu().numpy(), kept, importance.cpu().numpy())
+        return after, traces, [np.unique(np.concatenate(some)) for some in trained]
+
+    def _phase(self, name: str, phase: Phase, items: Items, descent: Descent, lesson: Lesson) -> Trace:
+        """All steps of a phase; a lane whose end has come takes no further ones."""
+        ends = Ends(phase.until, items.count, lesson.lanes)
+        draws = [lesson.draw(lane, f"{name} text") for lane in range(lesson.lanes)]
+        losses, characters = [], np.zeros(lesson.lanes, np.int64)
+        for step, chosen in enumerate(items.steps()):
+            running = ends.running.copy()
+            trained = [some if on else some[:0] for some, on in zip(chosen, running, strict=True)]
+            found = self._loss(_lines(lesson, trained), self._text(phase, draws, running), phase)
+            losses.append(torch.where(torch.from_numpy(running).to(self.device), found.facts, torch.nan))
+            characters += found.characters
+            if phase.until or _chooses_anew(phase):
+                self._note(found, trained, lesson, ends)
+            descent.step(found.total, running, step / items.most_steps)
+            if not ends.running.any():
+                break
+        return Trace(torch.stack(losses).cpu().numpy(), characters)
+
+    def _loss(self, facts: Sequence[Sequence[Line]], text: Sequence[Sequence[Line]], phase: Phase) -> Loss:
+        weight, even = phase.text.weight if phase.text else 0.0, self.device.type == "cuda"
+        return loss(self.adapters, facts, text, self.recipe.loss, weight, even, self.device)
+
+    def _text(self, phase: Phase, draws: Sequence[np.random.Generator], running: np.ndarray) -> list[list[Line]]:
+        """Windows of the base's text for each lane that is running."""
+        rules = phase.text
+        if rules is None:
+            return [[] for _ in draws]
+        if self.text is None:
+            raise AtlasError("recipe: a phase trains the base's text, but there is none; give the corpus")
+        cut = self.text.draw
+        return [
+            cut(rules.windows, rules.characters, draw) if on else [] for draw, on in zip(draws, running, strict=True)
+        ]
+
+    def _note(self, found: Loss, trained: Sequence[np.ndarray], lesson: Lesson, ends: Ends) -> None:
+        """What a step found of its items, for the choice of the next ones and for the end of the phase."""
+        scores = found.scores()
+        losses = scores.answer_nll if self.recipe.loss == "answer" else scores.nll
+        cuts = np.cumsum([len(some) for some in trained])[:-1]
+        parts = (np.split(part, cuts) for part in (losses, scores.recalled, scores.answer_nll))
+        for lane, (some, known, recalled, answer_nll) in enumerate(zip(trained, *parts, strict=True)):
+            lesson.estimates.note(lane, lesson.session, some, known)
+            if len(some):
+                ends.note(lane, recalled, answer_nll)
+
+    def _weighed(self, theta: Tensor, importance: Tensor, lesson: Lesson) -> Tensor:
+        """The importance of each parameter with that for the session's facts added: the diagonal of the empirical
+        Fisher information, summed over facts (Kirkpatrick et al. 2017, arXiv 1612.00796; kept from session to session
+        as in Schwarz et al. 2018, arXiv 1805.06370, section 3)."""
+        assert self._weighs is not None
+        squares, grad = importance * self._weighs, torch.zeros_like(theta)
+        for item in range(lesson.stored, lesson.stored + lesson.new):
+            self.adapters.train(theta, grad.zero_())
+            lines = _lines(lesson, [np.array([item])] * lesson.lanes)
+            even = self.device.type == "cuda"
+            found = loss(self.adapters, lines, [[] for _ in lines], self.recipe.loss, 0.0, even, self.device)
+            torch.autograd.backward(found.total.sum())
+            squares += grad.square()
+        return squares
+
+
+def _chooses_anew(phase: Phase) -> bool:
+    return phase.rehearsal is not None and phase.rehearsal.every is not None
+
+
+def _lines(lesson: Lesson, chosen: Sequence[np.ndarray]) -> list[list[Line]]:
+    return [[lane[i] for i in some] for lane, some in zip(lesson.lines, chosen, strict=True)]

@@ -92,20 +92,19 @@ def _matrix(course: Course, before: Scores, taught: Taught, lane: int) -> dict[s
 
 
 def _session(course: Course, taught: Taught, lane: int) -> dict[str, Any]:
-    recipe, fast, slow = course.spec.recipe, taught.fast, taught.slow
+    phases = course.spec.recipe.active
+    losses = [trace.of(lane) for trace in taught.traces]
     return {
-        "arm": [course.spec.arm],
+        "arm": course.spec.arm,
         "seed": course.spec.seeds[lane],
         "session": taught.session,
-        "steps_fast": fast.steps,
-        "steps_slow": slow.steps,
-        "loss_fast_first": fast.losses[0, lane] if fast.steps else None,
-        "loss_fast_last": fast.losses[-1, lane] if fast.steps else None,
-        "loss_slow_first": slow.losses[0, lane] if slow.steps else None,
-        "loss_slow_last": slow.losses[-1, lane] if slow.steps else None,
+        "phase": [*phases] or ["none"],
+        "steps": [len(some) for some in losses] or [0],
+        "characters": [trace.characters[lane] for trace in taught.traces] or [0],
+        "loss_first": [some[0] for some in losses] or [None],
+        "loss_last": [some[-1] for some in losses] or [None],
+        "lr": [phase.lr for phase in phases.values()] or [None],
         "adapter_norm": taught.norms[lane],
-        "lr_fast": recipe.fast.lr if recipe.fast else None,
-        "lr_slow": recipe.slow.lr if recipe.slow else None,
         "seconds_train": taught.seconds_train,
         "seconds_score": taught.seconds_score,
     }

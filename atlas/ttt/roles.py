@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from atlas.config import Role
 from atlas.errors import AtlasError
+from atlas.sections import Role
 
 
 @dataclass(frozen=True)

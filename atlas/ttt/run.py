@@ -32,6 +32,7 @@ from atlas.ttt.ranking import foils
 from atlas.ttt.records import facts_table, matrix_table, sessions_table
 from atlas.ttt.resume import Saved
 from atlas.ttt.schema import RunRecord, ValLoss
+from atlas.ttt.text import Windows
 
 PACKAGES = ("torch", "numpy", "pyarrow", "safetensors")
 
@@ -47,12 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_certified(args.checkpoint, args.manifest, args.certificate)
     base_params = sum(parameter.numel() for parameter in model.parameters())
     watch = Watch(model, manifest.sha256, reinitialise(model, spec.reinit, spec.base_seed))
-    course = prepare(spec, model, args.pool, args.streams)
+    training, validation = split(files.read_text(args.corpus), manifest.config.validation)
+    course = prepare(spec, model, args.pool, args.streams, Windows(encode(training, str(args.corpus))))
     saved = Saved(args.out, identity(args, spec, manifest.fingerprint))
     course.run(f"ttt {spec.arm} seeds {args.out.name}", saved)
 
-    tokens = validation_tokens(args.corpus, manifest.config.validation, spec.probes.val_chars)
-    losses = harm(course, model, tokens)
+    losses = harm(course, model, encode(validation[: spec.probes.val_chars + 1], str(args.corpus)))
     record = RunRecord(
         **spec.model_dump(include={"arm", "seeds", "targets", "ranks", "recipe", "reinit"}),
         trainable_params=course.adapters.parameters,
@@ -94,7 +95,7 @@ def identity(args: Namespace, spec: RunSpec, fingerprint: str) -> str:
     return json.dumps([spec.model_dump(), code, fingerprint, inputs, versions, where], sort_keys=True)
 
 
-def prepare(spec: RunSpec, model: Transformer, pool: Path, streams: Sequence[Path]) -> Course:
+def prepare(spec: RunSpec, model: Transformer, pool: Path, streams: Sequence[Path], text: Windows) -> Course:
     """Attach adapters to the model and set up the course. AtlasError where pool, streams and spec do not fit."""
     facts = read_pool(pool)
     by_id = {fact.fact_id: fact for fact in facts}
@@ -111,6 +112,7 @@ def prepare(spec: RunSpec, model: Transformer, pool: Path, streams: Sequence[Pat
         streams=lanes,
         placebo=[fact for fact in facts if fact.role == PLACEBO],
         device=device,
+        text=text,
     )
 
 
@@ -137,12 +139,6 @@ def read_lane(path: Path, seed: int, spec: RunSpec, by_id: dict[str, Fact]) -> l
     return [by_id[lesson.fact_id] for lesson in lessons[:needed]]
 
 
-def validation_tokens(corpus: Path, share: float, characters: int) -> np.ndarray:
-    """The first ``characters`` tokens of the corpus's validation part."""
-    _, validation = split(files.read_text(corpus), share)
-    return encode(validation[: characters + 1], str(corpus))
-
-
 def harm(course: Course, model: Transformer, tokens: np.ndarray) -> list[ValLoss]:
     """Loss on Shakespeare at each checkpoint, lane by lane, without and with the adapter: what teaching cost."""
     course.adapters.bind(None)
@@ -165,7 +161,7 @@ def save(out: Path, course: Course, record: RunRecord) -> None:
     with files.together(out / "run.json") as stage:
         for name, table in (("facts", facts_table), ("matrix", matrix_table), ("sessions", sessions_table)):
             files.write_parquet(stage / f"{name}.parquet", table(course), provenance)
-        adapters = to_safetensors(course.adapters.named(torch.from_numpy(course.state.theta)), metadata=about)
+        adapters = to_safetensors(course.adapters.named(torch.from_numpy(course.state.learner.theta)), metadata=about)
         (stage / "adapters.safetensors").write_bytes(adapters)
         files.write_json(stage / "run.json", record.model_dump(mode="json"))
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from atlas import files
-from atlas.config import Recipe, Role, Section, explain
 from atlas.errors import AtlasError
+from atlas.recipes.model import Recipe
+from atlas.sections import Count, Role, Section, explain
 
 PROBES = ("taught", "rephrase", "placebo")
 
@@ -62,22 +63,18 @@ SESSIONS = pa.schema(
         ("arm", pa.string()),
         ("seed", pa.int32()),
         ("session", pa.int32()),
-        ("steps_fast", pa.int32()),
-        ("steps_slow", pa.int32()),
-        ("loss_fast_first", pa.float32()),
-        ("loss_fast_last", pa.float32()),
-        ("loss_slow_first", pa.float32()),
-        ("loss_slow_last", pa.float32()),
-        ("adapter_norm", pa.float32()),
-        ("lr_fast", pa.float32()),
-        ("lr_slow", pa.float32()),
-        ("seconds_train", pa.float32()),
+        ("phase", pa.string()),  # of the recipe, in its order; "none" where it has none
+        ("steps", pa.int32()),
+        ("characters", pa.int64()),  # that the loss was taken over, each as often as it was
+        ("loss_first", pa.float32()),  # nats per character of the first step's facts, before it; null without steps
+        ("loss_last", pa.float32()),
+        ("lr", pa.float32()),  # at its peak; null without steps
+        ("adapter_norm", pa.float32()),  # after the session
+        ("seconds_train", pa.float32()),  # of the session, all lanes together
         ("seconds_score", pa.float32()),
     ]
 )
-"""sessions.parquet: one row per (seed, session); what a phase that is left out would fill is null."""
-
-Count = Annotated[int, Field(ge=0)]
+"""sessions.parquet: one row per (seed, session, phase)."""
 
 
 class ValLoss(Section):

@@ -84,15 +84,29 @@ class Pass:
 
     def fill(self, out: Scores) -> None:
         """Write the scores of these lines to their places."""
-        lines, sums = self.lines, self.lines.line_sums
-        wrong = (self.logits.argmax(-1) != lines.targets) & lines.answers
-        values = (
-            sums(self.nll) / sums(lines.targets != IGNORED),
-            sums(self.nll * lines.answers) / sums(lines.answers),
-            sums(wrong) == 0,
-        )
-        for kind, value in zip((out.nll, out.answer_nll, out.recalled), values, strict=True):
-            kind[self.lane, self.column] = value.cpu().numpy()
+        found, places = line_scores(self.lines, self.nll, self.logits), (self.lane, self.column)
+        out.nll[places], out.answer_nll[places], out.recalled[places] = found.nll, found.answer_nll, found.recalled
+
+
+@dataclass(frozen=True)
+class LineScores:
+    """Scores of the lines of one batch, every array (lines,); see ``Scores``."""
+
+    nll: np.ndarray
+    answer_nll: np.ndarray
+    recalled: np.ndarray
+
+
+def line_scores(lines: Batch, nll: Tensor, logits: Tensor) -> LineScores:
+    """Scores of a batch from every token's ``nll`` and ``logits``."""
+    sums = lines.line_sums
+    wrong = (logits.argmax(-1) != lines.targets) & lines.answers
+    found = (
+        sums(nll) / sums(lines.targets != IGNORED),
+        sums(nll * lines.answers) / sums(lines.answers),
+        sums(wrong) == 0,
+    )
+    return LineScores(*(part.cpu().numpy() for part in found))
 
 
 def passes(adapters: Adapters, lanes: Sequence[Sequence[Line]], device: torch.device) -> Iterator[Pass]:

@@ -9,8 +9,8 @@ import torch
 from atlas import files
 from atlas.base.checkpoint import fingerprint, read_manifest, read_tensors
 from atlas.base.model import Transformer, fresh
-from atlas.config import Role
 from atlas.guard.misload import MisloadReport, Misloads, judge, load_carelessly, main, misloaded, wrong_names
+from atlas.sections import Role
 from atlas.ttt.frozen import Watch, reinitialise
 from tests.base.test_verify import CONFIG, TEXT, as_if_trained, put
 

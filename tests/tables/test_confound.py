@@ -16,7 +16,7 @@ from tests.synthetic import Design, SyntheticArm, write_study
 ARMS = {
     "qv": SyntheticArm(),
     "ffn": SyntheticArm(("up", "down")),
-    "other_recipe": SyntheticArm(("up", "down"), recipe={"blend": 0.9}),
+    "other_recipe": SyntheticArm(("up", "down"), recipe={"clip": 0.9}),
     "ffn_broken": SyntheticArm(("up", "down"), recall=0.1, reinit=("up", "down")),
     "alone": SyntheticArm(("o",), reinit=("up", "down")),
 }

@@ -129,7 +129,7 @@ def test_rows_come_in_the_order_of_the_study(frame):
 
 
 def test_an_ablation_is_compared_where_it_was_probed(tmp_path):
-    both = {"qv": ARMS["good"], "qv_no_rehearsal": SyntheticArm(recipe={"rehearsal": {"choice": "none"}})}
+    both = {"qv": ARMS["good"], "qv_no_rehearsal": SyntheticArm(recipe={"phases": {"slow": {"rehearsal": None}}})}
     folders = write_study(tmp_path, both, Design((1, 2), (2, 4)))
     path = folders[1] / "facts.parquet"
     write_frame(path, files.read_parquet(path).to_pandas().query("sessions == 2"), FACTS)

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atlas.config import Role
 from atlas.errors import AtlasError
+from atlas.sections import Role
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS, MATRIX
 from tests.synthetic import Design, SyntheticArm, write_frame, write_run, write_study
@@ -74,7 +74,7 @@ def test_one_arm_made_in_two_ways(folders, key, value):
 
 
 def test_two_recipes_under_one_arm(folders):
-    recipe = json.loads((folders[1] / "run.json").read_text())["recipe"] | {"blend": 0.9}
+    recipe = json.loads((folders[1] / "run.json").read_text())["recipe"] | {"clip": 0.9}
     assert "recipe is" in refusal(folders, change_record(folders[1], recipe=recipe), folders[0] / "run.json")
 
 

@@ -4,76 +4,101 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.base.text import decode
-from atlas.config import Fast, Recipe, Rehearsal, Slow
-from atlas.ttt.lines import Line, batch, line
+from atlas.errors import AtlasError
+from atlas.recipes.model import PRESETS, Phase, Recipe, Rehearsal, Until
+from atlas.ttt.lesson import Items, rehearse
+from atlas.ttt.lines import Line, line
 from atlas.ttt.lora import Adapters
-from atlas.ttt.recipe import Trainer, rehearse
+from atlas.ttt.loss import loss
+from atlas.ttt.recipe import Ends, Learner, Trainer
 from atlas.ttt.scoring import score
+from atlas.ttt.text import Windows
+from tests.ttt.made_lessons import lesson
 from tests.ttt.tiny_ttt import make_model
 
 CPU = torch.device("cpu")
 NEW = [[line(f"The code of gate {lane}{i} is", f"K{i}", "t") for i in range(3)] for lane in range(2)]
 OLD = [[line(f"The hue of gate {lane}{i} is", f"H{i}", "t") for i in range(4)] for lane in range(2)]
 NONE: list[list[Line]] = [[], []]
+KNOWN = np.zeros((2, 4), np.float32)
 
 
-def orders(seed: int = 0):
-    return [np.random.default_rng([seed, lane]) for lane in range(2)]
-
-
-def trainer(**recipe) -> tuple[Trainer, torch.Tensor]:
+def trainer(text: Windows | None = None, lanes=(1, 2), **recipe) -> tuple[Trainer, Learner]:
+    """A trainer by the preset ``essay`` with changes, or by ``phases`` of its own, and who learns."""
     adapters = Adapters.attach(make_model(), ["q", "v"], [4, 4], alpha=4)
-    return Trainer(adapters, Recipe(**recipe), CPU), adapters.initial(0, [1, 2])
+    own = {"preset": "own"} if "phases" in recipe else {}
+    made = Trainer(adapters, Recipe.model_validate(own | recipe), CPU, text)
+    return made, made.learner(adapters.initial(0, lanes).numpy())
 
 
-def test_a_session_runs_both_phases_and_lowers_the_loss():
-    teacher, theta = trainer(fast=Fast(steps=15), slow=Slow(epochs=3, batch=3))
-    before = theta.clone()
-    after, fast, slow = teacher.session(theta, NEW, OLD, orders())
-    assert torch.equal(theta, before)
-    assert fast.losses.shape == (15, 2)
+def one_phase(**phase) -> tuple[Trainer, Learner]:
+    return trainer(phases={"all": phase})
+
+
+def test_a_session_runs_all_phases_and_lowers_the_loss():
+    teacher, learner = trainer()
+    before = learner.theta.copy()
+    after, (fast, slow), trained = teacher.session(learner, lesson(OLD, NEW, KNOWN))
+    assert (learner.theta == before).all()
+    assert fast.losses.shape == (20, 2)
     assert slow.losses.shape == (3 * 3, 2)  # 7 facts in batches of 3, 3 epochs
     assert (fast.losses[-1] < fast.losses[0]).all()
+    assert fast.characters.tolist() == [20 * sum(one.characters for one in lane) for lane in NEW]
+    assert [items.tolist() for items in trained] == [[0, 1, 2, 3]] * 2
     teacher.adapters.bind(None)
     base = score(teacher.adapters, NEW, CPU).nll
-    teacher.adapters.bind(after)
+    teacher.adapters.bind(torch.from_numpy(after.theta))
     assert (score(teacher.adapters, NEW, CPU).nll < base).all()
 
 
 @pytest.mark.parametrize("blend", [0.0, 0.25, 1.0])
 def test_blend_goes_that_share_of_the_way_to_the_copy(blend):
-    theta = trainer()[1]
-    copy, _ = trainer(blend=1.0)[0]._fast(theta, NEW)
-    blended, _ = trainer(blend=blend)[0]._fast(theta, NEW)
-    torch.testing.assert_close(blended, theta + blend * (copy - theta))
-    assert not torch.equal(copy, theta)
+    theta = one_phase(steps=5)[1].theta
+    copy, blended = (
+        teacher.session(learner, lesson(NONE, NEW))[0].theta
+        for teacher, learner in (one_phase(steps=5), one_phase(steps=5, blend=blend))
+    )
+    np.testing.assert_allclose(blended, theta + blend * (copy - theta), atol=1e-6)
+    assert not (copy == theta).all()
 
 
-def test_without_a_fast_phase_nothing_is_copied_or_blended():
-    teacher, theta = trainer(fast=None)
-    after, fast, slow = teacher.session(theta, NEW, NONE, orders())
-    assert fast.steps == 0
-    assert slow.steps == 3
-    assert not torch.equal(after, theta)
+def test_without_phases_nothing_is_trained():
+    teacher, learner = trainer(phases={})
+    after, traces, _ = teacher.session(learner, lesson(OLD, NEW, KNOWN))
+    assert traces == []
+    assert (after.theta == learner.theta).all()
 
 
-def test_a_strong_anchor_holds_the_weights():
-    def moved(anchor: float) -> float:
-        teacher, theta = trainer(fast=None, slow=Slow(epochs=8, anchor=anchor))
-        after, *_ = teacher.session(theta, NEW, NONE, orders())
-        return float((after - theta).norm())
+@pytest.mark.parametrize("to", ["start", "zero"])
+def test_a_strong_anchor_holds_the_weights(to):
+    def away(weight: float) -> float:
+        teacher, learner = one_phase(steps=8, anchor={"weight": weight, "to": to})
+        after, *_ = teacher.session(learner, lesson(NONE, NEW))
+        return float(np.linalg.norm(after.theta - (learner.theta if to == "start" else 0)))
 
-    assert moved(100.0) < moved(1.0) < moved(0.0)
+    assert away(100.0) < away(1.0) < away(1e-6)
+
+
+def test_important_parameters_move_less():
+    """After a session, parameters that mattered for its facts are held, the others are free."""
+    anchor = {"weight": 1e4, "by": "importance"}
+    phases = {"all": {"steps": 10, "anchor": anchor}}
+    teacher, learner = trainer(phases=phases)
+    first, *_ = teacher.session(learner, lesson(NONE, NEW))
+    assert (first.importance > 0).any()
+    second, *_ = teacher.session(first, lesson(NONE, OLD))
+    moved = np.abs(second.theta - first.theta)
+    held = first.importance > np.quantile(first.importance, 0.9)
+    free = first.importance == 0
+    assert moved[held].mean() < 0.5 * moved[~held & ~free].mean()
 
 
 def test_the_first_adam_step_is_the_rate_times_the_sign_of_the_gradient():
     """Adam's first step is lr * g / (|g| + eps), whatever the clip: A's gradient is zero while B is zero."""
-    teacher, theta = trainer(fast=Fast(steps=1, lr=1e-3), blend=1.0)
-    after, _ = teacher._fast(theta, NEW)
-    step = (after - theta).abs()
-    names = teacher.adapters.named(step)
-    for name, part in names.items():
+    teacher, learner = one_phase(steps=1, lr=1e-3)
+    after, *_ = teacher.session(learner, lesson(NONE, NEW))
+    step = torch.from_numpy(np.abs(after.theta - learner.theta))
+    for name, part in teacher.adapters.named(step).items():
         if name.endswith("lora_A"):
             assert part.max() == 0
         else:
@@ -81,40 +106,126 @@ def test_the_first_adam_step_is_the_rate_times_the_sign_of_the_gradient():
 
 
 def test_gradients_are_clipped_lane_by_lane():
-    teacher, _ = trainer(clip=2.0)
-    grad = torch.tensor([[3.0, 4.0], [0.6, 0.8]])
-    teacher._clip(grad)
-    torch.testing.assert_close(grad, torch.tensor([[1.2, 1.6], [0.6, 0.8]]))
+    """With plain SGD the first step is the rate times the clipped gradient."""
+    phase = {"steps": 1, "lr": 0.5, "optimiser": {"kind": "sgd", "momentum": 0}}
+    moves = {}
+    for clip in (1e6, 0.1):
+        teacher, learner = trainer(phases={"all": phase}, clip=clip)
+        after, *_ = teacher.session(learner, lesson(NONE, [NEW[0], OLD[1]]))
+        moves[clip] = np.linalg.norm(after.theta - learner.theta, axis=1)
+    assert (moves[1e6] > 0.5 * 0.1).all()
+    np.testing.assert_allclose(moves[0.1], 0.5 * 0.1, rtol=1e-4)
 
 
-def test_the_loss_is_over_the_sentence_or_the_answer():
-    for kind in ("sentence", "answer"):
-        teacher, theta = trainer(loss=kind)
-        teacher.adapters.bind(theta)
-        lines = [[NEW[0][0]], [line("A much longer prompt than that is", "x", "t")]]
-        for even in (False, True):  # filled up, as on a GPU
-            found = teacher._loss(batch(lines, CPU, even))
-            scores = score(teacher.adapters, lines, CPU)
-            expected = scores.nll if kind == "sentence" else scores.answer_nll
-            np.testing.assert_allclose(found.detach().numpy(), expected[:, 0], rtol=1e-5)
+@pytest.mark.parametrize("even", [False, True])  # filled up, as on a GPU
+@pytest.mark.parametrize("over", ["sentence", "answer"])
+def test_the_loss_is_over_the_sentence_or_the_answer(over, even):
+    teacher, learner = trainer()
+    teacher.adapters.bind(torch.from_numpy(learner.theta))
+    lines = [[NEW[0][0]], [line("A much longer prompt than that is", "x", "t")]]
+    found = loss(teacher.adapters, lines, NONE, over, 0.0, even, CPU)
+    scores = score(teacher.adapters, lines, CPU)
+    expected = scores.nll if over == "sentence" else scores.answer_nll
+    np.testing.assert_allclose(found.total, expected[:, 0], rtol=1e-5)
+    assert found.characters.tolist() == [lines[lane][0].counted(over) for lane in range(2)]
+
+
+@pytest.mark.parametrize("even", [False, True])
+def test_text_counts_by_its_weight_and_lanes_may_have_nothing(even):
+    teacher, learner = trainer()
+    teacher.adapters.bind(torch.from_numpy(learner.theta))
+    text = [[Line(NEW[0][1].tokens, 1), Line(OLD[0][1].tokens, 1)], []]
+    found = loss(teacher.adapters, [NEW[0], []], text, "answer", 0.7, even, CPU)
+    plain = loss(teacher.adapters, [NEW[0], []], NONE, "answer", 0.0, even, CPU)
+    scores = score(teacher.adapters, [text[0], text[0]], CPU)
+    sizes = [one.characters for one in text[0]]
+    expected = plain.total[0] + 0.7 * np.average(scores.nll[0], weights=sizes)
+    np.testing.assert_allclose(found.total, [expected, 0], rtol=1e-5)
+    np.testing.assert_allclose(found.facts, plain.total)
+    np.testing.assert_allclose(found.scores().nll, score(teacher.adapters, [NEW[0], NEW[0]], CPU).nll[0], rtol=1e-5)
+
+
+def test_text_is_trained_and_drawn_by_its_key():
+    tokens = np.resize(np.arange(1, 60, dtype=np.uint8), 400)
+    phases = {"all": {"steps": 6, "text": {"windows": 2, "characters": 16}}}
+    (with_text, learner), (plain, _) = trainer(Windows(tokens), phases=phases), one_phase(steps=6)
+    lessons = lesson(NONE, NEW)
+    once, again = (with_text.session(learner, lessons)[0].theta for _ in range(2))
+    assert (once == again).all()
+    assert not np.allclose(once, plain.session(learner, lessons)[0].theta)
+    with pytest.raises(AtlasError, match="trains the base's text, but there is none"):
+        trainer(phases=phases)[0].session(learner, lessons)
 
 
 def test_a_lane_learns_the_same_alone():
-    teacher, theta = trainer()
-    both, *_ = teacher.session(theta, NEW, OLD, orders())
-    alone, *_ = teacher.session(theta[1:], NEW[1:], OLD[1:], orders()[1:])
-    torch.testing.assert_close(alone, both[1:], atol=1e-4, rtol=1e-3)
+    teacher, learner = trainer()
+    both, *_ = teacher.session(learner, lesson(OLD, NEW, KNOWN))
+    alone, *_ = teacher.session(teacher.learner(learner.theta[1:]), shifted(lesson(OLD, NEW, KNOWN)))
+    np.testing.assert_allclose(alone.theta, both.theta[1:], atol=1e-4, rtol=1e-3)
 
 
-def test_every_epoch_sees_every_fact_once():
-    teacher, _ = trainer(slow=Slow(epochs=2, batch=3))
-    seen = list(teacher._epochs(Slow(epochs=2, batch=3), OLD, orders()))
-    assert [len(rows.lengths) for rows in seen] == [2 * 3, 2 * 1, 2 * 3, 2 * 1]
+def shifted(both):
+    """The second lane of a lesson alone, with its own draws."""
+    found = lesson(OLD[1:], NEW[1:], KNOWN[1:])
+    object.__setattr__(found, "draw", lambda lane, purpose: both.draw(lane + 1, purpose))
+    return found
+
+
+def test_a_lane_ends_once_all_is_recalled_and_the_others_go_on():
+    easy = [[line("A", "b", "t")], [line("Where the river bends twice stands", "Qz7-%x", "t")]]
+    rules = {"steps": 60, "lr": 0.01, "until": {"recalled": True}}
+    teacher, learner = trainer(loss="answer", phases={"all": rules})
+    after, (trace,), _ = teacher.session(learner, lesson(NONE, easy))
+    steps = [len(trace.of(lane)) for lane in range(2)]
+    assert 1 < steps[0] < steps[1] < 60
+    assert np.isnan(trace.losses[steps[0] :, 0]).all()
+    teacher.adapters.bind(torch.from_numpy(after.theta))
+    assert score(teacher.adapters, easy, CPU).recalled.all()
+    alone, (same,), _ = teacher.session(teacher.learner(learner.theta[:1]), lesson(NONE[:1], easy[:1]))
+    assert len(same.of(0)) == steps[0]
+    np.testing.assert_allclose(alone.theta[0], after.theta[0], atol=1e-4, rtol=1e-3)
+
+
+def test_an_end_takes_every_item_in_a_row():
+    ends = Ends(Until(recalled=True, loss=0.1), items=4, lanes=2)
+    fine = np.array([True, True]), np.array([0.05, 0.1])
+    ends.note(0, *fine)
+    ends.note(0, np.array([True, True]), np.array([0.05, 0.2]))
+    ends.note(0, *fine)
+    assert ends.running.tolist() == [True, True]
+    ends.note(0, *fine)
+    assert ends.running.tolist() == [False, True]
+    never = Ends(None, items=1, lanes=1)
+    never.note(0, *fine)
+    assert never.running.all()
+
+
+def made(phase: Phase, losses=KNOWN) -> Items:
+    return Items(phase, "phase", lesson(OLD, NEW, losses))
+
+
+def test_every_epoch_sees_every_item_once():
+    items = made(Phase(epochs=2, batch=3, rehearsal=Rehearsal(facts=4)))
+    steps = list(items.steps())
+    assert [len(step[0]) for step in steps] == [3, 3, 1, 3, 3, 1]
     for lane in range(2):
-        lanes = [rows.tokens.split(list(rows.lanes))[lane] for rows in seen[:2]]
-        assert "".join(decode(tokens.numpy()) for tokens in lanes).count("\nThe hue of gate") == 4
-        texts = [decode(tokens.numpy()) for rows in seen[:2] for tokens in rows.tokens.split(rows.lengths.tolist())]
-        assert len({text for text in texts if f"gate {lane}" in text}) == 4
+        for epoch in (steps[:3], steps[3:]):
+            assert sorted(np.concatenate([step[lane] for step in epoch])) == list(range(7))
+    assert [step[0].tolist() for step in steps[:3]] != [step[0].tolist() for step in steps[3:]]
+    assert [stored.tolist() for stored in items.rehearsed] == [[0, 1, 2, 3]] * 2
+
+
+def test_steps_end_within_an_epoch():
+    assert [len(step[0]) for step in made(Phase(steps=4, batch=2)).steps()] == [2, 1, 2, 1]
+
+
+def test_stored_items_are_chosen_anew_by_what_was_noted():
+    items = made(Phase(steps=5, rehearsal=Rehearsal(facts=1, every=2)), losses=np.array([[0, 1, 2, 3]] * 2))
+    seen = []
+    for step in items.steps():
+        seen.append([int(lane[-1]) for lane in step])
+        items.lesson.estimates.note(0, 1, step[0][-1:], np.array([-1.0]))
+    assert seen == [[3, 3], [3, 3], [2, 3], [2, 3], [1, 3]]
 
 
 def test_rehearsal_choices():
@@ -122,7 +233,13 @@ def test_rehearsal_choices():
     draw = np.random.default_rng(0)
     assert rehearse(Rehearsal(choice="weakest", facts=3), losses, draw).tolist() == [1, 4, 3]
     assert rehearse(Rehearsal(choice="weakest", facts=9), losses, draw).tolist() == [1, 4, 3, 0, 2]
-    assert rehearse(Rehearsal(choice="none"), losses, draw).tolist() == []
     picks = [tuple(rehearse(Rehearsal(choice="random", facts=2), losses, draw)) for _ in range(60)]
     assert all(len(set(pick)) == 2 for pick in picks)
     assert {i for pick in picks for i in pick} == set(range(5))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_whole_recipes(name):
+    recipe = Recipe.model_validate({"preset": name})
+    assert recipe.active
+    assert Recipe.model_validate(recipe.model_dump()) == recipe

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from atlas import files
 from atlas.base.checkpoint import load_certified, save
-from atlas.config import Base, Recipe
+from atlas.config import Base
 from atlas.errors import AtlasError
+from atlas.recipes.model import Recipe
 from atlas.ttt.frozen import reinitialise
 from atlas.ttt.run import main
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
@@ -27,7 +28,7 @@ def test_the_files_follow_the_contract(run):
     )
     assert facts.num_rows == 2 * ((4 + 12 + 4) + (8 + 24 + 4))  # seeds x (taught + rephrased + placebo) at 2 and 4
     assert matrix.num_rows == 2 * (2 + 4 + 6 + 8)
-    assert sessions.num_rows == 2 * 4
+    assert sessions.num_rows == 2 * 4 * 2  # seeds x sessions x phases
     frame = facts.to_pandas()
     assert frame["session_taught"].isna().equals(frame["probe"] == "placebo")
     assert (frame["recognised"] == (frame["nll"] < frame["nll_base"])).all()
@@ -84,9 +85,9 @@ def test_a_seed_gets_the_same_numbers_alone(run, inputs, tmp_path):
 
 
 def test_without_rehearsal_only_new_facts_are_trained(inputs, tmp_path):
-    quiet = spec(recipe=Recipe.model_validate({"rehearsal": {"choice": "none"}}))
+    quiet = spec(recipe=Recipe.model_validate({"phases": {"slow": {"rehearsal": None}}}))
     sessions = pq.read_table(teach(inputs, tmp_path / "1-2", quiet) / "sessions.parquet").to_pandas()
-    assert set(sessions["steps_slow"]) == {3}
+    assert set(sessions.loc[sessions["phase"] == "slow", "steps"]) == {3}
 
 
 def test_reinitialised_roles_and_no_others_differ():

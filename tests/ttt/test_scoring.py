@@ -62,9 +62,10 @@ def test_a_batch_marks_targets_answers_lines_and_lanes(even):
     assert decode(rows.tokens.numpy()) == "\nA bc" + "\n" * filler + "\nAbc d\nA b"
     assert rows.targets.tolist() == [*encode("A bc\n"), *[IGNORED] * filler, *encode("Abc d\nA b\n")]
     assert rows.answers.int().tolist() == [0, 0, 1, 1, 1, *[0] * filler, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1]
-    assert rows.positions.tolist() == [*range(5), *[0] * filler, *range(6), *range(4)]
+    assert rows.positions.tolist() == [*range(5), *range(filler), *range(6), *range(4)]
     assert rows.lanes == (5 + filler, 10)
-    assert rows.lengths.tolist() == [5 + filler, 6, 4]
+    assert rows.lengths.tolist() == [5, *([filler] if even else []), 6, 4]
+    assert rows.real.tolist() == [True, *([False] if even else []), True, True]
 
 
 def test_packed_lines_are_what_each_is_alone(model):

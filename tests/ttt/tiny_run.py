@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from atlas import files
 from atlas.base.checkpoint import Certificate, save
-from atlas.config import Base, Probes, Recipe, RunSpec
+from atlas.config import Base, Probes, RunSpec
 from atlas.pool.facts import STREAM_SCHEMA, pool_table
+from atlas.recipes.model import Recipe
 from atlas.ttt.run import main
 from tests.ttt.tiny_ttt import TINY, make_facts, make_model
 
@@ -24,7 +25,7 @@ def spec(**changes) -> RunSpec:
         "targets": ["q", "v"],
         "ranks": [4, 4],
         "alpha": 4,
-        "recipe": Recipe(),
+        "recipe": Recipe.model_validate({}),
         "probes": Probes(foils=5, val_chars=200),
         "reinit": [],
         "base_seed": 0,

@@ -1,0 +1,26 @@
+"""Lessons for tests: lines of unlike lengths, so that lanes are uneven."""
+
+import numpy as np
+
+from atlas.ttt.estimates import Estimates
+from atlas.ttt.lesson import Lesson
+from atlas.ttt.lines import Line, line
+
+
+def taught(lane: int, count: int, word: str) -> list[Line]:
+    return [
+        line(f"The {word} of {'far ' * ((i + lane) % 4)}gate {i}{lane} is", f"{word[0]}{i}", "t") for i in range(count)
+    ]
+
+
+def draw(lane: int, purpose: str) -> np.random.Generator:
+    return np.random.default_rng([lane, len(purpose), ord(purpose[0])])
+
+
+def lesson(old: list[list[Line]], new: list[list[Line]], losses=None, session: int = 1) -> Lesson:
+    """A session that teaches ``new`` behind ``old``, whose ``losses`` (lanes, stored) are known."""
+    items = [[*before, *now] for before, now in zip(old, new, strict=True)]
+    estimates = Estimates.none(len(items), len(items[0]))
+    if losses is not None:
+        estimates.losses[:, : len(old[0])] = losses
+    return Lesson(session, items, len(old[0]), len(new[0]), estimates, draw)
