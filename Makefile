@@ -63,6 +63,11 @@ test-slurm: $(VENV)/dev.stamp  ## install a Slurm of pretend nodes (root, apt-ge
 torture: $(VENV)/dev.stamp  ## kill the quick study 20 times at random moments; nothing may be lost
 	python -m tests.workflow.torture --kills 20
 
+.PHONY: bench
+bench: $(VENV)/dev.stamp  ## compare the engine with transformers and PEFT: time, memory, equal losses
+	snakemake base --quiet all
+	python -m benchmarks.engine --checkpoint results/base/base.safetensors
+
 .PHONY: lint
 lint: $(VENV)/dev.stamp  ## formatters, linters, types, import contract
 	pre-commit run --all-files --show-diff-on-failure

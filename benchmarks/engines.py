@@ -68,7 +68,7 @@ class Atlas:
         """The task's facts, of which the last ``new`` are new."""
         lanes, facts = len(self.task.lines), len(self.task.lines[0])
         stored = facts - new
-        return Lesson(1, self.task.lines, stored, new, Estimates.none(lanes, facts), self.task.draw)
+        return Lesson(self.task.lines, stored, new, Estimates.none(lanes, facts), self.task.draw)
 
     def score(self) -> np.ndarray:
         self.adapters.bind(self.task.theta)

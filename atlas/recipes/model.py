@@ -25,6 +25,9 @@ class Rehearsal(Section):
         "weakest", description="weakest: those of the greatest loss, as far as it is known"
     )
     facts: Positive = Field(9, description="K, stored facts; fewer where fewer are stored")
+    unseen: Share = Field(
+        0.0, description="share of K that goes to those not looked at for longest instead, so that all have their turn"
+    )
     every: Positive | None = Field(
         None, description="steps after which they are chosen anew, by what training showed; null: once a session"
     )

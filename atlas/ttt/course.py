@@ -109,7 +109,7 @@ class Course:
         started = time.perf_counter()
         size = self.spec.facts_per_session * self._forms
         stored, draw = (session - 1) * size, partial(self._draw, session)
-        lesson = Lesson(session, self.items, stored, size, self.state.estimates, draw)
+        lesson = Lesson(self.items, stored, size, self.state.estimates, draw)
         self.state.learner, traces, trained = self.trainer.session(self.state.learner, lesson)
         seconds = time.perf_counter() - started
         columns = self._scheduled(session)
@@ -131,7 +131,7 @@ class Course:
         scores = score(self.adapters, lines, self.device)
         losses = scores.answer_nll if self.spec.recipe.loss == "answer" else scores.nll
         for lane, some in enumerate(asked):
-            self.state.estimates.note(lane, session, some, losses[lane, : len(some)])
+            self.state.estimates.note(lane, some, losses[lane, : len(some)])
         return scores.lines(slice(len(columns))), scores.lines(slice(asked.shape[1], None))
 
     @property

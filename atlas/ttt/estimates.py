@@ -20,7 +20,8 @@ class Estimates:
 
     Attributes:
         losses: float32, (lanes, facts); infinite where a fact was never measured.
-        measured: int64, (lanes, facts): the session after which each one was measured last, 0 for never.
+        measured: int64, (lanes, facts): the tick at which each one was measured last, 0 for never. Ticks count
+            measurements; those of a session all lie behind those of the sessions before it.
     """
 
     losses: np.ndarray
@@ -31,10 +32,10 @@ class Estimates:
         """Nothing is known yet."""
         return cls(np.full((lanes, facts), np.inf, np.float32), np.zeros((lanes, facts), np.int64))
 
-    def note(self, lane: int, session: int, columns: np.ndarray, losses: np.ndarray) -> None:
-        """Take in what was found of a lane's facts ``columns`` in a session."""
+    def note(self, lane: int, columns: np.ndarray, losses: np.ndarray) -> None:
+        """Take in what was found of a lane's facts ``columns``."""
         self.losses[lane, columns] = losses
-        self.measured[lane, columns] = session
+        self.measured[lane, columns] = self.measured[lane].max() + 1
 
     def to_measure(
         self, known: int, scheduled: np.ndarray, rehearsed: Sequence[np.ndarray], budget: int | None

@@ -24,14 +24,12 @@ class Lesson:
     """One session of all lanes.
 
     Attributes:
-        session: from 1.
         lines: the items of each lane, those of later sessions included.
         stored: items taught before this session; ``new`` more are taught by it.
         estimates: what is known of the items' losses; training adds to it.
         draw: random draws of the session.
     """
 
-    session: int
     lines: Sequence[Sequence[Line]]
     stored: int
     new: int
@@ -101,21 +99,24 @@ class Items:
     def _stored(self, lane: int) -> np.ndarray:
         if self.phase.rehearsal is None:
             return np.arange(0)
-        losses = self.lesson.estimates.losses[lane, : self.lesson.stored]
-        return rehearse(self.phase.rehearsal, losses, self.draws[lane])
+        stored = slice(self.lesson.stored)
+        known = self.lesson.estimates
+        return rehearse(self.phase.rehearsal, known.losses[lane, stored], known.measured[lane, stored], self.draws[lane])
 
 
-def rehearse(choice: Rehearsal, losses: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def rehearse(choice: Rehearsal, losses: np.ndarray, measured: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """Which stored items of one lane are trained again.
 
     Args:
-        choice: how many (fewer where fewer are stored), and which: weakest or random.
+        choice: how many (fewer where fewer are stored), and which: weakest or random, and a share of the unseen.
         losses: (stored,), as last known; the greatest are the weakest items.
+        measured: (stored,), when each was measured last.
         draw: used for the random choice only.
 
     Returns:
         Indices into ``losses``, at most ``choice.facts`` of them.
     """
-    if choice.choice == "random":
-        return draw.permutation(len(losses))[: choice.facts]
-    return np.argsort(-losses, kind="stable")[: choice.facts]
+    unseen = np.argsort(measured, kind="stable")[: round(choice.unseen * min(choice.facts, len(losses)))]
+    order = draw.permutation(len(losses)) if choice.choice == "random" else np.argsort(-losses, kind="stable")
+    others = order[~np.isin(order, unseen)]
+    return np.concatenate([others[: choice.facts - len(unseen)], unseen])

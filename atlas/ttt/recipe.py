@@ -169,7 +169,7 @@ class Trainer:
         cuts = np.cumsum([len(some) for some in trained])[:-1]
         parts = (np.split(part, cuts) for part in (losses, scores.recalled, scores.answer_nll))
         for lane, (some, known, recalled, answer_nll) in enumerate(zip(trained, *parts, strict=True)):
-            lesson.estimates.note(lane, lesson.session, some, known)
+            lesson.estimates.note(lane, some, known)
             if len(some):
                 ends.note(lane, recalled, answer_nll)
 

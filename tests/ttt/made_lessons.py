@@ -17,10 +17,10 @@ def draw(lane: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([lane, len(purpose), ord(purpose[0])])
 
 
-def lesson(old: list[list[Line]], new: list[list[Line]], losses=None, session: int = 1) -> Lesson:
+def lesson(old: list[list[Line]], new: list[list[Line]], losses=None) -> Lesson:
     """A session that teaches ``new`` behind ``old``, whose ``losses`` (lanes, stored) are known."""
     items = [[*before, *now] for before, now in zip(old, new, strict=True)]
     estimates = Estimates.none(len(items), len(items[0]))
     if losses is not None:
         estimates.losses[:, : len(old[0])] = losses
-    return Lesson(session, items, len(old[0]), len(new[0]), estimates, draw)
+    return Lesson(items, len(old[0]), len(new[0]), estimates, draw)

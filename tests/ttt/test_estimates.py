@@ -32,11 +32,12 @@ def test_without_a_budget_all_are_measured():
 
 def test_what_was_measured_is_noted():
     estimates = Estimates.none(2, 4)
-    estimates.note(0, 5, np.array([3, 1]), np.array([0.3, 0.1], np.float32))
-    estimates.note(1, 5, np.array([0, 2]), np.array([1.0, 1.2], np.float32))
+    estimates.note(0, np.array([3, 1]), np.array([0.3, 0.1], np.float32))
+    estimates.note(1, np.array([0, 2]), np.array([1.0, 1.2], np.float32))
     inf = np.inf
     np.testing.assert_allclose(estimates.losses, [[inf, 0.1, inf, 0.3], [1.0, inf, 1.2, inf]], rtol=1e-6)
-    assert estimates.measured.tolist() == [[0, 5, 0, 5], [5, 0, 5, 0]]
+    estimates.note(0, np.array([0]), np.array([0.2], np.float32))
+    assert estimates.measured.tolist() == [[2, 1, 0, 1], [1, 0, 1, 0]]
 
 
 @given(st.integers(1, 60), st.integers(0, 12), st.integers(0, 30), st.integers(1, 5))
@@ -59,9 +60,9 @@ def test_the_number_is_bounded_and_nothing_is_measured_twice(known, rehearsed, b
 def test_every_fact_is_looked_at_again_within_its_turn(budget):
     """Half the budget rotates, so no fact of n waits for more than n / (budget / 2) sessions, whatever its loss."""
     facts, estimates, longest = 24, Estimates.none(1, 24), 0
-    estimates.note(0, 1, np.arange(facts), np.linspace(1, 9, facts, dtype=np.float32))
+    estimates.note(0, np.arange(facts), np.linspace(1, 9, facts, dtype=np.float32))
     for session in range(2, 60):
         asked = estimates.to_measure(facts, np.arange(0), [np.arange(0)], budget)
-        estimates.note(0, session, asked[0], estimates.losses[0, asked[0]])
+        estimates.note(0, asked[0], estimates.losses[0, asked[0]])
         longest = max(longest, session - int(estimates.measured.min()))
     assert longest <= facts / (budget / 2) + 1

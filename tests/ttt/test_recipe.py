@@ -224,16 +224,19 @@ def test_stored_items_are_chosen_anew_by_what_was_noted():
     seen = []
     for step in items.steps():
         seen.append([int(lane[-1]) for lane in step])
-        items.lesson.estimates.note(0, 1, step[0][-1:], np.array([-1.0]))
+        items.lesson.estimates.note(0, step[0][-1:], np.array([-1.0]))
     assert seen == [[3, 3], [3, 3], [2, 3], [2, 3], [1, 3]]
 
 
 def test_rehearsal_choices():
     losses = np.array([0.5, 3.0, 0.1, 2.0, 3.0], np.float32)
     draw = np.random.default_rng(0)
-    assert rehearse(Rehearsal(choice="weakest", facts=3), losses, draw).tolist() == [1, 4, 3]
-    assert rehearse(Rehearsal(choice="weakest", facts=9), losses, draw).tolist() == [1, 4, 3, 0, 2]
-    picks = [tuple(rehearse(Rehearsal(choice="random", facts=2), losses, draw)) for _ in range(60)]
+    seen = np.array([2, 9, 1, 1, 9])
+    assert rehearse(Rehearsal(choice="weakest", facts=3), losses, seen, draw).tolist() == [1, 4, 3]
+    assert rehearse(Rehearsal(choice="weakest", facts=9), losses, seen, draw).tolist() == [1, 4, 3, 0, 2]
+    assert rehearse(Rehearsal(choice="weakest", facts=4, unseen=0.5), losses, seen, draw).tolist() == [1, 4, 2, 3]
+    assert rehearse(Rehearsal(choice="weakest", facts=9, unseen=0.4), losses, seen, draw).tolist() == [1, 4, 0, 2, 3]
+    picks = [tuple(rehearse(Rehearsal(choice="random", facts=2), losses, seen, draw)) for _ in range(60)]
     assert all(len(set(pick)) == 2 for pick in picks)
     assert {i for pick in picks for i in pick} == set(range(5))
 
