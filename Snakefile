@@ -15,6 +15,7 @@ include: "rules/common.smk"
 include: "rules/pool.smk"
 include: "rules/base.smk"
 include: "rules/ttt.smk"
+include: "rules/search.smk"
 include: "rules/guard.smk"
 include: "rules/tables.smk"
 include: "rules/charts.smk"
@@ -44,6 +45,11 @@ rule ttt:
             arm=[*STUDY.arms, *STUDY.ablations],
             block=STUDY.blocks,
         ),
+
+
+rule search:
+    input:
+        rules.recipes.output,
 
 
 rule guard:

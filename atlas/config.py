@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from atlas.errors import AtlasError
 from atlas.recipes.model import Recipe
+from atlas.recipes.search import Search
 from atlas.sections import Name, Positive, Rate, Role, Section, explain, laid_over
 
 Device = Literal["cpu", "cuda", "auto"]
@@ -188,6 +189,21 @@ class RunSpec(Section):
         return self.checkpoints[-1]
 
 
+class RungSpec(Section):
+    """All that decides what the search does for one arm, up to and with a rung."""
+
+    run: RunSpec = Field(description="of a trial, but for its recipe, and its sessions: those of the last rung")
+    candidates: dict[Name, Recipe]
+    rungs: list[Positive] = Field(description="sessions of each rung")
+    counts: list[Positive] = Field(description="candidates of each rung")
+    jobs: Positive
+
+    def trial(self, candidate: str) -> RunSpec:
+        """What is run of a candidate at the last rung."""
+        last = self.rungs[-1]
+        return self.run.model_copy(update={"recipe": self.candidates[candidate], "checkpoints": [last]})
+
+
 def _block(entry: int | str) -> int | str:
     seeds_of(entry)
     return entry
@@ -222,6 +238,7 @@ class Study(Section):
     )
     precision: Precision | None = Field(None, description="null: `atlas plan` has nothing to aim at")
     guard: Guard = Guard()
+    search: Search = Field(Search(), description="`snakemake search`: recipes by successive halving, arm by arm")
 
     @model_validator(mode="after")
     def _coherent(self) -> Study:
@@ -232,6 +249,7 @@ class Study(Section):
         for name in (*self.arms, *self.ablations):
             self._check_arm(name)
         self._check_contrasts()
+        self._check_search()
         return self
 
     def _check_seeds(self) -> None:
@@ -266,6 +284,24 @@ class Study(Section):
                 raise ValueError(f"{where}: {unknown[0]!r} is neither an arm nor an ablation; name two that are")
             if a == b:
                 raise ValueError(f"{where}: {a!r} is compared with itself; name two arms")
+
+    def _check_search(self) -> None:
+        search = self.search
+        if not search.sweeps:
+            return
+        if unknown := [name for name in search.arms if name not in self.arms]:
+            raise ValueError(f"search.arms: {unknown[0]!r} is no arm of the study; it has {', '.join(self.arms)}")
+        if shared := sorted({*search.seeds} & {*self.all_seeds}):
+            raise ValueError(
+                f"search.seeds: seed {shared[0]} is a seed of the study; tune on seeds that nothing reports"
+            )
+        if sorted(set(search.rungs)) != search.rungs or search.rungs[-1] > self.sessions:
+            raise ValueError(f"search.rungs: {search.rungs} must rise, at most to the study's {self.sessions} sessions")
+        for name, recipe in search.candidates.items():
+            try:
+                Recipe.model_validate(recipe)
+            except ValidationError as error:
+                raise ValueError(f"search.sweeps: candidate {name}: {explain(error)}") from None
 
     def _check_arm(self, name: str) -> None:
         arm, model = self.arm(name), self.base.model
@@ -330,6 +366,19 @@ class Study(Section):
             reinit=arm.base.reinit,
             base_seed=self.base.seed,
             device=self.device,
+        )
+
+    def rung_spec(self, arm: str, rung: int) -> RungSpec:
+        """The part of the study that a rung of the search depends on; rungs count from 0."""
+        search, run = self.search, self.run_spec(arm, next(iter(self.blocks)))
+        candidates = {name: Recipe.model_validate(recipe) for name, recipe in search.candidates.items()}
+        first = next(iter(candidates.values()))
+        return RungSpec(
+            run=run.model_copy(update={"seeds": search.seeds, "recipe": first, "checkpoints": [search.rungs[rung]]}),
+            candidates=candidates,
+            rungs=search.rungs[: rung + 1],
+            counts=search.counts()[: rung + 1],
+            jobs=search.jobs,
         )
 
     def recipe_of(self, name: str) -> Recipe:

@@ -125,6 +125,27 @@ CONTROLS = pa.schema(
     ]
 )
 
+RECIPES = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("candidate", pa.string()),
+        ("sessions", pa.int32()),
+        ("n_seeds", pa.int32()),
+        ("recall", pa.float64()),  # means over seeds
+        ("recall_low", pa.float64()),  # the lowest and the highest seed's
+        ("recall_high", pa.float64()),
+        ("ranked", pa.float64()),
+        ("recognition_net", pa.float64()),  # less that of facts never taught
+        ("recall_rephrase", pa.float64()),
+        ("rise", pa.float64()),  # of the loss on the validation text, nats per character
+        ("core_seconds", pa.float64()),  # of a seed
+        ("characters", pa.int64()),  # trained, of a seed
+        ("survived", pa.bool_()),  # tried for more sessions, too, or this was the last rung
+        ("front", pa.bool_()),  # of its arm and rung: no candidate has more recall for fewer characters
+        ("recipe", pa.string()),  # JSON
+    ]
+)
+
 HARM = pa.schema(
     [
         ("arm", pa.string()),

@@ -101,7 +101,9 @@ class Items:
             return np.arange(0)
         stored = slice(self.lesson.stored)
         known = self.lesson.estimates
-        return rehearse(self.phase.rehearsal, known.losses[lane, stored], known.measured[lane, stored], self.draws[lane])
+        return rehearse(
+            self.phase.rehearsal, known.losses[lane, stored], known.measured[lane, stored], self.draws[lane]
+        )
 
 
 def rehearse(choice: Rehearsal, losses: np.ndarray, measured: np.ndarray, draw: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,80 @@
+"""What the search for recipes found: a row for each candidate, arm and rung, with the fronts of recall and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from atlas import files
+from atlas.digest import code_digest
+from atlas.progress import say
+from atlas.search.halving import fronts
+from atlas.search.schema import TRIALS
+from atlas.steps import environment, parser, run_step
+from atlas.tables import output
+from atlas.tables.schema import RECIPES
+
+MEANS = ("recall", "ranked", "recall_rephrase", "core_seconds", "characters")
+
+
+def table(trials: pd.DataFrame) -> pa.Table:
+    """One row per arm, rung and candidate, the best of a rung first."""
+    rows: list[dict[str, Any]] = []
+    last = trials["rung"].max()
+    for _, of_arm in trials.groupby("arm", sort=True):
+        for rung, part in of_arm.groupby("rung", sort=True):
+            following = of_arm.loc[of_arm["rung"] == int(str(rung)) + 1, "candidate"]
+            rows += _rung(part, None if rung == last else {*following})
+    return output.as_table(rows, RECIPES)
+
+
+def _rung(trials: pd.DataFrame, following: set[str] | None) -> Iterator[dict[str, Any]]:
+    """Rows of one rung of an arm; ``following`` has the candidates of the next one, None for the last."""
+    means = trials.groupby("candidate")[list(MEANS)].mean()
+    means["front"] = fronts(means["recall"].to_numpy(), means["characters"].to_numpy()) == 0
+    for name in means.sort_values(["recall", "characters"], ascending=[False, True], kind="stable").index:
+        seeds, mean = trials[trials["candidate"] == name], means.loc[name]
+        yield {
+            **seeds.iloc[0][["arm", "candidate", "sessions", "recipe"]],
+            **mean[["recall", "ranked", "recall_rephrase", "core_seconds"]],
+            "n_seeds": len(seeds),
+            "recall_low": seeds["recall"].min(),
+            "recall_high": seeds["recall"].max(),
+            "recognition_net": (seeds["recognition"] - seeds["recognition_placebo"]).mean(),
+            "rise": (seeds["val_loss"] - seeds["val_loss_base"]).mean(),
+            "characters": round(mean["characters"]),
+            "survived": following is None or name in following,
+            "front": bool(mean["front"]),
+        }
+
+
+def read(paths: Sequence[Path]) -> pd.DataFrame:
+    """All trials of a search. Raises AtlasError where a file is missing or damaged."""
+    found: pd.DataFrame = pa.concat_tables([files.read_parquet(path, TRIALS) for path in paths]).to_pandas()
+    return found
+
+
+def main() -> None:
+    """Write recipes.parquet for the trials given."""
+    options = parser(__doc__)
+    options.add_argument("--trials", type=Path, nargs="+", required=True, help="trials of all arms and rungs")
+    options.add_argument("--out", type=Path, required=True, help="recipes.parquet, to be written")
+    args = options.parse_args()
+    found = table(read(args.trials))
+    provenance = {
+        "step": "atlas.tables.recipes",
+        "commit": output.commit(),
+        "code_digest": code_digest("atlas.tables.recipes"),
+        "trials": files.provenance_of(args.trials[0]),
+        "versions": environment("numpy", "pandas", "pyarrow")["versions"],
+    }
+    files.write_parquet(args.out, found, provenance)
+    say(f"tables recipes: {found.num_rows} rows, see {args.out}")
+
+
+if __name__ == "__main__":
+    run_step(main)

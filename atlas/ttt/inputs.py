@@ -1,0 +1,159 @@
+"""What a run reads, and how it is set up from there: the certified base, pool and streams, the base's own text."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from atlas import files
+from atlas.base.checkpoint import Manifest, load_certified, read_manifest
+from atlas.base.corpus import split
+from atlas.base.loss import validation_loss
+from atlas.base.model import Transformer
+from atlas.base.text import encode
+from atlas.config import RunSpec
+from atlas.digest import code_digest
+from atlas.errors import AtlasError
+from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, Fact, read_pool, read_stream
+from atlas.sections import Section
+from atlas.steps import environment
+from atlas.ttt.course import Course
+from atlas.ttt.frozen import Watch, reinitialise
+from atlas.ttt.lora import Adapters
+from atlas.ttt.probes import Prober
+from atlas.ttt.ranking import foils
+from atlas.ttt.schema import ValLoss
+from atlas.ttt.text import Windows
+
+PACKAGES = ("torch", "numpy", "pyarrow", "safetensors")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files of a run, by the options of its command line, and the threads that share its sums."""
+
+    pool: Path
+    streams: tuple[Path, ...]
+    corpus: Path
+    checkpoint: Path
+    manifest: Path
+    certificate: Path
+    threads: int
+
+    @classmethod
+    def of(cls, args: Namespace) -> Inputs:
+        """What ``add_options`` parsed."""
+        return cls(**{name: getattr(args, name) for name in cls.__dataclass_fields__} | {"streams": (*args.streams,)})
+
+    @staticmethod
+    def add_options(options: ArgumentParser) -> None:
+        """Add the options of all runs."""
+        options.add_argument("--pool", type=Path, required=True, help="pool.parquet")
+        options.add_argument("--streams", type=Path, nargs="+", required=True, help="a stream per seed, in their order")
+        options.add_argument("--corpus", type=Path, required=True, help="corpus.txt, for the harm done to the base")
+        options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
+        options.add_argument("--manifest", type=Path, required=True, help="base.json")
+        options.add_argument("--certificate", type=Path, required=True, help="certificate.json; without it no run")
+        options.add_argument("--threads", type=int, default=1, help="processor threads")
+
+    def identity(self, spec: Section, step: str) -> str:
+        """All that decides a step's numbers: settings, code, inputs, packages, and where and how it computes."""
+        inputs = [files.sha256(path) for path in (self.pool, *self.streams)]
+        base, versions = read_manifest(self.manifest).fingerprint, environment(*PACKAGES)["versions"]
+        where = torch.cuda.is_available(), self.threads
+        return json.dumps([spec.model_dump(), code_digest(step), base, inputs, versions, where], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A run that is ready to begin.
+
+    Attributes:
+        watch: keeps an eye on the frozen weights.
+        validation: token ids of the text that harm is measured on, uint8 (characters,).
+        base_params: parameters of the base.
+    """
+
+    course: Course
+    model: Transformer
+    manifest: Manifest
+    watch: Watch
+    validation: np.ndarray
+    base_params: int
+
+    def harm(self) -> list[ValLoss]:
+        """Loss on Shakespeare at each checkpoint, lane by lane, without and with the adapter: what teaching cost."""
+        course, losses = self.course, []
+        course.adapters.bind(None)
+        base = validation_loss(self.model, self.validation)
+        for point in course.state.checkpoints:
+            theta = torch.from_numpy(point.theta).to(course.device)
+            for lane, seed in enumerate(course.spec.seeds):
+                course.adapters.bind(theta[lane : lane + 1])
+                adapted = validation_loss(self.model, self.validation)
+                losses.append(ValLoss(seed=seed, sessions=point.sessions, base=base, adapted=adapted))
+        return losses
+
+
+def prepare(spec: RunSpec, inputs: Inputs) -> Setting:
+    """Load the certified base, attach adapters, read pool and streams.
+
+    Raises AtlasError where the base is not certified, or pool, streams and spec do not fit.
+    """
+    manifest = read_manifest(inputs.manifest)
+    model = load_certified(inputs.checkpoint, inputs.manifest, inputs.certificate)
+    base_params = sum(parameter.numel() for parameter in model.parameters())
+    watch = Watch(model, manifest.sha256, reinitialise(model, spec.reinit, spec.base_seed))
+    training, validation = split(files.read_text(inputs.corpus), manifest.config.validation)
+    text = Windows(encode(training, str(inputs.corpus)))
+    held_out = encode(validation[: spec.probes.val_chars + 1], str(inputs.corpus))
+    return Setting(_course(spec, model, inputs, text), model, manifest, watch, held_out, base_params)
+
+
+def _course(spec: RunSpec, model: nn.Module, inputs: Inputs, text: Windows) -> Course:
+    facts = read_pool(inputs.pool)
+    by_id = {fact.fact_id: fact for fact in facts}
+    if len(inputs.streams) != len(spec.seeds):
+        raise AtlasError(
+            f"--streams: {len(inputs.streams)} files for {len(spec.seeds)} seeds; give one a seed, in their order"
+        )
+    lanes = [read_lane(path, seed, spec, by_id) for path, seed in zip(inputs.streams, spec.seeds, strict=True)]
+    device = device_of(spec)
+    return Course(
+        spec=spec,
+        adapters=Adapters.attach(model.to(device), spec.targets, spec.ranks, spec.alpha),
+        prober=Prober(foils(facts, spec.probes.foils, spec.base_seed), origin=str(inputs.pool)),
+        streams=lanes,
+        placebo=[fact for fact in facts if fact.role == PLACEBO],
+        device=device,
+        text=text,
+    )
+
+
+def device_of(spec: RunSpec) -> torch.device:
+    """The device to train on. AtlasError where the study asks for a GPU that is not there."""
+    if spec.device == "cuda" and not torch.cuda.is_available():
+        raise AtlasError("device: cuda, but torch sees no GPU here; use device: cpu or auto")
+    return torch.device("cuda" if spec.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def read_lane(path: Path, seed: int, spec: RunSpec, by_id: dict[str, Fact]) -> list[Fact]:
+    """The facts that one seed is taught, in order. AtlasError where the stream is of another seed, pool or shape."""
+    if found := set(files.read_parquet(path, STREAM_SCHEMA).column("seed").to_pylist()) - {seed}:
+        raise AtlasError(f"{path}: stream of seed {found.pop()}, expected seed {seed}; give the streams in seed order")
+    lessons = read_stream(path)
+    needed = spec.sessions * spec.facts_per_session
+    if len(lessons) < needed or sum(lesson.session == 1 for lesson in lessons) != spec.facts_per_session:
+        raise AtlasError(
+            f"{path}: {lessons[-1].session} sessions, {len(lessons)} facts; expected {spec.sessions} sessions of "
+            f"{spec.facts_per_session}; remake it with atlas.pool.streams"
+        )
+    if strangers := [lesson.fact_id for lesson in lessons if lesson.fact_id not in by_id]:
+        raise AtlasError(f"{path}: fact {strangers[0]} is not in the pool; remake it with atlas.pool.streams")
+    return [by_id[lesson.fact_id] for lesson in lessons[:needed]]

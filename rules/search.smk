@@ -1,0 +1,77 @@
+SEARCHED = STUDY.search.arms if STUDY.search.sweeps else []
+
+
+def parts_of(arm, rung):
+    return expand(
+        f"{RESULTS}/search/{arm}/{rung}-{{part}}.parquet",
+        part=range(STUDY.search.jobs),
+    )
+
+
+# Rungs count from 0. Which candidates a rung tries is worked out from the trials of the one before.
+rule trials:
+    input:
+        pool=f"{RESULTS}/pool/pool.parquet",
+        streams=expand(
+            f"{RESULTS}/pool/streams/{{seed}}.parquet", seed=STUDY.search.seeds
+        ),
+        corpus=f"{RESULTS}/base/corpus.txt",
+        checkpoint=f"{RESULTS}/base/base.safetensors",
+        manifest=f"{RESULTS}/base/base.json",
+        certificate=f"{RESULTS}/base/certificate.json",
+        previous=lambda wildcards: (
+            parts_of(wildcards.arm, int(wildcards.rung) - 1)
+            if int(wildcards.rung)
+            else []
+        ),
+    output:
+        f"{RESULTS}/search/{{arm}}/{{rung}}-{{part}}.parquet",
+    log:
+        f"{RESULTS}/logs/search/{{arm}}/{{rung}}-{{part}}.log",
+    wildcard_constraints:
+        arm="[a-z][a-z0-9_]*",
+        rung=r"\d+",
+        part=r"\d+",
+    cache: CACHED
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(240),
+        gpu=1 if STUDY.device == "cuda" else 0,
+    params:
+        spec=lambda wildcards: STUDY.rung_spec(
+            wildcards.arm, int(wildcards.rung)
+        ).model_dump_json(exclude_defaults=True),
+        code=code_of("atlas.search.rung"),
+        previous=lambda wildcards, input: (
+            f"--previous {' '.join(input.previous)}" if input.previous else ""
+        ),
+    shell:
+        "ATLAS_PROGRESS=lines python -m atlas.search.rung --spec {params.spec:q} --part {wildcards.part}"
+        " {params.previous} --pool {input.pool} --streams {input.streams} --corpus {input.corpus}"
+        " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate}"
+        " --threads {threads} --out {output} --log {log}"
+
+
+rule recipes:
+    input:
+        [
+            part
+            for arm in SEARCHED
+            for rung in range(len(STUDY.search.rungs))
+            for part in parts_of(arm, rung)
+        ],
+    output:
+        f"{RESULTS}/tables/recipes.parquet",
+    log:
+        f"{RESULTS}/logs/tables/recipes.log",
+    group:
+        "figures"
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        code=code_of("atlas.tables.recipes"),
+    shell:
+        "python -m atlas.tables.recipes --trials {input} --out {output} --log {log}"
