@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from atlas.errors import AtlasError
 from atlas.recipes.model import Recipe
 from atlas.recipes.search import Search
-from atlas.sections import Name, Positive, Rate, Role, Section, explain, laid_over
+from atlas.sections import Name, Place, Positive, Rate, Role, Section, explain, laid_over
 
 Device = Literal["cpu", "cuda", "auto"]
 
@@ -155,17 +155,11 @@ class ArmBase(Section):
     reinit: list[Role] = Field([], description="roles left at a fresh initialisation in every layer (the confound)")
 
 
-class Arm(Section):
+class Arm(Place):
     """One placement of the adapters, with what else it changes."""
 
-    targets: list[Role] = Field(min_length=1, description="linear layers that get an adapter")
-    ranks: int | list[int] = Field(32, description="rank, for all layers or layer by layer; 0 leaves a layer out")
     recipe: dict[str, Any] = Field({}, description="overrides of the study's recipe, same keys")
     base: ArmBase = ArmBase()
-
-    def layer_ranks(self, layers: int) -> list[int]:
-        """Ranks layer by layer, shape (layers,)."""
-        return [self.ranks] * layers if isinstance(self.ranks, int) else list(self.ranks)
 
 
 class RunSpec(Section):
@@ -289,11 +283,11 @@ class Study(Section):
         search = self.search
         if not search.sweeps:
             return
-        if unknown := [name for name in search.arms if name not in self.arms]:
-            raise ValueError(f"search.arms: {unknown[0]!r} is no arm of the study; it has {', '.join(self.arms)}")
+        for arm, place in search.arms.items():
+            self._check_place(f"search.arms.{arm}", place)
         if shared := sorted({*search.seeds} & {*self.all_seeds}):
             raise ValueError(
-                f"search.seeds: seed {shared[0]} is a seed of the study; tune on seeds that nothing reports"
+                f"search.seeds: seed {shared[0]} is one of the study's; tune on seeds that nothing reports"
             )
         if sorted(set(search.rungs)) != search.rungs or search.rungs[-1] > self.sessions:
             raise ValueError(f"search.rungs: {search.rungs} must rise, at most to the study's {self.sessions} sessions")
@@ -304,9 +298,16 @@ class Study(Section):
                 raise ValueError(f"search.sweeps: candidate {name}: {explain(error)}") from None
 
     def _check_arm(self, name: str) -> None:
-        arm, model = self.arm(name), self.base.model
         where = f"{'arms' if name in self.arms else 'ablations'}.{name}"
-        ranks = arm.layer_ranks(model.layers)
+        self._check_place(where, self.arm(name))
+        try:
+            self.recipe_of(name)
+        except ValidationError as error:
+            raise ValueError(f"{where}.recipe.{explain(error)}") from None
+
+    def _check_place(self, where: str, place: Place) -> None:
+        model = self.base.model
+        ranks = place.layer_ranks(model.layers)
         if len(ranks) != model.layers:
             raise ValueError(f"{where}.ranks: {len(ranks)} ranks for {model.layers} layers; give one a layer")
         for rank in ranks:
@@ -314,12 +315,8 @@ class Study(Section):
                 raise ValueError(f"{where}.ranks: rank {rank} is impossible; expected 0 to {model.width} (the width)")
         if not any(ranks):
             raise ValueError(f"{where}.ranks: all ranks are 0, so nothing would be trained; give a layer a rank")
-        if len(set(arm.targets)) != len(arm.targets):
-            raise ValueError(f"{where}.targets: {arm.targets} names a role twice")
-        try:
-            self.recipe_of(name)
-        except ValidationError as error:
-            raise ValueError(f"{where}.recipe.{explain(error)}") from None
+        if len(set(place.targets)) != len(place.targets):
+            raise ValueError(f"{where}.targets: {place.targets} names a role twice")
 
     @property
     def sessions(self) -> int:
@@ -352,16 +349,19 @@ class Study(Section):
 
     def run_spec(self, name: str, block: str) -> RunSpec:
         """The part of the study that one run depends on, and nothing else: what it leaves out reruns nothing."""
-        arm = self.arm(name)
+        points = self.checkpoints if name in self.arms else self.ablation_points
+        return self._run_spec(name, self.arm(name), self.recipe_of(name), self.blocks[block], points)
+
+    def _run_spec(self, name: str, arm: Arm, recipe: Recipe, seeds: list[int], checkpoints: list[int]) -> RunSpec:
         return RunSpec(
             arm=name,
-            seeds=self.blocks[block],
+            seeds=seeds,
             facts_per_session=self.facts_per_session,
-            checkpoints=self.checkpoints if name in self.arms else self.ablation_points,
+            checkpoints=checkpoints,
             targets=arm.targets,
             ranks=arm.layer_ranks(self.base.model.layers),
             alpha=self.alpha,
-            recipe=self.recipe_of(name),
+            recipe=recipe,
             probes=self.probes,
             reinit=arm.base.reinit,
             base_seed=self.base.seed,
@@ -370,11 +370,12 @@ class Study(Section):
 
     def rung_spec(self, arm: str, rung: int) -> RungSpec:
         """The part of the study that a rung of the search depends on; rungs count from 0."""
-        search, run = self.search, self.run_spec(arm, next(iter(self.blocks)))
+        search = self.search
         candidates = {name: Recipe.model_validate(recipe) for name, recipe in search.candidates.items()}
         first = next(iter(candidates.values()))
+        points = [search.rungs[rung]]
         return RungSpec(
-            run=run.model_copy(update={"seeds": search.seeds, "recipe": first, "checkpoints": [search.rungs[rung]]}),
+            run=self._run_spec(arm, Arm(**search.arms[arm].model_dump()), first, search.seeds, points),
             candidates=candidates,
             rungs=search.rungs[: rung + 1],
             counts=search.counts()[: rung + 1],

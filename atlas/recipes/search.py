@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from atlas.draws import rng
-from atlas.sections import Name, Positive, Section, laid_over
+from atlas.sections import Name, Place, Positive, Section, laid_over
 
 
 class Sweep(Section):
@@ -45,7 +45,9 @@ class Search(Section):
     All arms get the same candidates, seeds and rungs, so each has the same budget.
     """
 
-    arms: list[Name] = Field([], description="placements, named as arms of the study; their recipes are not used")
+    arms: dict[Name, Place] = Field(
+        {}, description="placements to find recipes for; they need not be arms of the study"
+    )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         [901, 902], min_length=1, description="for tuning only: none of the study's seeds"
     )
