@@ -1,4 +1,4 @@
-RUN_FILES = ("run.json", "facts.parquet", "matrix.parquet")
+RUN_FILES = ("run.json", "facts.parquet", "matrix.parquet", "sessions.parquet")
 TABLES = (
     "arms",
     "retention",
@@ -8,6 +8,7 @@ TABLES = (
     "curve",
     "matrix",
     "harm",
+    "speedrun",
     "claims",
     *(["ablations"] if STUDY.ablations else []),
     *(["confound"] if REINITS else []),

@@ -58,8 +58,9 @@ class Anchor(Section):
 
 
 class Until(Section):
-    """When a lane's phase ends before its steps do: once every fact of the phase is known."""
+    """When a lane's phase ends before its steps do: once the facts of the phase are known, each in its turn."""
 
+    facts: Literal["all", "new"] = Field("all", description="new: the stored ones that are rehearsed do not count")
     recalled: bool = Field(True, description="every character of the answer is the likeliest")
     loss: float | None = Field(None, gt=0, description="and the answer costs at most so many nats a character")
 

@@ -146,6 +146,41 @@ RECIPES = pa.schema(
     ]
 )
 
+SPEEDRUN = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("recipe", pa.string()),  # its preset
+        ("targets", pa.string()),
+        ("ranks", pa.string()),
+        ("trainable_params", pa.int64()),
+        ("sessions", pa.int32()),
+        ("n_seeds", pa.int32()),
+        ("n_facts", pa.int32()),
+        ("recall", pa.float64()),
+        ("ci_low", pa.float64()),
+        ("ci_high", pa.float64()),
+        ("qualifies", pa.bool_()),  # recall of at least 99%
+        ("core_seconds", pa.float64()),  # of a seed: training and the scoring that recipes choose by, not probes
+        ("characters", pa.int64()),  # trained, of a seed
+        ("commit", pa.string()),
+    ]
+)
+
+VARIANCE = pa.schema(
+    [
+        ("sessions", pa.int32()),
+        ("probe", pa.string()),
+        ("metric", pa.string()),
+        ("source", pa.string()),  # recipe, place, size, their interactions, seed, error
+        ("share", pa.float64()),  # omega squared: of the variance of all arms and seeds
+        ("ci_low", pa.float64()),  # 95% interval, jackknife over seeds
+        ("ci_high", pa.float64()),
+        ("n_seeds", pa.int32()),
+        ("levels", pa.string()),  # of the factors that the arms cross
+        ("contract", pa.string()),
+    ]
+)
+
 HARM = pa.schema(
     [
         ("arm", pa.string()),

@@ -60,6 +60,14 @@ class Items:
         """Items of the phase, of a lane: the same for all lanes."""
         return len(self.chosen[0])
 
+    def are_new(self, items: np.ndarray) -> np.ndarray:
+        """Which of some items this session teaches first, bool (items,)."""
+        return items >= self.lesson.stored
+
+    def needed(self, facts: str) -> int:
+        """Items that have to be known for the phase to end: ``all``, or the ``new`` ones."""
+        return self.count if facts == "all" else int(self.are_new(self.chosen[0]).sum())
+
     @property
     def rehearsed(self) -> list[np.ndarray]:
         """Of each lane, the stored items among them."""

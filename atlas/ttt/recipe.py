@@ -58,27 +58,25 @@ class Learner:
 
 
 class Ends:
-    """When the lanes of a phase end: once so many items in a row were known, which is all of the phase.
+    """When the lanes of a phase end: once so many items in a row were known, which is all that count.
 
     ``running``, bool (lanes,), has the lanes that go on.
     """
 
-    def __init__(self, until: Until | None, items: int, lanes: int) -> None:
+    def __init__(self, until: Until | None, items: Items, lanes: int) -> None:
         self.until, self.items = until, items
         self.running = np.ones(lanes, bool)
         self._known = np.zeros(lanes, np.int64)
 
-    def note(self, lane: int, recalled: np.ndarray, answer_nll: np.ndarray) -> None:
-        """Take in what a step found of a lane's items before it."""
+    def note(self, lane: int, trained: np.ndarray, recalled: np.ndarray, answer_nll: np.ndarray) -> None:
+        """Take in what a step found of the items ``trained`` by a lane, before it."""
         if self.until is None:
             return
-        known = np.ones(len(recalled), bool)
-        if self.until.recalled:
-            known &= recalled
-        if self.until.loss is not None:
-            known &= answer_nll <= self.until.loss
-        self._known[lane] = self._known[lane] + len(known) if known.all() else 0
-        self.running[lane] &= bool(self._known[lane] < self.items)
+        counts = np.ones(len(trained), bool) if self.until.facts == "all" else self.items.are_new(trained)
+        known = ~counts
+        known |= (recalled | (not self.until.recalled)) & (answer_nll <= (self.until.loss or np.inf))
+        self._known[lane] = self._known[lane] + counts.sum() if known.all() else 0
+        self.running[lane] &= bool(self._known[lane] < self.items.needed(self.until.facts))
 
 
 class Trainer:
@@ -130,7 +128,7 @@ class Trainer:
 
     def _phase(self, name: str, phase: Phase, items: Items, descent: Descent, lesson: Lesson) -> Trace:
         """All steps of a phase; a lane whose end has come takes no further ones."""
-        ends = Ends(phase.until, items.count, lesson.lanes)
+        ends = Ends(phase.until, items, lesson.lanes)
         draws = [lesson.draw(lane, f"{name} text") for lane in range(lesson.lanes)]
         losses, characters = [], np.zeros(lesson.lanes, np.int64)
         for step, chosen in enumerate(items.steps()):
@@ -171,7 +169,7 @@ class Trainer:
         for lane, (some, known, recalled, answer_nll) in enumerate(zip(trained, *parts, strict=True)):
             lesson.estimates.note(lane, some, known)
             if len(some):
-                ends.note(lane, recalled, answer_nll)
+                ends.note(lane, some, recalled, answer_nll)
 
     def _weighed(self, theta: Tensor, importance: Tensor, lesson: Lesson) -> Tensor:
         """The importance of each parameter with that for the session's facts added: the diagonal of the empirical

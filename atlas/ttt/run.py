@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         started=started,
         finished=now(),
         seconds=course.state.seconds_before + time.perf_counter() - clock,
+        threads=args.threads,
         resumed_after=course.state.resumed_after,
         **environment(*PACKAGES),
     )

@@ -121,6 +121,7 @@ class RunRecord(Section):
     seconds: Annotated[float, Field(ge=0)] = Field(
         description="wall time of all seeds together, of killed processes up to the state that they saved"
     )
+    threads: Annotated[int, Field(gt=0)] = Field(1, description="processor threads that shared the work")
     resumed_after: list[Count] = Field([], description="sessions after which a process took over from a killed one")
     versions: dict[str, str]
     host: Host

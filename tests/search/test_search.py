@@ -10,6 +10,7 @@ from atlas import config, files
 from atlas.errors import AtlasError
 from atlas.recipes.search import Search, Sweep
 from atlas.search import rung
+from atlas.search.halving import survivors
 from atlas.search.schema import TRIALS
 from atlas.tables import recipes
 from atlas.ttt.course import Course
@@ -103,7 +104,7 @@ def test_the_first_rung_tries_all_and_the_next_the_survivors(searched):
     _, found = searched
     assert sorted(found[0]["candidate"].unique()) == ["few_0", "few_1", "few_2", "few_3", "one"]
     assert (found[0].groupby("candidate")["seed"].apply(list).apply(tuple) == (1, 2)).all()
-    assert set(found[1]["candidate"]) == set(rung.survivors(found[0], 2))
+    assert set(found[1]["candidate"]) == set(survivors(found[0], 2))
     assert set(found[1]["sessions"]) == {4}
 
 
@@ -131,7 +132,7 @@ def test_a_killed_rung_goes_on_and_ends_the_same(searched, tmp_path, monkeypatch
             rung.main(command(folder, 0, 0, out))
     calls.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(Course, "_teach", lambda self, session: (calls.append(session), teach(self, session))[1])
+        patch.setattr(Course, "_teach", lambda self, session: teach(self, calls.append(session) or session))  # type: ignore[func-returns-value]
         rung.main(command(folder, 0, 0, out))
     assert calls == [2]  # of three candidates with two sessions each, five sessions were done
     again = files.read_parquet(out, TRIALS).to_pandas().drop(columns="core_seconds")

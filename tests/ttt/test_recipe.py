@@ -187,17 +187,29 @@ def test_a_lane_ends_once_all_is_recalled_and_the_others_go_on():
 
 
 def test_an_end_takes_every_item_in_a_row():
-    ends = Ends(Until(recalled=True, loss=0.1), items=4, lanes=2)
-    fine = np.array([True, True]), np.array([0.05, 0.1])
-    ends.note(0, *fine)
-    ends.note(0, np.array([True, True]), np.array([0.05, 0.2]))
-    ends.note(0, *fine)
+    items = made(Phase(steps=9, batch=2, rehearsal=Rehearsal(facts=1)))  # 3 new ones, and one that is stored
+    ends = Ends(Until(recalled=True, loss=0.1), items, lanes=2)
+    some, fine = np.array([4, 5]), (np.array([True, True]), np.array([0.05, 0.1]))
+    ends.note(0, some, *fine)
+    ends.note(0, some, np.array([True, True]), np.array([0.05, 0.2]))
+    ends.note(0, some, *fine)
     assert ends.running.tolist() == [True, True]
-    ends.note(0, *fine)
+    ends.note(0, some, *fine)
     assert ends.running.tolist() == [False, True]
-    never = Ends(None, items=1, lanes=1)
-    never.note(0, *fine)
+    never = Ends(None, items, lanes=1)
+    for _ in range(9):
+        never.note(0, some, *fine)
     assert never.running.all()
+
+
+def test_an_end_may_look_at_new_items_only():
+    items = made(Phase(steps=9, rehearsal=Rehearsal(facts=1)))
+    trained, losses = np.array([4, 5, 6, 0]), np.zeros(4)
+    ends = Ends(Until(facts="new"), items, lanes=1)
+    ends.note(0, trained, np.array([True, True, False, True]), losses)
+    assert ends.running.all()
+    ends.note(0, trained, np.array([True, True, True, False]), losses)
+    assert not ends.running.any()
 
 
 def made(phase: Phase, losses=KNOWN) -> Items:

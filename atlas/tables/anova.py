@@ -1,0 +1,86 @@
+"""Shares of variance in a full factorial design with seeds as blocks: how much each factor explains.
+
+Balanced analysis of variance. Every combination of factor levels has one figure a seed; the sum of squares of a set of
+factors follows from its cell means by inclusion and exclusion. What the seed adds by itself is a block; all that is
+left, the factors' interactions with the seed, is the error. The share is omega squared, (SS - df MSE) / (SST + MSE),
+which unlike eta squared is not inflated by chance (Hays, Statistics for Psychologists, 1963; Olejnik and Algina,
+Generalized eta and omega squared statistics, 2003); it may fall a little below 0. Intervals are the delete-one
+jackknife's over seeds, with Student's quantile (Tukey 1958; Efron and Stein 1981).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from atlas.tables.intervals import Floats, student
+
+SEED, ERROR = "seed", "error"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A source of variance: factors joined by `` x ``, the seed, or the error."""
+
+    source: str
+    share: float
+    low: float
+    high: float
+
+
+def decompose(grid: Floats, factors: list[str]) -> list[Part]:
+    """Split the variance of ``grid``, shape (levels of each factor..., seeds), at least two of each.
+
+    Raises ValueError where there are fewer than three seeds, since none could be left out.
+    """
+    seeds = grid.shape[-1]
+    if seeds < 3:
+        raise ValueError(f"{seeds} seeds; an interval takes at least three")
+    whole = shares(grid, factors)
+    without = [shares(np.delete(grid, seed, axis=-1), factors) for seed in range(seeds)]
+    return [
+        Part(source, value, *_jackknife(value, [one[source] for one in without])) for source, value in whole.items()
+    ]
+
+
+def _jackknife(whole: float, without: list[float]) -> tuple[float, float]:
+    n, values = len(without), np.array(without)
+    centre = n * whole - (n - 1) * float(values.mean())
+    half = student(n - 1) * math.sqrt((n - 1) / n * float(((values - values.mean()) ** 2).sum()))
+    return centre - half, centre + half
+
+
+def shares(grid: Floats, factors: list[str]) -> dict[str, float]:
+    """Omega squared of every set of factors, the smallest sets first, of the seed, and what is left for the error."""
+    axes = range(len(factors))
+    sets = [chosen for size in range(1, len(factors) + 1) for chosen in itertools.combinations(axes, size)]
+    squares = {chosen: float((_effect(grid, chosen) ** 2).mean()) * grid.size for chosen in sets}
+    seed = float((_effect(grid, (grid.ndim - 1,)) ** 2).mean()) * grid.size
+    total = float(((grid - grid.mean()) ** 2).sum())
+    if total <= 1e-12:
+        return dict.fromkeys([" x ".join(factors[i] for i in chosen) for chosen in sets] + [SEED, ERROR], 0.0)
+    cells = math.prod(grid.shape[:-1])
+    error = (total - sum(squares.values()) - seed) / ((cells - 1) * (grid.shape[-1] - 1))
+
+    def omega(square: float, freedom: int) -> float:
+        return float((square - freedom * error) / (total + error))
+
+    found = {
+        " x ".join(factors[i] for i in chosen): omega(square, math.prod(grid.shape[i] - 1 for i in chosen))
+        for chosen, square in squares.items()
+    }
+    found[SEED] = omega(seed, grid.shape[-1] - 1)
+    return found | {ERROR: 1 - sum(found.values())}
+
+
+def _effect(grid: Floats, chosen: tuple[int, ...]) -> Floats:
+    """What a set of axes adds to the means beyond its subsets, broadcastable to the grid."""
+    effect: Floats = np.zeros((1,) * grid.ndim)
+    for size in range(len(chosen) + 1):
+        for some in itertools.combinations(chosen, size):
+            others = tuple(axis for axis in range(grid.ndim) if axis not in some)
+            effect = effect + (-1) ** (len(chosen) - size) * grid.mean(axis=others, keepdims=True)
+    return effect

@@ -1,0 +1,70 @@
+"""The speedrun: what it costs to teach facts so that they are recalled, by recipe and placement, the cheapest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from atlas.steps import run_step
+from atlas.tables import output, retention
+from atlas.tables.arms import ranks_text
+from atlas.tables.runs import Runs
+from atlas.tables.schema import SPEEDRUN
+
+GOAL = 0.99  # recall of all facts taught
+
+
+def table(runs: Runs) -> pa.Table:
+    """One row per arm and checkpoint; those that reach the goal come first, the cheapest at the head."""
+    frame = retention.frame(runs)
+    recall = frame[(frame["metric"] == "recall") & (frame["probe"] == "taught") & (frame["domain"] == "all")]
+    shares = recall.set_index(["arm", "sessions"])
+    rows = pd.DataFrame([row for key in shares.index for row in _row(key, shares.loc[key], runs)])
+    ordered = rows.sort_values(["n_facts", "qualifies", "core_seconds"], ascending=[False, False, True], kind="stable")
+    return output.as_table(ordered, SPEEDRUN)
+
+
+def _row(key: tuple[str, int], share: pd.Series[Any], runs: Runs) -> Iterator[dict[str, Any]]:
+    """The cost of an arm up to a checkpoint, a seed on average; none for arms that train nothing."""
+    arm, sessions = key
+    record, spent = runs.of(arm)[0], _spent(runs, arm, sessions)
+    if record.recipe.active:
+        yield {
+            "arm": arm,
+            "recipe": record.recipe.preset,
+            "targets": ",".join(record.targets),
+            "ranks": ranks_text(record.ranks),
+            "trainable_params": record.trainable_params,
+            "sessions": sessions,
+            **share[["n_seeds", "n_facts", "ci_low", "ci_high"]],
+            "recall": share["value"],
+            "qualifies": share["value"] >= GOAL,
+            **spent,
+            "commit": output.commit(),
+        }
+
+
+def _spent(runs: Runs, arm: str, sessions: int) -> dict[str, float | int]:
+    """Core-seconds, of training and of the scoring that recipes choose by, and characters trained, a seed on average.
+
+    Probes are no part of the race and are not counted.
+    """
+    seeds = sum(len(record.seeds) for record in runs.of(arm))
+    rows = runs.sessions[(runs.sessions["arm"] == arm) & (runs.sessions["session"] <= sessions)]
+    seconds = 0.0
+    for record in runs.of(arm):
+        once = rows[rows["seed"] == record.seeds[0]].drop_duplicates("session")  # of all lanes of a run together
+        seconds += record.threads * float((once["seconds_train"] + once["seconds_score"]).sum())
+    return {"core_seconds": seconds / seeds, "characters": round(rows["characters"].sum() / seeds)}
+
+
+def main() -> None:
+    """Write speedrun.parquet for the runs given."""
+    output.make("atlas.tables.speedrun", __doc__, table)
+
+
+if __name__ == "__main__":
+    run_step(main)
