@@ -8,17 +8,19 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from atlas.charts.live import POINTS, ROWS, SHARE, TEXT, Figure
 from atlas.charts.output import single_chart
 from atlas.charts.prose import METRICS, counts
 from atlas.charts.tables import Tables
-from atlas.charts.theme import INK, PLACEBO, WIDTH, title
+from atlas.charts.theme import BAND, BLACK, BLUE, INK, PAPER, PLACEBO, RED, RULE, WIDTH, title
 from atlas.charts.words import plural
 from atlas.steps import run_step
+from atlas.tables import ledger
 
 LOOKS = {
-    "reproduced": ("#0072b2", "circle"),
-    "contradicted": ("#d55e00", "M-.9,-.6L-.6,-.9L0,-.3L.6,-.9L.9,-.6L.3,0L.9,.6L.6,.9L0,.3L-.6,.9L-.9,.6L-.3,0Z"),
-    "unresolved": ("#4d4d4d", "diamond"),
+    "reproduced": (BLUE, "circle"),
+    "contradicted": (RED, "M-.9,-.6L-.6,-.9L0,-.3L.6,-.9L.9,-.6L.3,0L.9,.6L.6,.9L0,.3L-.6,.9L-.9,.6L-.3,0Z"),
+    "unresolved": (BLACK, "diamond"),
 }
 """Verdict to colour and shape: a cross stays a cross in grey."""
 HEADINGS = {
@@ -70,9 +72,9 @@ def block(rows: pd.DataFrame, heading: str, kind: str, first: bool) -> alt.Facet
     def x(column: str) -> alt.X:
         return alt.X(f"{column}:Q", axis=axis, scale=scale)
 
-    layers = [*essays(base, x), *ours(base, x)]
+    layers = [*essays(base, x), *ours(base, x, LEGEND)]
     if kind != "share":
-        layers.insert(0, alt.Chart(rows).mark_rule(color="#8c8c8c", strokeDash=[2, 2]).encode(x=alt.datum(0)))
+        layers.insert(0, alt.Chart(rows).mark_rule(color=RULE, strokeDash=[2, 2]).encode(x=alt.datum(0)))
     panel = alt.layer(*layers).properties(width=(WIDTH + 56 - LABELS) / 3, height=ROW_HEIGHT * len(labels))
     column = alt.Column("metric:N", sort=list(METRICS), header=alt.Header(labels=first, labelPadding=4))
     text = alt.TitleParams(heading, fontSize=13, fontWeight=600, offset=4)
@@ -82,30 +84,101 @@ def block(rows: pd.DataFrame, heading: str, kind: str, first: bool) -> alt.Facet
 def essays(base: alt.Chart, x: Callable[[str], alt.X]) -> tuple[alt.Chart, alt.Chart]:
     """The essay's interval as a band, its figure as a tick; nothing where it prints none."""
     known = base.transform_filter("isValid(datum.essay_value)")
-    bands = known.mark_bar(height=9, color="#c9c9c9").encode(x=x("essay_ci_low"), x2="essay_ci_high:Q")
+    bands = known.mark_bar(height=9, color=BAND).encode(x=x("essay_ci_low"), x2="essay_ci_high:Q")
     return bands, known.mark_tick(color=INK, thickness=2, height=13).encode(x=x("essay_value"))
 
 
-def ours(base: alt.Chart, x: Callable[[str], alt.X]) -> tuple[alt.Chart, alt.Chart, alt.Chart]:
+def ours(base: alt.Chart, x: Callable[[str], alt.X], legend: alt.Legend) -> tuple[alt.Chart, alt.Chart, alt.Chart]:
     """What was measured, with its interval and its verdict, and squares for facts never taught."""
     tested = base.transform_filter("isValid(datum.measured)")
-    bars = tested.mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2="ci_high:Q", color=_colour())
+    bars = tested.mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2="ci_high:Q", color=_colour(legend))
     never = base.transform_filter("isValid(datum.placebo)")
-    squares = never.mark_point(shape="square", size=26, color=PLACEBO, fill="white", strokeWidth=1.2, opacity=1)
+    squares = never.mark_point(shape="square", size=26, color=PLACEBO, fill=PAPER, strokeWidth=1.2, opacity=1)
     shapes = alt.Scale(domain=list(LOOKS), range=[shape for _, shape in LOOKS.values()])
     dots = tested.mark_point(size=52, filled=True, opacity=1, strokeWidth=0).encode(
         x=x("measured"),
-        color=_colour(),
-        shape=alt.Shape("verdict:N", scale=shapes, title=None, legend=LEGEND),
+        color=_colour(legend),
+        shape=alt.Shape("verdict:N", scale=shapes, title=None, legend=legend),
         tooltip=["statement:N", "metric:N", "verdict:N", "note:N"]
         + [alt.Tooltip(f"{name}:Q", format=".1%") for name in ("essay_value", "measured", "ci_low", "ci_high")],
     )
     return bars, squares.encode(x=x("placebo")), dots
 
 
-def _colour() -> alt.Color:
+def _colour(legend: alt.Legend) -> alt.Color:
     scale = alt.Scale(domain=list(LOOKS), range=[colour for colour, _ in LOOKS.values()])
-    return alt.Color("verdict:N", scale=scale, title=None, legend=LEGEND)
+    return alt.Color("verdict:N", scale=scale, title=None, legend=legend)
+
+
+def live(tables: Tables) -> list[Figure]:
+    """Shares and differences, one metric at a time; a claim is shown where it is about what is chosen."""
+    rows = tables.claims.query("metric in @METRICS and (essay_value.notna() or measured.notna())")
+    known = places()
+    rows = rows.assign(
+        arms=[known[name][0] for name in rows["claim_id"]],
+        about=[known[name][1] for name in rows["claim_id"]],
+        unit=rows["unit"].where(rows["unit"] == "share", "difference"),
+    ).drop(columns=["p_value", "kind"])
+    counted = {metric: counts(tables.claims[tables.claims["metric"] == metric]) for metric in METRICS}
+    checkpoints = sorted({sessions for about in rows["about"] for sessions in about})
+    return [
+        Figure(
+            name=f"claims_{unit}s",
+            table="claims",
+            rows=rows,
+            chart=of_one_metric(rows[rows["unit"] == unit], unit),
+            columns={
+                "Claim": ("statement", TEXT),
+                "Essay": ("essay_value", kind),
+                "Measured": ("measured", kind),
+                "95% interval": ("ci_low ci_high", kind),
+                "Verdict": ("verdict", TEXT),
+            },
+            findings={
+                (metric, int(sessions)): f"{name}. All claims under {metric}: {said}."
+                for metric, said in counted.items()
+                for sessions in checkpoints
+            },
+            where={"unit": [unit]},
+            arms=("arms",),
+            sessions="about",
+        )
+        for unit, kind, name in (("share", SHARE, "Figures of the essay"), ("difference", POINTS, "Comparisons"))
+        if len(rows[rows["unit"] == unit])
+    ]
+
+
+def of_one_metric(rows: pd.DataFrame, unit: str) -> alt.LayerChart:
+    """The claims of one kind from top to bottom, topic after topic, for the page."""
+    topics = [topic for topic, kind in HEADINGS if kind == unit]
+    first = rows.drop_duplicates("claim_id").sort_values("topic", key=lambda topic: topic.map(topics.index), kind="stable")
+    labels = {name: f"{topic}: {label}" for name, topic, label in zip(first["claim_id"], first["topic"], first["label"], strict=True)}
+    names = alt.Axis(labelExpr="labels[datum.value]", labelLimit=220, labelFontSize=11)
+    y = alt.Y("claim_id:N", sort=list(labels), title=None, axis=names)
+    base = alt.Chart(alt.NamedData(name=ROWS)).encode(y=y)
+    axis = alt.Axis(format="%" if unit == "share" else "+%", title=None, tickCount=5, labelOverlap=True)
+
+    def x(column: str) -> alt.X:
+        return alt.X(f"{column}:Q", axis=axis, scale=alt.Scale(zero=True))
+
+    zero = alt.Chart(base.data).mark_rule(color=RULE, strokeDash=[2, 2]).encode(x=alt.datum(0))
+    layers = [zero, *essays(base, x), *ours(base, x, alt.Legend(orient="top", columns=3))]
+    chart = alt.layer(*layers).add_params(alt.param(name="labels", value=labels))
+    return chart.properties(width="container", height=alt.Step(ROW_HEIGHT))
+
+
+def places() -> dict[str, tuple[list[str], list[int]]]:
+    """The arms and the sessions that each claim of the ledger is about."""
+    found = {}
+    for claim in ledger.read().all_claims:
+        if isinstance(claim, ledger.Combined):
+            cells = [cell for _, cell in claim.signed]
+            found[claim.id] = sorted({cell.arm for cell in cells}), sorted({cell.sessions for cell in cells})
+        elif isinstance(claim, ledger.Spread):
+            found[claim.id] = sorted({arm for arms in claim.grid.values() for arm in arms}), [claim.sessions]
+        else:
+            found[claim.id] = [], []
+    return found
 
 
 def limits(rows: pd.DataFrame, kind: str) -> list[float]:
