@@ -47,7 +47,10 @@ def live(tables: Tables) -> Figure:
         rows=rows,
         chart=dots.alive(look(rows, "arm", colours(tables.names))),
         columns=dots.COLUMNS,
-        findings={cell: sentences(said(part, cell[0])) for cell, part in cells(rows)},
+        said={
+            cell: (sentences(said(part, cell[0])), f"{basis(part[part['probe'] == 'taught'])}.")
+            for cell, part in cells(rows)
+        },
         arms=("reference",),
     )
 

@@ -47,23 +47,24 @@ def draw(tables: Tables) -> alt.FacetChart:
     bound = max(0.05, rows[["diff", "ci_low", "ci_high"]].abs().max().max())
     readings = [name for name in READINGS.values() if name in set(rows["reading"])]
     width = WIDTH / len(columns) - FIGURES
-    base = alt.Chart(rows).encode(y=alt.Y("reading:N", sort=readings, title=None))
+    legend = alt.Legend(orient="top", title=None)
+    offset = alt.YOffset("arm:N", sort=arms)
+    base = alt.Chart(rows).encode(y=alt.Y("reading:N", sort=readings, title=None), yOffset=offset)
     scale = alt.Scale(domain=[-bound, bound], nice=False)
-    shown = layers(base, scale, {arm: palette[arm] for arm in arms}, alt.value(width))
+    shown = layers(base, scale, {arm: palette[arm] for arm in arms}, alt.value(width), legend)
     panel = shown.properties(width=width, height=ROW_HEIGHT * len(arms) * len(readings))
     facets = panel.facet(column=alt.Column("panel:N", sort=columns), spacing=FIGURES)
     return facets.properties(title=title(finding(rows), subtitle(rows, arms)))
 
 
-def layers(base: alt.Chart, scale: alt.Scale, palette: Mapping[str, str], right: dict[str, object]) -> alt.LayerChart:
+def layers(
+    base: alt.Chart, scale: alt.Scale, palette: Mapping[str, str], right: dict[str, object], legend: alt.Legend | None
+) -> alt.LayerChart:
     """Differences with intervals, each seed's own as a small dot, and the figures to the right."""
     axis = alt.Axis(format="+.0%", title="percentage points", tickCount=5, labelOverlap=True)
     x = alt.X("diff:Q", axis=axis, scale=scale)
-    domain = alt.Scale(domain=list(palette), range=list(palette.values()))
-    base = base.encode(
-        yOffset=alt.YOffset("arm:N", sort=list(palette)),
-        color=alt.Color("arm:N", scale=domain, legend=alt.Legend(orient="top", title=None, columns=2)),
-    )
+    hues = alt.Scale(domain=list(palette), range=list(palette.values()))
+    base = base.encode(color=alt.Color("arm:N", scale=hues, legend=legend))
     over_all, by_seed = (base.transform_filter(f"{test}isValid(datum.seed)") for test in ("!", ""))
     zero = alt.Chart(base.data).mark_rule(color=SOFT, strokeDash=[3, 3]).encode(x=alt.datum(0))
     bars = over_all.mark_rule(strokeWidth=2).encode(x=alt.X("ci_low:Q"), x2="ci_high:Q")
@@ -79,17 +80,20 @@ def live(tables: Tables) -> Figure:
     """One metric and checkpoint at a time: facts taught, asked in other words, and never taught."""
     rows = worded(tables.confound).assign(series=lambda frame: frame["probe"].map(SERIES))
     rows = rows.drop(columns=["reinit", "refused_by", "refused_by_manifest", "p_value"])
+    rows = rows.assign(row=rows["arm"] + ", " + rows["series"].str.replace(" (placebo)", ""))
     palette = {arm: colour for arm, colour in colours(tables.names).items() if arm in set(rows["arm"])}
-    base = alt.Chart(alt.NamedData(name=ROWS)).encode(y=alt.Y("series:N", sort=list(SERIES.values()), title=None))
-    chart = layers(base, alt.Scale(zero=True), palette, alt.value("width"))
-    means = rows[rows["seed"].isna()]
+    order = [f"{arm}, {name.replace(' (placebo)', '')}" for name in SERIES.values() for arm in palette]
+    names = alt.Axis(labelLimit=170)
+    base = alt.Chart(alt.NamedData(name=ROWS)).encode(y=alt.Y("row:N", sort=order, title=None, axis=names))
+    chart = layers(base, alt.Scale(zero=True), palette, alt.value("width"), legend=None)
+    means, how = rows[rows["seed"].isna()], " ".join(subtitle(tables.confound, list(palette)))
     return Figure(
         name="confound",
         table="confound",
         rows=rows,
-        chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT / 2)),
+        chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT * 0.7)),
         columns=TABLE,
-        findings={cell: f"{_moved(part, cell[0])}. {verdict(tables.confound)}." for cell, part in cells(means)},
+        said={cell: (f"{_moved(part, cell[0])}. {verdict(tables.confound)}.", how) for cell, part in cells(means)},
         arms=("arm", "arm_reinit"),
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from atlas.charts.live import COUNT, POINTS, ROWS, SHARE, TEXT, Figure, cells
+from atlas.charts.live import COUNT, NARROW, POINTS, ROWS, SHARE, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLACK, BLUE, INK, RED, SHADE, SOFT, WIDTH, title
@@ -100,21 +101,23 @@ def layers(base: alt.Chart, axis: alt.Axis, scale: alt.Scale, legend: alt.Legend
 def live(tables: Tables) -> Figure:
     """One metric and checkpoint at a time, family after family; a pair is shown where one of its arms is chosen."""
     rows = dressed(tables.contrasts, METRICS_OF_THE_PAGE)
-    bound = rows.groupby(["metric", "sessions"])[["ci_low", "ci_high"]].transform(lambda part: part.abs().max()).max(axis=1)
+    bound = (
+        rows.groupby(["metric", "sessions"])[["ci_low", "ci_high"]].transform(lambda part: part.abs().max()).max(axis=1)
+    )
     missed = rows["mde"].fillna(bound).clip(upper=bound)
     rows = rows.assign(missed_low=-missed, missed_high=missed, key=rows["family"] + ": " + rows["pair"])
     axis = alt.Axis(format="+.0%", title="percentage points", tickCount=5, labelOverlap=True)
     names = alt.Axis(labelExpr="split(datum.value, ': ')[1]", labelLimit=190, labelFontSize=11)
     order = list(dict.fromkeys(rows["key"]))
     base = alt.Chart(alt.NamedData(name=ROWS)).encode(y=alt.Y("key:N", sort=order, title=None, axis=names))
-    chart = layers(base, axis, alt.Scale(zero=True), alt.Legend(orient="top", columns=2, symbolSize=80))
+    chart = layers(base, axis, alt.Scale(zero=True), alt.Legend(orient="top", columns=NARROW, symbolSize=80))
     return Figure(
         name="contrasts",
         table="contrasts",
         rows=rows.drop(columns=["domain", "probe", "contract", "label", "n_tests"]),
         chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT)),
         columns=TABLE,
-        findings={cell: sentences(decisions(part, cell[0])) for cell, part in cells(rows)},
+        said={cell: (sentences(decisions(part, cell[0])), " ".join(subtitle(part))) for cell, part in cells(rows)},
         arms=("arm_a", "arm_b"),
     )
 
@@ -146,7 +149,7 @@ def subtitle(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _higher(row: dict[str, object]) -> str:
+def _higher(row: Mapping[Any, Any]) -> str:
     first, second = (row["arm_a"], row["arm_b"]) if row["verdict"] == "a > b" else (row["arm_b"], row["arm_a"])
     return f"{first} over {second}"
 

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from atlas.charts.live import COUNT, ROWS, SHARE, TEXT, TOP, Figure
+from atlas.charts.live import COUNT, ROWS, SHARE, TEXT, TOP, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BAND, PAPER, PLACEBO, WIDTH, colours, title
@@ -39,7 +39,7 @@ def draw(tables: Tables) -> alt.VConcatChart:
         # an arm that began in the middle of a study may have no curve
         arms = [arm for arm in palette if arm in set(part["arm"])]
         panels = [panel(part, arm, palette[arm], limits(part)) for arm in arms]
-        heading = alt.TitleParams(METRIC_NAMES[metric], fontSize=13, offset=8)
+        heading = alt.TitleParams(METRIC_NAMES[str(metric)], fontSize=13, offset=8)
         blocks.append(alt.concat(*panels, columns=COLUMNS, spacing=GAP, title=heading))
     lines = rows[rows["series"] != NEVER]
     return alt.vconcat(*blocks, spacing=28).properties(title=title(finding(lines), subtitle(lines)))
@@ -72,7 +72,7 @@ def limits(rows: pd.DataFrame) -> list[float]:
 def panel(rows: pd.DataFrame, arm: str, colour: str, domain: list[float]) -> alt.LayerChart:
     """One arm, named with what it ends at."""
     mine = rows[(rows["arm"] == arm) & (rows["series"] != NEVER)]
-    end = mine.loc[mine["sessions"].idxmax()]
+    end = mine.sort_values("sessions").iloc[-1]
     chart = alt.Chart(rows).transform_calculate(own=f"datum.arm === '{arm}'")
     layers = lines(chart, alt.value(colour), alt.Scale(domain=domain, nice=False))
     heading = alt.TitleParams(f"{arm} · {end['value']:.0%}", fontSize=12, offset=4)
@@ -99,7 +99,6 @@ def lines(chart: alt.Chart, colour: alt.Color | dict[str, object], scale: alt.Sc
         whiskers,
         squares.encode(x=x, y=y, tooltip=_tooltip()),
     )
-
 
 
 def y_of(y: alt.Y, column: str) -> alt.Y:
@@ -129,14 +128,14 @@ def live(tables: Tables) -> Figure:
     chart = (lines(data, colour, y) + points).add_params(alt.param(name=TOP, value=1))
     checkpoints = sorted(set(tables.retention["sessions"]))
     taught = rows[rows["series"] != NEVER]
-    ends = {(str(m), int(s)): part for (m, s), part in taught.groupby(["metric", "sessions"]) if s in checkpoints}
+    ends = {cell: part for cell, part in cells(taught) if cell[1] in checkpoints}
     return Figure(
         name="curve",
         table="curve",
         rows=rows,
         chart=chart.properties(width="container", height=HEIGHT + 20),
         columns=TABLE,
-        findings={cell: f"{ending(part, *cell)}." for cell, part in ends.items()},
+        said={cell: (f"{ending(part, *cell)}.", " ".join(subtitle(part))) for cell, part in ends.items()},
         until=True,
         repeat=True,
         top="value",

@@ -48,7 +48,8 @@ def draw(tables: Tables) -> alt.VConcatChart:
 def shown(retention: pd.DataFrame) -> pd.DataFrame:
     """Taught facts after the last checkpoint, by domain."""
     rows = dressed(retention.query("domain != 'all' and metric in @METRICS"))
-    return rows[(rows["probe"] == "taught") & (rows["sessions"] == rows["sessions"].max())]
+    last: pd.DataFrame = rows[(rows["probe"] == "taught") & (rows["sessions"] == rows["sessions"].max())]
+    return last
 
 
 def sizes(rows: pd.DataFrame) -> dict[str, int]:
@@ -57,7 +58,9 @@ def sizes(rows: pd.DataFrame) -> dict[str, int]:
     return {str(domain): int(n) for domain, n in found.items()}
 
 
-def layers(chart: alt.Chart, arms: Sequence[str], columns: Mapping[str, int], sizes_shown: bool = True) -> alt.LayerChart:
+def layers(
+    chart: alt.Chart, arms: Sequence[str], columns: Mapping[str, int], sizes_shown: bool = True
+) -> alt.LayerChart:
     """A cell for each arm and domain: the deeper, the more; the figure; below it the interval from 0 to 100%.
 
     Cells stand on a scale of numbers, one a domain, so that an interval can be drawn inside a cell.
@@ -65,8 +68,16 @@ def layers(chart: alt.Chart, arms: Sequence[str], columns: Mapping[str, int], si
     domains = list(columns)
     labels = [f"{domain}|{n}" if sizes_shown else domain for domain, n in columns.items()]
     axis = alt.Axis(
-        orient="top", values=[place + 0.5 for place in range(len(domains))], labelExpr=f"split({labels}[floor(datum.value)], '|')",
-        labelLineHeight=14, labelPadding=22 if sizes_shown else 6, labelAngle=0, ticks=False, domain=False, grid=False, title=None,
+        orient="top",
+        values=[place + 0.5 for place in range(len(domains))],
+        labelExpr=f"split({labels}[floor(datum.value)], '|')",
+        labelLineHeight=14,
+        labelPadding=22 if sizes_shown else 6,
+        labelAngle=0,
+        ticks=False,
+        domain=False,
+        grid=False,
+        title=None,
         labelOverlap=False,
     )
     scale = alt.Scale(domain=[0, len(domains)], nice=False)
@@ -85,13 +96,17 @@ def layers(chart: alt.Chart, arms: Sequence[str], columns: Mapping[str, int], si
         return alt.X(f"{column}:Q", axis=axis, scale=scale)
 
     tint = alt.FillOpacity("depth:Q", scale=alt.Scale(domain=[0, 1], range=[0.04, 0.62]), legend=None)
-    rects = base.mark_rect(fill=BLUE, stroke=PAPER, strokeWidth=2).encode(x=x("place"), x2="end:Q", fillOpacity=tint, tooltip=_tooltip())
+    rects = base.mark_rect(fill=BLUE, stroke=PAPER, strokeWidth=2).encode(
+        x=x("place"), x2="end:Q", fillOpacity=tint, tooltip=_tooltip()
+    )
     ink = base.encode(tooltip=_tooltip())
     figures = ink.mark_text(fontSize=11, dy=-5, color=INK).encode(x=x("middle"), text=alt.Text("value:Q", format=".0%"))
     whiskers = ink.mark_rule(strokeWidth=1.5, color=INK, yOffset=9).encode(x=x("low"), x2="high:Q")
     ticks = ink.mark_point(shape="circle", filled=True, size=16, color=INK, opacity=1, yOffset=9).encode(x=x("dot"))
     known = ink.transform_filter("isValid(datum.placebo)")
-    never = known.mark_point(shape="square", size=22, color=INK, strokeWidth=1, opacity=1, yOffset=9).encode(x=x("never"))
+    never = known.mark_point(shape="square", size=22, color=INK, strokeWidth=1, opacity=1, yOffset=9).encode(
+        x=x("never")
+    )
     return alt.layer(rects, whiskers, never, ticks, figures)
 
 
@@ -118,7 +133,10 @@ def live(tables: Tables) -> Figure:
         rows=rows,
         chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT)),
         columns=TABLE,
-        findings={cell: f"{spread(part, arms, cell[0])} after {cell[1]} sessions." for cell, part in cells(mine)},
+        said={
+            cell: (f"After {cell[1]} sessions: {spread(part, arms, cell[0])}.", " ".join(subtitle(part)))
+            for cell, part in cells(mine)
+        },
         where={"domain": list(columns), "probe": ["taught"]},
     )
 
@@ -130,10 +148,10 @@ def finding(rows: pd.DataFrame, arms: Sequence[str]) -> str:
 
 def spread(rows: pd.DataFrame, arms: Sequence[str], metric: str) -> str:
     """One metric of the first arm in the largest and in the smallest domain, each with its interval."""
-    mine = rows[(rows["metric"] == metric) & (rows["arm"] == arms[0])].set_index("domain")
-    domains = [domain for domain in sizes(rows) if domain in mine.index]
+    mine = rows[(rows["metric"] == metric) & (rows["arm"] == arms[0])].set_index("domain")["value"].to_dict()
+    domains = [domain for domain in sizes(rows) if domain in mine]
     large, small = domains[0], domains[-1]
-    said = {domain: f"{percent(mine.loc[domain, 'value'])} of {domain}" for domain in (large, small)}
+    said = {domain: f"{percent(mine[domain])} of {domain}" for domain in (large, small)}
     if large == small:
         return f"{SHORT[metric]} of {arms[0]}: {said[large]}, the only domain"
     return f"{SHORT[metric]} of {arms[0]}: {said[large]}, the largest domain; {said[small]}, the smallest"
@@ -144,8 +162,9 @@ def subtitle(rows: pd.DataFrame) -> list[str]:
     seeds, sessions = int(rows["n_seeds"].max()), rows["sessions"].iloc[0]
     few = rows.loc[rows["n_tests"] < FEW, "domain"].unique()
     sentences = [
-        f"Taught facts after {sessions} sessions; {plural(seeds, 'seed')}; below each domain its facts a seed; the line "
-        "in a cell is the 95% interval, from 0% at its left end to 100% at its right, the square its facts never taught."
+        f"Taught facts after {sessions} sessions; {plural(seeds, 'seed')}; below each domain its facts a seed; the "
+        "line in a cell is the 95% interval, from 0% at its left end to 100% at its right, the square facts never "
+        "taught."
     ]
     if len(few):
         sentences.append(f"Fewer than {FEW} facts in all seeds together, so hardly an estimate: {listed(few)}.")

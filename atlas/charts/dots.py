@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
-from atlas.charts.live import COUNT, ROWS, SHARE, TEXT
+from atlas.charts.live import COUNT, NARROW, ROWS, SHARE, TEXT
 from atlas.charts.theme import INK, PAPER, PLACEBO, WIDTH
 
 ESSAY = "the essay's figure"
@@ -83,9 +83,9 @@ def alive(look: Look) -> alt.LayerChart:
     """The same dots for the page, as wide as there is room and as high as there are rows."""
     percent = alt.Axis(format="%", title=None, tickCount=5, labelFlush=False)
     x = alt.X(axis=percent, scale=alt.Scale(zero=True))  # one metric at a time: as far as it reaches
-    legend = alt.Legend(orient="top", columns=2)
+    legend = alt.Legend(orient="top", columns=NARROW)
     chart = layers(alt.Chart(alt.NamedData(name=ROWS)), x, look, alt.Axis(labelLimit=150), legend)
-    return chart.properties(width="container", height=alt.Step(ROW_HEIGHT / 3))
+    return chart.properties(width="container", height=alt.Step(ROW_HEIGHT / 4))
 
 
 def layers(chart: alt.Chart, x: alt.X, look: Look, names: alt.Axis, legend: alt.Legend) -> alt.LayerChart:
@@ -128,4 +128,3 @@ def _tooltip(y: str) -> list[alt.Tooltip]:
 
 def _heading(text: str) -> alt.TitleParams:
     return alt.TitleParams(text, fontSize=13, fontWeight=600, offset=6)
-

@@ -29,12 +29,12 @@ def table(heading: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], tex
 
     Cells are HTML already.
     """
-    kinds = ['class="text" '] * texts + [""] * (len(heading) - texts)
-    head = "".join(f'<th {kind}scope="col">{name}</th>' for kind, name in zip(kinds, heading, strict=True))
+    kinds = [' class="text"'] * texts + [""] * (len(heading) - texts)
+    head = "".join(f'<th{kind} scope="col">{name}</th>' for kind, name in zip(kinds, heading, strict=True))
     body = "\n".join(
-        f'<tr data-arm="{arm}">' + "".join(f"<td {k}>{c}</td>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
+        f'<tr data-arm="{arm}">' + "".join(f"<td{k}>{c}</td>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
         for arm, cells in rows
-    ).replace("<td >", "<td>")
+    )
     wide = '<div class="wide" tabindex="0" role="region" aria-label="Table">'
     return f"{wide}<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import altair as alt
 import pandas as pd
 
-from atlas.charts.live import COUNT, NATS, ROWS, TEXT, Figure
+from atlas.charts.live import COUNT, NATS, ROWS, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import INK, WIDTH, colours, title
@@ -50,7 +50,9 @@ def layers(chart: alt.Chart, palette: Mapping[str, str], right: dict[str, object
     known = base.transform_filter("isValid(datum.ci_low)")
     bars = known.mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2="ci_high:Q", color=colour)
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=x("rise"), color=colour, tooltip=_tooltip())
-    interval = "datum.ci_low === null ? '' : ' (' + format(datum.ci_low, '.2f') + ' to ' + format(datum.ci_high, '.2f') + ')'"
+    interval = (
+        "datum.ci_low === null ? '' : ' (' + format(datum.ci_low, '.2f') + ' to ' + format(datum.ci_high, '.2f') + ')'"
+    )
     figures = base.transform_calculate(figures=f"format(datum.rise, '+.2f') + ({interval})")
     texts = figures.mark_text(align="left", dx=8, fontSize=11, color=INK).encode(x=right, text="figures:N")
     return alt.layer(bars, dots, texts)
@@ -80,7 +82,10 @@ def live(tables: Tables) -> Figure:
         rows=tables.harm,
         chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT)),
         columns=TABLE,
-        findings={("", int(sessions)): f"{finding(part)}." for sessions, part in tables.harm.groupby("sessions")},
+        said={
+            ("", sessions): (f"{finding(part)}.", " ".join(subtitle(part)))
+            for (_, sessions), part in cells(tables.harm.assign(metric=""))
+        },
     )
 
 

@@ -16,6 +16,9 @@ ROWS = "rows"
 TOP = "top"
 """Name of the parameter that ends a scale where several small charts must share it."""
 
+NARROW = alt.ExprRef("width < 330 ? 1 : 2")
+"""Columns of a legend: one on a phone."""
+
 SHARE, POINTS, NATS, COUNT, TEXT = "share", "points", "nats", "count", "text"
 """How the script writes a figure."""
 
@@ -33,7 +36,9 @@ class Figure:
     rows: pd.DataFrame
     chart: alt.TopLevelMixin
     columns: Mapping[str, tuple[str, str]]  # heading to column and kind, of the table below the chart
-    findings: Mapping[tuple[str, int], str]  # metric and sessions to what the chart shows; "" is any metric
+    said: Mapping[
+        tuple[str, int], tuple[str, str]
+    ]  # metric ("" for any) and sessions to a finding and what it rests on
     where: Mapping[str, Sequence[str]] = field(default_factory=dict)  # rows that belong to this chart, by column
     arms: Sequence[str] = ("arm",)
     sessions: str = "sessions"
@@ -50,11 +55,11 @@ class Figure:
             "table": self.table,
             "spec": compiled(self.chart),
             "columns": [[heading, *what] for heading, what in self.columns.items()],
-            "findings": {f"{metric}|{sessions}": text for (metric, sessions), text in self.findings.items()},
+            "said": {f"{metric}|{sessions}": list(texts) for (metric, sessions), texts in self.said.items()},
             "where": {column: list(values) for column, values in self.where.items()},
             "arms": list(self.arms),
             "metrics": list(dict.fromkeys(mine["metric"])) if "metric" in mine else [],
-            "checkpoints": sorted({sessions for _, sessions in self.findings}),
+            "checkpoints": sorted({sessions for _, sessions in self.said}),
             "sessions": self.sessions,
             "until": self.until,
             "repeat": self.repeat,
@@ -71,8 +76,8 @@ def compiled(chart: alt.TopLevelMixin) -> dict[str, Any]:
 
 def cells(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, int], pd.DataFrame]]:
     """The rows of every metric and checkpoint."""
-    for (metric, sessions), part in rows.groupby(["metric", "sessions"], sort=False):
-        yield (str(metric), int(sessions)), part
+    for _, part in rows.groupby(["metric", "sessions"], sort=False):
+        yield (str(part["metric"].iloc[0]), int(part["sessions"].iloc[0])), part
 
 
 def packed(rows: pd.DataFrame) -> dict[str, Any]:

@@ -35,9 +35,7 @@ def draw(tables: Tables) -> alt.ConcatChart:
     # recall may be small everywhere, so the scale ends at the largest cell
     colour = alt.Scale(scheme="blues", domain=[0, max(0.05, cells["value"].max())], nice=True)
     panels = [panel(cells[cells["arm"] == arm], arm, colour) for arm in tables.names]
-    return alt.concat(*panels, columns=COLUMNS, spacing=18).properties(
-        title=title(finding(matrix), subtitle(cells))
-    )
+    return alt.concat(*panels, columns=COLUMNS, spacing=18).properties(title=title(finding(matrix), subtitle(cells)))
 
 
 def panel(cells: pd.DataFrame, arm: str, colour: alt.Scale) -> alt.Chart:
@@ -97,7 +95,7 @@ def live(tables: Tables) -> Figure:
         rows=rows.astype({"sessions": int, "n": int}),
         chart=small(),
         columns=TABLE,
-        findings={(m, int(s)): _said(part[part["metric"] == m], m) for s, part in reached.items() for m in metrics},
+        said={(m, int(s)): _said(part[part["metric"] == m], m) for s, part in reached.items() for m in metrics},
         until=True,
         repeat=True,
     )
@@ -121,9 +119,10 @@ def small() -> alt.Chart:
     ).properties(width="container", height=150)
 
 
-def _said(matrix: pd.DataFrame, metric: str) -> str:
-    deepest = banded(matrix)["value"].max()
-    return f"{finding(matrix, metric)}. The greatest cell: {percent(deepest)}."
+def _said(matrix: pd.DataFrame, metric: str) -> tuple[str, str]:
+    cells = banded(matrix)
+    how = " ".join(subtitle(cells))
+    return f"{finding(matrix, metric)}.", f"{how} The deepest blue of this metric: {percent(cells['value'].max())}."
 
 
 def finding(matrix: pd.DataFrame, metric: str = METRIC) -> str:
@@ -144,7 +143,7 @@ def _mean(rows: pd.DataFrame) -> float:
 
 def subtitle(cells: pd.DataFrame) -> list[str]:
     """How to read a cell, and how far it can be believed."""
-    fewest = cells.loc[cells["n"].idxmin()]
+    fewest = cells.sort_values("n", kind="stable").iloc[0]
     low, high = wilson(float(fewest["value"]), float(fewest["n"]))
     return [
         "To the right: sessions. Upwards: how many sessions ago the facts were taught; the bottom row holds the facts "

@@ -27,9 +27,9 @@ MEASURES = {
 
 READ = (
     "Of facts asked as they were taught, as teaching goes on. <em>Backward transfer</em>: the score after the last "
-    "session less the score when just taught. <em>Forgetting</em>: the best score of a session's facts less their last. "
-    "<em>Forward transfer</em>: the score just before a fact is taught, less that of the base. <em>Half-life</em>: "
-    "sessions until half of what was there when just taught is left."
+    "session less the score when just taught. <em>Forgetting</em>: the best score of a session's facts less their "
+    "last. <em>Forward transfer</em>: the score just before a fact is taught, less that of the base. "
+    "<em>Half-life</em>: sessions until half of what was there when just taught is left."
 )
 SHOWN_UNDER = {"recall": "recall ranked", "recognition": "recognition recognition_net"}
 """Metric to the choices under which its table is shown: these measures need a score after every session."""
@@ -39,14 +39,14 @@ def measures(tables: Tables) -> str:
     """The measures of continual learning, a table for each metric that has them."""
     rows = tables.continual
     parts = [
-        f'<div data-metric="{SHOWN_UNDER[metric]}"><h3>{SHORT[metric]} as memory</h3>\n{continual_table(rows, metric)}</div>'
-        for metric in SHOWN_UNDER
+        f'<div data-metric="{shown}"><h3>{SHORT[metric]} as memory</h3>\n{continual_table(rows, metric)}</div>'
+        for metric, shown in SHOWN_UNDER.items()
         if metric in set(rows["metric"])
     ]
     return f"<p>{READ}</p>\n" + "\n".join(parts)
 
 
-def continual_table(continual: pd.DataFrame, metric: str) -> str:
+def continual_table(continual: pd.DataFrame, metric: str = "recall") -> str:
     """The measures of one metric, an arm a row, a measure a column; those that no arm has are left out."""
     rows = continual[continual["metric"] == metric]
     ages = [None if pd.isna(age) else int(age) for age in rows["age_from"]]

@@ -20,14 +20,14 @@ from typing import Any
 import vl_convert
 
 from atlas import files
-from atlas.charts import fonts, prose
+from atlas.charts import controls, fonts, prose
 from atlas.charts.live import packed
 from atlas.charts.sections import Shown, present
 from atlas.charts.tables import Tables
 from atlas.charts.theme import adaptive, colours, variables
-from atlas.charts.words import METRIC_NAMES, SHORT
+from atlas.charts.words import SHORT
 from atlas.progress import say
-from atlas.steps import parser, run_step
+from atlas.steps import environment, parser, run_step
 
 DATA = Path(__file__).with_name("data")
 USELESS = (
@@ -46,7 +46,7 @@ def render(tables: Tables, pictures: dict[str, str], captions: dict[str, str], f
         css=f"{fonts.faces()}\n:root {{ {variables()} }}\n{files.read_text(DATA / 'page.css')}",
         answer=html.escape(" ".join(prose.answer(tables.claims))),
         nav="\n".join(f'<a href="#{name}">{heading}</a>' for name, heading in nav),
-        choices=choices(tables),
+        choices=controls.choices(tables),
         sections="\n".join(section(part, tables, folder) for part in shown),
         provenance=provenance(tables.folder / "retention.parquet"),
         tables=links(folder, (path.stem for path in sorted(tables.folder.glob("*.parquet")))),
@@ -73,42 +73,6 @@ def data(tables: Tables, shown: Sequence[Shown]) -> dict[str, Any]:
 def library() -> str:
     """Vega, which draws the charts: zipped and in base64, a third of its size."""
     return base64.b64encode(gzip.compress(vl_convert.javascript_bundle(ONLY_EMBED).encode(), mtime=0)).decode("ascii")
-
-
-def choices(tables: Tables) -> str:
-    """The controls: one metric, one checkpoint, any arms, and light or dark."""
-    sessions = sorted(set(tables.retention["sessions"]))
-    metrics = [(metric, name.partition(":")[0], name) for metric, name in METRIC_NAMES.items()]
-    palette = colours(tables.names)
-    arms = "\n".join(
-        f'<label><input type="checkbox" name="arms" value="{arm}" checked> '
-        f'<span class="swatch" style="background: var(--c{colour[1:]})"></span> {arm}</label>'
-        for arm, colour in palette.items()
-    )
-    return "\n".join(
-        [
-            _radios("Metric", "metric", [(value, name.replace(", net of placebo", ", net"), why) for value, name, why in metrics]),
-            _radios("After", "sessions", [(n, f"{n} sessions", "") for n in sessions], last=True),
-            f'<details><summary>Arms: <span id="counted">{len(palette)} of {len(palette)}</span></summary>'
-            '<fieldset class="arms"><legend class="note">Arms shown</legend>'
-            '<button type="button" data-all="yes">All</button><button type="button" data-all="no">None</button>'
-            f"<div>{arms}</div></fieldset></details>",
-            '<label>Colours <select name="scheme"><option value="">as the system</option>'
-            '<option value="light">light</option><option value="dark">dark</option></select></label>',
-            '<p id="status" role="status"></p>',
-        ]
-    )
-
-
-def _radios(legend: str, name: str, options: Iterable[tuple[Any, str, str]], last: bool = False) -> str:
-    options = list(options)
-    checked = options[-1 if last else 0][0]
-    inputs = "\n".join(
-        f'<label title="{html.escape(why)}"><input type="radio" name="{name}" value="{value}"'
-        f'{" checked" if value == checked else ""}>{text}</label>'
-        for value, text, why in options
-    ).replace(' title=""', "")
-    return f"<fieldset><legend>{legend}</legend>\n{inputs}</fieldset>"
 
 
 def section(part: Shown, tables: Tables, folder: str) -> str:
@@ -138,7 +102,7 @@ def figure(part: Shown, number: int) -> str:
         return f"<figure>{still}</figure>"
     live = part.figures[number]
     return (
-        f'<figure data-figure="{live.name}">\n<p class="finding"></p>\n<p class="aside"></p>\n'
+        f'<figure data-figure="{live.name}">\n<p class="finding"></p>\n<p class="basis"></p>\n<p class="aside"></p>\n'
         f'<div class="chart{" many" if live.repeat else ""}" role="{"group" if live.repeat else "img"}"></div>\n'
         f'<p class="nothing" hidden>Nothing to show: none of the arms that are chosen is in this chart.</p>\n{still}\n'
         '<details class="rows"><summary>These figures as a table</summary>'
@@ -173,7 +137,7 @@ def provenance(path: Path) -> str:
         "Seeds": ", ".join(map(str, footer.get("seeds", []))),
         "Versions, runs": _versions(footer.get("run_versions", {})),
         "Versions, tables": _versions(footer.get("versions", {})),
-        "Versions, charts": f"vega {vl_convert.get_vega_version()}, vl-convert {vl_convert.__version__}",
+        "Versions, charts": _versions(environment("vl-convert-python")["versions"]),
     }
     return "\n".join(f"<dt>{name}</dt><dd>{html.escape(str(value))}</dd>" for name, value in entries.items())
 

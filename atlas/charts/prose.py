@@ -51,21 +51,31 @@ def answer(claims: pd.DataFrame) -> tuple[str, str]:
     statement = str(rows["statement"].iloc[0]).removesuffix(".")
     tested = rows[rows["verdict"] != verdicts.NOT_TESTABLE]
     if tested.empty:
-        return f'The essay\'s central claim, "{statement}", cannot be tested at the size of this study.', _tallies(claims)
-    said = listed(_said_of(row) for row in tested.to_dict("records"))
+        return f'The essay\'s central claim, "{statement}", cannot be tested at the size of this study.', _tallies(
+            claims
+        )
+    said = "; ".join(_said_of(row) for row in tested.to_dict("records"))
     return f'The essay\'s central claim, "{statement}", is {said}.', _tallies(claims)
 
 
 def _said_of(row: Row) -> str:
-    return f"{row['verdict']} under {row['metric']} ({amount(row['measured'], row['ci_low'], row['ci_high'], row['unit'])})"
+    figure = amount(row["measured"], row["ci_low"], row["ci_high"], row["unit"])
+    return f"{row['verdict']} under {row['metric']}, {figure}"
 
 
 def _tallies(claims: pd.DataFrame) -> str:
-    tested = {metric: counts(claims[claims["metric"] == metric]) for metric in METRICS}
-    said = "; ".join(f"{metric}: {said}" for metric, said in tested.items())
+    tested = claims[claims["metric"].isin(METRICS) & (claims["verdict"] != verdicts.NOT_TESTABLE)]
+    if tested.empty:
+        return "None of its claims can be tested at the size of this study."
+    number = tested.groupby("metric")["verdict"].value_counts().unstack(fill_value=0)
+    number = number.reindex(index=[m for m in METRICS if m in number.index], columns=verdicts.VERDICTS, fill_value=0)
+    said = listed(
+        f"{metric} reproduces {row[REPRODUCED]} and contradicts {row[CONTRADICTED]}"
+        for metric, row in number.iterrows()
+    )
     placebo = claims.query("topic == 'retention'")["placebo"].dropna()
-    worth = f", though facts never taught pass recognition in {span(placebo.min(), placebo.max())} of cases"
-    return f"Of all its claims, by metric: {said}{worth if len(placebo) else ''}."
+    worth = f"; but facts never taught pass recognition in {span(placebo.min(), placebo.max())} of cases"
+    return f"Of its {tested['claim_id'].nunique()} claims that can be tested, {said}{worth if len(placebo) else ''}."
 
 
 def summary(claims: pd.DataFrame) -> str:

@@ -41,7 +41,9 @@ def live(tables: Tables) -> Figure:
         rows=rows,
         chart=dots.alive(Look("arm", list(palette), palette, series=series_of(rows))),
         columns=dots.COLUMNS,
-        findings={cell: sentences(said(part)) for cell, part in cells(whole)},
+        said={
+            cell: (sentences(said(part)), f"{basis(part[part['probe'] == 'taught'])}.") for cell, part in cells(whole)
+        },
         where={"domain": ["all"]},
     )
 
@@ -50,7 +52,7 @@ def live_rows(tables: Tables) -> pd.DataFrame:
     """The table as the page has it: of single domains only facts as taught, and the essay's figures."""
     rows = dressed(tables.retention)
     rows = rows[(rows["domain"] == "all") | (rows["probe"] == "taught")]
-    columns = ["arm", "sessions", "probe", "series", "metric", "domain", "n_seeds", "n_facts", "value"]
+    columns = ["arm", "sessions", "probe", "series", "metric", "domain", "n_seeds", "n_facts", "n_tests", "value"]
     joined = pd.concat([rows, essay_rows(rows[rows["domain"] == "all"])], ignore_index=True)
     return joined[[*columns, "ci_low", "ci_high", "placebo"]]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from atlas.charts import (
     ablations,
-    claims,
+    claims_live,
     confound,
     contrasts,
     curve,
@@ -39,7 +39,7 @@ class Section:
 
 SECTIONS = (
     Section("retention", "What is left", ("retention",), retention.live, (figures.retention_tables, memory.controls)),
-    Section("claims", "The essay, claim by claim", ("claims",), claims.live, (figures.in_words,)),
+    Section("claims", "The essay, claim by claim", ("claims",), claims_live.live, (figures.in_words,)),
     Section(
         "arms",
         "Arms and parameters",
@@ -77,7 +77,12 @@ def present(tables: Tables, pictures: dict[str, str], captions: dict[str, str]) 
     known = {section.name: section for section in SECTIONS}
     named = [*SECTIONS, *(Section(name, name.capitalize(), ()) for name in pictures if name not in known)]
     return [
-        Shown(section, pictures.get(section.name, ""), captions.get(section.name, section.reads), _live(section, tables))
+        Shown(
+            section,
+            pictures.get(section.name, ""),
+            captions.get(section.name, section.reads),
+            _live(section, tables) if section.name in pictures else [],
+        )
         for section in named
         if section.name in pictures or (section.parts and all(tables.has(name) for name in section.tables))
     ]

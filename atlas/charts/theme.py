@@ -110,17 +110,20 @@ def colours(arms: Sequence[str]) -> dict[str, str]:
 
 def variables() -> str:
     """CSS declarations of all colours, each light or dark with the page's colour scheme."""
-    return " ".join(f"{_variable(light)}: light-dark({light}, {dark});" for light, dark in IN_THE_DARK.items())
+    return " ".join(f"{variable(light)}: light-dark({light}, {dark});" for light, dark in IN_THE_DARK.items())
 
 
 def adaptive(text: str) -> str:
     """An SVG or a specification whose colours are CSS variables of the page, so that they follow its scheme."""
     return re.sub(
-        r'"(#[0-9a-f]{6})"', lambda found: f'"var({_variable(found[1])})"' if found[1] in IN_THE_DARK else found[0], text
+        r'"(#[0-9a-f]{6})"',
+        lambda found: f'"var({variable(found[1])})"' if found[1] in IN_THE_DARK else found[0],
+        text,
     )
 
 
-def _variable(colour: str) -> str:
+def variable(colour: str) -> str:
+    """The name of the CSS variable that has a colour in the page's scheme."""
     return f"--c{colour[1:]}"
 
 

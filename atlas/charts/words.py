@@ -44,7 +44,7 @@ def plural(number: int, noun: str) -> str:
 
 def basis(rows: pd.DataFrame) -> str:
     """Seeds and facts behind some rows, and what their intervals are."""
-    facts = listed(f"{n:,}" for n in sorted(set(rows["n_facts"])))
+    facts = listed(f"{int(n):,}" for n in sorted(set(rows["n_facts"])))
     return f"{plural(int(rows['n_seeds'].max()), 'seed')} of {facts} facts; {interval(rows)}"
 
 

@@ -55,7 +55,7 @@
     document.head.append(script);
   }
 
-  async function viewIn(node, spec) {
+  async function drawnIn(node, spec) {
     const logLevel = 1; // errors: a metric without a placebo is no cause for a warning
     const options = { mode: "vega", renderer: "svg", actions: false, defaultStyle: false, tooltip: showTip, logLevel };
     return (await vegaEmbed(node, structuredClone(spec), options)).view;
@@ -77,7 +77,7 @@
     heading.append(swatch(arm), ` ${arm}`);
     node.append(heading, document.createElement("div"));
     figure.node.append(node);
-    return { node, view: viewIn(node.lastChild, figure.spec) };
+    return { node, view: drawnIn(node.lastChild, figure.spec) };
   }
 
   function swatch(arm) {
@@ -106,17 +106,18 @@
     const rows = chosen(figure, can);
     figure.nothing.hidden = rows.length > 0;
     figure.node.hidden = rows.length === 0;
-    const said = figure.findings[`${can.metric}|${can.sessions}`] ?? figure.findings[`|${can.sessions}`] ?? "";
-    figure.finding.textContent = said;
+    const [finding, basis] = figure.said[`${can.metric}|${can.sessions}`] ?? figure.said[`|${can.sessions}`] ?? ["", ""];
+    figure.finding.textContent = finding;
+    figure.basis.textContent = basis;
     figure.aside.textContent = remarks(figure, can);
-    figure.node.setAttribute("aria-label", `Chart. ${said} The figures are in the table below it.`);
+    figure.node.setAttribute("aria-label", `Chart. ${finding} The figures are in the table below it.`);
     figure.current = rows;
     figure.element.classList.add("drawn");
     listRows(figure);
     if (!rows.length) return;
     if (figure.repeat) await drawMany(figure, rows);
     else {
-      figure.view ??= viewIn(figure.node, figure.spec);
+      figure.view ??= drawnIn(figure.node, figure.spec);
       await fill(await figure.view, rows, greatest(rows, figure.top));
     }
   }
@@ -127,15 +128,14 @@
       said.push(`Not measured here as ${metricNames[choice.metric].toLowerCase()}: this is ${metricNames[can.metric].toLowerCase()}.`);
     if (can.sessions !== choice.sessions)
       said.push(`Nothing here after ${choice.sessions} sessions: this is after ${can.sessions}.`);
-    if (choice.arms.size < page.arms.length)
-      said.push(`The sentence above is about all arms; ${choice.arms.size} of ${page.arms.length} are shown.`);
     return said.join(" ");
   }
 
   function drawAll() {
     document.documentElement.dataset.busy = "yes";
+    const few = choice.arms.size < page.arms.length ? "; what is said above the charts is about all arms" : "";
     document.getElementById("status").textContent =
-      `${metricNames[choice.metric]} after ${choice.sessions} sessions, ${choice.arms.size} of ${page.arms.length} arms`;
+      `${metricNames[choice.metric]} after ${choice.sessions} sessions, ${choice.arms.size} of ${page.arms.length} arms${few}`;
     document.getElementById("counted").textContent = `${choice.arms.size} of ${page.arms.length}`;
     for (const node of document.querySelectorAll("[data-arm], [data-metric], [data-sessions]")) {
       const { arm, metric, sessions } = node.dataset;
@@ -257,7 +257,7 @@
 
   const figures = [...document.querySelectorAll("figure[data-figure]")].map((element) => {
     const figure = { ...page.figures[element.dataset.figure], element, panels: new Map(), current: [] };
-    for (const name of ["finding", "aside", "nothing"]) figure[name] = element.querySelector(`.${name}`);
+    for (const name of ["finding", "basis", "aside", "nothing"]) figure[name] = element.querySelector(`.${name}`);
     figure.node = element.querySelector(".chart");
     figure.details = element.querySelector("details.rows");
     figure.details.addEventListener("toggle", () => listRows(figure));
