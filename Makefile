@@ -51,7 +51,8 @@ report: $(VENV)/runtime.stamp  ## write results/report.html again
 	snakemake --quiet all --report results/report.html all
 
 .PHONY: test
-test: lint  ## set up, lint, run all tests
+test: lint  ## set up, lint, run all tests; those of the page in a browser, which root installs
+	tests/browser/browser.sh install || test $$? = 77  # then they are skipped, and say why
 	pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slurm"
 
 .PHONY: test-slurm
