@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts.claims import HEADINGS, ROW_HEIGHT, essays, ours, subtitle
-from atlas.charts.live import NARROW, POINTS, ROWS, SHARE, TEXT, Figure
+from atlas.charts.live import HALF, NARROW, POINTS, ROWS, SHARE, TEXT, Figure
 from atlas.charts.prose import METRICS, counts
 from atlas.charts.tables import Tables
 from atlas.charts.theme import RULE
@@ -61,7 +61,7 @@ def of_one_metric(rows: pd.DataFrame, unit: str) -> alt.LayerChart:
         name: f"{topic}: {label}"
         for name, topic, label in zip(first["claim_id"], first["topic"], first["label"], strict=True)
     }
-    names = alt.Axis(labelExpr="labels[datum.value]", labelLimit=220, labelFontSize=11)
+    names = alt.Axis(labelExpr="labels[datum.value]", labelLimit=HALF, labelFontSize=11)
     y = alt.Y("claim_id:N", sort=list(labels), title=None, axis=names)
     base = alt.Chart(alt.NamedData(name=ROWS)).encode(y=y)
     axis = alt.Axis(format="%" if unit == "share" else "+%", title=None, tickCount=5, labelOverlap=True)

@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts.dots import SERIES
-from atlas.charts.live import COUNT, POINTS, ROWS, SHARE, TEXT, Figure, cells
+from atlas.charts.live import COUNT, HALF, POINTS, ROWS, SHARE, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import INK, SOFT, WIDTH, colours, title
@@ -83,7 +83,7 @@ def live(tables: Tables) -> Figure:
     rows = rows.assign(row=rows["arm"] + ", " + rows["series"].str.replace(" (placebo)", ""))
     palette = {arm: colour for arm, colour in colours(tables.names).items() if arm in set(rows["arm"])}
     order = [f"{arm}, {name.replace(' (placebo)', '')}" for name in SERIES.values() for arm in palette]
-    names = alt.Axis(labelLimit=170)
+    names = alt.Axis(labelLimit=HALF)
     base = alt.Chart(alt.NamedData(name=ROWS)).encode(y=alt.Y("row:N", sort=order, title=None, axis=names))
     chart = layers(base, alt.Scale(zero=True), palette, alt.value("width"), legend=None)
     means, how = rows[rows["seed"].isna()], " ".join(subtitle(tables.confound, list(palette)))

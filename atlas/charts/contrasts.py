@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from atlas.charts.live import COUNT, NARROW, POINTS, ROWS, SHARE, TEXT, Figure, cells
+from atlas.charts.live import COUNT, HALF, NARROW, POINTS, ROWS, SHARE, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLACK, BLUE, INK, RED, SHADE, SOFT, WIDTH, title
@@ -107,7 +107,7 @@ def live(tables: Tables) -> Figure:
     missed = rows["mde"].fillna(bound).clip(upper=bound)
     rows = rows.assign(missed_low=-missed, missed_high=missed, key=rows["family"] + ": " + rows["pair"])
     axis = alt.Axis(format="+.0%", title="percentage points", tickCount=5, labelOverlap=True)
-    names = alt.Axis(labelExpr="split(datum.value, ': ')[1]", labelLimit=190, labelFontSize=11)
+    names = alt.Axis(labelExpr="split(datum.value, ': ')[1]", labelLimit=HALF, labelFontSize=11)
     order = list(dict.fromkeys(rows["key"]))
     base = alt.Chart(alt.NamedData(name=ROWS)).encode(y=alt.Y("key:N", sort=order, title=None, axis=names))
     chart = layers(base, axis, alt.Scale(zero=True), alt.Legend(orient="top", columns=NARROW, symbolSize=80))

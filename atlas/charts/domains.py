@@ -58,22 +58,22 @@ def sizes(rows: pd.DataFrame) -> dict[str, int]:
     return {str(domain): int(n) for domain, n in found.items()}
 
 
-def layers(
-    chart: alt.Chart, arms: Sequence[str], columns: Mapping[str, int], sizes_shown: bool = True
-) -> alt.LayerChart:
+def layers(chart: alt.Chart, arms: Sequence[str], columns: Mapping[str, int], narrow: bool = False) -> alt.LayerChart:
     """A cell for each arm and domain: the deeper, the more; the figure; below it the interval from 0 to 100%.
 
-    Cells stand on a scale of numbers, one a domain, so that an interval can be drawn inside a cell.
+    ``narrow`` is for the page, whose columns may be too narrow for words side by side. Cells stand on a scale of
+    numbers, one a domain, so that an interval can be drawn inside a cell.
     """
     domains = list(columns)
-    labels = [f"{domain}|{n}" if sizes_shown else domain for domain, n in columns.items()]
+    labels = [f"{domain}|{n}" if not narrow else domain for domain, n in columns.items()]
     axis = alt.Axis(
         orient="top",
         values=[place + 0.5 for place in range(len(domains))],
         labelExpr=f"split({labels}[floor(datum.value)], '|')",
         labelLineHeight=14,
-        labelPadding=22 if sizes_shown else 6,
-        labelAngle=0,
+        labelPadding=6 if narrow else 22,
+        labelAngle=alt.ExprRef("width < 480 ? -55 : 0") if narrow else 0,
+        labelAlign=alt.ExprRef("width < 480 ? 'left' : 'center'") if narrow else "center",
         ticks=False,
         domain=False,
         grid=False,
@@ -126,7 +126,7 @@ def live(tables: Tables) -> Figure:
     rows = live_rows(tables)
     mine = rows[(rows["domain"] != "all") & (rows["probe"] == "taught")]
     columns, arms = sizes(mine), tables.names
-    chart = layers(alt.Chart(alt.NamedData(name=ROWS)), arms, columns, sizes_shown=False)
+    chart = layers(alt.Chart(alt.NamedData(name=ROWS)), arms, columns, narrow=True)
     return Figure(
         name="domains",
         table="retention",

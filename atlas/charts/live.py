@@ -19,6 +19,9 @@ TOP = "top"
 NARROW = alt.ExprRef("width < 330 ? 1 : 2")
 """Columns of a legend: one on a phone."""
 
+HALF = alt.ExprRef("max(110, containerSize()[0] / 2.2)")
+"""Pixels of the longest label beside a chart: less than half of what there is."""
+
 SHARE, POINTS, NATS, COUNT, TEXT = "share", "points", "nats", "count", "text"
 """How the script writes a figure."""
 
