@@ -157,7 +157,9 @@ def _schema(arguments: argparse.Namespace) -> None:
 
 
 def _add_readme(commands: Subparsers) -> None:
-    parser = _add(commands, "readme", _readme, "Fill the headline and the tables of the README from a study's results.")
+    parser = _add(
+        commands, "readme", _readme, "Fill the headline, tables and chart of the README from a study's results."
+    )
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="file to fill (default: README.md)")
     _add_study(parser)
 
@@ -166,8 +168,10 @@ def _readme(arguments: argparse.Namespace) -> None:
     from atlas.charts import readme  # reads tables, which takes a second of imports
 
     text = files.read_text(arguments.readme)
-    blocks = readme.render(Path(config.load(*arguments.study).results))
+    results = Path(config.load(*arguments.study).results)
+    blocks = readme.render(results)
     files.write_text(arguments.readme, readme.filled(text, blocks, str(arguments.readme)))
+    readme.publish_picture(results, arguments.readme.parent / "docs" / "img" / "retention.png")
 
 
 def _add_plan(commands: Subparsers) -> None:
