@@ -51,7 +51,8 @@ report: $(VENV)/runtime.stamp  ## write results/report.html again
 	snakemake --quiet all --report results/report.html all
 
 .PHONY: test
-test: lint  ## set up, lint, run all tests
+test: lint  ## set up, lint, run all tests; those of the page in a browser, which root installs
+	tests/browser/browser.sh install || test $$? = 77  # then they are skipped, and say why
 	pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slurm"
 
 .PHONY: test-slurm
@@ -78,6 +79,11 @@ format: $(VENV)/dev.stamp  ## let the formatters mend what they can
 	ruff format .
 	snakefmt Snakefile rules
 
+.PHONY: docs
+docs: $(VENV)/dev.stamp  ## write the documentation as a site, results-docs/index.html
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+	@echo "atlas: open results-docs/index.html"
+
 .PHONY: schema
 schema: $(VENV)/runtime.stamp  ## write docs/study.schema.json again
 	atlas schema --out docs/study.schema.json
@@ -96,7 +102,7 @@ lock: $(VENV)/dev.stamp  ## resolve the versions of both lock files and of envs/
 
 .PHONY: clean
 clean:  ## remove the environment, caches and the quick study; results stay
-	rm -rf $(VENV) results-quick .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) results-quick results-docs results-browser .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 $(VENV)/bin/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \

@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_metrics(commands)
     _add_check(commands)
     _add_why(commands)
+    _add_show(commands)
+    _add_compare(commands)
     return parser
 
 
@@ -155,7 +157,9 @@ def _schema(arguments: argparse.Namespace) -> None:
 
 
 def _add_readme(commands: Subparsers) -> None:
-    parser = _add(commands, "readme", _readme, "Fill the headline and the tables of the README from a study's results.")
+    parser = _add(
+        commands, "readme", _readme, "Fill the headline, tables and chart of the README from a study's results."
+    )
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="file to fill (default: README.md)")
     _add_study(parser)
 
@@ -164,8 +168,10 @@ def _readme(arguments: argparse.Namespace) -> None:
     from atlas.charts import readme  # reads tables, which takes a second of imports
 
     text = files.read_text(arguments.readme)
-    blocks = readme.render(Path(config.load(*arguments.study).results))
+    results = Path(config.load(*arguments.study).results)
+    blocks = readme.render(results)
     files.write_text(arguments.readme, readme.filled(text, blocks, str(arguments.readme)))
+    readme.publish_picture(results, arguments.readme.parent / "docs" / "img" / "retention.png")
 
 
 def _add_plan(commands: Subparsers) -> None:
@@ -239,6 +245,57 @@ def _why(arguments: argparse.Namespace) -> None:
     from atlas import why
 
     print(why.explain(arguments.target, arguments.options))
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", type=Path, help="folder of the results (default: that of the study)")
+    _add_study(parser)
+
+
+def _results(arguments: argparse.Namespace) -> Path:
+    return arguments.results or Path(config.load(*arguments.study).results)
+
+
+def _add_show(commands: Subparsers) -> None:
+    parser = _add(commands, "show", _show, "Print a table of the results: retention, claims, contrasts, any other.")
+    parser.add_argument("table", nargs="?", default="retention", help="name of the table (default: retention)")
+    parser.add_argument("--arm", nargs="+", default=[], help="rows about these arms only")
+    parser.add_argument("--metric", nargs="+", default=[], help="recall, ranked, recognition, recognition_net")
+    parser.add_argument("--domain", nargs="+", default=[], help="domains (default: all of them together)")
+    parser.add_argument("--sessions", nargs="+", type=int, default=[], help="checkpoints")
+    parser.add_argument("--csv", action="store_true", help="print all columns as CSV, for another program")
+    _add_results(parser)
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from atlas.charts import show  # reads tables, which takes a second of imports
+
+    choice = show.Choice(arguments.arm, arguments.metric, arguments.domain, arguments.sessions)
+    rows = show.rows(_results(arguments) / "tables", arguments.table, choice)
+    if arguments.csv:
+        print(rows.to_csv(index=False, lineterminator="\n"), end="")
+    else:
+        show.show(rows, arguments.table, Console(width=None if sys.stdout.isatty() else WIDE))
+
+
+def _add_compare(commands: Subparsers) -> None:
+    parser = _add(commands, "compare", _compare, "Compare two arms in words: the paired difference and its verdict.")
+    parser.add_argument("first", metavar="A")
+    parser.add_argument("second", metavar="B")
+    parser.add_argument("--metric", default="recall", choices=["recall", "ranked", "recognition", "recognition_net"])
+    parser.add_argument("--probe", default="taught", choices=["taught", "rephrase", "placebo"])
+    parser.add_argument("--domain", default="all")
+    parser.add_argument("--sessions", type=int, help="checkpoint (default: the last one that both arms have)")
+    _add_results(parser)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from atlas.charts import compare  # reads tables, which takes a second of imports
+
+    wanted = compare.Wanted(arguments.metric, arguments.probe, arguments.domain, arguments.sessions)
+    print(compare.compare(_results(arguments), arguments.first, arguments.second, wanted))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ if REINITS:
     CHARTS["confound"] = (("arms", "confound"), "Guard", "what a mis-loaded base does")
 FORMATS = ("json", "html", "svg", "png")
 DATA = beside("atlas/charts/data")  # no code, so not in the code digest: files to watch
+FONTS = expand(f"{DATA}/fonts/atlas-sans-{{weight}}.woff2", weight=("regular", "bold"))
 
 
 for name, (tables, category, label) in CHARTS.items():
@@ -24,6 +25,7 @@ for name, (tables, category, label) in CHARTS.items():
             f"chart_{name}"
         input:
             expand(f"{RESULTS}/tables/{{table}}.parquet", table=tables),
+            fonts=FONTS,
             essay=[LEDGER] if name == "retention" else [],
         output:
             json=f"{RESULTS}/charts/{name}.json",
@@ -58,6 +60,7 @@ rule chart_detection:
         expand(
             f"{RESULTS}/guard/{{table}}.parquet", table=("detection", "false_alarms")
         ),
+        fonts=FONTS,
     output:
         json=f"{RESULTS}/charts/detection.json",
         html=f"{RESULTS}/charts/detection.html",
@@ -107,12 +110,11 @@ rule prose:
 
 rule page:
     input:
-        tables=expand(
-            f"{RESULTS}/tables/{{table}}.parquet",
-            table=("arms", "retention", "harm", "claims", "continual", "controls"),
-        ),
+        tables=expand(f"{RESULTS}/tables/{{table}}.parquet", table=TABLES),
         charts=expand(f"{RESULTS}/charts/{{name}}.svg", name=CHARTS),
-        template=f"{DATA}/page.html",
+        template=expand(f"{DATA}/page.{{kind}}", kind=("html", "css", "js")),
+        fonts=FONTS,
+        essay=[LEDGER],  # which arms and sessions a claim is about
         captions=expand(beside("report/{name}.rst"), name=CHARTS),
     output:
         report(

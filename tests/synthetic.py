@@ -80,6 +80,24 @@ def arms_like_the_study() -> dict[str, SyntheticArm]:
     }
 
 
+def many_arms() -> dict[str, SyntheticArm]:
+    """Sixteen arms: the default ones, then other recipes and editors, each with a recipe of its own."""
+    up_down: tuple[Role, ...] = ("up", "down")
+    rates = {"qv_answer": 0.62, "ffn_answer": 0.95, "qv_ffn_answer": 0.9, "ffn_all_steps": 0.55}
+    rates |= {"edit_one_layer": 0.35, "edit_all_layers": 0.42, "qv_joint_training": 0.57}
+    others = {
+        name: SyntheticArm(
+            up_down if "ffn" in name else ("q", "v"),
+            recall=recall,
+            ranked=0.5 + recall / 2,
+            placebo_recognition=0.5,
+            recipe={"blend": 0.1 * number},
+        )
+        for number, (name, recall) in enumerate(rates.items(), start=1)
+    }
+    return arms_like_the_study() | others
+
+
 def ablations_like_the_study() -> dict[str, SyntheticArm]:
     """The default ablations of ``qv`` and ``ffn``."""
     recipes: dict[str, tuple[float, dict[str, Any]]] = {

@@ -19,7 +19,7 @@ def atlas(*arguments):
 
 def test_version_and_help():
     assert atlas("--version").stdout == f"atlas {__version__}\n"
-    for command in ("verify", "spec", "schema", "readme", "plan", "metrics"):
+    for command in ("verify", "spec", "schema", "readme", "plan", "metrics", "show", "compare"):
         assert command in atlas("--help").stdout
         assert atlas(command, "--help").returncode == 0
 

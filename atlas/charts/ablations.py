@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import pandas as pd
 
+from atlas.charts import dots
 from atlas.charts.dots import dressed, panels
+from atlas.charts.live import Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import colours, title
-from atlas.charts.words import METRIC_NAMES, basis, percent, placebo_warning
+from atlas.charts.words import METRIC_NAMES, SHORT, basis, percent, placebo_warning, sentences
 from atlas.steps import run_step
 
 METRICS = ("recall", "recognition")
@@ -19,21 +23,47 @@ def draw(tables: Tables) -> alt.VConcatChart:
     """One row of panels a metric and reference arm, one column a checkpoint; recipes from top to bottom."""
     rows = tables.ablations.query("domain == 'all' and metric in @METRICS")
     palette = colours(tables.names)
-    rows = rows.assign(variant=rows["variant"].str.replace("_", " "))
-    shown = dressed(rows, rows["reference"].map(palette))
+    shown = dressed(rows).assign(variant=rows["variant"].str.replace("_", " "))
     charts = [
-        panels(part, "variant", list(dict.fromkeys(part["variant"])), f"{reference} · {METRIC_NAMES[metric]}")
+        panels(part, look(part, "variant", palette), f"{reference} · {METRIC_NAMES[metric]}")
         for metric in METRICS
         for reference, part in shown[shown["metric"] == metric].groupby("reference", sort=False)
     ]
     return alt.vconcat(*charts, spacing=26).properties(title=title(finding(rows), subtitle(rows)))
 
 
+def look(rows: pd.DataFrame, y: str, palette: Mapping[str, str]) -> dots.Look:
+    """Recipes from top to bottom, each in the colour of the arm that it varies."""
+    return dots.Look(y, list(dict.fromkeys(rows[y])), palette, hue="reference")
+
+
+def live(tables: Tables) -> Figure:
+    """One metric at a time; a recipe goes with the arm that it varies."""
+    whole = tables.ablations.query("domain == 'all'")
+    rows = dressed(whole).drop(columns=["panel", "contract", "chance", "n_tests", "domain"])
+    return Figure(
+        name="ablations",
+        table="ablations",
+        rows=rows,
+        chart=dots.alive(look(rows, "arm", colours(tables.names))),
+        columns=dots.COLUMNS,
+        said={
+            cell: (sentences(said(part, cell[0])), f"{basis(part[part['probe'] == 'taught'])}.")
+            for cell, part in cells(rows)
+        },
+        arms=("reference",),
+    )
+
+
 def finding(rows: pd.DataFrame) -> list[str]:
     """For each reference its recall after the last checkpoint, between the worst and the best of its variants."""
-    last = rows[rows["sessions"] == rows["sessions"].max()]
-    recall = last.query("probe == 'taught' and metric == 'recall'")
-    return [_compared(part) for _, part in recall.groupby("reference", sort=False)]
+    return said(rows[rows["sessions"] == rows["sessions"].max()], "recall")
+
+
+def said(rows: pd.DataFrame, metric: str) -> list[str]:
+    """For each reference one metric with the whole recipe, and the worst and the best of its variants."""
+    taught = rows[(rows["probe"] == "taught") & (rows["metric"] == metric)]
+    return [_compared(part, metric) for _, part in taught.groupby("reference", sort=False)]
 
 
 def subtitle(rows: pd.DataFrame) -> list[str]:
@@ -46,12 +76,13 @@ def subtitle(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _compared(recall: pd.DataFrame) -> str:
-    whole = recall[recall["arm"] == recall["reference"]].iloc[0]
-    said = f"{whole['arm']}: {percent(whole['value'])} with the whole recipe"
-    others = recall[recall["arm"] != recall["reference"]].sort_values("value", kind="stable")
+def _compared(rows: pd.DataFrame, metric: str) -> str:
+    whole = rows[rows["arm"] == rows["reference"]].iloc[0]
+    said = f"{SHORT[metric]} of {whole['arm']}: {percent(whole['value'])} with the whole recipe"
+    others = rows[rows["arm"] != rows["reference"]].sort_values("value", kind="stable")
     ends = others.iloc[[0, -1]] if len(others) > 1 else others
-    return ", ".join([said, *(f"{percent(row['value'])} {row['variant']}" for row in ends.to_dict("records"))])
+    named = [f"{percent(row['value'])} {row['variant'].replace('_', ' ')}" for row in ends.to_dict("records")]
+    return ", ".join([said, *named])
 
 
 def main() -> None:

@@ -11,14 +11,14 @@ import pandas as pd
 from atlas.charts.output import single_chart
 from atlas.charts.prose import METRICS, counts
 from atlas.charts.tables import Tables
-from atlas.charts.theme import INK, PLACEBO, WIDTH, title
+from atlas.charts.theme import BAND, BLACK, BLUE, INK, PAPER, PLACEBO, RED, RULE, WIDTH, title
 from atlas.charts.words import plural
 from atlas.steps import run_step
 
 LOOKS = {
-    "reproduced": ("#0072b2", "circle"),
-    "contradicted": ("#d55e00", "M-.9,-.6L-.6,-.9L0,-.3L.6,-.9L.9,-.6L.3,0L.9,.6L.6,.9L0,.3L-.6,.9L-.9,.6L-.3,0Z"),
-    "unresolved": ("#4d4d4d", "diamond"),
+    "reproduced": (BLUE, "circle"),
+    "contradicted": (RED, "M-.9,-.6L-.6,-.9L0,-.3L.6,-.9L.9,-.6L.3,0L.9,.6L.6,.9L0,.3L-.6,.9L-.9,.6L-.3,0Z"),
+    "unresolved": (BLACK, "diamond"),
 }
 """Verdict to colour and shape: a cross stays a cross in grey."""
 HEADINGS = {
@@ -70,9 +70,9 @@ def block(rows: pd.DataFrame, heading: str, kind: str, first: bool) -> alt.Facet
     def x(column: str) -> alt.X:
         return alt.X(f"{column}:Q", axis=axis, scale=scale)
 
-    layers = [*essays(base, x), *ours(base, x)]
+    layers = [*essays(base, x), *ours(base, x, LEGEND)]
     if kind != "share":
-        layers.insert(0, alt.Chart(rows).mark_rule(color="#8c8c8c", strokeDash=[2, 2]).encode(x=alt.datum(0)))
+        layers.insert(0, alt.Chart(rows).mark_rule(color=RULE, strokeDash=[2, 2]).encode(x=alt.datum(0)))
     panel = alt.layer(*layers).properties(width=(WIDTH + 56 - LABELS) / 3, height=ROW_HEIGHT * len(labels))
     column = alt.Column("metric:N", sort=list(METRICS), header=alt.Header(labels=first, labelPadding=4))
     text = alt.TitleParams(heading, fontSize=13, fontWeight=600, offset=4)
@@ -82,30 +82,30 @@ def block(rows: pd.DataFrame, heading: str, kind: str, first: bool) -> alt.Facet
 def essays(base: alt.Chart, x: Callable[[str], alt.X]) -> tuple[alt.Chart, alt.Chart]:
     """The essay's interval as a band, its figure as a tick; nothing where it prints none."""
     known = base.transform_filter("isValid(datum.essay_value)")
-    bands = known.mark_bar(height=9, color="#c9c9c9").encode(x=x("essay_ci_low"), x2="essay_ci_high:Q")
+    bands = known.mark_bar(height=9, color=BAND).encode(x=x("essay_ci_low"), x2="essay_ci_high:Q")
     return bands, known.mark_tick(color=INK, thickness=2, height=13).encode(x=x("essay_value"))
 
 
-def ours(base: alt.Chart, x: Callable[[str], alt.X]) -> tuple[alt.Chart, alt.Chart, alt.Chart]:
+def ours(base: alt.Chart, x: Callable[[str], alt.X], legend: alt.Legend) -> tuple[alt.Chart, alt.Chart, alt.Chart]:
     """What was measured, with its interval and its verdict, and squares for facts never taught."""
     tested = base.transform_filter("isValid(datum.measured)")
-    bars = tested.mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2="ci_high:Q", color=_colour())
+    bars = tested.mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2="ci_high:Q", color=_colour(legend))
     never = base.transform_filter("isValid(datum.placebo)")
-    squares = never.mark_point(shape="square", size=26, color=PLACEBO, fill="white", strokeWidth=1.2, opacity=1)
+    squares = never.mark_point(shape="square", size=26, color=PLACEBO, fill=PAPER, strokeWidth=1.2, opacity=1)
     shapes = alt.Scale(domain=list(LOOKS), range=[shape for _, shape in LOOKS.values()])
     dots = tested.mark_point(size=52, filled=True, opacity=1, strokeWidth=0).encode(
         x=x("measured"),
-        color=_colour(),
-        shape=alt.Shape("verdict:N", scale=shapes, title=None, legend=LEGEND),
+        color=_colour(legend),
+        shape=alt.Shape("verdict:N", scale=shapes, title=None, legend=legend),
         tooltip=["statement:N", "metric:N", "verdict:N", "note:N"]
         + [alt.Tooltip(f"{name}:Q", format=".1%") for name in ("essay_value", "measured", "ci_low", "ci_high")],
     )
     return bars, squares.encode(x=x("placebo")), dots
 
 
-def _colour() -> alt.Color:
+def _colour(legend: alt.Legend) -> alt.Color:
     scale = alt.Scale(domain=list(LOOKS), range=[colour for colour, _ in LOOKS.values()])
-    return alt.Color("verdict:N", scale=scale, title=None, legend=LEGEND)
+    return alt.Color("verdict:N", scale=scale, title=None, legend=legend)
 
 
 def limits(rows: pd.DataFrame, kind: str) -> list[float]:

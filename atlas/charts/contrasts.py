@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
+from atlas.charts.live import COUNT, HALF, NARROW, POINTS, ROWS, SHARE, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
-from atlas.charts.theme import INK, SOFT, WIDTH, title
-from atlas.charts.words import basis, listed, plural
+from atlas.charts.theme import BLACK, BLUE, INK, RED, SHADE, SOFT, WIDTH, title
+from atlas.charts.words import SHORT, basis, listed, plural, sentences
 from atlas.steps import run_step
 from atlas.tables.inference import LEVEL
 
 METRICS = {"recall": "recall", "ranked": "ranked", "recognition_net": "recognition, net of placebo"}
+METRICS_OF_THE_PAGE = ("recall", "ranked", "recognition", "recognition_net")
 LOOKS = {
-    "a > b": ("first is higher", "#0072b2", "triangle-right"),
-    "b > a": ("second is higher", "#d55e00", "triangle-left"),
-    "unresolved": ("unresolved", "#4d4d4d", "circle"),
+    "a > b": ("first is higher", BLUE, "triangle-right"),
+    "b > a": ("second is higher", RED, "triangle-left"),
+    "unresolved": ("unresolved", BLACK, "circle"),
 }
 """Verdict to its name, colour and shape."""
-MISSED = "#e3e3e3"
 ROW_HEIGHT, LABELS, GAP = 19, 216, 22  # pixels
+TABLE = {
+    "Comparison": ("pair", TEXT),
+    "Family": ("family", TEXT),
+    "First": ("value_a", SHARE),
+    "Second": ("value_b", SHARE),
+    "Difference": ("diff", POINTS),
+    "95% interval": ("ci_low ci_high", POINTS),
+    "Verdict": ("said", TEXT),
+    "Seeds": ("n_seeds", COUNT),
+    "Facts a seed": ("n_facts", COUNT),
+}
 LEGEND = alt.Legend(orient="top", symbolSize=80)
 
 
@@ -32,9 +47,9 @@ def draw(tables: Tables) -> alt.VConcatChart:
     return alt.vconcat(*blocks, spacing=16).properties(title=title(finding(rows), subtitle(rows)))
 
 
-def dressed(contrasts: pd.DataFrame) -> pd.DataFrame:
+def dressed(contrasts: pd.DataFrame, metrics: Sequence[str] = tuple(METRICS)) -> pd.DataFrame:
     """The rows that are drawn, with their labels and the name of their verdict."""
-    rows = contrasts.query("domain == 'all' and probe == 'taught' and metric in @METRICS")
+    rows = contrasts[contrasts["metric"].isin(metrics)].query("domain == 'all' and probe == 'taught'")
     sessions = rows["sessions"].astype(str)
     return rows.assign(
         pair=rows["arm_a"] + " \N{MINUS SIGN} " + rows["arm_b"],
@@ -61,32 +76,66 @@ def panel(rows: pd.DataFrame, metric: str, labels: bool, first: bool) -> alt.Lay
     names = alt.Axis(minExtent=LABELS, maxExtent=LABELS, labelLimit=LABELS, labelFontSize=11) if labels else None
     base = alt.Chart(shown).encode(y=alt.Y("label:N", sort=order, title=None, axis=names))
     axis = alt.Axis(format="+.0%" if bound > 0.06 else "+.1%", title=None, tickCount=3, labelOverlap=True)
-    scale = alt.Scale(domain=[-bound, bound], nice=False)
-    x, x2 = alt.X("ci_low:Q", axis=axis, scale=scale), alt.X2("ci_high:Q")
-    bands = base.mark_bar(height=ROW_HEIGHT - 3, color=MISSED).encode(
-        x=alt.X("missed_low:Q", scale=scale), x2="missed_high"
-    )
-    zero = alt.Chart(shown).mark_rule(color=SOFT, strokeDash=[2, 2]).encode(x=alt.datum(0))
-    bars = base.mark_rule(strokeWidth=2).encode(x=x, x2=x2, color=_colour())
-    dots = base.mark_point(size=56, filled=True, opacity=1).encode(
-        x=alt.X("diff:Q", axis=axis, scale=scale), color=_colour(), shape=_shape(), tooltip=_tooltip()
-    )
+    chart = layers(base, axis, alt.Scale(domain=[-bound, bound], nice=False), LEGEND)
     head = alt.TitleParams(
         METRICS[metric] if first else "", fontSize=12, color=INK, anchor="middle", frame="group", offset=4
     )
     width = (WIDTH + 56 - LABELS - 2 * GAP) / 3
-    return alt.layer(bands, zero, bars, dots).properties(width=width, height=ROW_HEIGHT * len(order), title=head)
+    return chart.properties(width=width, height=ROW_HEIGHT * len(order), title=head)
+
+
+def layers(base: alt.Chart, axis: alt.Axis, scale: alt.Scale, legend: alt.Legend) -> alt.LayerChart:
+    """Grey where differences would have been missed, the zero, intervals, and dots that point to the higher arm."""
+
+    def x(column: str) -> alt.X:
+        return alt.X(f"{column}:Q", axis=axis, scale=scale)
+
+    colour, shape = _looks(legend)
+    bands = base.mark_bar(height=ROW_HEIGHT - 3, color=SHADE).encode(x=x("missed_low"), x2="missed_high")
+    zero = alt.Chart(base.data).mark_rule(color=SOFT, strokeDash=[2, 2]).encode(x=alt.datum(0))
+    bars = base.mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2=alt.X2("ci_high:Q"), color=colour)
+    dots = base.mark_point(size=56, filled=True, opacity=1)
+    return alt.layer(bands, zero, bars, dots.encode(x=x("diff"), color=colour, shape=shape, tooltip=_tooltip()))
+
+
+def live(tables: Tables) -> Figure:
+    """One metric and checkpoint at a time, family after family; a pair is shown where one of its arms is chosen."""
+    rows = dressed(tables.contrasts, METRICS_OF_THE_PAGE)
+    bound = (
+        rows.groupby(["metric", "sessions"])[["ci_low", "ci_high"]].transform(lambda part: part.abs().max()).max(axis=1)
+    )
+    missed = rows["mde"].fillna(bound).clip(upper=bound)
+    rows = rows.assign(missed_low=-missed, missed_high=missed, key=rows["family"] + ": " + rows["pair"])
+    axis = alt.Axis(format="+.0%", title="percentage points", tickCount=5, labelOverlap=True)
+    names = alt.Axis(labelExpr="split(datum.value, ': ')[1]", labelLimit=HALF, labelFontSize=11)
+    order = list(dict.fromkeys(rows["key"]))
+    base = alt.Chart(alt.NamedData(name=ROWS)).encode(y=alt.Y("key:N", sort=order, title=None, axis=names))
+    chart = layers(base, axis, alt.Scale(zero=True), alt.Legend(orient="top", columns=NARROW, symbolSize=80))
+    return Figure(
+        name="contrasts",
+        table="contrasts",
+        rows=rows.drop(columns=["domain", "probe", "contract", "label", "n_tests"]),
+        chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT)),
+        columns=TABLE,
+        said={cell: (sentences(decisions(part, cell[0])), " ".join(subtitle(part))) for cell, part in cells(rows)},
+        arms=("arm_a", "arm_b"),
+    )
 
 
 def finding(rows: pd.DataFrame) -> list[str]:
     """What the comparisons of recall after the last checkpoint decide, and how many of them stay open."""
     last = rows[(rows["metric"] == "recall") & (rows["sessions"] == rows["sessions"].max())]
-    decided = last[last["verdict"] != "unresolved"]
+    return decisions(last, "recall")
+
+
+def decisions(rows: pd.DataFrame, metric: str) -> list[str]:
+    """What the comparisons of one metric and checkpoint decide, and how many of them stay open."""
+    decided = rows[rows["verdict"] != "unresolved"]
     said = [_higher(row) for row in decided.drop_duplicates("pair").to_dict("records")]
-    where = f"Recall after {last['sessions'].iloc[0]} sessions"
-    counted = f"{where}: {len(decided)} of {plural(len(last), 'comparison')} decided"
-    if not said and (last["p_attainable"] >= LEVEL).all():
-        said = [f"{plural(int(last['n_seeds'].max()), 'seed')} cannot decide any, however large the difference"]
+    where = f"{SHORT[metric]} after {rows['sessions'].iloc[0]} sessions"
+    counted = f"{where}: {len(decided)} of {plural(len(rows), 'comparison')} decided"
+    if not said and (rows["p_attainable"] >= LEVEL).all():
+        said = [f"{plural(int(rows['n_seeds'].max()), 'seed')} cannot decide any, however large the difference"]
     return [counted, *([listed(said)] if said else [])]
 
 
@@ -100,26 +149,25 @@ def subtitle(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _higher(row: dict[str, object]) -> str:
+def _higher(row: Mapping[Any, Any]) -> str:
     first, second = (row["arm_a"], row["arm_b"]) if row["verdict"] == "a > b" else (row["arm_b"], row["arm_a"])
     return f"{first} over {second}"
 
 
-def _colour() -> alt.Color:
-    scale = alt.Scale(domain=[name for name, _, _ in LOOKS.values()], range=[colour for _, colour, _ in LOOKS.values()])
-    return alt.Color("said:N", scale=scale, title=None, legend=LEGEND)
-
-
-def _shape() -> alt.Shape:
-    scale = alt.Scale(domain=[name for name, _, _ in LOOKS.values()], range=[shape for _, _, shape in LOOKS.values()])
-    return alt.Shape("said:N", scale=scale, title=None, legend=LEGEND)
+def _looks(legend: alt.Legend) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of a verdict, in one legend."""
+    names, colours, shapes = (list(column) for column in zip(*LOOKS.values(), strict=True))
+    return (
+        alt.Color("said:N", scale=alt.Scale(domain=names, range=colours), title=None, legend=legend),
+        alt.Shape("said:N", scale=alt.Scale(domain=names, range=shapes), title=None, legend=legend),
+    )
 
 
 def _tooltip() -> list[alt.Tooltip]:
     shares = ("value_a", "value_b", "diff", "ci_low", "ci_high", "mde")
     figures = ("p_value", "p_adjusted", "p_attainable", "effect")
     return [
-        *(alt.Tooltip(f"{name}:N") for name in ("label", "said", "reason")),
+        *(alt.Tooltip(f"{name}:N") for name in ("family", "pair", "said", "reason")),
         *(alt.Tooltip(f"{name}:Q", format=".1%") for name in shares),
         *(alt.Tooltip(f"{name}:Q", format=".3~g") for name in figures),
         alt.Tooltip("n_seeds:Q"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import pandas as pd
 
+from atlas.charts.live import COUNT, NATS, ROWS, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import INK, WIDTH, colours, title
@@ -12,6 +15,14 @@ from atlas.charts.words import plural
 from atlas.steps import run_step
 
 ROW_HEIGHT = 26
+FIGURES = 96  # pixels right of a panel, for the figures
+TABLE = {
+    "Arm": ("arm", TEXT),
+    "Rise": ("rise", NATS),
+    "95% interval": ("ci_low ci_high", NATS),
+    "Loss of the base": ("val_loss_base", NATS),
+    "Seeds": ("n_seeds", COUNT),
+}
 
 
 def draw(tables: Tables) -> alt.FacetChart:
@@ -19,20 +30,63 @@ def draw(tables: Tables) -> alt.FacetChart:
     arms, rows = tables.names, tables.harm
     rows = rows.assign(panel=[f"after {sessions} sessions" for sessions in rows["sessions"]])
     columns = list(dict.fromkeys(rows.sort_values("sessions")["panel"]))
-    palette = colours(arms)
-    colour = alt.Color("arm:N", scale=alt.Scale(domain=arms, range=list(palette.values())), legend=None)
-    base = alt.Chart(rows).encode(y=alt.Y("arm:N", sort=arms, title=None), color=colour)
-    x_title = "rise, nats per character"
-    zero = alt.Scale(zero=True)
-    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("ci_low:Q", title=x_title, scale=zero), x2="ci_high:Q")
-    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=alt.X("value:Q", scale=zero))
-    figures = base.mark_text(align="left", dx=9, dy=-8, fontSize=11).encode(
-        color=alt.value(INK), x="value:Q", text=alt.Text("value:Q", format="+.2f")
+    width = WIDTH / len(columns) - FIGURES
+    panel = layers(alt.Chart(rows), colours(arms), alt.value(width)).properties(
+        width=width, height=ROW_HEIGHT * len(arms)
     )
-    panel = alt.layer(bars, dots, figures).transform_calculate(value="datum.rise")
-    panel = panel.properties(width=WIDTH / len(columns) - 20, height=ROW_HEIGHT * len(arms))
-    facets = panel.facet(column=alt.Column("panel:N", sort=columns), spacing=28)
+    facets = panel.facet(column=alt.Column("panel:N", sort=columns), spacing=18)
     return facets.properties(title=title(finding(rows), subtitle(rows)))
+
+
+def layers(chart: alt.Chart, palette: Mapping[str, str], right: dict[str, object]) -> alt.LayerChart:
+    """Dots with intervals, and their figures in a column of their own, where they cannot meet."""
+    colour = alt.Color("arm:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
+    base = chart.encode(y=alt.Y("arm:N", sort=list(palette), title=None, axis=alt.Axis(labelLimit=150)))
+    scale, axis = alt.Scale(zero=True), alt.Axis(tickCount=5, labelOverlap=True)
+
+    def x(column: str) -> alt.X:
+        return alt.X(f"{column}:Q", title="rise, nats per character", scale=scale, axis=axis)
+
+    known = base.transform_filter("isValid(datum.ci_low)")
+    bars = known.mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2="ci_high:Q", color=colour)
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=x("rise"), color=colour, tooltip=_tooltip())
+    interval = (
+        "datum.ci_low === null ? '' : ' (' + format(datum.ci_low, '.2f') + ' to ' + format(datum.ci_high, '.2f') + ')'"
+    )
+    figures = base.transform_calculate(figures=f"format(datum.rise, '+.2f') + ({interval})")
+    texts = figures.mark_text(align="left", dx=8, fontSize=11, color=INK).encode(x=right, text="figures:N")
+    return alt.layer(bars, dots, texts)
+
+
+def _tooltip() -> list[alt.Tooltip]:
+    nats = {
+        "rise": "rise, nats per character",
+        "ci_low": "95% interval from",
+        "ci_high": "to",
+        "val_loss_base": "loss of the base",
+        "val_loss": "loss after teaching",
+    }
+    return [
+        alt.Tooltip("arm:N"),
+        *(alt.Tooltip(f"{name}:Q", format=".3f", title=title) for name, title in nats.items()),
+        alt.Tooltip("n_seeds:Q", title="seeds"),
+    ]
+
+
+def live(tables: Tables) -> Figure:
+    """One checkpoint at a time."""
+    chart = layers(alt.Chart(alt.NamedData(name=ROWS)), colours(tables.names), alt.value("width"))
+    return Figure(
+        name="harm",
+        table="harm",
+        rows=tables.harm,
+        chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT)),
+        columns=TABLE,
+        said={
+            ("", sessions): (f"{finding(part)}.", " ".join(subtitle(part)))
+            for (_, sessions), part in cells(tables.harm.assign(metric=""))
+        },
+    )
 
 
 def finding(rows: pd.DataFrame) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.charts.words import percent
+from atlas.charts.figures import cell, table
+from atlas.charts.tables import Tables
+from atlas.charts.words import SHORT
 
 MEASURES = {
     "Average": ("average", None),
@@ -23,6 +25,27 @@ MEASURES = {
 """Heading of a column to its measure and, for retention, the age from which on."""
 
 
+READ = (
+    "Of facts asked as they were taught, as teaching goes on. <em>Backward transfer</em>: the score after the last "
+    "session less the score when just taught. <em>Forgetting</em>: the best score of a session's facts less their "
+    "last. <em>Forward transfer</em>: the score just before a fact is taught, less that of the base. "
+    "<em>Half-life</em>: sessions until half of what was there when just taught is left."
+)
+SHOWN_UNDER = {"recall": "recall ranked", "recognition": "recognition recognition_net"}
+"""Metric to the choices under which its table is shown: these measures need a score after every session."""
+
+
+def measures(tables: Tables) -> str:
+    """The measures of continual learning, a table for each metric that has them."""
+    rows = tables.continual
+    parts = [
+        f'<div data-metric="{shown}"><h3>{SHORT[metric]} as memory</h3>\n{continual_table(rows, metric)}</div>'
+        for metric, shown in SHOWN_UNDER.items()
+        if metric in set(rows["metric"])
+    ]
+    return f"<p>{READ}</p>\n" + "\n".join(parts)
+
+
 def continual_table(continual: pd.DataFrame, metric: str = "recall") -> str:
     """The measures of one metric, an arm a row, a measure a column; those that no arm has are left out."""
     rows = continual[continual["metric"] == metric]
@@ -30,22 +53,14 @@ def continual_table(continual: pd.DataFrame, metric: str = "recall") -> str:
     keys = zip(rows["arm"], rows["measure"], ages, strict=True)
     cells = dict(zip(keys, rows.to_dict("records"), strict=True))
     shown = {name: key for name, key in MEASURES.items() if any((arm, *key) in cells for arm in rows["arm"])}
-    head = "".join(f'<th scope="col">{text}</th>' for text in ("Arm", *shown))
-    body = "".join(
-        f"<tr><td>{arm}</td>" + "".join(_cell(cells.get((arm, *key))) for key in shown.values()) + "</tr>"
-        for arm in dict.fromkeys(rows["arm"])
-    )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    lines = [
+        (arm, [arm, *(_cell(cells.get((arm, *key))) for key in shown.values())]) for arm in dict.fromkeys(rows["arm"])
+    ]
+    return table(["Arm", *shown], lines)
 
 
 def _cell(row: Mapping[Any, Any] | None) -> str:
-    if row is None:
-        return "<td></td>"
-    if row["unit"] == "sessions":
-        return f"<td>{_sessions(row)}</td>"
-    low, high = row["ci_low"], row["ci_high"]
-    interval = "" if pd.isna(low) else f"<small>{percent(low)} to {percent(high)}</small>"
-    return f"<td>{row['value']:.1%}{interval}</td>"
+    return _sessions(row) if row is not None and row["unit"] == "sessions" else cell(row)
 
 
 def _sessions(row: Mapping[Any, Any]) -> str:
@@ -54,8 +69,13 @@ def _sessions(row: Mapping[Any, Any]) -> str:
     return "" if pd.isna(row["value"]) else f"{row['value']:.0f}"
 
 
-def controls_list(controls: pd.DataFrame) -> str:
+def controls(tables: Tables) -> str:
     """Whether an untrained adapter scores chance, in words; empty where the study has no such arm."""
+    return controls_list(tables.controls) if tables.has("controls") else ""
+
+
+def controls_list(controls: pd.DataFrame) -> str:
+    """The control in words."""
     if controls.empty:
         return ""
     off = controls[controls["verdict"] != "at chance"]

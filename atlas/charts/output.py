@@ -10,6 +10,7 @@ import altair as alt
 import vl_convert
 
 from atlas import files
+from atlas.charts import fonts
 from atlas.charts.tables import Tables
 from atlas.progress import say
 from atlas.steps import parser
@@ -34,10 +35,10 @@ def save(chart: alt.TopLevelMixin, out: Path) -> None:
     """Write ``out`` with the endings .json, .html, .svg and .png, all or none."""
     with alt.data_transformers.enable(consolidate_datasets=True, max_rows=None):
         spec = chart.to_json(indent=1)
-        page = chart.to_html(inline=True)
+    page = vl_convert.vegalite_to_html(spec, bundle=True)
     with files.together(out.with_name(f"{out.name}.json")) as stage:
         files.write_text(stage / f"{out.name}.html", page)
-        files.write_text(stage / f"{out.name}.svg", renumbered(vl_convert.vegalite_to_svg(spec)))
+        files.write_text(stage / f"{out.name}.svg", fonts.embedded(renumbered(vl_convert.vegalite_to_svg(spec))))
         (stage / f"{out.name}.png").write_bytes(vl_convert.vegalite_to_png(spec, scale=SCALE))
         files.write_text(stage / f"{out.name}.json", spec + "\n")
 

@@ -1,128 +1,128 @@
-"""The page: all charts, the figures behind them and where they come from, in one file that needs no network."""
+"""The page: the answer, charts that follow what is chosen, the figures behind them, and where they come from.
+
+One file that needs no network. It carries its tables, Vega (which draws the charts) and a font; the charts' pictures
+stand in it, too, for paper and for browsers without scripts.
+"""
 
 from __future__ import annotations
 
+import base64
+import gzip
 import html
+import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import pandas as pd
-from markdown_it import MarkdownIt
+import vl_convert
 
 from atlas import files
-from atlas.charts import memory, prose, retention
+from atlas.charts import controls, fonts, prose
+from atlas.charts.live import packed
+from atlas.charts.sections import Shown, present
 from atlas.charts.tables import Tables
-from atlas.charts.words import percent, plural
+from atlas.charts.theme import adaptive, colours, variables
+from atlas.charts.words import SHORT
 from atlas.progress import say
-from atlas.steps import parser, run_step
+from atlas.steps import environment, parser, run_step
 
-TEMPLATE = Path(__file__).with_name("data") / "page.html"
-HEADINGS = {
-    "claims": "The essay, claim by claim",
-    "retention": "What is left",
-    "curve": "Session after session",
-    "domains": "By domain",
-    "matrix": "By age",
-    "harm": "What teaching cost",
-    "ablations": "Other recipes",
-    "contrasts": "Planned comparisons",
-    "confound": "On a mis-loaded base",
-}
-COLUMNS = {
-    "Recall": ("taught", "recall"),
-    "Ranked": ("taught", "ranked"),
-    "Recognition": ("taught", "recognition"),
-    "Recognition, never taught": ("placebo", "recognition"),
-    "Recognition, net": ("taught", "recognition_net"),
-    "Recall, rephrased": ("rephrase", "recall"),
-}
-"""Heading of a column to the probe and metric that it shows."""
+DATA = Path(__file__).with_name("data")
+USELESS = (
+    re.compile(r' (?:aria-\w+|role|class|font-family|stroke-miterlimit|pointer-events)="[^"]*"| opacity="1"'),
+    re.compile(r'<path d="M0,0h0v0h0Z"\s*/>'),
+)
+"""What an SVG of Vega's can lose inside the page: roles of single marks, the font of all, frames without an extent."""
+ONLY_EMBED = "window.vegaEmbed = vegaEmbed;"
 
 
-def render(tables: Tables, charts: Mapping[str, str], captions: Mapping[str, str], folder: str) -> str:
-    """The page as HTML. ``charts`` are SVG texts by name; ``folder`` leads from the page to the tables."""
-    rows = tables.retention.query("domain == 'all'")
-    headline, lead = retention.finding(rows)
-    sections = [section(name, svg, captions[name]) for name, svg in charts.items()]
-    links = [f'<a href="{folder}/{path.name}">{path.name}</a>' for path in sorted(tables.folder.glob("*.parquet"))]
-    nav = {name: heading_of(name) for name in charts}
-    nav |= {"words": "In words", "figures": "Figures", "memory": "Memory", "provenance": "Provenance"}
-    return Template(files.read_text(TEMPLATE)).substitute(
-        headline=html.escape(headline),
-        lead=html.escape(f"{lead}."),
-        nav="\n".join(f'<a href="#{name}">{text}</a>' for name, text in nav.items()),
-        sections="\n".join(sections),
-        words=in_words(tables.claims),
-        retention="\n".join(retention_table(part, tables.arms) for _, part in rows.groupby("sessions")),
-        memory=memory.continual_table(tables.continual),
-        controls=memory.controls_list(tables.controls),
+def render(tables: Tables, pictures: dict[str, str], captions: dict[str, str], folder: str) -> str:
+    """The page as HTML. ``pictures`` are SVG texts by chart; ``folder`` leads from the page to the tables."""
+    shown = present(tables, pictures, captions)
+    nav = [(part.section.name, part.section.heading) for part in shown] + [("provenance", "Where this comes from")]
+    return Template(files.read_text(DATA / "page.html")).substitute(
+        css=f"{fonts.faces()}\n:root {{ {variables()} }}\n{files.read_text(DATA / 'page.css')}",
+        answer=html.escape(" ".join(prose.answer(tables.claims))),
+        nav="\n".join(f'<a href="#{name}">{heading}</a>' for name, heading in nav),
+        choices=controls.choices(tables),
+        sections="\n".join(section(part, tables, folder) for part in shown),
         provenance=provenance(tables.folder / "retention.parquet"),
-        tables=", ".join(links),
+        tables=links(folder, (path.stem for path in sorted(tables.folder.glob("*.parquet")))),
+        data=adaptive(json.dumps(data(tables, shown), separators=(",", ":"))).replace("</", "<\\/"),
+        vega=library(),
+        script=files.read_text(DATA / "page.js"),
     )
 
 
-def heading_of(name: str) -> str:
-    """The heading over a chart; one that this page does not know goes by its name."""
-    return HEADINGS.get(name, name.capitalize())
+def data(tables: Tables, shown: Sequence[Shown]) -> dict[str, Any]:
+    """What the script works with: what can be chosen, the charts, and every table once."""
+    figures = [figure for part in shown for figure in part.figures]
+    arms = tables.names
+    return {
+        "metrics": list(SHORT.items()),
+        "sessions": sorted(int(sessions) for sessions in set(tables.retention["sessions"])),
+        "arms": arms,
+        "colours": colours(arms),
+        "figures": {figure.name: figure.described() for figure in figures},
+        "tables": {figure.table: packed(figure.rows) for figure in figures},
+    }
 
 
-def section(name: str, svg: str, caption: str) -> str:
-    """A chart with its heading, how to read it, and its other formats."""
+def library() -> str:
+    """Vega, which draws the charts: zipped and in base64, a third of its size."""
+    return base64.b64encode(gzip.compress(vl_convert.javascript_bundle(ONLY_EMBED).encode(), mtime=0)).decode("ascii")
+
+
+def section(part: Shown, tables: Tables, folder: str) -> str:
+    """A section: how to read it, its charts, its figures, and links to all it is made from."""
+    name, heading = part.section.name, part.section.heading
+    charts = [figure(part, number) for number in range(max(1, len(part.figures)))] if part.picture else []
     others = ", ".join(f'<a href="charts/{name}.{ending}">{ending.upper()}</a>' for ending in ("png", "svg", "html"))
-    return (
-        f'<h2 id="{name}">{heading_of(name)}</h2>\n<p>{html.escape(" ".join(caption.split()))}</p>\n'
-        f'<figure><div class="wide">{inline(svg, name)}</div>\n'
-        f"<figcaption>This chart as {others}.</figcaption></figure>"
+    files_of = [f"Table: {links(folder, part.section.tables)}."] if part.section.tables else []
+    files_of += [f"Picture with all metrics: {others}."] if part.picture else []
+    return "\n".join(
+        [
+            f'<section aria-labelledby="{name}">\n<h2 id="{name}">{heading}</h2>',
+            f"<p>{html.escape(' '.join(part.caption.split()))}</p>",
+            *charts,
+            *(made for make in part.section.parts if (made := make(tables))),
+            f'<p class="note">{" ".join(files_of)}</p>\n</section>',
+        ]
     )
 
 
-def inline(svg: str, name: str) -> str:
-    """An SVG to be put into a page: it scales, it has a name, and its ids do not meet those of others."""
+def figure(part: Shown, number: int) -> str:
+    """One chart: the picture, and where there is one, room for the chart that follows the choices."""
+    name = part.section.name
+    label = html.escape(f"Chart: {part.section.heading}", quote=True)
+    still = f'<div class="still wide">{inline(part.picture, name, label)}</div>' if number == 0 else ""
+    if not part.figures:
+        return f"<figure>{still}</figure>"
+    live = part.figures[number]
+    return (
+        f'<figure data-figure="{live.name}">\n<p class="finding"></p>\n<p class="basis"></p>\n<p class="aside"></p>\n'
+        f'<div class="chart{" many" if live.repeat else ""}" role="{"group" if live.repeat else "img"}"></div>\n'
+        f'<p class="nothing" hidden>Nothing to show: none of the arms that are chosen is in this chart.</p>\n{still}\n'
+        '<details class="rows"><summary>These figures as a table</summary>'
+        '<div class="wide" tabindex="0" role="region" aria-label="Figures of the chart"></div></details>\n</figure>'
+    )
+
+
+def inline(svg: str, name: str, label: str) -> str:
+    """An SVG to be put into the page: it scales, follows the colour scheme, has one name, and ids of its own."""
+    svg = adaptive(fonts.bare(svg))
+    for useless in USELESS:
+        svg = useless.sub("", svg)
+    svg = re.sub(r"(\d\.\d)\d+", r"\1", svg)  # a tenth of a pixel is enough
     ids = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    label = html.escape(f"Chart: {heading_of(name)}")
     return ids.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
-def in_words(claims: pd.DataFrame) -> str:
-    """The ledger in words, one part to open for each of its sections."""
-    text = MarkdownIt("zero", {"html": False}).enable(["emphasis", "list"])
-    parts = [f"<p>{html.escape(prose.summary(claims))}</p>"]
-    found = prose.sections(claims)
-    for heading, meaning in prose.SECTIONS.items():
-        if entries := found.get(heading):
-            items = text.render("\n".join(entries))
-            title = f"{heading}: {plural(len(entries), 'claim')}"
-            parts.append(f'<details><summary>{title}</summary>\n<p class="note">{meaning}</p>\n{items}</details>')
-    return "\n".join(parts)
-
-
-def retention_table(rows: pd.DataFrame, arms: pd.DataFrame) -> str:
-    """The figures of one checkpoint, an arm a row."""
-    sessions, facts = rows["sessions"].iloc[0], rows.loc[rows["probe"] == "taught", "n_facts"].max()
-    cells = {(row["arm"], row["probe"], row["metric"]): row for row in rows.to_dict("records")}
-    head = "".join(f'<th scope="col">{text}</th>' for text in ("Arm", "Parameters", *COLUMNS))
-    body = [
-        f"<tr><td>{arm['arm']}</td><td>{arm['trainable_params']:,}<small>{arm['share']:.1%}</small></td>"
-        + "".join(_cell(cells.get((arm["arm"], *key))) for key in COLUMNS.values())
-        + "</tr>"
-        for arm in arms.to_dict("records")
-    ]
-    return (
-        f"<h3>After {sessions} sessions, {facts} facts</h3>\n"
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{"".join(body)}</tbody></table></div>'
-    )
-
-
-def _cell(row: Mapping[Any, Any] | None) -> str:
-    if row is None:
-        return "<td></td>"
-    low, high = row["ci_low"], row["ci_high"]
-    interval = "" if pd.isna(low) else f"<small>{percent(low)} to {percent(high)}</small>"
-    return f"<td>{row['value']:.1%}{interval}</td>"
+def links(folder: str, tables: Iterable[str]) -> str:
+    """Links to tables."""
+    return ", ".join(f'<a href="{folder}/{name}.parquet">{name}.parquet</a>' for name in tables)
 
 
 def provenance(path: Path) -> str:
@@ -137,6 +137,7 @@ def provenance(path: Path) -> str:
         "Seeds": ", ".join(map(str, footer.get("seeds", []))),
         "Versions, runs": _versions(footer.get("run_versions", {})),
         "Versions, tables": _versions(footer.get("versions", {})),
+        "Versions, charts": _versions(environment("vl-convert-python")["versions"]),
     }
     return "\n".join(f"<dt>{name}</dt><dd>{html.escape(str(value))}</dd>" for name, value in entries.items())
 

@@ -41,6 +41,43 @@ def page(claims: pd.DataFrame) -> str:
     return "\n\n".join([*parts, "## The rules", f"```text\n{rules}\n```"]) + "\n"
 
 
+CENTRAL = "attention_ahead_100"
+"""The claim that the essay is named for."""
+
+
+def answer(claims: pd.DataFrame) -> tuple[str, str]:
+    """The ledger in two sentences: what became of the essay's central claim, and of all of them."""
+    rows = claims[(claims["claim_id"] == CENTRAL) & claims["metric"].isin(METRICS)]
+    statement = str(rows["statement"].iloc[0]).removesuffix(".")
+    tested = rows[rows["verdict"] != verdicts.NOT_TESTABLE]
+    if tested.empty:
+        return f'The essay\'s central claim, "{statement}", cannot be tested at the size of this study.', _tallies(
+            claims
+        )
+    said = "; ".join(_said_of(row) for row in tested.to_dict("records"))
+    return f'The essay\'s central claim, "{statement}", is {said}.', _tallies(claims)
+
+
+def _said_of(row: Row) -> str:
+    figure = amount(row["measured"], row["ci_low"], row["ci_high"], row["unit"])
+    return f"{row['verdict']} under {row['metric']}, {figure}"
+
+
+def _tallies(claims: pd.DataFrame) -> str:
+    tested = claims[claims["metric"].isin(METRICS) & (claims["verdict"] != verdicts.NOT_TESTABLE)]
+    if tested.empty:
+        return "None of its claims can be tested at the size of this study."
+    number = tested.groupby("metric")["verdict"].value_counts().unstack(fill_value=0)
+    number = number.reindex(index=[m for m in METRICS if m in number.index], columns=verdicts.VERDICTS, fill_value=0)
+    said = listed(
+        f"{metric} reproduces {row[REPRODUCED]} and contradicts {row[CONTRADICTED]}"
+        for metric, row in number.iterrows()
+    )
+    placebo = claims.query("topic == 'retention'")["placebo"].dropna()
+    worth = f"; but facts never taught pass recognition in {span(placebo.min(), placebo.max())} of cases"
+    return f"Of its {tested['claim_id'].nunique()} claims that can be tested, {said}{worth if len(placebo) else ''}."
+
+
 def summary(claims: pd.DataFrame) -> str:
     """How many claims each metric reproduces, and what recognition is worth."""
     sentences = [f"{metric.capitalize()}: {counts(claims[claims['metric'] == metric])}." for metric in METRICS]

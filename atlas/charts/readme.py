@@ -68,6 +68,15 @@ def render(results: Path) -> dict[str, str]:
     return {"headline": headline(Tables(results / "tables").claims), "retention": retention(results)}
 
 
+def publish_picture(results: Path, to: Path) -> None:
+    """Copy the headline chart to where the README shows it. AtlasError where the study has none."""
+    chart = results / "charts" / "retention.png"
+    if not chart.is_file():
+        raise AtlasError(f"{chart}: no such file; make it by running `snakemake charts`")
+    with files.whole(to) as scratch:
+        scratch.write_bytes(chart.read_bytes())
+
+
 def headline(claims: pd.DataFrame) -> str:
     """The ledger in a few sentences, and the claims that matter most with their figures."""
     lines = [
@@ -110,10 +119,12 @@ def retention(results: Path) -> str:
 def _origin(results: Path, rows: Sequence[Row]) -> str:
     manifest = files.read_json(results / "base" / "base.json")
     seeds = max(row["n_seeds"] for row in rows)
+    hours = sum(files.read_json(run)["seconds"] for run in results.glob("ttt/*/*/run.json")) / 3600
+    cost = f" All runs took {hours:.1f} hours of one core." if hours else ""
     return (
         f"Made by `{COMMAND}`. Means over {seeds} seeds, in brackets the 95% interval over seeds and facts. "
         f"Validation loss of the base: {manifest['val_loss']:.3f} nats per character, "
-        f"after {manifest['steps']:,} steps in {manifest['seconds'] / 60:.1f} minutes."
+        f"after {manifest['steps']:,} steps in {manifest['seconds'] / 60:.1f} minutes.{cost}"
     )
 
 

@@ -79,6 +79,10 @@ class Tables:
         """Names of the arms in the order of the study: ``order``, or else as in the table of arms."""
         return list(self.order or self.arms["arm"])
 
+    def has(self, name: str) -> bool:
+        """Whether the study has a table of this name."""
+        return (self.folder / f"{name}.parquet").is_file()
+
     def _read(self, name: str, columns: pa.Schema, may_be_empty: bool = False) -> pd.DataFrame:
         path = self.folder / f"{name}.parquet"
         frame: pd.DataFrame = files.read_parquet(path, columns).to_pandas()

@@ -12,6 +12,7 @@ METRIC_NAMES = {
     "recognition": "Recognition: the sentence is likelier than under the base",
     "recognition_net": "Recognition, net of placebo",
 }
+SHORT = {metric: name.partition(":")[0] for metric, name in METRIC_NAMES.items()}
 
 
 def percent(share: float) -> str:
@@ -23,6 +24,11 @@ def percent(share: float) -> str:
 def span(low: float, high: float) -> str:
     """``2 to 25%``, or one figure where both read the same."""
     return percent(high) if percent(low) == percent(high) else f"{percent(low).rstrip('%')} to {percent(high)}"
+
+
+def sentences(parts: Iterable[str]) -> str:
+    """``One thing. Another thing.``"""
+    return " ".join(f"{part}." for part in parts)
 
 
 def listed(items: Iterable[object]) -> str:
@@ -38,7 +44,7 @@ def plural(number: int, noun: str) -> str:
 
 def basis(rows: pd.DataFrame) -> str:
     """Seeds and facts behind some rows, and what their intervals are."""
-    facts = listed(f"{n:,}" for n in sorted(set(rows["n_facts"])))
+    facts = listed(f"{int(n):,}" for n in sorted(set(rows["n_facts"])))
     return f"{plural(int(rows['n_seeds'].max()), 'seed')} of {facts} facts; {interval(rows)}"
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from atlas.charts import ablations, confound, contrasts, curve, matrix, retention
+from atlas.charts.dots import ESSAY
 from atlas.charts.output import save
 from atlas.charts.tables import Tables
 from atlas.charts.theme import PALETTE, colours
@@ -150,7 +150,7 @@ def test_the_title_follows_the_table(tables_folder, tmp_path):
 
 def test_the_essays_figures_stand_only_where_the_study_has_the_same_cells(tables_folder, smallest_folder):
     for folder in (tables_folder, smallest_folder):  # checkpoints 4 and 10, or another arm: nothing to compare with
-        assert "the essay's figure" not in set(texts(retention.draw(Tables(folder)).to_dict()))
+        assert ESSAY not in retention.series_of(retention.live_rows(Tables(folder)))
 
 
 def test_the_essays_figures_are_shares_and_stand_there_once():
@@ -193,17 +193,21 @@ def test_ages_of_an_octave_are_joined_by_fact_and_new_facts_stay_apart():
     assert [matrix.name_of(band) for band in range(6)] == ["new", "1", "2", "3-4", "5-8", "9-16"]
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [([0.0, 5.0], [0.0, 5.0]), ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]), ([9.0, 9.5], [9.0, 10.0]), ([10, 10], [9, 10])],
-)
-def test_labels_keep_apart_and_inside(values, expected):
-    assert curve.spread(np.array(values, float), gap=1.0, top=10.0).tolist() == expected
+def test_long_lines_are_thinned_but_for_their_ends_and_the_checkpoints():
+    kept = curve.thinned(range(1, 101), always={30, 100})
+    assert len(kept) < 2 * curve.MOST
+    assert {1, 30, 100} <= set(kept)
+    assert kept == sorted(kept)
+    assert curve.thinned([1, 2, 5], always=[]) == [1, 2, 5]
 
 
-def test_labels_keep_the_order_of_their_lines():
-    places = curve.spread(np.array([0.5, 0.1, 0.4, 0.45]), gap=0.2, top=1.0)
-    assert np.argsort(places).tolist() == [1, 2, 3, 0]
+def test_recipes_have_the_colour_of_the_arm_that_they_vary(tables_folder):
+    rows = Tables(tables_folder).ablations
+    palette = colours(ARMS)
+    look = ablations.look(rows, "arm", palette)
+    assert look.hue == "reference"
+    assert set(rows["reference"]) <= set(palette)
+    assert look.order[0] in palette
 
 
 def test_a_new_arm_at_the_end_keeps_the_colours_of_the_others():

@@ -27,19 +27,20 @@ ROWS = pd.DataFrame(
 
 def test_an_arm_is_a_row_and_a_measure_a_column():
     text = memory.continual_table(ROWS)
-    head = "".join(
-        f'<th scope="col">{name}</th>'
-        for name in ("Arm", "Average", "When just taught", "Backward transfer", "Half-life")
+    head = '<th class="text" scope="col">Arm</th>' + "".join(
+        f'<th scope="col">{name}</th>' for name in ("Average", "When just taught", "Backward transfer", "Half-life")
     )
     assert head in text  # no column without any figure
-    assert "<td>qv</td><td>25.0%<small>20% to 31%</small></td><td>57.1%</td><td>-50.0%</td><td>3</td>" in text
+    assert (
+        '<td class="text">qv</td><td>25.0%<small>20% to 31%</small></td><td>57.1%</td><td>-50.0%</td><td>3</td>' in text
+    )
     assert "99.0%" not in text  # another metric
 
 
 def test_a_half_life_beyond_the_run_is_said_and_one_of_nothing_is_empty():
     text = memory.continual_table(ROWS)
-    assert "<td>ffn</td><td></td><td></td><td></td><td>beyond the run</td>" in text
-    assert "<td>untrained</td><td></td><td></td><td></td><td></td>" in text
+    assert '<td class="text">ffn</td><td></td><td></td><td></td><td>beyond the run</td>' in text
+    assert '<td class="text">untrained</td><td></td><td></td><td></td><td></td>' in text
 
 
 def test_controls_off_chance_come_first():

@@ -101,3 +101,21 @@ def test_a_missing_table_is_named(results):
     (results / "tables" / "retention.parquet").unlink()
     with pytest.raises(AtlasError, match=r"retention\.parquet: no such file"):
         readme.retention(results)
+
+
+def test_the_headline_chart_is_the_study_s(results, tmp_path):
+    to = tmp_path / "docs" / "img" / "retention.png"
+    with pytest.raises(AtlasError, match=r"retention\.png: no such file"):
+        readme.publish_picture(results, to)
+    (results / "charts").mkdir()
+    (results / "charts" / "retention.png").write_bytes(b"picture")
+    to.parent.mkdir(parents=True)
+    readme.publish_picture(results, to)
+    assert to.read_bytes() == b"picture"
+
+
+def test_the_cost_of_all_runs_is_told(results):
+    assert "hours of one core" not in readme.retention(results)
+    for block in ("1-4", "5-8"):
+        files.write_json(results / "ttt" / "qv" / block / "run.json", {"seconds": 5400.0})
+    assert "All runs took 3.0 hours of one core." in readme.retention(results)

@@ -1,0 +1,89 @@
+"""The ledger's chart for the page: one metric at a time, the claims that are about the arms and sessions chosen."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from atlas.charts.claims import HEADINGS, ROW_HEIGHT, essays, ours, subtitle
+from atlas.charts.live import HALF, NARROW, POINTS, ROWS, SHARE, TEXT, Figure
+from atlas.charts.prose import METRICS, counts
+from atlas.charts.tables import Tables
+from atlas.charts.theme import RULE
+from atlas.tables import ledger
+
+
+def live(tables: Tables) -> list[Figure]:
+    """Shares and differences, one metric at a time; a claim is shown where it is about what is chosen."""
+    rows = tables.claims.query("metric in @METRICS and (essay_value.notna() or measured.notna())")
+    known = places()
+    rows = rows.assign(
+        arms=rows["claim_id"].map({name: arms for name, (arms, _) in known.items()}),
+        about=rows["claim_id"].map({name: sessions for name, (_, sessions) in known.items()}),
+        unit=rows["unit"].where(rows["unit"] == "share", "difference"),
+    ).drop(columns=["p_value", "kind"])
+    counted = {metric: counts(tables.claims[tables.claims["metric"] == metric]) for metric in METRICS}
+    checkpoints = sorted({sessions for about in rows["about"] for sessions in about})
+    return [
+        Figure(
+            name=f"claims_{unit}s",
+            table="claims",
+            rows=rows,
+            chart=of_one_metric(rows[rows["unit"] == unit], unit),
+            columns={
+                "Claim": ("statement", TEXT),
+                "Essay": ("essay_value", kind),
+                "Measured": ("measured", kind),
+                "95% interval": ("ci_low ci_high", kind),
+                "Verdict": ("verdict", TEXT),
+            },
+            said={
+                (metric, int(sessions)): (f"{name}. All claims under {metric}: {said}.", " ".join(subtitle(rows)))
+                for metric, said in counted.items()
+                for sessions in checkpoints
+            },
+            where={"unit": [unit]},
+            arms=("arms",),
+            sessions="about",
+        )
+        for unit, kind, name in (("share", SHARE, "Figures of the essay"), ("difference", POINTS, "Comparisons"))
+        if len(rows[rows["unit"] == unit])
+    ]
+
+
+def of_one_metric(rows: pd.DataFrame, unit: str) -> alt.LayerChart:
+    """The claims of one kind from top to bottom, topic after topic, for the page."""
+    topics = [topic for topic, kind in HEADINGS if kind == unit]
+    first = rows.drop_duplicates("claim_id").sort_values(
+        "topic", key=lambda topic: topic.map(topics.index), kind="stable"
+    )
+    labels = {
+        name: f"{topic}: {label}"
+        for name, topic, label in zip(first["claim_id"], first["topic"], first["label"], strict=True)
+    }
+    names = alt.Axis(labelExpr="labels[datum.value]", labelLimit=HALF, labelFontSize=11)
+    y = alt.Y("claim_id:N", sort=list(labels), title=None, axis=names)
+    base = alt.Chart(alt.NamedData(name=ROWS)).encode(y=y)
+    axis = alt.Axis(format="%" if unit == "share" else "+%", title=None, tickCount=5, labelOverlap=True)
+
+    def x(column: str) -> alt.X:
+        return alt.X(f"{column}:Q", axis=axis, scale=alt.Scale(zero=True))
+
+    zero = alt.Chart(base.data).mark_rule(color=RULE, strokeDash=[2, 2]).encode(x=alt.datum(0))
+    layers = [zero, *essays(base, x), *ours(base, x, alt.Legend(orient="top", columns=NARROW))]
+    chart = alt.layer(*layers).add_params(alt.param(name="labels", value=labels))
+    return chart.properties(width="container", height=alt.Step(ROW_HEIGHT))
+
+
+def places() -> dict[str, tuple[list[str], list[int]]]:
+    """The arms and the sessions that each claim of the ledger is about."""
+    found = {}
+    for claim in ledger.read().all_claims:
+        if isinstance(claim, ledger.Combined):
+            cells = [cell for _, cell in claim.signed]
+            found[claim.id] = sorted({cell.arm for cell in cells}), sorted({cell.sessions for cell in cells})
+        elif isinstance(claim, ledger.Spread):
+            found[claim.id] = sorted({arm for arms in claim.grid.values() for arm in arms}), [claim.sessions]
+        else:
+            found[claim.id] = [], []
+    return found

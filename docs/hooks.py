@@ -1,0 +1,89 @@
+"""What mkdocs does to a page: figures come from the study and the code, formulas become MathML."""
+
+from __future__ import annotations
+
+import html
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from latex2mathml.converter import convert
+
+from atlas import __version__, config
+from atlas.tables import inference, intervals, ledger, power, verdicts
+
+ROOT = Path(__file__).parents[1]
+REPOSITORY_FILES = re.compile(r"\]\(\.\./([\w./-]+)\)")  # files that GitHub shows and the site does not have
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Fill in what stands in double braces; name files outside docs/ instead of linking to them."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return REPOSITORY_FILES.sub(r"] (`\1`)", environment.from_string(markdown).render(values()))
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Formulas as MathML, which browsers draw by themselves."""
+    for tag, display in (("span", "inline"), ("div", "block")):
+        content = re.sub(
+            rf'<{tag} class="arithmatex">\\[(\[](.*?)\\[)\]]</{tag}>',
+            lambda found, display=display: convert(html.unescape(found[1]).strip(), display=display),
+            content,
+            flags=re.DOTALL,
+        )
+    return content
+
+
+def values() -> dict[str, Any]:
+    """All that a page may name."""
+    study = config.load(ROOT / "config.yaml")
+    return {
+        "version": __version__,
+        "study": study,
+        "domains": list(study.pool.shares),
+        "recipe_table": table(["Key", "Value"], flat(study.recipe.model_dump())),
+        "arms_table": table(["Arm", "Targets", "Ranks"], arms(study)),
+        "ledger_table": table(["Claim", "Topic", "Rule"], claims()),
+        "claims": len(ledger.read().all_claims),
+        "confidence": f"{intervals.CONFIDENCE:.0%}",
+        "level": inference.LEVEL,
+        "power": f"{power.POWER:.0%}",
+        "margin": f"{verdicts.MARGIN:.0%}",
+        "citation": yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")),
+        "doc": doc,
+    }
+
+
+def doc(module: str, name: str = "") -> str:
+    """The docstring of a module, or of something in it, as it stands in the code."""
+    found = importlib.import_module(module)
+    text = (getattr(found, name) if name else found).__doc__ or ""
+    return re.sub(r"``([^`]*)``", r"`\1`", "\n".join(line.strip() for line in text.strip().splitlines()))
+
+
+def table(heading: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def flat(values: dict[str, Any], above: str = "") -> list[list[str]]:
+    """Keys with their values, nested ones as ``outer.inner``."""
+    rows = []
+    for key, value in values.items():
+        nested = isinstance(value, dict)
+        rows += flat(value, f"{above}{key}.") if nested else [[f"`{above}{key}`", f"`{value}`".replace("|", r"\|")]]
+    return rows
+
+
+def arms(study: config.Study) -> list[list[str]]:
+    """Every arm of the study in a row."""
+    return [[f"`{name}`", ", ".join(arm.targets), str(arm.ranks)] for name, arm in study.arms.items()]
+
+
+def claims() -> list[list[str]]:
+    """Every claim of the ledger in a row."""
+    return [[claim.statement, claim.topic, claim.rule] for claim in ledger.read().all_claims]
