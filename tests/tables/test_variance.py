@@ -6,6 +6,7 @@ import pytest
 
 from atlas.sections import Role
 from atlas.tables import variance
+from atlas.tables.anova import decompose
 from atlas.tables.runs import read
 from tests.synthetic import Design, SyntheticArm, write_study
 
@@ -55,7 +56,7 @@ def test_the_shares_are_those_of_the_grid_of_means(tmp_path):
     by_arm = facts.groupby(["arm", "seed"], observed=True)["recalled"].mean().unstack("seed")
     names = [f"{a}{b}" for b in ("", "_own") for a in ("ffn", "ffn_matched", "qv_large", "qv")]
     grid = by_arm.loc[names].to_numpy(float).reshape(2, 2, 2, 4)
-    expected = variance.decompose(grid, variance.FACTORS)
+    expected = decompose(grid, variance.FACTORS)
     found = variance.table(runs).to_pandas().query("metric == 'recall' and probe == 'taught'")
     np.testing.assert_allclose(found["share"], [part.share for part in expected], atol=1e-9)
     np.testing.assert_allclose(found["ci_low"], [part.low for part in expected], atol=1e-9)
