@@ -2,6 +2,9 @@
 
 All other work of a transformer is per token, so packed texts cost no padding. Only attention needs a text by itself:
 here every head's queries, keys and values are gathered into a grid (lines, time), mixed, and put back.
+
+Where only some tokens at the end of each line are asked for, the last layer works out no others: it takes the keys and
+values of all, but queries, and all that follows, of these alone.
 """
 
 from __future__ import annotations
@@ -18,43 +21,84 @@ TIME_MULTIPLE = 8  # matrix products of other sizes are up to a quarter slower
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Where the tokens of a packed row stand when every line has a row of its own.
+
+    Attributes:
+        cells: int64, (lines, time): index of each line's tokens in the packed row; behind a line's end its last again.
+        places: int64, (tokens,): where each token of the packed row lies in the flattened grid.
+    """
+
+    cells: Tensor
+    places: Tensor
+    _by_heads: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def time(self) -> int:
+        return self.cells.shape[1]
+
+    def by_heads(self, heads: int) -> tuple[Tensor, Tensor]:
+        """``cells`` as (lines * heads * time,) and ``places`` as (tokens * heads,), where a token has a row a head."""
+        if heads not in self._by_heads:
+            head = torch.arange(heads, device=self.cells.device)
+            line, step = self.places // self.time, self.places % self.time
+            cells = self.cells[:, None, :] * heads + head[:, None]  # (lines, heads, time)
+            places = (line[:, None] * heads + head) * self.time + step[:, None]  # (tokens, heads)
+            self._by_heads[heads] = cells.flatten(), places.flatten()
+        return self._by_heads[heads]
+
+
+@dataclass(frozen=True)
+class View:
+    """Tokens that look, and what they see.
+
+    Attributes:
+        grid: of the tokens that look.
+        hidden: float32, (time, seen time) or (lines, time, seen time): added to attention scores, -inf where a token
+            may not look. Ordinary lines are causal, which hides what is behind their end, too.
+        rows: int64, (tokens,): which tokens of the packed row they are; None for all.
+    """
+
+    grid: Grid
+    hidden: Tensor
+    rows: Tensor | None = None
+
+    def mask(self, heads: int, lines: int) -> Tensor:
+        """``hidden``, for lines * heads at once."""
+        if self.hidden.dim() == 2:
+            return self.hidden.expand(lines * heads, -1, -1)
+        return self.hidden.repeat_interleave(heads, dim=0)
+
+
+@dataclass(frozen=True)
 class Packed:
     """Where the lines of a packed row of tokens are, and what their tokens may look at.
 
     Attributes:
-        grid: int64, (lines, time): index of each line's tokens in the row; behind a line's end its last token again.
-        places: int64, (tokens,): where each token of the row lies in the flattened grid.
-        hidden: float32, (time, time) or (lines, time, time): added to attention scores, -inf where a token may not
-            look. Ordinary lines are causal, which hides what is behind their end, too.
+        all: every token.
+        asked: the tokens whose outcome is asked for, at the end of each line.
     """
 
-    grid: Tensor
-    places: Tensor
-    hidden: Tensor
-    _by_heads: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
+    all: View
+    asked: View
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        """Multi-head attention of every token to its own line. All are (tokens, width)."""
-        mixed: Tensor = _Mix.apply(q, k, v, self, heads)  # type: ignore[no-untyped-call]
+    @property
+    def lines(self) -> int:
+        return len(self.all.grid.cells)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int, view: View) -> Tensor:
+        """Multi-head attention of the tokens of ``view``, q (its tokens, width), to their own lines, k, v (tokens,
+        width)."""
+        mixed: Tensor = _Mix.apply(q, k, v, self, heads, view)  # type: ignore[no-untyped-call]
         return mixed
 
-    def by_heads(self, heads: int) -> tuple[Tensor, Tensor]:
-        """``grid`` as (lines * heads * time,) and ``places`` as (tokens * heads,), where a token has a row a head."""
-        if heads not in self._by_heads:
-            head = torch.arange(heads, device=self.grid.device)
-            time = self.grid.shape[1]
-            line, step = self.places // time, self.places % time
-            grid = self.grid[:, None, :] * heads + head[:, None]  # (lines, heads, time)
-            places = (line[:, None] * heads + head) * time + step[:, None]  # (tokens, heads)
-            self._by_heads[heads] = grid.flatten(), places.flatten()
-        return self._by_heads[heads]
 
-    def mask(self, heads: int) -> Tensor:
-        """``hidden``, for lines * heads at once."""
-        return self.hidden if self.hidden.dim() == 2 else self.hidden.repeat_interleave(heads, dim=0)
-
-
-def pack(lengths: Sequence[int] | np.ndarray, device: torch.device, seen: Tensor | None = None) -> Packed:
+def pack(
+    lengths: Sequence[int] | np.ndarray,
+    device: torch.device,
+    seen: Tensor | None = None,
+    asked: Sequence[int] | np.ndarray | None = None,
+) -> Packed:
     """Lay lines of these lengths behind one another.
 
     Args:
@@ -62,57 +106,78 @@ def pack(lengths: Sequence[int] | np.ndarray, device: torch.device, seen: Tensor
         device: where the lines are.
         seen: bool, (lines, longest, longest), True where a token (second axis) may look at another (third axis); every
             token must see at least one. None: each token sees its own line up to itself.
+        asked: tokens at the end of each line whose outcome is asked for, at least one; None: all.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
-    time = -(-int(sizes.max()) // TIME_MULTIPLE) * TIME_MULTIPLE
-    starts = np.cumsum(sizes) - sizes
-    grid = starts[:, None] + np.minimum(np.arange(time), sizes[:, None] - 1)
-    places = np.concatenate([row * time + np.arange(size) for row, size in enumerate(sizes)])
-    visible = torch.ones(time, time, dtype=torch.bool, device=device).tril()
+    grid = _grid(sizes, device)
+    visible = torch.ones(grid.time, grid.time, dtype=torch.bool, device=device).tril()
     if seen is not None:
         visible = visible.repeat(len(sizes), 1, 1)
         visible[:, : seen.shape[1], : seen.shape[2]] = seen
-    hidden = torch.zeros(visible.shape, device=device).masked_fill_(~visible, -torch.inf)
-    return Packed(torch.from_numpy(grid).to(device), torch.from_numpy(places).to(device), hidden)
+    everything = View(grid, _hidden(visible))
+    if asked is None:
+        return Packed(everything, everything)
+    return Packed(everything, _tails(sizes, np.asarray(asked, dtype=np.int64), visible, device))
+
+
+def _grid(sizes: np.ndarray, device: torch.device) -> Grid:
+    time = -(-int(sizes.max()) // TIME_MULTIPLE) * TIME_MULTIPLE
+    starts = np.cumsum(sizes) - sizes
+    cells = starts[:, None] + np.minimum(np.arange(time), sizes[:, None] - 1)
+    places = np.concatenate([row * time + np.arange(size) for row, size in enumerate(sizes)])
+    return Grid(torch.from_numpy(cells).to(device), torch.from_numpy(places).to(device))
+
+
+def _hidden(visible: Tensor) -> Tensor:
+    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
+
+
+def _tails(sizes: np.ndarray, asked: np.ndarray, visible: Tensor, device: torch.device) -> View:
+    """The last tokens of each line."""
+    ends = np.cumsum(sizes)
+    rows = np.concatenate([np.arange(end - count, end) for end, count in zip(ends, asked, strict=True)])
+    grid = _grid(asked, device)
+    steps = np.minimum(np.arange(grid.time), asked[:, None] - 1) + (sizes - asked)[:, None]  # (lines, time)
+    within = torch.from_numpy(steps).to(device)
+    by_line = visible if visible.dim() == 3 else visible.expand(len(sizes), -1, -1)
+    seen = by_line.gather(1, within[:, :, None].expand(-1, -1, by_line.shape[2]))
+    return View(grid, _hidden(seen), torch.from_numpy(rows).to(device))
 
 
 class _Mix(torch.autograd.Function):
     """softmax(q k' / sqrt(d)) v, head by head and line by line. Gather and its inverse are each other's gradients."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, packed: Packed, heads: int) -> Tensor:
-        grid, places = packed.by_heads(heads)
-        size, time = q.shape[1] // heads, packed.grid.shape[1]
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, packed: Packed, heads: int, view: View) -> Tensor:
+        (asking, back), (seen, home) = view.grid.by_heads(heads), packed.all.grid.by_heads(heads)
+        size = q.shape[1] // heads
         scale = size**-0.5
-        lifted = [x.reshape(-1, size).index_select(0, grid).view(-1, time, size) for x in (q, k, v)]
-        query, key, value = lifted  # (lines * heads, time, size)
-        mask = _expanded(packed.mask(heads).to(query.dtype), len(query))
-        scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scale)
-        weights = scores.softmax(-1)
-        ctx.save_for_backward(query, key, value, weights, places)
+        query = (
+            q.reshape(-1, size).index_select(0, asking).view(-1, view.grid.time, size)
+        )  # (lines * heads, time, size)
+        key, value = (x.reshape(-1, size).index_select(0, seen).view(-1, packed.all.grid.time, size) for x in (k, v))
+        mask = view.mask(heads, packed.lines).to(q.dtype)
+        weights = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scale).softmax(-1)
+        ctx.save_for_backward(query, key, value, weights, back, home)
         ctx.scale = scale
-        return torch.bmm(weights, value).view(-1, size).index_select(0, places).view(q.shape)
+        return torch.bmm(weights, value).view(-1, size).index_select(0, back).view(q.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, weights, places = ctx.saved_tensors
-        size = query.shape[2]
+        query, key, value, weights, back, home = ctx.saved_tensors
+        size, width = query.shape[2], grads[0].shape[1]
         mixed = query.new_zeros(query.numel() // size, size)
-        mixed.index_copy_(0, places, grads[0].reshape(-1, size))
+        mixed.index_copy_(0, back, grads[0].reshape(-1, size))
         mixed = mixed.view(query.shape)
 
-        def back(x: Tensor) -> Tensor:
-            return x.view(-1, size).index_select(0, places).view(grads[0].shape)
+        def put_back(x: Tensor, places: Tensor) -> Tensor:
+            return x.view(-1, size).index_select(0, places).view(-1, width)
 
-        value_grad = back(torch.bmm(weights.transpose(1, 2), mixed)) if ctx.needs_input_grad[2] else None
+        value_grad = put_back(torch.bmm(weights.transpose(1, 2), mixed), home) if ctx.needs_input_grad[2] else None
         if not (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
-            return None, None, value_grad, None, None
+            return None, None, value_grad, None, None, None
         into = torch.bmm(mixed, value.transpose(1, 2))
         scores = torch._softmax_backward_data(into, weights, -1, weights.dtype).mul_(ctx.scale)
-        query_grad = back(torch.bmm(scores, key)) if ctx.needs_input_grad[0] else None
-        key_grad = back(torch.bmm(scores.transpose(1, 2), query)) if ctx.needs_input_grad[1] else None
-        return query_grad, key_grad, value_grad, None, None
-
-
-def _expanded(mask: Tensor, count: int) -> Tensor:
-    return mask.expand(count, -1, -1) if mask.dim() == 2 else mask
+        query_grad = put_back(torch.bmm(scores, key), back) if ctx.needs_input_grad[0] else None
+        key_grad = put_back(torch.bmm(scores.transpose(1, 2), query), home) if ctx.needs_input_grad[1] else None
+        return query_grad, key_grad, value_grad, None, None, None

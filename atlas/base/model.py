@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas.base.attention import Packed
+from atlas.base.attention import Packed, View
 from atlas.base.text import SYMBOLS
 from atlas.config import Model
 from atlas.draws import rng
@@ -35,9 +35,13 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Mask) -> Tensor:
-        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        mixed = mask.mix(q, k, v, self.heads) if isinstance(mask, Packed) else self._padded(q, k, v, mask)
+    def forward(self, x: Tensor, mask: Mask, view: View | None) -> Tensor:
+        """Of packed rows the tokens of ``view``, else all."""
+        q, k, v = self.q_proj(_asked(x, view)), self.k_proj(x), self.v_proj(x)
+        if isinstance(mask, Packed):
+            mixed = mask.mix(q, k, v, self.heads, view or mask.all)
+        else:
+            mixed = self._padded(q, k, v, mask)
         out: Tensor = self.out_proj(mixed)
         return out
 
@@ -51,6 +55,11 @@ class Attention(nn.Module):
         return x.view(batch, time, self.heads, width // self.heads).transpose(1, 2)  # (batch, heads, time, head)
 
 
+def _asked(x: Tensor, view: View | None) -> Tensor:
+    """The rows of a view, all without one."""
+    return x if view is None or view.rows is None else x.index_select(0, view.rows)
+
+
 class Layer(nn.Module):
     """One decoder layer: attention, then a feed-forward of two matrices."""
 
@@ -62,8 +71,8 @@ class Layer(nn.Module):
         self.fc2 = nn.Linear(config.ffn, config.width)
         self.final_layer_norm = nn.LayerNorm(config.width)
 
-    def forward(self, x: Tensor, mask: Mask) -> Tensor:
-        x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
+    def forward(self, x: Tensor, mask: Mask, view: View | None = None) -> Tensor:
+        x = _asked(x, view) + self.self_attn(self.self_attn_layer_norm(x), mask, view)
         wide = self.fc1(
             self.final_layer_norm(x).flatten(0, -2)
         )  # of rows it would be a view, which ReLU in place copies
@@ -85,8 +94,9 @@ class Decoder(nn.Module):
         if positions is None:
             positions = torch.arange(tokens.shape[-1], device=tokens.device)
         x = self.embed_tokens(tokens) + self.embed_positions(positions + POSITION_OFFSET)  # (batch, time, width)
-        for layer in self.layers:
-            x = layer(x, mask)
+        last = mask.asked if isinstance(mask, Packed) else None
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x, mask, last if number == len(self.layers) else None)
         out: Tensor = self.final_layer_norm(x)
         return out
 
@@ -118,12 +128,12 @@ class Transformer(nn.Module):
                 places of packed lines.
 
         Returns:
-            Shaped like the tokens, with a last axis of 96; float32.
+            Shaped like the tokens (packed ones: those that are asked for), with a last axis of 96; float32.
         """
         return F.linear(self.hidden(tokens, positions, mask), self.head)
 
     def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Mask = None) -> Tensor:
-        """Hidden states under the output head, shaped like the tokens, with a last axis of the width."""
+        """Hidden states under the output head, as ``forward`` gives logits, with a last axis of the width."""
         out: Tensor = self.model.decoder(tokens, positions, mask)
         return out
 

@@ -105,6 +105,9 @@ class Recipe(Section):
         "essay", description=f"fills the keys that are left out: {', '.join(PRESETS)}; or a name of your own"
     )
     loss: Literal["sentence", "answer"] = Field("sentence", description="characters that the loss is taken over")
+    weakness: Literal["loss", "worst"] = Field(
+        "loss", description="what makes a stored fact weak: its loss, or that of the answer's least likely character"
+    )
     forms: Count = Field(0, description="rephrased forms that are taught beside each sentence; probes ask the others")
     clip: float = Field(1.0, gt=0, description="largest gradient norm of a lane")
     budget: Count | None = Field(

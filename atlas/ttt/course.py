@@ -19,7 +19,7 @@ from atlas.ttt.estimates import Estimates, on_schedule
 from atlas.ttt.lesson import Lesson
 from atlas.ttt.lora import Adapters
 from atlas.ttt.probes import Dated, Measured, Probe, Prober, measure
-from atlas.ttt.recipe import Learner, Trace, Trainer
+from atlas.ttt.recipe import Learner, Trace, Trainer, weakness
 from atlas.ttt.resume import Saved
 from atlas.ttt.scoring import Scores, score, score_base
 from atlas.ttt.text import Windows
@@ -129,7 +129,7 @@ class Course:
             for items, facts, some in zip(self.items, self.lines, asked, strict=True)
         ]
         scores = score(self.adapters, lines, self.device)
-        losses = scores.answer_nll if self.spec.recipe.loss == "answer" else scores.nll
+        losses = weakness(self.spec.recipe, scores)
         for lane, some in enumerate(asked):
             self.state.estimates.note(lane, some, losses[lane, : len(some)])
         return scores.lines(slice(len(columns))), scores.lines(slice(asked.shape[1], None))

@@ -60,10 +60,11 @@ class Batch:
     Attributes:
         tokens: int64, (tokens,).
         positions: int64, (tokens,): from 0 in every line.
-        targets: int64, (tokens,), IGNORED where nothing is predicted.
-        answers: bool, (tokens,), True where the target belongs to the answer or its line end.
-        lengths: int64, (lines,): tokens of each line.
+        targets: int64, (asked,), of the tokens that are asked for; IGNORED where nothing is predicted.
+        answers: bool, (asked,), True where the target belongs to the answer or its line end.
+        lengths: int64, (lines,): tokens of each line that are asked for.
         lanes: tokens of each lane; a lane may have none.
+        asked: those of them that are asked for.
         real: bool, (lines,), False for lines that only fill a lane up.
         packed: where the lines are, for the model's attention.
     """
@@ -74,6 +75,7 @@ class Batch:
     answers: Tensor
     lengths: Tensor
     lanes: tuple[int, ...]
+    asked: tuple[int, ...]
     real: np.ndarray
     packed: Packed
 
@@ -92,7 +94,12 @@ def _sums(values: Tensor, lengths: Tensor) -> Tensor:
     return out
 
 
-def batch(lanes: Sequence[Sequence[Line]], device: torch.device, even: bool = False) -> Batch:
+def batch(
+    lanes: Sequence[Sequence[Line]],
+    device: torch.device,
+    even: bool = False,
+    asked: Sequence[Sequence[int]] | None = None,
+) -> Batch:
     """Batch the lines of every lane.
 
     Args:
@@ -100,30 +107,42 @@ def batch(lanes: Sequence[Sequence[Line]], device: torch.device, even: bool = Fa
         device: where the batch goes.
         even: fill every lane up with lines that predict nothing, so that all lanes are equally long and one batched
             product serves them. Pays on a GPU, where many small products do not.
+        asked: of each line the characters at its end whose prediction is asked for; None, or ``even``: all.
     """
     filled = _filled(lanes) if even else [[*lane] for lane in lanes]
     lines = [item for lane in filled for item in lane]
     lengths = np.array([item.characters for item in lines])
-    total = int(lengths.sum())
-    tokens, targets = np.full((2, total), NEWLINE, dtype=np.int64)
-    targets[:] = IGNORED
-    positions, answers = np.zeros(total, dtype=np.int64), np.zeros(total, dtype=bool)
-    for start, item in zip(np.cumsum(lengths) - lengths, lines, strict=True):
-        part = slice(start, start + item.characters)
-        tokens[part], positions[part] = item.tokens[:-1], np.arange(item.characters)
-        if item.answer != FILLER:
-            targets[part] = item.tokens[1:]
-            answers[start + item.answer - 1 : part.stop] = True
+    counts = np.array([count for lane in asked for count in lane]) if asked and not even else lengths
+    tokens = np.concatenate([item.tokens[:-1] for item in lines]).astype(np.int64)
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    pairs = list(zip(lines, counts, strict=True))
+    targets = np.concatenate([_targets(item, count) for item, count in pairs])
+    answers = np.concatenate([np.arange(-count, 0) >= _before_answer(item) for item, count in pairs])
+    owners = np.repeat(np.arange(len(filled)), [len(lane) for lane in filled])
+    sizes, asked_of = (np.bincount(owners, part, len(filled)).astype(int) for part in (lengths, counts))
     return Batch(
         tokens=torch.from_numpy(tokens).to(device),
         positions=torch.from_numpy(positions).to(device),
         targets=torch.from_numpy(targets).to(device),
         answers=torch.from_numpy(answers).to(device),
-        lengths=torch.from_numpy(lengths).to(device),
-        lanes=tuple(sum(item.characters for item in lane) for lane in filled),
+        lengths=torch.from_numpy(counts).to(device),
+        lanes=tuple(sizes.tolist()),
+        asked=tuple(asked_of.tolist()),
         real=np.array([item.answer != FILLER for item in lines]),
-        packed=pack(lengths, device),
+        packed=pack(lengths, device, asked=None if counts is lengths else counts),
     )
+
+
+def _targets(item: Line, count: int) -> np.ndarray:
+    """What the last ``count`` tokens of a line predict."""
+    if item.answer == FILLER:
+        return np.full(count, IGNORED)
+    return item.tokens[len(item.tokens) - count :].astype(np.int64)
+
+
+def _before_answer(item: Line) -> int:
+    """From which place, counted from the end of a line and below 0, its tokens predict the answer."""
+    return 1 if item.answer == FILLER else item.answer - len(item.tokens)
 
 
 def _filled(lanes: Sequence[Sequence[Line]]) -> list[list[Line]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,34 +29,38 @@ BASE = "base"  # where a LaneLinear holds the layer that it adapts
 
 @dataclass
 class Lanes:
-    """Whose rows are whose in a matrix of tokens: lane i has ``sizes[i]`` rows behind those of the lanes before it."""
+    """Whose rows are whose in a matrix of tokens: lane i has ``sizes[i]`` rows behind those of the lanes before it.
+
+    Where a matrix has fewer rows than these, it has the tokens that are asked for: ``asked[i]`` of each lane.
+    """
 
     sizes: tuple[int, ...] = ()
+    asked: tuple[int, ...] = ()
 
-    @property
-    def even(self) -> bool:
-        return len(set(self.sizes)) == 1
+    def of(self, rows: Tensor) -> tuple[int, ...]:
+        """The rows of each lane in a matrix."""
+        return self.sizes if len(rows) == sum(self.sizes) else self.asked
 
-    def _of(self, rows: Tensor) -> tuple[Tensor, ...]:
-        return torch.split(rows, list(self.sizes))
+    def _split(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(rows, list(self.of(rows)))
 
     def add(self, out: Tensor, x: Tensor, weights: Tensor, scale: float = 1.0, keep: float = 1.0) -> Tensor:
         """``out <- keep out + scale x W``, every lane's rows by its own W. x (rows, in), W (lanes, in, out)."""
-        if self.even:
+        if len(set(self.of(x))) == 1:
             into, rows = out.view(len(weights), -1, out.shape[1]), x.view(len(weights), -1, x.shape[1])
             into.baddbmm_(rows, weights, beta=keep, alpha=scale)
             return out
-        for into, rows, weight in zip(self._of(out), self._of(x), weights.unbind(), strict=True):
+        for into, rows, weight in zip(self._split(out), self._split(x), weights.unbind(), strict=True):
             into.addmm_(rows, weight, beta=keep, alpha=scale)
         return out
 
     def add_gradient(self, out: Tensor, x: Tensor, grad: Tensor, scale: float) -> None:
         """``out <- out + scale x' grad``, lane by lane: the gradient of W. out (lanes, in, out)."""
-        if self.even:
+        if len(set(self.of(x))) == 1:
             rows, grads = (part.view(len(out), -1, part.shape[1]) for part in (x, grad))
             out.baddbmm_(rows.transpose(1, 2), grads, alpha=scale)
             return
-        for into, rows, back in zip(out.unbind(), self._of(x), self._of(grad), strict=True):
+        for into, rows, back in zip(out.unbind(), self._split(x), self._split(grad), strict=True):
             into.addmm_(rows.T, back, alpha=scale)
 
 
@@ -78,7 +82,7 @@ class _Adapted(torch.autograd.Function):
         """x is (rows, in). ``_tap`` is a scalar that needs a gradient: it makes autograd come here on the way back."""
         low = layer.lanes.add(x.new_empty(len(x), pair.a.shape[2]), x, pair.a, keep=0.0)
         ctx.save_for_backward(x, low)
-        ctx.pair, ctx.layer, ctx.lanes = pair, layer, Lanes(layer.lanes.sizes)
+        ctx.pair, ctx.layer, ctx.lanes = pair, layer, replace(layer.lanes)
         return layer.lanes.add(nn.functional.linear(x, layer.base.weight, layer.base.bias), low, pair.b, layer.scale)
 
     @staticmethod
@@ -215,12 +219,17 @@ class Adapters:
             slot.module.train_with(Pair(next(weights), next(weights), next(grads), next(grads)))
 
     def logits(self, lines: Batch) -> Tensor:
-        """Logits of the next token at every token of a batch, (tokens, symbols)."""
-        return self.run(lines.tokens, lines.positions, lines.packed, lines.lanes)
+        """Logits of the next token at the tokens of a batch that are asked for, (asked, symbols)."""
+        return self.run(lines.tokens, lines.positions, lines.packed, lines.lanes, lines.asked)
 
-    def run(self, tokens: Tensor, positions: Tensor, packed: Packed, lanes: tuple[int, ...]) -> Tensor:
-        """Logits of packed lines, (tokens, symbols); ``lanes`` has the tokens of each lane."""
-        self.lanes.sizes = lanes
+    def run(
+        self, tokens: Tensor, positions: Tensor, packed: Packed, lanes: tuple[int, ...], asked: tuple[int, ...] = ()
+    ) -> Tensor:
+        """Logits of the tokens of packed lines that are asked for, (asked, symbols).
+
+        ``lanes`` has the tokens of each lane, ``asked`` those that are asked for, where not all are.
+        """
+        self.lanes.sizes, self.lanes.asked = lanes, asked
         logits: Tensor = self.model(tokens, positions, packed)
         return logits
 

@@ -36,7 +36,8 @@ class Loss:
     def scores(self) -> LineScores:
         """Scores of the facts, lane after lane."""
         found = line_scores(self.lines, self.nll.detach(), self.logits.detach())
-        return LineScores(*(part[self.of_facts] for part in (found.nll, found.answer_nll, found.recalled)))
+        parts = found.nll, found.answer_nll, found.recalled, found.worst
+        return LineScores(*(part[self.of_facts] for part in parts))
 
 
 def loss(
@@ -57,12 +58,10 @@ def loss(
         weight: of the mean over the text.
         even: see ``atlas.ttt.lines.batch``.
     """
-    lines = batch([[*lane, *more] for lane, more in zip(facts, text, strict=True)], device, even)
+    counts = _counts(facts, over), _counts(text, "sentence")
+    asked = [[*lane, *more] for lane, more in zip(*counts, strict=True)] if over == "answer" else None
+    lines = batch([[*lane, *more] for lane, more in zip(facts, text, strict=True)], device, even, asked)
     nll, logits = character_nll(adapters, lines)
-    counts = (
-        [[one.counted(over) for one in lane] for lane in facts],
-        [[one.characters for one in lane] for lane in text],
-    )
     shares, owners, of_facts = _shares(*counts, weight)
     counted = nll * lines.answers if over == "answer" else nll
     sums = lines.line_sums(counted)[torch.from_numpy(lines.real).to(device)] * torch.from_numpy(shares).to(nll)
@@ -72,6 +71,10 @@ def loss(
     characters = np.array([sum(a) + sum(b) for a, b in zip(*counts, strict=True)])
     places = np.flatnonzero(lines.real)[of_facts]
     return Loss(total, nll.new_zeros(len(facts)).index_add(0, into, alone), lines, places, characters, nll, logits)
+
+
+def _counts(lanes: Sequence[Sequence[Line]], over: str) -> list[list[int]]:
+    return [[one.counted(over) for one in lane] for lane in lanes]
 
 
 def _shares(

@@ -20,6 +20,7 @@ from atlas.ttt.lesson import Items, Lesson
 from atlas.ttt.lines import Line
 from atlas.ttt.lora import Adapters
 from atlas.ttt.loss import Loss, loss
+from atlas.ttt.scoring import LineScores, Scores
 from atlas.ttt.text import Windows
 
 
@@ -163,7 +164,7 @@ class Trainer:
     def _note(self, found: Loss, trained: Sequence[np.ndarray], lesson: Lesson, ends: Ends) -> None:
         """What a step found of its items, for the choice of the next ones and for the end of the phase."""
         scores = found.scores()
-        losses = scores.answer_nll if self.recipe.loss == "answer" else scores.nll
+        losses = weakness(self.recipe, scores)
         cuts = np.cumsum([len(some) for some in trained])[:-1]
         parts = (np.split(part, cuts) for part in (losses, scores.recalled, scores.answer_nll))
         for lane, (some, known, recalled, answer_nll) in enumerate(zip(trained, *parts, strict=True)):
@@ -185,6 +186,13 @@ class Trainer:
             torch.autograd.backward(found.total.sum())
             squares += grad.square()
         return squares
+
+
+def weakness(recipe: Recipe, scores: Scores | LineScores) -> np.ndarray:
+    """What stored facts are chosen by, the weakest first: shaped as the scores."""
+    if recipe.weakness == "worst":
+        return scores.worst
+    return scores.answer_nll if recipe.loss == "answer" else scores.nll
 
 
 def _chooses_anew(phase: Phase) -> bool:

@@ -25,26 +25,35 @@ class Scores:
         answer_nll: the same over the answer and the line end only.
         recalled: greedy decoding from the prompt gives exactly the answer and the line end. Read off the
             teacher-forced pass: decoding is right to the end if and only if every argmax on the way is right.
+        worst: negative log-likelihood of the answer's least likely character, its line end included, nats.
     """
 
     nll: np.ndarray
     answer_nll: np.ndarray
     recalled: np.ndarray
+    worst: np.ndarray
 
     @classmethod
     def empty(cls, lanes: int, lines: int) -> Scores:
         """Room for scores."""
-        nll, answer_nll = np.empty((2, lanes, lines), np.float32)
-        return cls(nll, answer_nll, np.empty((lanes, lines), bool))
+        nll, answer_nll, worst = np.empty((3, lanes, lines), np.float32)
+        return cls(nll, answer_nll, np.empty((lanes, lines), bool), worst)
 
     def lines(self, part: slice) -> Scores:
         """The scores of some of the lines."""
-        return Scores(self.nll[:, part], self.answer_nll[:, part], self.recalled[:, part])
+        return Scores(*(values[:, part] for values in self._all))
 
     def followed_by(self, more: Scores) -> Scores:
         """The scores of these lines, then of more lines."""
-        pairs = (self.nll, more.nll), (self.answer_nll, more.answer_nll), (self.recalled, more.recalled)
-        return Scores(*(np.concatenate(pair, axis=1) for pair in pairs))
+        return Scores(*(np.concatenate(pair, axis=1) for pair in zip(self._all, more._all, strict=True)))
+
+    def at(self, places: np.ndarray) -> Scores:
+        """Of scores of a single lane those at ``places``, (lanes, lines)."""
+        return Scores(*(values[0][places] for values in self._all))
+
+    @property
+    def _all(self) -> tuple[np.ndarray, ...]:
+        return self.nll, self.answer_nll, self.recalled, self.worst
 
 
 def character_nll(adapters: Adapters, lines: Batch) -> tuple[Tensor, Tensor]:
@@ -69,7 +78,7 @@ def score_base(adapters: Adapters, lanes: Sequence[Sequence[Line]], device: torc
     adapters.bind(None)
     scores = score(adapters, [list(lines.values())], device)
     places = np.array([[column[id(item)] for item in lane] for lane in lanes])
-    return Scores(scores.nll[0][places], scores.answer_nll[0][places], scores.recalled[0][places])
+    return scores.at(places)
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,8 @@ class Pass:
     def fill(self, out: Scores) -> None:
         """Write the scores of these lines to their places."""
         found, places = line_scores(self.lines, self.nll, self.logits), (self.lane, self.column)
-        out.nll[places], out.answer_nll[places], out.recalled[places] = found.nll, found.answer_nll, found.recalled
+        out.nll[places], out.answer_nll[places] = found.nll, found.answer_nll
+        out.recalled[places], out.worst[places] = found.recalled, found.worst
 
 
 @dataclass(frozen=True)
@@ -95,16 +105,18 @@ class LineScores:
     nll: np.ndarray
     answer_nll: np.ndarray
     recalled: np.ndarray
+    worst: np.ndarray
 
 
 def line_scores(lines: Batch, nll: Tensor, logits: Tensor) -> LineScores:
     """Scores of a batch from every token's ``nll`` and ``logits``."""
-    sums = lines.line_sums
+    sums, of_answers = lines.line_sums, nll * lines.answers
     wrong = (logits.argmax(-1) != lines.targets) & lines.answers
     found = (
         sums(nll) / sums(lines.targets != IGNORED),
-        sums(nll * lines.answers) / sums(lines.answers),
+        sums(of_answers) / sums(lines.answers),
         sums(wrong) == 0,
+        torch.segment_reduce(of_answers, "max", lengths=lines.lengths, unsafe=True),
     )
     return LineScores(*(part.cpu().numpy() for part in found))
 

@@ -7,6 +7,7 @@ import torch
 from atlas.config import Model
 from atlas.recipes.model import Recipe
 from atlas.sections import Role
+from atlas.ttt.lines import batch
 from atlas.ttt.lora import Adapters
 from atlas.ttt.recipe import Trainer
 from atlas.ttt.scoring import score
@@ -82,3 +83,29 @@ def test_two_sessions_are_those_of_the_plain_engine(targets: list[Role], ranks: 
 )
 def test_all_that_a_phase_may_say(phases):
     two_sessions(["q", "up"], [4, 0, 2], Recipe.model_validate({"preset": "own", "phases": phases}))
+
+
+@pytest.mark.parametrize("counts", [(1, 3, 2), (7, 2, 9)])
+def test_tokens_that_are_asked_for_get_the_logits_they_have_among_all(counts):
+    """With and without adapters, forward and backward."""
+    everywhere: list[Role] = ["q", "k", "v", "o", "up", "down"]
+    adapters = Adapters.attach(make_model(config=SHAPE).double(), everywhere, [2, 2, 2], alpha=8)
+    theta = adapters.initial(0, range(2)).double() + 0.1
+    lines = [OLD[0][:1], OLD[1][1:3]]
+    asked = [[counts[0]], [counts[1], counts[2]]]
+    whole, part = batch(lines, CPU), batch(lines, CPU, asked=asked)
+    ends = np.cumsum(whole.lengths.numpy())
+    rows = np.concatenate([np.arange(end - count, end) for end, count in zip(ends, counts, strict=True)])
+    assert part.targets.tolist() == whole.targets[rows].tolist()
+    assert part.answers.tolist() == whole.answers[rows].tolist()
+    found, grads = [], []
+    for lines_of, chosen in ((whole, rows), (part, slice(None))):
+        grads.append(torch.zeros_like(theta))
+        adapters.train(theta, grads[-1])
+        logits = adapters.logits(lines_of)[chosen]
+        logits.sin().sum().backward()
+        found.append(logits.detach())
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(grads[1], grads[0])
+    adapters.bind(theta)
+    torch.testing.assert_close(adapters.logits(part), found[0])
