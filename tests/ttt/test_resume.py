@@ -12,8 +12,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from atlas.ttt import resume
-from atlas.ttt import run as run_module
 from atlas.ttt.course import Course
+from atlas.ttt.inputs import Inputs
 from atlas.ttt.resume import NAME, Saved, packed, unpacked
 from atlas.ttt.schema import read_record
 from tests.ttt.tiny_run import arguments, spec, teach
@@ -89,7 +89,7 @@ def test_a_state_that_does_not_fit_is_not_used(run, inputs, tmp_path, monkeypatc
         data[-9] ^= 1
         state.write_bytes(data)
     elif damage == "other run":
-        monkeypatch.setattr(run_module, "identity", lambda *_: "something else")
+        monkeypatch.setattr(Inputs, "identity", lambda *_: "something else")
     elif damage == "other kind":
         state.write_text("not a state")
     else:
@@ -102,7 +102,7 @@ def test_a_state_that_does_not_fit_is_not_used(run, inputs, tmp_path, monkeypatc
 def test_a_state_of_other_code_is_not_used(inputs, tmp_path, monkeypatch, capsys):
     out = tmp_path / "1-2"
     killed_after(monkeypatch, inputs, out, 2)
-    monkeypatch.setattr("atlas.ttt.run.code_digest", lambda _: "edited")
+    monkeypatch.setattr("atlas.ttt.inputs.code_digest", lambda _: "edited")
     teach(inputs, out)
     assert "of other code, inputs or settings" in capsys.readouterr().err
 
