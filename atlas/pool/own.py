@@ -3,7 +3,8 @@
 Columns: ``prompt``, ``answer``, ``rephrases``, and where wanted ``fact_id`` (else template and row number), ``domain``
 (else "own"), ``template`` (else the domain; facts that share it are each other's foils) and ``role`` (taught or
 placebo, on every row or none; else drawn). ``rephrases`` is a list; in a CSV cell it is a JSON list, or prompts with
-" | " between them. A pool.parquet that Atlas made can be read back.
+" | " between them. ``subject`` is what the prompt is about, as editors need it, with ``subject_start``, the index of
+its first character, where the prompt has it more than once. A pool.parquet that Atlas made can be read back.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from atlas import files, progress
 from atlas.config import explain
@@ -24,6 +25,12 @@ from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
 
 DEFAULT_DOMAIN = "own"
 SEPARATOR = " | "
+DERIVED = {"subject_end"}  # columns of pool.parquet that follow from others
+
+
+def _number(cell: Any) -> Any:
+    """The number in a CSV cell; other cells are left to the validation of the row."""
+    return int(cell) if isinstance(cell, str) and cell.isdecimal() else cell
 
 
 class _Row(BaseModel):
@@ -38,6 +45,20 @@ class _Row(BaseModel):
     domain: str | None = None
     template: str | None = None
     role: str | None = Field(None, pattern=f"^({TAUGHT}|{PLACEBO})$")
+    subject: str | None = None
+    subject_start: Annotated[int, BeforeValidator(_number)] | None = None
+
+    @model_validator(mode="after")
+    def _find_subject(self) -> _Row:
+        if self.subject and self.subject_start is None:
+            prompt, subject = self.prompt.lower(), self.subject.lower()
+            if (times := prompt.count(subject)) != 1:
+                raise ValueError(
+                    f"subject: {self.subject!r} is {times} times in the prompt {self.prompt!r}; "
+                    "mend it, or say in subject_start where it begins"
+                )
+            self.subject_start = prompt.index(subject)
+        return self
 
 
 def read_facts(path: Path | str) -> list[Fact]:
@@ -113,7 +134,7 @@ def _check_columns(path: Path, rows: list[dict[str, Any]]) -> None:
     for name, field in _Row.model_fields.items():
         if field.is_required() and name not in found:
             raise AtlasError(f"{path}: no column {name!r}; found {', '.join(found)}")
-    if unknown := [name for name in found if name not in _Row.model_fields]:
+    if unknown := [name for name in found if name not in _Row.model_fields.keys() | DERIVED]:
         progress.say(f"{path}: columns not used: {', '.join(unknown)}")
 
 
@@ -132,4 +153,6 @@ def _fact(path: Path, number: int, cells: dict[str, Any]) -> Fact:
         prompt=row.prompt,
         answer=row.answer,
         rephrases=tuple(row.rephrases),
+        subject=row.subject,
+        subject_start=row.subject_start,
     )

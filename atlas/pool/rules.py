@@ -36,6 +36,7 @@ def problems(facts: Sequence[Fact]) -> Iterator[Problem]:
     """All that is wrong with a pool: facts one by one, then what facts must not share."""
     for fact in facts:
         yield from ((fact, text) for text in _wrong_characters(fact))
+        yield from ((fact, text) for text in _wrong_subject(fact))
         yield from ((fact, text) for text in _wrong_answer(fact))
         yield from ((fact, text) for text in _wrong_forms(fact))
         yield from ((fact, text) for text in _alike_forms(fact))
@@ -104,6 +105,14 @@ def _wrong_characters(fact: Fact) -> Iterator[str]:
             yield f"{name} {text!r} is empty or has a space at its start or end; remove it"
     if fact.domain == RESERVED_DOMAIN:
         yield f"domain {RESERVED_DOMAIN!r} is the tables' name for all domains together; rename it"
+
+
+def _wrong_subject(fact: Fact) -> Iterator[str]:
+    if not fact.subject_in_place:
+        yield (
+            f"subject {fact.subject!r} is not at character {fact.subject_start} of {fact.prompt!r} (counted from 0); "
+            "give the text as the prompt has it, and where it starts"
+        )
 
 
 def _wrong_answer(fact: Fact) -> Iterator[str]:
