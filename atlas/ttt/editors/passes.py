@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -31,6 +31,20 @@ def watched(module: nn.Module) -> Iterator[Seen]:
     handle = module.register_forward_hook(note)
     try:
         yield seen
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let a module give ``change`` of its output, in the passes of this block."""
+
+    def replace(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        return change(output)
+
+    handle = module.register_forward_hook(replace)
+    try:
+        yield
     finally:
         handle.remove()
 
