@@ -40,7 +40,12 @@ SHARES = {
 class Pool(Section):
     """Which facts there are, and how many of them are taught."""
 
-    source: str | None = Field(None, description="own pool (CSV, JSONL or Parquet); null: the tables of Atlas")
+    source: str | None = Field(
+        None, description="own pool (CSV, JSONL, Parquet; JSON of CounterFact or zsRE); null: the tables of Atlas"
+    )
+    unfit: Literal["refuse", "skip"] = Field(
+        "refuse", description="what becomes of an own pool with facts that break a rule: refuse it, or leave them out"
+    )
     seed: int = Field(0, description="draws which facts are taught and which serve as placebo")
     taught: Positive | None = Field(
         None, description="facts that streams are drawn from; null: 1520, of an own pool its taught rows (or 4 in 5)"
@@ -53,9 +58,11 @@ class Pool(Section):
     )
 
     @model_validator(mode="after")
-    def _shares_are_of_atlas(self) -> Pool:
+    def _keys_fit_the_source(self) -> Pool:
         if self.source and self.shares != SHARES:
             raise ValueError("shares: an own pool (source) has the shares of its own rows; remove one of the two keys")
+        if self.unfit == "skip" and not self.source:
+            raise ValueError("unfit: the tables of Atlas have no facts to skip; name an own pool in source")
         return self
 
     @property
@@ -408,6 +415,8 @@ def explain(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"] if not re.match(r"(list|function|constrained)", str(part)))
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key; see docs/study.schema.json for the keys there are"
+    if first["type"] == "missing":
+        return f"{key}: Field required, found {', '.join(first['input'])}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{key}: {message}, found {first['input']!r}" if key else message
 

@@ -1,10 +1,11 @@
-"""A user's own pool: CSV, JSON Lines or Parquet, one fact a row.
+"""A user's own pool: CSV, JSON Lines or Parquet, one fact a row, or JSON as others publish it.
 
 Columns: ``prompt``, ``answer``, ``rephrases``, and where wanted ``fact_id`` (else template and row number), ``domain``
 (else "own"), ``template`` (else the domain; facts that share it are each other's foils) and ``role`` (taught or
 placebo, on every row or none; else drawn). ``rephrases`` is a list; in a CSV cell it is a JSON list, or prompts with
 " | " between them. ``subject`` is what the prompt is about, as editors need it, with ``subject_start``, the index of
-its first character, where the prompt has it more than once. A pool.parquet that Atlas made can be read back.
+its first character, where the prompt has it more than once. A pool.parquet that Atlas made can be read back; JSON is
+read as CounterFact or zsRE, see ``published``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from atlas import files, progress
 from atlas.config import explain
 from atlas.errors import AtlasError
+from atlas.pool import published
 from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
 
 DEFAULT_DOMAIN = "own"
@@ -61,14 +63,22 @@ class _Row(BaseModel):
         return self
 
 
+def is_published(path: Path | str | None) -> bool:
+    """Whether a source is a pool as others publish it, not one written for Atlas."""
+    return path is not None and Path(path).suffix.lower() == published.SUFFIX
+
+
 def read_facts(path: Path | str) -> list[Fact]:
     """Read a user's own pool, in the order of the file; ``role`` is UNDRAWN throughout where the file has none.
 
     Raises AtlasError where the file is missing, truncated, of an unknown kind, lacks a column, or a row is wrong.
     """
     path = Path(path)
+    if is_published(path):
+        return published.read_facts(path)
     if path.suffix.lower() not in _READERS:
-        raise AtlasError(f"{path}: unknown kind of pool {path.suffix!r}; expected {', '.join(_READERS)}")
+        kinds = ", ".join([*_READERS, f"{published.SUFFIX} (CounterFact or zsRE)"])
+        raise AtlasError(f"{path}: unknown kind of pool {path.suffix!r}; expected {kinds}")
     rows = list(_READERS[path.suffix.lower()](path))
     if not rows:
         raise AtlasError(f"{path}: no facts; give one a row")
