@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from atlas.ttt.editors.continued import Kept, Recorded
 from atlas.ttt.lines import Batch
 from atlas.ttt.roles import OPT, RoleMap
 
@@ -65,6 +67,14 @@ class Stored(nn.Module):
         return self.hidden
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What a pass over whole lines gave, (tokens, symbols), and kept, layer by layer."""
+
+    logits: Tensor
+    kept: list[Kept]
+
+
 class Tail:
     """A model from behind a layer on. Within a ``with`` block its layers up to that one do not run."""
 
@@ -82,6 +92,12 @@ class Tail:
     def __exit__(self, *_: object) -> None:
         for i, layer in enumerate(self._before):
             self.layers[i] = layer
+
+    @torch.no_grad()
+    def recorded(self, hidden: Tensor, lines: Batch) -> Whole:
+        """A pass that keeps what later passes over the lines' ends need."""
+        packed = Recorded(lines.packed.grid, lines.packed.places, lines.packed.hidden)
+        return Whole(self.logits(hidden, replace(lines, packed=packed)), packed.kept)
 
     def logits(self, hidden: Tensor, lines: Batch) -> Tensor:
         """Logits of the next token, (tokens, symbols), from the residual stream behind the layer, (tokens, width)."""

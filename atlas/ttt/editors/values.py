@@ -14,12 +14,14 @@ And the decay is squared: the published code has the length over a squared lengt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from atlas.editing import Value
+from atlas.ttt.editors.continued import ends
 from atlas.ttt.editors.layout import Layout
 from atlas.ttt.editors.passes import Tail
 from atlas.ttt.lines import IGNORED
@@ -47,8 +49,8 @@ def find_values(tail: Tail, layout: Layout, hidden: Tensor, lengths: Tensor, set
     """
     delta = hidden.new_zeros(layout.keys, hidden.shape[1]).requires_grad_()
     optimiser = torch.optim.Adam([delta], lr=settings.lr)
-    search = _Search(tail, layout, hidden, lengths, settings)
     with tail, torch.enable_grad():
+        search = _Search(tail, layout, hidden, lengths, settings)
         first = search.losses(delta).detach()
         going, steps = first >= settings.stop, torch.zeros_like(first)
         for _ in range(settings.steps):
@@ -64,13 +66,17 @@ def find_values(tail: Tail, layout: Layout, hidden: Tensor, lengths: Tensor, set
 
 class _Search:
     def __init__(self, tail: Tail, layout: Layout, hidden: Tensor, lengths: Tensor, settings: Value) -> None:
-        self.tail, self.layout, self.hidden, self.lengths, self.settings = tail, layout, hidden, lengths, settings
-        self.untouched: Tensor | None = None  # log-likelihoods at the essence prompts, before any addition
+        self.tail, self.layout, self.lengths, self.settings = tail, layout, lengths, settings
+        whole = tail.recorded(hidden, layout.lines)
+        self.ends = ends(layout.lines, layout.written, cycle(whole.kept))  # nothing changes before them
+        self.hidden = hidden[self.ends.rows]
+        self.written, self.continued = self.ends.of(layout.written), self.ends.of(layout.continued)
+        self.untouched = whole.logits[layout.continued].log_softmax(-1)
 
     def losses(self, delta: Tensor) -> Tensor:
         """The loss of every fact, (facts,)."""
-        layout, lines = self.layout, self.layout.lines
-        hidden = self.hidden.index_add(0, layout.written, delta[layout.key_of_written])
+        layout, lines = self.layout, self.ends.lines
+        hidden = self.hidden.index_add(0, self.written, delta[layout.key_of_written])
         logits = self.tail.logits(hidden, lines)
         nll = F.cross_entropy(logits, lines.targets, ignore_index=IGNORED, reduction="none")
         answers = lines.line_sums(nll * lines.answers) / lines.line_sums(lines.answers).clamp(min=1)
@@ -80,12 +86,9 @@ class _Search:
 
     def _divergence(self, logits: Tensor) -> Tensor:
         """KL from the base on the essence prompts, nats a character, (facts,)."""
-        layout = self.layout
-        now = logits[layout.continued].log_softmax(-1)
-        if self.untouched is None:
-            self.untouched = now.detach()
+        now = logits[self.continued].log_softmax(-1)
         each = F.kl_div(self.untouched, now, reduction="none", log_target=True).sum(1)
-        return layout.mean_of_facts(each, layout.fact_of_continued)
+        return self.layout.mean_of_facts(each, self.layout.fact_of_continued)
 
     def step(self, delta: Tensor, losses: Tensor, optimiser: torch.optim.Optimizer, going: Tensor) -> None:
         """Change the additions of the facts that are still going, in place."""
