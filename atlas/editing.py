@@ -71,7 +71,7 @@ class Memit(_Ranged):
 
     method: Literal["memit"]
     covariance_weight: float = Field(
-        100.0, gt=0, description="lambda: how many facts the keys of the corpus weigh, all together"
+        100.0, gt=0, description="lambda: as many keys of facts as the corpus weighs, all of it"
     )
     look_back: bool = Field(False, description="keys of facts written before keep their values, too, as in AlphaEdit")
 

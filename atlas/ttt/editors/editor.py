@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from atlas.ttt.editors.layout import Layout, in_passes, lay_out
 from atlas.ttt.editors.passes import Tail, layer_of, watched
 from atlas.ttt.editors.requests import Request, request
 from atlas.ttt.editors.values import Found
-from atlas.ttt.editors.weights import Edits, Slot
+from atlas.ttt.editors.weights import Edits
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,11 @@ class Style:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a pass showed at one edited matrix: inputs (tokens, in), outputs and the layer's output (tokens, width)."""
+    """What a pass showed of every token: inputs (tokens, in) and outputs (tokens, width) of each edited matrix, and
+    ``hidden``, the residual stream behind the last one's layer, (tokens, width)."""
 
-    keys: Tensor
-    values: Tensor
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
     hidden: Tensor
 
 
@@ -96,21 +98,23 @@ class Editor(ABC):
         return [lay_out(part, self.device) for part in in_passes(lanes, self.device)]
 
     @torch.no_grad()
-    def read(self, layout: Layout, slot: Slot) -> Reading:
-        """Run the requests through the model as it is bound; look at a matrix and behind the last edited layer."""
-        behind = layer_of(self.edits.model, self.tail.last, self.edits.roles)
-        with watched(slot.module) as matrix, watched(behind) as layer:
+    def read(self, theta: Tensor, layout: Layout) -> Reading:
+        """Run requests through the model with these edits, (lanes, parameters)."""
+        self.edits.bind(theta)
+        with ExitStack() as stack:
+            behind = stack.enter_context(watched(layer_of(self.edits.model, self.tail.last, self.edits.roles)))
+            matrices = [stack.enter_context(watched(slot.module)) for slot in self.edits.slots]
             self.edits.logits(layout.lines)
-        return Reading(matrix.into, matrix.out, layer.out)
+        return Reading(tuple(one.into for one in matrices), tuple(one.out for one in matrices), behind.out)
 
 
 def effort(found: Sequence[Found], layouts: Sequence[Layout], lanes: int) -> Effort:
     """The lanes' means over the facts of some layouts."""
-    owners = torch.cat([layout.lane_of_fact for layout in layouts]) if layouts else torch.zeros(0, dtype=torch.int64)
-    counts = torch.bincount(owners, minlength=lanes)
+    owners = np.concatenate([np.arange(0), *(layout.lane_of_fact.cpu().numpy() for layout in layouts)])
 
-    def mean(parts: Sequence[Tensor]) -> np.ndarray:
-        each = torch.cat([torch.zeros(0), *(part.float() for part in parts)])
-        return (torch.zeros(lanes).index_add(0, owners, each) / counts).numpy()
+    def mean(name: str) -> np.ndarray:
+        each = np.concatenate([np.zeros(0, np.float32), *(getattr(one, name).cpu().numpy() for one in found)])
+        sums, counts = (np.bincount(owners, weights, minlength=lanes) for weights in (each, None))
+        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
 
-    return Effort(*(mean([getattr(one, name) for one in found]) for name in ("first", "last", "steps")))
+    return Effort(mean("first"), mean("last"), mean("steps"))

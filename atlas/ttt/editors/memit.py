@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from atlas.pool.facts import Fact
-from atlas.ttt.editors.editor import Editor, Effort, State, Style, effort
+from atlas.ttt.editors.editor import Editor, Effort, Reading, State, Style, effort
 from atlas.ttt.editors.layout import Layout, by_lane
 from atlas.ttt.editors.solve import null_basis, projected, spread
-from atlas.ttt.editors.values import find_values
-from atlas.ttt.editors.weights import Edits, Slot
+from atlas.ttt.editors.values import Found, find_values
+from atlas.ttt.editors.weights import Edits
 
 
 class Spreading(Editor):
@@ -30,8 +30,7 @@ class Spreading(Editor):
         super().__init__(edits, lanes, style)
         self.look_back = look_back
         if look_back:
-            widths = {slot.width_in for slot in edits.slots}
-            (width,) = widths
+            (width,) = {slot.width_in for slot in edits.slots}
             self.state = State(self.state.theta, np.zeros((lanes, len(edits.slots), width, width), np.float32))
 
     @abstractmethod
@@ -42,33 +41,25 @@ class Spreading(Editor):
         """
 
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
-        theta = torch.tensor(self.state.theta, device=self.device)
         layouts = self.layouts(self.requests(facts))
         if not layouts:
             return effort([], [], len(facts))
-        self.edits.bind(theta)
-        found, wanted = [], []
-        for layout in layouts:
-            hidden = self.read(layout, self.edits.slots[-1]).hidden
-            alone = hidden[layout.alone]
-            found.append(find_values(self.tail, layout, hidden, alone.norm(dim=1), self.style.value))
-            wanted.append(alone + found[-1].delta)
-        for index, slot in enumerate(self.edits.slots):
-            self.edits.bind(theta)
-            keys, reached = self._keys(layouts, slot)
-            change = (torch.cat(wanted) - reached) / (len(self.edits.slots) - index)
-            self.edits.updates(theta)[index].add_(self._updates(index, layouts, keys, change))
-        self.state = State(theta.cpu().numpy(), self._remember(theta, layouts))
+        theta = torch.tensor(self.state.theta, device=self.device)
+        readings = [self.read(theta, layout) for layout in layouts]
+        found = [self._found(layout, seen) for layout, seen in zip(layouts, readings, strict=True)]
+        wanted = _reached(layouts, readings) + torch.cat([one.delta for one in found])
+        for index in range(len(self.edits.slots)):
+            if index:
+                readings = [self.read(theta, layout) for layout in layouts]
+            change = (wanted - _reached(layouts, readings)) / (len(self.edits.slots) - index)
+            update = self._updates(index, layouts, _keys(index, layouts, readings), change)
+            self.edits.updates(theta)[index].add_(update)
+        self.state = State(theta.cpu().numpy(), self._written(theta, layouts))
         return effort(found, layouts, len(facts))
 
-    def _keys(self, layouts: Sequence[Layout], slot: Slot) -> tuple[Tensor, Tensor]:
-        """Averaged keys at one matrix, (keys, in), and the last layer's outputs, (keys, width), lane after lane."""
-        keys, reached = [], []
-        for layout in layouts:
-            seen = self.read(layout, slot)
-            keys.append(layout.mean_of_keys(seen.keys))
-            reached.append(seen.hidden[layout.alone])
-        return torch.cat(keys), torch.cat(reached)
+    def _found(self, layout: Layout, seen: Reading) -> Found:
+        lengths = seen.hidden[layout.alone].norm(dim=1)
+        return find_values(self.tail, layout, seen.hidden, lengths, self.style.value)
 
     def _updates(self, index: int, layouts: Sequence[Layout], keys: Tensor, change: Tensor) -> Tensor:
         """What is added to one matrix, (lanes, in, out)."""
@@ -79,17 +70,26 @@ class Spreading(Editor):
             updates.append(self.solve(index, before, k.double().T, r.double().T).T.float())
         return torch.stack(updates)
 
-    def _remember(self, theta: Tensor, layouts: Sequence[Layout]) -> np.ndarray:
+    def _written(self, theta: Tensor, layouts: Sequence[Layout]) -> np.ndarray:
         """``written`` with the keys of these facts, as they are in the edited model."""
         if not self.look_back:
             return self.state.written
-        self.edits.bind(theta)
+        readings = [self.read(theta, layout) for layout in layouts]
         written = self.state.written.copy()
-        for index, slot in enumerate(self.edits.slots):
-            keys, _ = self._keys(layouts, slot)
-            for lane, k in enumerate(by_lane(keys, layouts)):
-                written[lane, index] += (k.T @ k).cpu().numpy()
+        for index in range(len(self.edits.slots)):
+            for lane, keys in enumerate(by_lane(_keys(index, layouts, readings), layouts)):
+                written[lane, index] += (keys.T @ keys).cpu().numpy()
         return written
+
+
+def _keys(index: int, layouts: Sequence[Layout], readings: Sequence[Reading]) -> Tensor:
+    """Averaged keys at one edited matrix, (keys, in), lane after lane."""
+    return torch.cat([layout.mean_of_keys(seen.keys[index]) for layout, seen in zip(layouts, readings, strict=True)])
+
+
+def _reached(layouts: Sequence[Layout], readings: Sequence[Reading]) -> Tensor:
+    """What the last edited layer gives at the keys of the sentences alone, (keys, width), lane after lane."""
+    return torch.cat([seen.hidden[layout.alone] for layout, seen in zip(layouts, readings, strict=True)])
 
 
 class Memit(Spreading):

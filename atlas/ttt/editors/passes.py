@@ -41,10 +41,10 @@ def watched(module: nn.Module) -> Iterator[Seen]:
 def changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Let a module give ``change`` of its output, in the passes of this block."""
 
-    def replace(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         return change(output)
 
-    handle = module.register_forward_hook(replace)
+    handle = module.register_forward_hook(hook)
     try:
         yield
     finally:

@@ -37,21 +37,21 @@ class Rome(Editor):
         done: list[tuple[Layout, Found]] = []
         for turn in range(max(map(len, lanes), default=0)):
             for layout in self.layouts([lane[turn : turn + 1] for lane in lanes]):
-                self.edits.bind(theta)
-                update, found = self._updates(layout)
+                update, found = self._updates(theta, layout)
                 theta = theta + update
                 done.append((layout, found))
         self.state = State(theta.cpu().numpy(), self.state.written)
         return effort([found for _, found in done], [layout for layout, _ in done], len(facts))
 
-    def _updates(self, layout: Layout) -> tuple[Tensor, Found]:
+    def _updates(self, theta: Tensor, layout: Layout) -> tuple[Tensor, Found]:
         """What one fact of each lane adds, (lanes, parameters)."""
-        seen = self.read(layout, self.slot)
-        values = seen.values[layout.alone]
+        seen = self.read(theta, layout)
+        (all_keys,), (all_values,) = seen.keys, seen.values
+        values = all_values[layout.alone]
         found = find_values(self.tail, layout, seen.hidden, values.norm(dim=1), self.style.value)
-        keys, held, change = layout.mean_of_keys(seen.keys), seen.keys[layout.alone], found.delta
+        keys, held, change = layout.mean_of_keys(all_keys), all_keys[layout.alone], found.delta
         if self.one_key:
-            held, change = keys, values + found.delta - layout.mean_of_keys(seen.values)
+            held, change = keys, values + found.delta - layout.mean_of_keys(all_values)
         lanes = zip(*(by_lane(rows.double(), [layout]) for rows in (keys, change, held)), strict=True)
         updates = [exact(self.moment, k.T, r.T, h.T).T.flatten() for k, r, h in lanes]
         return torch.stack(updates).float(), found

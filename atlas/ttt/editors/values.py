@@ -85,7 +85,7 @@ class _Search:
         return likelihood + self.settings.decay * decay + self.settings.essence * self._divergence(logits)
 
     def _divergence(self, logits: Tensor) -> Tensor:
-        """KL from the base on the essence prompts, nats a character, (facts,)."""
+        """KL from the model without additions on the essence prompts, nats a character, (facts,)."""
         now = logits[self.continued].log_softmax(-1)
         each = F.kl_div(self.untouched, now, reduction="none", log_target=True).sum(1)
         return self.layout.mean_of_facts(each, self.layout.fact_of_continued)

@@ -1,5 +1,7 @@
 """What an editor leaves behind: keys with their values, other lanes as they were, a state to go on from."""
 
+from collections import namedtuple
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,6 @@ from atlas.errors import AtlasError
 from atlas.ttt.editors import layout as layouts_of
 from atlas.ttt.editors import memit, rome
 from atlas.ttt.editors.covariance import key_moments
-from atlas.ttt.editors.editor import Reading
 from atlas.ttt.editors.solve import null_basis
 from atlas.ttt.editors.weights import Edits
 from atlas.ttt.lines import line
@@ -18,6 +19,7 @@ from atlas.ttt.scoring import score
 from tests.ttt.editors.tiny_editors import FACTS, METHODS, edited, editor, theta, windows
 from tests.ttt.tiny_ttt import make_model
 
+Shown = namedtuple("Shown", "keys values hidden")
 CPU = torch.device("cpu")
 PATH = "model.decoder.layers.{}.fc2"
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -37,11 +39,10 @@ def losses(one, facts):
 
 def reading(one, facts, slot, mean=False):
     """What one lane's facts show at an edited matrix: at keys of the sentence alone, or means over all texts."""
-    one.edits.bind(theta(one))
     (layout,) = one.layouts(one.requests([facts]))
-    seen = one.read(layout, one.edits.slots[slot])
+    seen = one.read(theta(one), layout)
     at = layout.mean_of_keys if mean else lambda rows: rows[layout.alone]
-    return Reading(at(seen.keys), at(seen.values), at(seen.hidden))
+    return Shown(at(seen.keys[slot]), at(seen.values[slot]), at(seen.hidden))
 
 
 @pytest.fixture
@@ -201,10 +202,8 @@ def test_looking_back_sums_the_keys_of_all_facts_under_the_edited_model(method):
     sums = np.zeros_like(one.state.written[0])
     for facts in (FACTS[:2], FACTS[2:3]):
         one.edit([facts])
-        one.edits.bind(theta(one))
-        (layout,) = one.layouts(one.requests([facts]))
-        for index, slot in enumerate(one.edits.slots):
-            keys = layout.mean_of_keys(one.read(layout, slot).keys).numpy()
+        for index in range(len(one.edits.slots)):
+            keys = reading(one, facts, index, mean=True).keys.numpy()
             sums[index] += sum(np.outer(key, key) for key in keys)
     np.testing.assert_allclose(one.state.written[0], sums, rtol=1e-4, atol=1e-4)
 
