@@ -1,13 +1,17 @@
 """The search for values, and the passes that it is made of."""
 
+from itertools import cycle
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from atlas.base.text import decode, encode
+from atlas.draws import rng
 from atlas.editing import Contexts, Value
 from atlas.ttt.editors.contexts import write_contexts
+from atlas.ttt.editors.continued import ends
 from atlas.ttt.editors.layout import lay_out
 from atlas.ttt.editors.passes import Tail, layer_of, watched
 from atlas.ttt.editors.requests import request
@@ -75,6 +79,32 @@ def test_a_tail_goes_on_from_a_layer_and_leaves_the_model_as_it_was():
         behind = tail.logits(hidden, layout.lines)
     torch.testing.assert_close(behind, model(layout.lines.tokens, layout.lines.positions, layout.lines.packed))
     assert dict(model.named_modules()) == before
+
+
+@pytest.mark.parametrize("draw", range(4))
+def test_the_ends_of_lines_go_on_as_the_whole_lines_do(draw):
+    model, layout = make_model(), laid_out(FACTS[:4], contexts=CONTEXTS)
+    generator, lines = rng("ends", draw), layout.lines
+    starts = (torch.cumsum(lines.lengths, 0) - lines.lengths).tolist()
+    firsts = [start + int(generator.integers(length)) for start, length in zip(starts, lines.lengths, strict=True)]
+    again = [
+        min(first + 3, start + length - 1) for first, start, length in zip(firsts, starts, lines.lengths, strict=True)
+    ]
+    changed = torch.tensor(generator.permutation([*firsts, *again]))
+    hidden = states(model, layout)
+    with Tail(model, LAYER) as tail, torch.no_grad():
+        cut = ends(lines, changed, cycle(tail.recorded(hidden, lines).kept))
+        hidden[changed] += torch.from_numpy(generator.normal(size=(len(changed), hidden.shape[1]))).float()
+        for _ in range(2):  # what was kept serves every pass
+            behind = tail.logits(hidden[cut.rows], cut.lines)
+        whole = tail.logits(hidden, lines)
+    expected = sum(
+        int(length) + start - first for first, start, length in zip(firsts, starts, lines.lengths, strict=True)
+    )
+    assert len(cut.rows) == expected < len(whole)
+    torch.testing.assert_close(behind, whole[cut.rows], rtol=1e-4, atol=1e-4)
+    assert cut.rows[cut.of(changed)].equal(changed)
+    assert cut.lines.targets.equal(lines.targets[cut.rows])
 
 
 @pytest.mark.parametrize(("site", "most"), [("answer", 0.8), ("subject", 0.95), ("subject_last", 0.98)])
