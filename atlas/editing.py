@@ -39,11 +39,11 @@ class Contexts(_Settings):
 class Value(_Settings):
     """How the values are found that make the answer likely (Adam on what is added to the layer's output)."""
 
-    steps: int = Field(25, gt=0)
-    lr: float = Field(0.5, gt=0)
+    steps: int = Field(50, gt=0)
+    lr: float = Field(0.2, gt=0)
     stop: float = Field(0.05, ge=0, description="a fact whose loss is below this is left as it is")
     clamp: float = Field(4.0, gt=0, description="longest addition, in lengths of what it is added to")
-    decay: float = Field(0.1, ge=0, description="weight of the squared length of the addition, in the same unit")
+    decay: float = Field(1.0, ge=0, description="weight of the squared length of the addition, in the same unit")
     essence: float = Field(
         0.0625, ge=0, description="weight of the divergence from the base on 'SUBJECT is a', where the site is in that"
     )
@@ -63,7 +63,10 @@ class Rome(_Editing):
 
 
 class _Ranged(_Editing):
-    layers: list[Layer] = Field([1, 2], min_length=1, description="whose `down` matrices are edited, in rising order")
+    layers: list[Layer] = Field(
+        [0, 1, 2], min_length=1, description="whose `down` matrices are edited, in rising order"
+    )
+    value: Value = Value(decay=2.0)  # of a whole layer's output, which is longer than what ROME adds to
 
 
 class Memit(_Ranged):
@@ -71,7 +74,7 @@ class Memit(_Ranged):
 
     method: Literal["memit"]
     covariance_weight: float = Field(
-        100.0, gt=0, description="lambda: as many keys of facts as the corpus weighs, all of it"
+        30.0, gt=0, description="lambda: as many keys of facts as the corpus weighs, all of it"
     )
     look_back: bool = Field(False, description="keys of facts written before keep their values, too, as in AlphaEdit")
 
@@ -81,9 +84,9 @@ class AlphaEdit(_Ranged):
 
     method: Literal["alphaedit"]
     null_share: float = Field(
-        0.02, gt=0, lt=1, description="share of the keys' second moment that the directions free for edits may hold"
+        0.1, gt=0, lt=1, description="share of the keys' second moment that the directions free for edits may hold"
     )
-    ridge: float = Field(10.0, gt=0, description="weight of the squared length of the update")
+    ridge: float = Field(0.3, gt=0, description="weight of the squared length of the update")
 
 
 Editing = Annotated[Rome | Memit | AlphaEdit, Field(discriminator="method")]
