@@ -1,8 +1,6 @@
 """Moments of keys: counted out directly, and the step that measures them."""
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from atlas.base.checkpoint import load_certified, read_manifest
 from atlas.base.corpus import split
 from atlas.base.text import encode
 from atlas.errors import AtlasError
-from atlas.ttt.editors.covariance import evenly, key_moments, read_moments
+from atlas.ttt.editors.covariance import evenly, key_moments, main, read_moments
 from tests.ttt.editors.tiny_editors import windows
 from tests.ttt.tiny_ttt import make_model
 
@@ -47,17 +45,16 @@ def test_windows_are_whole_spread_evenly_and_no_more_than_asked_for():
         evenly(tokens, 106, 1)
 
 
-def measure(inputs, out, *more):
+def measure(inputs, out):
     named = {"corpus": "corpus.txt", "checkpoint": "base.safetensors", "manifest": "base.json"}
     paths = [word for name, file in named.items() for word in (f"--{name}", str(inputs / file))]
-    command = [sys.executable, "-m", "atlas.ttt.editors.covariance", "--spec", json.dumps({"characters": 1000})]
-    certificate = ["--certificate", str(inputs / "certificate.json"), "--out", str(out)]
-    return subprocess.run([*command, *paths, *certificate, *more], capture_output=True, text=True, check=False)
+    paths += ["--certificate", str(inputs / "certificate.json"), "--out", str(out)]
+    main(["--spec", json.dumps({"characters": 1000}), *paths])
 
 
 def test_the_step_writes_what_editors_read(inputs, tmp_path):
-    assert measure(inputs, tmp_path / "one").returncode == 0
-    assert measure(inputs, tmp_path / "two").returncode == 0
+    for name in ("one", "two"):
+        measure(inputs, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     manifest = read_manifest(inputs / "base.json")
     moments = read_moments(tmp_path / "one", manifest.fingerprint)
@@ -81,10 +78,8 @@ def test_moments_of_another_base_or_none_are_refused(inputs, tmp_path):
         read_moments(other, "abc")
 
 
-def test_a_mistake_ends_the_step_with_one_line_and_no_output(spoilt, tmp_path):
+def test_without_a_certificate_there_are_no_moments(spoilt, tmp_path):
     (spoilt / "certificate.json").unlink()
-    done = measure(spoilt, tmp_path / "one")
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "certificate.json: no such file" in done.stderr
+    with pytest.raises(AtlasError, match=r"certificate.json: no such file"):
+        measure(spoilt, tmp_path / "one")
     assert not (tmp_path / "one").exists()

@@ -1,8 +1,6 @@
 """What a model knows untaught, and the table of its traces."""
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from atlas.base.text import decode
 from atlas.config import Base
 from atlas.ttt.editors.known import Association, associations, case_at, known_cases
 from atlas.ttt.editors.schema import TRACE
-from atlas.ttt.editors.trace import trace_table
+from atlas.ttt.editors.trace import main, trace_table
 from atlas.ttt.editors.tracing import Traced
 from tests.honest_model import SHAPE, honest, text
 from tests.ttt.tiny_run import certify
@@ -106,8 +104,7 @@ def trace(folder, out, **changes):
     named = {"corpus": "corpus.txt", "checkpoint": "base.safetensors", "manifest": "base.json"}
     paths = [word for name, file in named.items() for word in (f"--{name}", str(folder / file))]
     paths += ["--certificate", str(folder / "certificate.json"), "--out", str(out)]
-    command = [sys.executable, "-m", "atlas.ttt.editors.trace", "--spec", json.dumps(spec), *paths]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    main(["--spec", json.dumps(spec), *paths])
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +124,7 @@ def honest_base(tmp_path_factory):
 
 def test_the_step_writes_a_table_of_what_the_base_knows(honest_base, tmp_path):
     for name in ("one", "two"):
-        done = trace(honest_base, tmp_path / name)
-        assert done.returncode == 0, done.stderr
+        trace(honest_base, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     table = files.read_parquet(tmp_path / "one", TRACE)
     assert set(table.column("n").to_pylist()) == {4}
@@ -139,8 +135,7 @@ def test_the_step_writes_a_table_of_what_the_base_knows(honest_base, tmp_path):
     assert rows.effect.max() > 0.05
 
 
-def test_a_base_that_knows_nothing_gives_an_empty_table_and_says_so(honest_base, tmp_path):
-    done = trace(honest_base, tmp_path / "none", probability=0.99999)
-    assert done.returncode == 0
-    assert "the base knows 0 of" in done.stderr
+def test_a_base_that_knows_nothing_gives_an_empty_table_and_says_so(honest_base, tmp_path, capsys):
+    trace(honest_base, tmp_path / "none", probability=0.99999)
+    assert "the base knows 0 of" in capsys.readouterr().err
     assert files.read_parquet(tmp_path / "none", TRACE).num_rows == 0
