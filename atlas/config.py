@@ -32,7 +32,12 @@ SHARES = {
 class Pool(Section):
     """Which facts there are, and how many of them are taught."""
 
-    source: str | None = Field(None, description="own pool (CSV, JSONL or Parquet); null: the tables of Atlas")
+    source: str | None = Field(
+        None, description="own pool (CSV, JSONL, Parquet; JSON of CounterFact or zsRE); null: the tables of Atlas"
+    )
+    unfit: Literal["refuse", "skip"] = Field(
+        "refuse", description="what becomes of an own pool with facts that break a rule: refuse it, or leave them out"
+    )
     seed: int = Field(0, description="draws which facts are taught and which serve as placebo")
     taught: Positive | None = Field(
         None, description="facts that streams are drawn from; null: 1520, of an own pool its taught rows (or 4 in 5)"
@@ -45,9 +50,11 @@ class Pool(Section):
     )
 
     @model_validator(mode="after")
-    def _shares_are_of_atlas(self) -> Pool:
+    def _keys_fit_the_source(self) -> Pool:
         if self.source and self.shares != SHARES:
             raise ValueError("shares: an own pool (source) has the shares of its own rows; remove one of the two keys")
+        if self.unfit == "skip" and not self.source:
+            raise ValueError("unfit: the tables of Atlas have no facts to skip; name an own pool in source")
         return self
 
     @property

@@ -48,5 +48,7 @@ def explain(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"] if not re.match(r"(list|function|constrained)", str(part)))
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key; see docs/study.schema.json for the keys there are"
+    if first["type"] == "missing":
+        return f"{key}: Field required, found {', '.join(first['input'])}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{key}: {message}, found {first['input']!r}" if key else message

@@ -1,3 +1,6 @@
+import json
+
+
 rule teach:
     input:
         pool=f"{RESULTS}/pool/pool.parquet",
@@ -42,3 +45,56 @@ rule teach:
         " --streams {input.streams} --corpus {input.corpus} --checkpoint {input.checkpoint}"
         " --manifest {input.manifest} --certificate {input.certificate} --threads {threads}"
         " --out {params.out} --log {log}"
+
+
+# What editors must leave alone: once for a base, whatever is written into it.
+rule covariance:
+    input:
+        corpus=f"{RESULTS}/base/corpus.txt",
+        checkpoint=f"{RESULTS}/base/base.safetensors",
+        manifest=f"{RESULTS}/base/base.json",
+        certificate=f"{RESULTS}/base/certificate.json",
+    output:
+        f"{RESULTS}/ttt/covariance.safetensors",
+    log:
+        f"{RESULTS}/logs/ttt/covariance.log",
+    cache: CACHED
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(15),
+    params:
+        spec="{}",
+        code=code_of("atlas.ttt.editors.covariance"),
+    shell:
+        "python -m atlas.ttt.editors.covariance --spec {params.spec:q} --corpus {input.corpus}"
+        " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate}"
+        " --threads {threads} --out {output} --log {log}"
+
+
+rule trace:
+    input:
+        corpus=f"{RESULTS}/base/corpus.txt",
+        checkpoint=f"{RESULTS}/base/base.safetensors",
+        manifest=f"{RESULTS}/base/base.json",
+        certificate=f"{RESULTS}/base/certificate.json",
+    output:
+        f"{RESULTS}/ttt/trace.parquet",
+    log:
+        f"{RESULTS}/logs/ttt/trace.log",
+    cache: CACHED
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        spec=json.dumps({"seed": STUDY.base.seed}),
+        code=code_of("atlas.ttt.editors.trace"),
+    shell:
+        "ATLAS_PROGRESS=lines python -m atlas.ttt.editors.trace --spec {params.spec:q} --corpus {input.corpus}"
+        " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate}"
+        " --threads {threads} --out {output} --log {log}"

@@ -35,7 +35,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Mask, view: View | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Mask, view: View | None = None) -> Tensor:
         """Of packed rows the tokens of ``view``, else all."""
         q, k, v = self.q_proj(_asked(x, view)), self.k_proj(x), self.v_proj(x)
         if isinstance(mask, Packed):

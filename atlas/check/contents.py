@@ -16,6 +16,7 @@ from atlas.guard.schema import DETECTION, HONEST
 from atlas.pool.facts import read_pool, read_stream
 from atlas.tables import checks, schema
 from atlas.tables.confound import read_misloads
+from atlas.ttt.editors.schema import TRACE
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
 
 
@@ -83,6 +84,7 @@ READERS: tuple[tuple[str, Reader], ...] = (
     ("ttt/*/*/facts.parquet", partial(_of_run, columns=FACTS, key=("sessions", "probe", "fact_id", "form"))),
     ("ttt/*/*/matrix.parquet", partial(_of_run, columns=MATRIX, key=("session", "fact_id"))),
     ("ttt/*/*/sessions.parquet", partial(_of_run, columns=SESSIONS, key=("session", "phase"))),
+    ("ttt/trace.parquet", partial(_table, columns=TRACE)),
     ("guard/misloaded.json", read_misloads),
     ("guard/parts/damage-*.parquet", partial(_table, columns=DETECTION)),
     ("guard/parts/honest-*.parquet", partial(_table, columns=HONEST)),

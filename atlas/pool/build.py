@@ -37,13 +37,34 @@ def build(spec: Pool) -> list[Fact]:
 
     Raises AtlasError naming the fact that breaks a rule, or the domain that has too few facts.
     """
-    facts = own.read_facts(spec.source) if spec.source else builtin.read_facts(spec.shares)
-    rules.check(facts, lambda fact: spec.source or str(builtin.DATA / f"{fact.domain}.tsv"))
+    facts = _read(spec)
     role_of: dict[str, str] = {}
     for wanted in _wanted(spec, facts):
         free = [fact for fact in facts if fact.role in (UNDRAWN, wanted.role) and fact.fact_id not in role_of]
         role_of |= dict.fromkeys(_draw(free, wanted, spec), wanted.role)
     return [replace(fact, role=role_of[fact.fact_id]) for fact in facts if fact.fact_id in role_of]
+
+
+def _read(spec: Pool) -> list[Fact]:
+    """The facts of the tables or of the source, which keep every rule."""
+    facts = own.read_facts(spec.source) if spec.source else builtin.read_facts(spec.shares)
+    demands = rules.PUBLISHED if own.is_published(spec.source) else rules.OURS
+    if spec.unfit == "skip":
+        facts = _without_unfit(facts, demands, spec.source)
+    rules.check(facts, lambda fact: spec.source or str(builtin.DATA / f"{fact.domain}.tsv"), demands)
+    return facts
+
+
+def _without_unfit(facts: list[Fact], demands: rules.Demands, source: str | None) -> list[Fact]:
+    """The facts that break no rule; says how many others there are, and what is wrong with the first."""
+    found = list(rules.problems(facts, demands))
+    unfit = {id(fact) for fact, _ in found}
+    if not found:
+        return facts
+    if len(unfit) == len(facts):
+        raise AtlasError(f"{source}: no fact keeps the rules; of fact {found[0][0].fact_id}: {found[0][1]}")
+    progress.say(f"{source}: {len(unfit)} of {len(facts)} facts skipped (fact {found[0][0].fact_id}: {found[0][1]})")
+    return [fact for fact in facts if id(fact) not in unfit]
 
 
 def _wanted(spec: Pool, facts: list[Fact]) -> tuple[Wanted, Wanted]:

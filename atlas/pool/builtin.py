@@ -22,10 +22,11 @@ from atlas.sections import explain
 
 DATA = Path(__file__).parent / "data"
 HEADER = ("relation", "subject", "answer")
+SUBJECT = "{subject}"  # its place in a form
 
 
 def _form(text: str) -> str:
-    if text.count("{subject}") != 1 or set(re.findall(r"{[^}]*}?|}", text)) != {"{subject}"}:
+    if text.count(SUBJECT) != 1 or set(re.findall(r"{[^}]*}?|}", text)) != {SUBJECT}:
         raise ValueError("a form contains {subject} once and no other braces")
     if text != text.strip() or text[-1] in ".,;:!?":
         raise ValueError("a form ends right before the answer, without space or punctuation")
@@ -116,6 +117,8 @@ def make_fact(domain: str, row: Row, relation: Relation) -> Fact:
         prompt=_fill(relation.prompt, row.subject),
         answer=row.answer,
         rephrases=tuple(_fill(form, row.subject) for form in relation.rephrases),
+        subject=row.subject,
+        subject_start=relation.prompt.index(SUBJECT),
     )
 
 
@@ -125,5 +128,5 @@ def slug(text: str) -> str:
 
 
 def _fill(form: str, subject: str) -> str:
-    filled = form.replace("{subject}", subject)
+    filled = form.replace(SUBJECT, subject)
     return filled[0].upper() + filled[1:]

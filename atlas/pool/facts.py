@@ -25,6 +25,15 @@ POOL_SCHEMA = pa.schema(
         ("rephrases", pa.list_(pa.string())),
     ]
 )
+SUBJECT_SCHEMA = pa.schema(
+    [
+        ("subject", pa.string()),  # what the prompt is about, as its table or file writes it; null where not known
+        ("subject_start", pa.int32()),  # index in the prompt of its first character
+        ("subject_end", pa.int32()),  # index behind its last character
+    ]
+)
+"""Columns that a pool may lack: only editors need them."""
+
 STREAM_SCHEMA = pa.schema(
     [("seed", pa.int32()), ("session", pa.int32()), ("slot", pa.int32()), ("fact_id", pa.string())]
 )
@@ -34,7 +43,8 @@ STREAM_SCHEMA = pa.schema(
 class Fact:
     """One fact: prompts that all end right before the same answer.
 
-    Facts that share a ``template`` ask for the same kind of answer, so they are each other's foils.
+    Facts that share a ``template`` ask for the same kind of answer, so they are each other's foils. The ``subject``
+    stands in the prompt from character ``subject_start`` on, but for its capital letters; both None where not known.
     """
 
     fact_id: str
@@ -44,6 +54,23 @@ class Fact:
     prompt: str
     answer: str
     rephrases: tuple[str, ...]
+    subject: str | None = None
+    subject_start: int | None = None
+
+    @property
+    def subject_end(self) -> int | None:
+        """Index in the prompt behind the subject's last character."""
+        if self.subject is None or self.subject_start is None:
+            return None
+        return self.subject_start + len(self.subject)
+
+    @property
+    def subject_in_place(self) -> bool:
+        """Whether the subject, if there is one, stands where it is said to, capital letters aside."""
+        if self.subject is None or self.subject_start is None:
+            return self.subject is None and self.subject_start is None
+        there = self.prompt[self.subject_start : self.subject_end]
+        return self.subject_start >= 0 and len(self.subject) > 0 and there.lower() == self.subject.lower()
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -65,28 +92,34 @@ def sentence(prompt: str, answer: str) -> str:
 
 
 def pool_table(facts: list[Fact]) -> pa.Table:
-    """The pool as a table with the columns of ``POOL_SCHEMA``, one row a fact."""
-    columns: dict[str, list[Any]] = {
-        name: [getattr(fact, name) for fact in facts] for name in POOL_SCHEMA.names if name != "rephrases"
-    }
-    return pa.table(columns | {"rephrases": [list(fact.rephrases) for fact in facts]}, schema=POOL_SCHEMA)
+    """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact."""
+    schema = pa.schema([*POOL_SCHEMA, *SUBJECT_SCHEMA])
+    columns: dict[str, list[Any]] = {name: [getattr(fact, name) for fact in facts] for name in schema.names}
+    return pa.table(columns | {"rephrases": [list(fact.rephrases) for fact in facts]}, schema=schema)
 
 
 def read_pool(path: Path | str) -> list[Fact]:
     """Read ``pool.parquet``, in the order of the file.
 
     Raises AtlasError where the file is missing or truncated, lacks a column, has an empty cell, an unknown role,
-    or a fact_id twice.
+    a fact_id twice, or a subject that is not where it is said to be.
     """
-    table = files.read_parquet(path, POOL_SCHEMA).select(POOL_SCHEMA.names)
-    _check_no_nulls(path, table)
-    facts = [Fact(**{**row, "rephrases": tuple(row["rephrases"])}) for row in table.to_pylist()]
+    table = files.read_parquet(path, POOL_SCHEMA)
+    _check_no_nulls(path, table.select(POOL_SCHEMA.names))
+    known = [name for name in ("subject", "subject_start") if name in table.column_names]
+    rows = table.select([*POOL_SCHEMA.names, *known]).to_pylist()
+    facts = [Fact(**{**row, "rephrases": tuple(row["rephrases"])}) for row in rows]
     seen: set[str] = set()
     for fact in facts:
         if fact.role not in (TAUGHT, PLACEBO):
             raise AtlasError(f"{path}: fact {fact.fact_id}: role {fact.role!r}; expected {TAUGHT!r} or {PLACEBO!r}")
         if fact.fact_id in seen:
             raise AtlasError(f"{path}: fact {fact.fact_id} is there twice; remake the pool with atlas.pool.build")
+        if not fact.subject_in_place:
+            raise AtlasError(
+                f"{path}: fact {fact.fact_id}: subject {fact.subject!r} is not at subject_start {fact.subject_start} "
+                f"of {fact.prompt!r}; remake the pool with atlas.pool.build"
+            )
         seen.add(fact.fact_id)
     return facts
 

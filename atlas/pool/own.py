@@ -1,9 +1,11 @@
-"""A user's own pool: CSV, JSON Lines or Parquet, one fact a row.
+"""A user's own pool: CSV, JSON Lines or Parquet, one fact a row, or JSON as others publish it.
 
 Columns: ``prompt``, ``answer``, ``rephrases``, and where wanted ``fact_id`` (else template and row number), ``domain``
 (else "own"), ``template`` (else the domain; facts that share it are each other's foils) and ``role`` (taught or
 placebo, on every row or none; else drawn). ``rephrases`` is a list; in a CSV cell it is a JSON list, or prompts with
-" | " between them. A pool.parquet that Atlas made can be read back.
+" | " between them. ``subject`` is what the prompt is about, as editors need it, with ``subject_start``, the index of
+its first character, where the prompt has it more than once. A pool.parquet that Atlas made can be read back; JSON is
+read as CounterFact or zsRE, see ``published``.
 """
 
 from __future__ import annotations
@@ -13,17 +15,24 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from atlas import files, progress
 from atlas.errors import AtlasError
+from atlas.pool import published
 from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
 from atlas.sections import explain
 
 DEFAULT_DOMAIN = "own"
 SEPARATOR = " | "
+DERIVED = {"subject_end"}  # columns of pool.parquet that follow from others
+
+
+def _number(cell: Any) -> Any:
+    """The number in a CSV cell; other cells are left to the validation of the row."""
+    return int(cell) if isinstance(cell, str) and cell.isdecimal() else cell
 
 
 class _Row(BaseModel):
@@ -38,6 +47,25 @@ class _Row(BaseModel):
     domain: str | None = None
     template: str | None = None
     role: str | None = Field(None, pattern=f"^({TAUGHT}|{PLACEBO})$")
+    subject: str | None = None
+    subject_start: Annotated[int, BeforeValidator(_number)] | None = None
+
+    @model_validator(mode="after")
+    def _find_subject(self) -> _Row:
+        if self.subject and self.subject_start is None:
+            prompt, subject = self.prompt.lower(), self.subject.lower()
+            if (times := prompt.count(subject)) != 1:
+                raise ValueError(
+                    f"subject: {self.subject!r} is {times} times in the prompt {self.prompt!r}; "
+                    "mend it, or say in subject_start where it begins"
+                )
+            self.subject_start = prompt.index(subject)
+        return self
+
+
+def is_published(path: Path | str | None) -> bool:
+    """Whether a source is a pool as others publish it, not one written for Atlas."""
+    return path is not None and Path(path).suffix.lower() == published.SUFFIX
 
 
 def read_facts(path: Path | str) -> list[Fact]:
@@ -46,8 +74,11 @@ def read_facts(path: Path | str) -> list[Fact]:
     Raises AtlasError where the file is missing, truncated, of an unknown kind, lacks a column, or a row is wrong.
     """
     path = Path(path)
+    if is_published(path):
+        return published.read_facts(path)
     if path.suffix.lower() not in _READERS:
-        raise AtlasError(f"{path}: unknown kind of pool {path.suffix!r}; expected {', '.join(_READERS)}")
+        kinds = ", ".join([*_READERS, f"{published.SUFFIX} (CounterFact or zsRE)"])
+        raise AtlasError(f"{path}: unknown kind of pool {path.suffix!r}; expected {kinds}")
     rows = list(_READERS[path.suffix.lower()](path))
     if not rows:
         raise AtlasError(f"{path}: no facts; give one a row")
@@ -113,7 +144,7 @@ def _check_columns(path: Path, rows: list[dict[str, Any]]) -> None:
     for name, field in _Row.model_fields.items():
         if field.is_required() and name not in found:
             raise AtlasError(f"{path}: no column {name!r}; found {', '.join(found)}")
-    if unknown := [name for name in found if name not in _Row.model_fields]:
+    if unknown := [name for name in found if name not in _Row.model_fields.keys() | DERIVED]:
         progress.say(f"{path}: columns not used: {', '.join(unknown)}")
 
 
@@ -132,4 +163,6 @@ def _fact(path: Path, number: int, cells: dict[str, Any]) -> Fact:
         prompt=row.prompt,
         answer=row.answer,
         rephrases=tuple(row.rephrases),
+        subject=row.subject,
+        subject_start=row.subject_start,
     )

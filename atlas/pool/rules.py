@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 
@@ -20,25 +21,38 @@ RESERVED_DOMAIN = "all"  # the tables' name for all domains together
 Problem = tuple[Fact, str]
 
 
-def check(facts: Sequence[Fact], origin: Callable[[Fact], str]) -> None:
+@dataclass(frozen=True)
+class Demands:
+    """What is asked of a fact's rephrases: how many, and whether each must differ in wording and order (``differ``)."""
+
+    rephrases: int = MIN_REPHRASES
+    different: bool = True
+
+
+OURS, PUBLISHED = Demands(), Demands(rephrases=1, different=False)
+"""Of pools written for Atlas, and of those that others publish, whose rephrases are what they are."""
+
+
+def check(facts: Sequence[Fact], origin: Callable[[Fact], str], demands: Demands = OURS) -> None:
     """Check every rule of this module; ``origin`` names the file that a fact stands in.
 
     Raises AtlasError for the first problem, one line with file and fact, and says how many more there are.
     """
-    found = list(problems(facts))
+    found = list(problems(facts, demands))
     if found:
         fact, text = found[0]
         more = f" (and {len(found) - 1} more problems)" if len(found) > 1 else ""
         raise AtlasError(f"{origin(fact)}: fact {fact.fact_id}: {text}{more}")
 
 
-def problems(facts: Sequence[Fact]) -> Iterator[Problem]:
+def problems(facts: Sequence[Fact], demands: Demands = OURS) -> Iterator[Problem]:
     """All that is wrong with a pool: facts one by one, then what facts must not share."""
     for fact in facts:
         yield from ((fact, text) for text in _wrong_characters(fact))
+        yield from ((fact, text) for text in _wrong_subject(fact))
         yield from ((fact, text) for text in _wrong_answer(fact))
-        yield from ((fact, text) for text in _wrong_forms(fact))
-        yield from ((fact, text) for text in _alike_forms(fact))
+        yield from ((fact, text) for text in _wrong_forms(fact, demands))
+        yield from ((fact, text) for text in _alike_forms(fact, demands))
     yield from _shared_forms(facts)
     yield from _shared_ids(facts)
 
@@ -106,6 +120,14 @@ def _wrong_characters(fact: Fact) -> Iterator[str]:
         yield f"domain {RESERVED_DOMAIN!r} is the tables' name for all domains together; rename it"
 
 
+def _wrong_subject(fact: Fact) -> Iterator[str]:
+    if not fact.subject_in_place:
+        yield (
+            f"subject {fact.subject!r} is not at character {fact.subject_start} of {fact.prompt!r} (counted from 0); "
+            "give the text as the prompt has it, and where it starts"
+        )
+
+
 def _wrong_answer(fact: Fact) -> Iterator[str]:
     if len(fact.answer) > MAX_ANSWER:
         yield f"answer {fact.answer!r} has {len(fact.answer)} characters, at most {MAX_ANSWER}; shorten it"
@@ -114,20 +136,20 @@ def _wrong_answer(fact: Fact) -> Iterator[str]:
             yield f"answer {fact.answer!r} leaks into {form!r}; reword the prompt or drop the fact"
 
 
-def _wrong_forms(fact: Fact) -> Iterator[str]:
-    if len(fact.rephrases) < MIN_REPHRASES:
-        yield f"{len(fact.rephrases)} rephrases, at least {MIN_REPHRASES}; add some"
+def _wrong_forms(fact: Fact, demands: Demands) -> Iterator[str]:
+    if len(fact.rephrases) < demands.rephrases:
+        yield f"{len(fact.rephrases)} rephrases, at least {demands.rephrases}; add some"
     for form in fact.forms:
         length = len(sentence(form, fact.answer))
         if length > MAX_SENTENCE:
             yield f"{form!r} with answer and line end has {length} characters, at most {MAX_SENTENCE}; shorten it"
 
 
-def _alike_forms(fact: Fact) -> Iterator[str]:
+def _alike_forms(fact: Fact, demands: Demands) -> Iterator[str]:
     for one, other in combinations(fact.forms, 2):
         if one == other:
             yield f"{one!r} is there twice; prompt and rephrases must all differ"
-        elif not differ(one, other):
+        elif demands.different and not differ(one, other):
             yield (
                 f"{one!r} and {other!r} are too alike: {changed_words(one, other)} words changed, at least "
                 f"{MIN_CHANGED} must, and not all in place; reword one of them"

@@ -13,9 +13,8 @@ from torch import Tensor
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.lines import Line, line
-from atlas.ttt.lora import Adapters
 from atlas.ttt.ranking import Question, Ranking, question
-from atlas.ttt.scoring import Scores, passes, score_base
+from atlas.ttt.scoring import LaneModel, Scores, passes, score_base
 
 Kind = Literal["taught", "rephrase", "placebo"]
 
@@ -94,7 +93,7 @@ class Prober:
 
 
 @torch.inference_mode()
-def measure(adapters: Adapters, theta: Tensor, lanes: Sequence[Sequence[Probe]], device: torch.device) -> Measured:
+def measure(adapters: LaneModel, theta: Tensor, lanes: Sequence[Sequence[Probe]], device: torch.device) -> Measured:
     """Score every lane's probes without and with the adapters, and rank the answers with them."""
     lines = [[probe.line for probe in lane] for lane in lanes]
     base = score_base(adapters, lines, device)

@@ -24,8 +24,7 @@ from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.lines import opening
-from atlas.ttt.lora import Adapters
-from atlas.ttt.scoring import Pass, together
+from atlas.ttt.scoring import LaneModel, Pass, together
 
 ROUNDS = (0, 2, 8, 24, 51)  # foils met up to each round: few at first, since most answers lose to the likeliest
 REST = 2.0  # nats that a foil is taken to lose by each further character, in the order of meeting them
@@ -116,7 +115,7 @@ class Ranking:
         self.open[lane][column] = order[bounds[order] >= shared[-1] - MARGIN]
 
     @torch.inference_mode()
-    def settle(self, adapters: Adapters, device: torch.device) -> np.ndarray:
+    def settle(self, adapters: LaneModel, device: torch.device) -> np.ndarray:
         """Whether each answer, with its line end, is likelier than each of its foils: bool, (lanes, questions).
 
         ``bound`` must have seen every sentence before.
@@ -139,7 +138,7 @@ class Ranking:
 
 
 def _likelihoods(
-    adapters: Adapters, lanes: Sequence[Sequence[Tree]], device: torch.device
+    adapters: LaneModel, lanes: Sequence[Sequence[Tree]], device: torch.device
 ) -> Iterator[tuple[int, Tree, np.ndarray]]:
     """Lane, tree and the log-likelihoods, in nats, of its candidates, for every tree of every lane."""
     if not any(lanes):
@@ -190,7 +189,7 @@ def _tree(question: int, prompt: np.ndarray, candidates: Sequence[np.ndarray]) -
 
 
 def _log_likelihoods(
-    adapters: Adapters, trees: Sequence[Tree], lanes: tuple[int, ...], device: torch.device
+    adapters: LaneModel, trees: Sequence[Tree], lanes: tuple[int, ...], device: torch.device
 ) -> list[np.ndarray]:
     """Log-likelihood, in nats, of every candidate of every tree; ``lanes`` has the tokens of each lane."""
 

@@ -1,19 +1,33 @@
-"""Scores of facts under the adapters, in one teacher-forced pass: likelihoods, and recall."""
+"""Scores of facts under what lanes were taught, in one teacher-forced pass: likelihoods, and recall."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from atlas.base.attention import Packed
 from atlas.ttt.lines import IGNORED, Batch, Line, batch
-from atlas.ttt.lora import Adapters
 
 TOKENS_PER_PASS = {"cpu": 4096, "cuda": 1 << 18}  # a processor's caches hold the activations; a GPU wants more
+
+
+class LaneModel(Protocol):
+    """A model that runs lanes side by side, each with what it was taught: ``lora.Adapters`` or ``editors`` Edits."""
+
+    def bind(self, theta: Tensor | None) -> None:
+        """Run with what was taught, (lanes, parameters), or as the base; nothing is to be trained."""
+
+    def logits(self, lines: Batch) -> Tensor:
+        """Logits of the next token at every token of a batch, (tokens, symbols)."""
+
+    def run(self, tokens: Tensor, positions: Tensor, packed: Packed, lanes: tuple[int, ...]) -> Tensor:
+        """Logits of packed lines, (tokens, symbols); ``lanes`` has the tokens of each lane."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +70,14 @@ class Scores:
         return self.nll, self.answer_nll, self.recalled, self.worst
 
 
-def character_nll(adapters: Adapters, lines: Batch) -> tuple[Tensor, Tensor]:
+def character_nll(adapters: LaneModel, lines: Batch) -> tuple[Tensor, Tensor]:
     """Negative log-likelihood of every target in nats (0 where ignored), (tokens,), and the logits behind them."""
     logits = adapters.logits(lines)
     return F.cross_entropy(logits, lines.targets, ignore_index=IGNORED, reduction="none"), logits
 
 
 @torch.inference_mode()
-def score(adapters: Adapters, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
+def score(adapters: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
     """Score the same number of lines for every lane."""
     out = Scores.empty(len(lanes), len(lanes[0]))
     for forward in passes(adapters, lanes, device):
@@ -71,7 +85,7 @@ def score(adapters: Adapters, lanes: Sequence[Sequence[Line]], device: torch.dev
     return out
 
 
-def score_base(adapters: Adapters, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
+def score_base(adapters: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
     """Score lines under the base, without adapters. Lanes share it, so a line that several of them have runs once."""
     lines = {id(item): item for lane in lanes for item in lane}
     column = {key: i for i, key in enumerate(lines)}
@@ -121,7 +135,7 @@ def line_scores(lines: Batch, nll: Tensor, logits: Tensor) -> LineScores:
     return LineScores(*(part.cpu().numpy() for part in found))
 
 
-def passes(adapters: Adapters, lanes: Sequence[Sequence[Line]], device: torch.device) -> Iterator[Pass]:
+def passes(adapters: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Iterator[Pass]:
     """Run every line of every lane through the model, some at a time."""
     for lane, column in together([[item.characters for item in lines] for lines in lanes], device):
         chosen: list[list[Line]] = [[] for _ in lanes]

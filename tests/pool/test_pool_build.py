@@ -13,7 +13,7 @@ from atlas.config import SHARES, Pool
 from atlas.errors import AtlasError
 from atlas.pool import builtin
 from atlas.pool.build import build
-from atlas.pool.facts import PLACEBO, POOL_SCHEMA, TAUGHT, read_pool
+from atlas.pool.facts import PLACEBO, POOL_SCHEMA, SUBJECT_SCHEMA, TAUGHT, read_pool
 from atlas.pool.shares import largest_remainder
 from tests.pool.made_facts import as_row, make_fact, make_pool, with_roles
 
@@ -152,7 +152,7 @@ def test_the_step_writes_the_pool_as_later_stages_read_it(tmp_path):
     for name in ("one", "two"):
         assert run("--spec", Pool(taught=60, placebo=24).model_dump_json(), "--out", tmp_path / name).returncode == 0
     assert read_pool(tmp_path / "one") == build(Pool(taught=60, placebo=24))
-    assert files.read_parquet(tmp_path / "one").schema.names == POOL_SCHEMA.names
+    assert files.read_parquet(tmp_path / "one").schema.names == [*POOL_SCHEMA.names, *SUBJECT_SCHEMA.names]
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert files.provenance_of(tmp_path / "one")["spec"]["taught"] == 60
 

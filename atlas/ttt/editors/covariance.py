@@ -1,0 +1,130 @@
+"""Measure the second moment of every layer's keys on the corpus: what editors must not move.
+
+Meng et al. 2022 call C = E[k k'] the covariance of keys, though it is not centred. It is measured once, on the base,
+from windows of the model's full context spread evenly over the training part of the corpus, and serves every editor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from atlas import files, progress
+from atlas.base.checkpoint import load_certified, read_manifest
+from atlas.base.corpus import split
+from atlas.base.text import encode
+from atlas.sections import Section
+from atlas.errors import AtlasError
+from atlas.memory import keep_freed_memory
+from atlas.steps import add_spec, parser, run_step
+from atlas.ttt.editors.passes import watched
+from atlas.ttt.roles import OPT, RoleMap, sites
+
+WINDOWS_AT_ONCE = 16
+
+
+class KeysSpec(Section):
+    """What decides the moments besides the base and its corpus."""
+
+    characters: int = Field(1 << 18, gt=0, description="characters whose keys are taken, at most; whole windows")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure by the command line; see ``python -m atlas.ttt.editors.covariance --help``."""
+    options = parser(__doc__)
+    add_spec(options, KeysSpec)
+    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
+    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
+    options.add_argument("--manifest", type=Path, required=True, help="base.json")
+    options.add_argument("--certificate", type=Path, required=True, help="certificate.json; no certificate, no moments")
+    options.add_argument("--threads", type=int, default=1, help="processor threads; other numbers round otherwise")
+    options.add_argument("--out", type=Path, required=True, help="moments, safetensors, to be written")
+    args = options.parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    keep_freed_memory()
+    model = load_certified(args.checkpoint, args.manifest, args.certificate)
+    manifest = read_manifest(args.manifest)
+    training, _ = split(files.read_text(args.corpus), manifest.config.validation)
+    windows = evenly(encode(training, str(args.corpus)), manifest.config.model.context, args.spec.characters)
+    about = {"base_fingerprint": manifest.fingerprint, "characters": windows.size}
+    tensors = key_moments(model, windows)
+    with files.together(args.out) as stage:  # one metadata key: several come in random order
+        (stage / args.out.name).write_bytes(to_safetensors(tensors, metadata={"atlas": json.dumps(about)}))
+    progress.say(f"covariance: keys of {windows.size:,} characters, see {args.out}")
+
+
+def evenly(tokens: np.ndarray, length: int, characters: int) -> np.ndarray:
+    """Windows spread evenly over a text, uint8, (windows, length): as many as ``characters`` fill, or all there are.
+
+    Raises AtlasError where the text is shorter than one window.
+    """
+    whole = len(tokens) // length
+    if not whole:
+        raise AtlasError(
+            f"corpus: {len(tokens)} characters to train on, expected at least {length}; give a longer text"
+        )
+    count = min(whole, max(1, characters // length))
+    chosen = np.arange(count) * whole // count
+    return tokens[: whole * length].reshape(whole, length)[chosen]
+
+
+@torch.inference_mode()
+def key_moments(model: nn.Module, windows: np.ndarray, roles: RoleMap = OPT) -> dict[str, Tensor]:
+    """E[k k'] of the inputs of every `down` matrix, by the matrix's path: float64, (in, in).
+
+    Args:
+        model: its forward takes tokens, (windows, time).
+        windows: token ids, (windows, time).
+        roles: where the matrices are.
+    """
+    found = {site.path: site.linear for site in sites(model, roles) if site.role == "down"}
+    sums = {
+        path: linear.weight.new_zeros(linear.in_features, linear.in_features).double() for path, linear in found.items()
+    }
+    for start in range(0, len(windows), WINDOWS_AT_ONCE):
+        part = torch.from_numpy(windows[start : start + WINDOWS_AT_ONCE].astype(np.int64))
+        for path, keys in _keys(model, part, found).items():
+            sums[path] += keys.T @ keys  # a batch in float32, its sum in float64
+    return {path: total / windows.size for path, total in sums.items()}
+
+
+def _keys(model: nn.Module, tokens: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """The inputs of modules in one pass, (characters, in)."""
+    with ExitStack() as stack:
+        seen = {path: stack.enter_context(watched(module)) for path, module in modules.items()}
+        model(tokens)
+    return {path: one.into.flatten(0, -2) for path, one in seen.items()}
+
+
+def read_moments(path: Path | str, fingerprint: str) -> dict[str, Tensor]:
+    """Read the moments of a base's keys, by the matrices' paths.
+
+    Raises AtlasError where the file is missing or damaged, or was measured on a base of another fingerprint.
+    """
+    if not Path(path).is_file():
+        raise AtlasError(f"{path}: no such file; make it with atlas.ttt.editors.covariance, or by running snakemake")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["atlas"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise AtlasError(f"{path}: not a file of moments ({reason}); delete it and run again to remake it") from None
+    if about["base_fingerprint"] != fingerprint:
+        raise AtlasError(
+            f"{path}: keys of base {about['base_fingerprint']}, expected {fingerprint}; delete it and run again"
+        )
+    return tensors
+
+
+if __name__ == "__main__":
+    run_step(main)

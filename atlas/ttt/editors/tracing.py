@@ -1,0 +1,201 @@
+"""Causal tracing: which states carry what a model knows of a subject to the place where it gives the answer.
+
+Meng et al. 2022 (arXiv 2202.05262), section 2.1. The subject's embeddings are drowned in noise, so that the answer
+becomes unlikely; then one state of the clean pass is put back, and how far that raises the answer's probability is the
+state's indirect effect. States are a layer's whole output at one character, or what its feed-forward or attention adds
+there; the latter are put back in a window of layers. The probability is that of the whole answer, character by
+character with the true ones before it: at character level the first one alone says little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atlas.draws import rng
+from atlas.errors import AtlasError
+from atlas.pool.facts import Fact
+from atlas.ttt.editors.passes import changed, layer_of, watched
+from atlas.ttt.editors.schema import KINDS, POSITIONS
+from atlas.ttt.lines import IGNORED, Line, batch, line
+from atlas.ttt.roles import OPT, RoleMap, sites
+
+EMBEDDING = "model.decoder.embed_tokens"
+TOKENS_PER_PASS = 4096
+ROLE_OF = {"mlp": "down", "attention": "o"}  # whose output is what the kind adds to the residual stream
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something a model knows: a text, its subject from token ``first`` to ``last``, and the answer at its end."""
+
+    name: str
+    line: Line
+    first: int
+    last: int
+
+    def places(self) -> dict[str, np.ndarray]:
+        """The tokens of each of ``POSITIONS`` that the text has; one token is of one kind, the later ones of the list
+        where two would fit."""
+        end = self.line.answer - 1
+        found = {
+            "subject_first": np.array([self.first]),
+            "subject_middle": np.arange(self.first + 1, self.last),
+            "subject_last": np.array([self.last]),
+            "subject_after": np.array([self.last + 1]),
+            "further": np.arange(self.last + 2, end),
+            "prompt_last": np.array([end]),
+        }
+        taken: set[int] = set()
+        for name in reversed(POSITIONS):
+            found[name] = np.array([place for place in found[name] if place not in taken and place <= end], int)
+            taken |= set(found[name].tolist())
+        return {name: places for name, places in found.items() if len(places)}
+
+
+def fact_case(fact: Fact, origin: str) -> Case:
+    """The case of a fact that a model was taught. AtlasError where the pool does not say what its subject is."""
+    if fact.subject_start is None or fact.subject_end is None:
+        raise AtlasError(
+            f"{origin}: fact {fact.fact_id} has no subject to corrupt; add the column 'subject' to the pool"
+        )
+    item = line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}")
+    return Case(fact.fact_id, item, fact.subject_start + 1, fact.subject_end)  # token 0 is the line end in front
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a case gave.
+
+    Attributes:
+        clean: the answer's probability.
+        corrupted: the same with the subject corrupted, mean over noises.
+        effects: float64, (kinds, layers, positions): by how much more likely the answer is with states put back, mean
+            over noises and over the characters of a position; nan where the text has none.
+    """
+
+    clean: float
+    corrupted: float
+    effects: np.ndarray
+
+
+class _Run(NamedTuple):
+    """One line of a pass: a noise and, unless ``kind`` is None, one state that is put back."""
+
+    sample: int
+    place: int = 0
+    layer: int = 0
+    kind: str | None = None
+    position: str = ""
+
+
+class Tracer:
+    """Traces cases through a model: the base, or one with adapters bound for a single lane.
+
+    Args:
+        model: its forward takes packed tokens; weights are frozen.
+        samples: noises to average over.
+        noise: standard deviation of the noise on every number of an embedding.
+        window: layers put back together for kinds other than hidden, around the one that is named.
+        seed: draws the noise; a case's depends on this and its name alone.
+        roles: where the linear layers are.
+    """
+
+    def __init__(
+        self, model: nn.Module, samples: int, noise: float, window: int, seed: int, roles: RoleMap = OPT
+    ) -> None:
+        self.model, self.samples, self.noise, self.window, self.seed = model, samples, noise, window, seed
+        self.embedding = cast("nn.Embedding", model.get_submodule(EMBEDDING))
+        found = sites(model, roles)
+        self.layers = 1 + max(site.layer for site in found)
+        self.modules = {("hidden", layer): layer_of(model, layer, roles) for layer in range(self.layers)}
+        for kind, role in ROLE_OF.items():
+            self.modules |= {(kind, site.layer): model.get_submodule(site.path) for site in found if site.role == role}
+        self.device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def trace(self, case: Case) -> Traced:
+        """Every effect of a case."""
+        clean, states = self._clean(case)
+        spots = [(place, name) for name, places in case.places().items() for place in places.tolist()]
+        restored = [
+            _Run(sample, place, layer, kind, name)
+            for kind, layer in self.modules
+            for place, name in spots
+            for sample in range(self.samples)
+        ]
+        runs = [*(_Run(sample) for sample in range(self.samples)), *restored]
+        size = max(1, TOKENS_PER_PASS // case.line.characters)
+        parts = [self._pass(case, runs[start : start + size], states) for start in range(0, len(runs), size)]
+        likely = np.concatenate(parts)
+        corrupted = float(likely[: self.samples].mean())
+        return Traced(clean, corrupted, self._means(restored, likely[self.samples :]) - corrupted)
+
+    def _means(self, runs: Sequence[_Run], values: np.ndarray) -> np.ndarray:
+        """Means of the runs' values by kind, layer and position, nan where there are none."""
+        where = tuple(
+            np.array([(KINDS.index(run.kind or ""), run.layer, POSITIONS.index(run.position)) for run in runs]).T
+        )
+        sums, counts = np.zeros((2, len(KINDS), self.layers, len(POSITIONS)))
+        np.add.at(sums, where, values)
+        np.add.at(counts, where, 1)
+        return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+    def _clean(self, case: Case) -> tuple[float, dict[tuple[str, int], Tensor]]:
+        """The answer's probability, and every module's output, (tokens, width)."""
+        with ExitStack() as stack:
+            seen = {key: stack.enter_context(watched(module)) for key, module in self.modules.items()}
+            (clean,) = self._answers([case.line])
+        return float(clean), {key: one.out for key, one in seen.items()}
+
+    def _pass(self, case: Case, runs: Sequence[_Run], states: dict[tuple[str, int], Tensor]) -> np.ndarray:
+        """The answer's probability in each run, (runs,)."""
+        time = case.line.characters
+        noise = torch.stack([self._noise(case, run.sample) for run in runs])  # (runs, subject, width)
+
+        def corrupt(out: Tensor) -> Tensor:
+            out = out.view(len(runs), time, -1).clone()
+            out[:, case.first : case.last + 1] += noise
+            return out.flatten(0, 1)
+
+        with ExitStack() as stack:
+            stack.enter_context(changed(self.embedding, corrupt))
+            for (kind, layer), module in self.modules.items():
+                covered = [(i, run.place) for i, run in enumerate(runs) if self._covers(run, kind, layer)]
+                if covered:
+                    lines, places = torch.tensor(covered, device=self.device).T
+                    put = partial(_put_back, lines * time + places, states[kind, layer][places])
+                    stack.enter_context(changed(module, put))
+            return self._answers([case.line] * len(runs))
+
+    def _covers(self, run: _Run, kind: str, layer: int) -> bool:
+        """Whether a run puts back what this module gave."""
+        if run.kind != kind:
+            return False
+        before = 0 if kind == "hidden" else (self.window - 1) // 2
+        behind = 0 if kind == "hidden" else self.window // 2
+        return run.layer - before <= layer <= run.layer + behind
+
+    def _noise(self, case: Case, sample: int) -> Tensor:
+        shape = case.last + 1 - case.first, self.embedding.weight.shape[1]
+        draw = rng(self.seed, "trace", case.name, sample).normal(scale=self.noise, size=shape)
+        return torch.from_numpy(draw.astype(np.float32)).to(self.device)
+
+    def _answers(self, lines: Sequence[Line]) -> np.ndarray:
+        """The probability of each line's answer, (lines,)."""
+        packed = batch([lines], self.device)
+        logits = self.model(packed.tokens, packed.positions, packed.packed)
+        nll = F.cross_entropy(logits, packed.targets, ignore_index=IGNORED, reduction="none")
+        return packed.line_sums(nll * packed.answers).neg().exp().double().cpu().numpy()
+
+
+def _put_back(rows: Tensor, state: Tensor, out: Tensor) -> Tensor:
+    return out.index_copy(0, rows, state)

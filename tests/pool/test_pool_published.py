@@ -1,0 +1,210 @@
+"""CounterFact and zsRE as pools, on files made in their shape."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from atlas import files
+from atlas.config import Pool
+from atlas.errors import AtlasError
+from atlas.pool import own
+from atlas.pool.build import build
+from atlas.pool.facts import PLACEBO, TAUGHT, pool_table, read_pool
+
+NEW = "requested_rewrite.target_new.str"
+TOWNS = ["Aldermoor", "Bellhaven", "Cragford", "Dunwick", "Elmstead", "Fernhill"]
+LANGUAGES = ["Welsh", "Basque", "Frisian", "Ladin", "Manx", "Sami"]
+
+
+def counterfact(number: int = 0, **changes: Any) -> dict[str, Any]:
+    """A record with every field that the published file has; changes go by the path of a field, with dots."""
+    town, language = TOWNS[number], LANGUAGES[number]
+    record = {
+        "case_id": 100 + number,
+        "pararel_idx": 2796,
+        "requested_rewrite": {
+            "prompt": "The mother tongue of {} is",
+            "relation_id": "P103",
+            "target_new": {"str": language, "id": "Q1860"},
+            "target_true": {"str": "French", "id": "Q150"},
+            "subject": f"{town} Reed",
+        },
+        "paraphrase_prompts": [f"The wind went on. {town} Reed, a native", f"{town} Reed spoke the language"],
+        "neighborhood_prompts": ["The mother tongue of Ms Quill is", "Mr Reed, speaker of"],
+        "attribute_prompts": ["Ms Quill spoke the language"],
+        "generation_prompts": [f"{town} Reed's mother tongue is"],
+    }
+    return changed(record, changes)
+
+
+def zsre(number: int = 0, **changes: Any) -> dict[str, Any]:
+    town = TOWNS[number]
+    record = {
+        "subject": f"{town} Hall",
+        "src": f"What town does {town} Hall stand in?",
+        "pred": "Quillham",
+        "rephrase": f"In which town is {town} Hall to be found?",
+        "alt": "Reedville",
+        "answers": [f"{LANGUAGES[number]}ford", f"{LANGUAGES[number]} town"],
+        "loc": "nq question: who rang the bell in the old tower",
+        "loc_ans": "the sexton",
+        "cond": f"Quillham >> Reedville || What town does {town} Hall stand in?",
+    }
+    return changed(record, changes)
+
+
+def changed(record: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    record = copy.deepcopy(record)
+    for path, value in changes.items():
+        *above, last = path.split(".")
+        inner = record
+        for key in above:
+            inner = inner[key]
+        if value is None:
+            del inner[last]
+        else:
+            inner[last] = value
+    return record
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(records) -> str:
+        (tmp_path / "set.json").write_text(json.dumps(records), encoding="utf-8")
+        return str(tmp_path / "set.json")
+
+    return written
+
+
+def test_counterfact_is_a_pool_of_its_rewrites(write):
+    fact = own.read_facts(write([counterfact(i) for i in range(6)]))[2]
+    assert (fact.fact_id, fact.domain, fact.template) == ("counterfact/P103/102", "counterfact", "counterfact/P103")
+    assert (fact.prompt, fact.answer) == ("The mother tongue of Cragford Reed is", "Frisian")
+    assert fact.rephrases == ("The wind went on. Cragford Reed, a native", "Cragford Reed spoke the language")
+    assert fact.prompt[fact.subject_start : fact.subject_end] == fact.subject == "Cragford Reed"
+
+
+def test_zsre_is_a_pool_of_its_questions(write):
+    fact = own.read_facts(write([zsre(i) for i in range(6)]))[1]
+    assert (fact.fact_id, fact.domain, fact.template) == ("zsre/00002", "zsre", "zsre")
+    assert (fact.prompt, fact.answer) == ("What town does Bellhaven Hall stand in?", "Basqueford")
+    assert fact.rephrases == ("In which town is Bellhaven Hall to be found?",)
+    assert fact.prompt[fact.subject_start : fact.subject_end] == fact.subject == "Bellhaven Hall"
+
+
+@pytest.mark.parametrize("record", [counterfact, zsre])
+def test_a_published_pool_is_drawn_and_read_as_any_other(write, record, tmp_path):
+    facts = build(Pool(source=write([record(i) for i in range(6)])))
+    assert [fact.role for fact in facts].count(TAUGHT) == 4
+    assert [fact.role for fact in facts].count(PLACEBO) == 2
+    files.write_parquet(tmp_path / "pool.parquet", pool_table(facts), {})
+    assert read_pool(tmp_path / "pool.parquet") == facts
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (counterfact(case_id=None), "record 2: case_id: Field required"),
+        (counterfact(case_id="7"), "record 2: case_id: .*valid integer, found '7'"),
+        (counterfact(0, **{"requested_rewrite.subject": None}), r"record 2: requested_rewrite.subject: Field required"),
+        (counterfact(0, **{NEW: None}), "record 2: requested_rewrite.target_new.str: Field required"),
+        (counterfact(0, **{NEW: 7}), "record 2: requested_rewrite.target_new.str: .*found 7"),
+        (
+            counterfact(0, **{"requested_rewrite.prompt": "The {} of {} is"}),
+            r"record 2: requested_rewrite.prompt: .* once",
+        ),
+        (counterfact(paraphrase_prompts=[]), r"record 2: paraphrase_prompts: .*at least 1 item"),
+        (counterfact(paraphrase_prompts="one"), "record 2: paraphrase_prompts: .*valid list, found 'one'"),
+        (
+            zsre(),
+            "record 2: case_id: Field required, found subject, src, pred, rephrase, alt, answers, loc, loc_ans, cond",
+        ),
+    ],
+)
+def test_wrong_fields_of_counterfact_are_named(write, record, message):
+    path = write([counterfact(1), record])
+    with pytest.raises(AtlasError, match=rf"^{path}: {message}"):
+        own.read_facts(path)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (zsre(answers=None), "record 2: answers: Field required"),
+        (zsre(answers=[]), r"record 2: answers: .*at least 1 item"),
+        (zsre(rephrase=None), "record 2: rephrase: Field required"),
+        (
+            zsre(subject="Old Hall"),
+            "record 2: subject: 'Old Hall' is not in the question 'What town does Aldermoor Hall",
+        ),
+    ],
+)
+def test_wrong_fields_of_zsre_are_named(write, record, message):
+    path = write([zsre(1), record])
+    with pytest.raises(AtlasError, match=rf"^{path}: {message}"):
+        own.read_facts(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"case_id": 1', r"not valid JSON \(.*\); copy it again"),
+        ('{"case_id": 1}', "not a JSON list of records, as CounterFact and zsRE"),
+        ("[]", "not a JSON list of records"),
+        ('["a"]', "not a JSON list of records"),
+        ('[{"prompt": "a", "answer": "b"}]', r"record 1 has the keys prompt, answer; expected requested_rewrite .*CSV"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused(tmp_path, content, message):
+    path = tmp_path / "set.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(AtlasError, match=rf"^{path}: {message}"):
+        own.read_facts(path)
+
+
+UNFIT = [
+    (counterfact(0, **{NEW: "Proven\u00e7al"}), r"answer .* has '\u00e7' \(U\+00E7\)"),
+    (
+        counterfact(0, **{NEW: "x" * 25}),
+        "has 25 characters, at most 24",
+    ),
+    (counterfact(0, paraphrase_prompts=["Aldermoor Reed " + "went on " * 14 + "and spoke"]), "characters, at most 120"),
+    (counterfact(0, paraphrase_prompts=["Aldermoor Reed speaks Welsh; the language is"]), "leaks into"),
+    (counterfact(1, case_id=100), "serves two answers"),
+]
+
+
+@pytest.mark.parametrize(("record", "message"), UNFIT[:4])
+def test_a_fact_that_breaks_a_rule_is_refused_with_the_place(write, record, message):
+    path = write([counterfact(i) for i in range(1, 6)] + [record])
+    with pytest.raises(AtlasError, match=rf"^{path}: fact counterfact/P103/100: .*{message}"):
+        build(Pool(source=path))
+
+
+def test_facts_that_break_a_rule_are_left_out_where_the_user_says_so(write, capsys):
+    records = [counterfact(i) for i in range(1, 6)] + [record for record, _ in UNFIT[:4]]
+    facts = build(Pool(source=write(records), unfit="skip"))
+    assert sorted(fact.answer for fact in facts) == sorted(LANGUAGES[1:])
+    said = capsys.readouterr().err
+    assert "set.json: 4 of 9 facts skipped (fact counterfact/P103/100: answer 'Proven\u00e7al' has" in said
+
+
+def test_a_pool_without_a_fit_fact_is_refused_whatever_the_user_says(write):
+    with pytest.raises(AtlasError, match=r"set.json: no fact keeps the rules; of fact counterfact/P103/100: answer"):
+        build(Pool(source=write([UNFIT[0][0]]), unfit="skip"))
+
+
+def test_skipping_is_for_own_pools():
+    with pytest.raises(ValidationError, match="unfit: the tables of Atlas have no facts to skip"):
+        Pool(unfit="skip")
+
+
+def test_published_rephrases_need_not_differ_as_ours_do_but_must_not_repeat(write):
+    alike = counterfact(0, paraphrase_prompts=["The mother tongue of Aldermoor Reed was"])
+    assert build(Pool(source=write([alike] + [counterfact(i) for i in range(1, 6)])))
+    twice = counterfact(0, paraphrase_prompts=["The mother tongue of Aldermoor Reed is"])
+    with pytest.raises(AtlasError, match="is there twice"):
+        build(Pool(source=write([twice] + [counterfact(i) for i in range(1, 6)])))

@@ -1,0 +1,115 @@
+"""Subjects of facts: where they stand in the prompt, and that knowing them changed nothing else."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+
+from atlas import files
+from atlas.config import SHARES, Pool, StreamSpec
+from atlas.errors import AtlasError
+from atlas.pool import builtin, own, rules
+from atlas.pool.build import build
+from atlas.pool.facts import POOL_SCHEMA, SUBJECT_SCHEMA, Fact, pool_table, read_pool
+from atlas.pool.streams import draw
+from tests.pool.made_facts import as_row, make_fact, with_roles
+
+ABOUT = make_fact(subject="Aldermoor", subject_start=13)
+
+
+def digest(value) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def test_the_pool_and_its_streams_are_those_from_before_subjects_were_known():
+    facts = build(Pool())
+    assert digest([[getattr(fact, name) for name in POOL_SCHEMA.names] for fact in facts]) == "d3b28db3434a921c"
+    assert digest([draw(StreamSpec(seed=1, sessions=100, facts_per_session=3), facts)]) == "aee4f090d37c47ec"
+
+
+def test_every_fact_of_atlas_has_its_subject_where_the_prompt_has_it():
+    for fact in builtin.read_facts(SHARES):
+        assert fact.subject
+        there = fact.prompt[fact.subject_start : fact.subject_end]
+        assert fact.subject in (there, there[0].lower() + there[1:])
+
+
+def test_a_subject_may_open_the_prompt_with_a_capital():
+    relation = builtin.read_relations(builtin.DATA / "geography.yaml")["city_country"]
+    fact = builtin.make_fact("geography", builtin.Row("city_country", "the old town", "Peru"), relation)
+    assert (fact.prompt[:12], fact.subject, fact.subject_start, fact.subject_end) == (
+        "The old town",
+        "the old town",
+        0,
+        12,
+    )
+    assert fact.subject_in_place
+
+
+@pytest.mark.parametrize(
+    ("subject", "start", "right"),
+    [
+        ("Aldermoor", 13, True),
+        ("ALDERMOOR", 13, True),
+        (None, None, True),
+        ("Aldermoor", 12, False),
+        ("Aldermoor", -12, False),
+        ("Bellhaven", 13, False),
+        ("", 13, False),
+        (None, 13, False),
+        ("Aldermoor", None, False),
+    ],
+)
+def test_a_subject_that_is_not_in_its_place_breaks_a_rule(tmp_path, subject, start, right):
+    fact = replace(ABOUT, subject=subject, subject_start=start)
+    said = [text for _, text in rules.problems([fact])]
+    assert said == [] if right else "is not at character" in said[0]
+    files.write_parquet(tmp_path / "pool.parquet", pool_table(with_roles([fact])), {})
+    if right:
+        assert read_pool(tmp_path / "pool.parquet") == with_roles([fact])
+    else:
+        with pytest.raises(AtlasError, match=r"pool.parquet: fact towns/mayor/aldermoor: subject .* remake the pool"):
+            read_pool(tmp_path / "pool.parquet")
+
+
+def test_a_pool_without_subjects_is_read(tmp_path):
+    table = pool_table(with_roles([ABOUT])).drop_columns(SUBJECT_SCHEMA.names)
+    files.write_parquet(tmp_path / "pool.parquet", table, {})
+    assert read_pool(tmp_path / "pool.parquet") == with_roles([replace(ABOUT, subject=None, subject_start=None)])
+
+
+def read_row(tmp_path, **changes) -> Fact:
+    row = {name: cell for name, cell in (as_row(ABOUT) | changes).items() if cell is not None}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    return own.read_facts(tmp_path / "mine.jsonl")[0]
+
+
+def test_an_own_pool_may_leave_it_to_atlas_where_a_subject_stands(tmp_path):
+    assert read_row(tmp_path, subject="aldermoor", subject_start=None).subject_start == 13
+
+
+def test_an_own_subject_that_is_there_twice_needs_its_place(tmp_path):
+    prompt = "Aldermoor the town, not Aldermoor the wood, is led by"
+    with pytest.raises(AtlasError, match=r"mine.jsonl: fact towns/mayor/aldermoor: subject: 'Aldermoor' is 2 times in"):
+        read_row(tmp_path, prompt=prompt, subject_start=None)
+    assert read_row(tmp_path, prompt=prompt, subject_start=24).subject_start == 24
+    with pytest.raises(AtlasError, match="'Bellhaven' is 0 times in the prompt"):
+        read_row(tmp_path, subject="Bellhaven", subject_start=None)
+
+
+def test_a_csv_cell_says_where_a_subject_stands_and_a_wrong_one_is_named(tmp_path):
+    head, cells = "prompt,answer,rephrases,subject,subject_start", "The mayor of Aldermoor is,Ms Quill,a | b,Aldermoor"
+    path = tmp_path / "mine.csv"
+    path.write_text(f"{head}\n{cells},13\n", encoding="utf-8")
+    assert own.read_facts(path)[0].subject_start == 13
+    path.write_text(f"{head}\n{cells},early\n", encoding="utf-8")
+    with pytest.raises(AtlasError, match=r"mine.csv: fact 1: subject_start: .*found 'early'"):
+        own.read_facts(path)
+
+
+def test_a_pool_that_atlas_made_is_read_back_with_its_subjects_and_nothing_unused(tmp_path, capsys):
+    pq.write_table(pool_table(with_roles([ABOUT])), tmp_path / "pool.parquet")
+    assert own.read_facts(tmp_path / "pool.parquet") == with_roles([ABOUT])
+    assert "not used" not in capsys.readouterr().err

@@ -1,0 +1,182 @@
+"""The search for values, and the passes that it is made of."""
+
+from itertools import cycle
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from atlas.base.text import decode, encode
+from atlas.draws import rng
+from atlas.editing import Contexts, Value
+from atlas.ttt.editors.contexts import write_contexts
+from atlas.ttt.editors.continued import ends
+from atlas.ttt.editors.layout import lay_out
+from atlas.ttt.editors.passes import Tail, layer_of, watched
+from atlas.ttt.editors.requests import request
+from atlas.ttt.editors.values import find_values
+from tests.ttt.editors.tiny_editors import FACTS
+from tests.ttt.tiny_ttt import make_model
+
+CPU = torch.device("cpu")
+LAYER = 0
+PLAIN = {"steps": 12, "lr": 0.1, "decay": 0.0, "essence": 0.0, "clamp": 1e6, "stop": 0.0}
+CONTEXTS = [encode("To be or no"), encode("Ay")]
+
+
+def laid_out(facts, site="answer", contexts=()):
+    return lay_out([[request(fact, site, contexts, "pool") for fact in facts]], CPU)
+
+
+def states(model, layout):
+    """The residual stream behind the layer, (tokens, width)."""
+    with torch.no_grad(), watched(layer_of(model, LAYER)) as layer:
+        model(layout.lines.tokens, layout.lines.positions, layout.lines.packed)
+    return layer.out
+
+
+def search(model, layout, **changes):
+    hidden = states(model, layout)
+    lengths = hidden[layout.alone].norm(dim=1)
+    return find_values(Tail(model, LAYER), layout, hidden, lengths, Value(**(PLAIN | changes)))
+
+
+def with_addition(model, layout, delta):
+    """Logits of the whole model, its layer's output changed by a hook: shares nothing with the tail."""
+
+    def add(_module, _inputs, output):
+        output = output.clone()
+        for token, key in zip(layout.written, layout.key_of_written, strict=True):
+            output[token] += delta[key]
+        return output
+
+    handle = layer_of(model, LAYER).register_forward_hook(add)
+    with torch.no_grad():
+        logits = model(layout.lines.tokens, layout.lines.positions, layout.lines.packed)
+    handle.remove()
+    return logits
+
+
+def answer_losses(layout, logits):
+    """Of every fact: the mean over its sentences of the mean over the answer's characters, counted out by hand."""
+    nll = F.cross_entropy(logits, layout.lines.targets, reduction="none")
+    found: list[list[float]] = [[] for _ in range(layout.facts)]
+    end = 0
+    for i, length in enumerate(layout.lines.lengths.tolist()):
+        start, end = end, end + length
+        if not layout.essence[i]:
+            answers = [nll[t].item() for t in range(start, end) if layout.lines.answers[t]]
+            found[layout.fact_of_line[i]].append(np.mean(answers))
+    return torch.tensor([np.mean(one) for one in found], dtype=torch.float32)
+
+
+def test_a_tail_goes_on_from_a_layer_and_leaves_the_model_as_it_was():
+    model, layout = make_model(), laid_out(FACTS[:2])
+    before = dict(model.named_modules())
+    hidden = states(model, layout)
+    with Tail(model, LAYER) as tail:
+        behind = tail.logits(hidden, layout.lines)
+    torch.testing.assert_close(behind, model(layout.lines.tokens, layout.lines.positions, layout.lines.packed))
+    assert dict(model.named_modules()) == before
+
+
+@pytest.mark.parametrize("draw", range(4))
+def test_the_ends_of_lines_go_on_as_the_whole_lines_do(draw):
+    model, layout = make_model(), laid_out(FACTS[:4], contexts=CONTEXTS)
+    generator, lines = rng("ends", draw), layout.lines
+    starts = (torch.cumsum(lines.lengths, 0) - lines.lengths).tolist()
+    firsts = [start + int(generator.integers(length)) for start, length in zip(starts, lines.lengths, strict=True)]
+    again = [
+        min(first + 3, start + length - 1) for first, start, length in zip(firsts, starts, lines.lengths, strict=True)
+    ]
+    changed = torch.tensor(generator.permutation([*firsts, *again]))
+    hidden = states(model, layout)
+    with Tail(model, LAYER) as tail, torch.no_grad():
+        cut = ends(lines, changed, cycle(tail.recorded(hidden, lines).kept))
+        hidden[changed] += torch.from_numpy(generator.normal(size=(len(changed), hidden.shape[1]))).float()
+        for _ in range(2):  # what was kept serves every pass
+            behind = tail.logits(hidden[cut.rows], cut.lines)
+        whole = tail.logits(hidden, lines)
+    expected = sum(
+        int(length) + start - first for first, start, length in zip(firsts, starts, lines.lengths, strict=True)
+    )
+    assert len(cut.rows) == expected < len(whole)
+    torch.testing.assert_close(behind, whole[cut.rows], rtol=1e-4, atol=1e-4)
+    assert cut.rows[cut.of(changed)].equal(changed)
+    assert cut.lines.targets.equal(lines.targets[cut.rows])
+
+
+@pytest.mark.parametrize(("site", "most"), [("answer", 0.8), ("subject", 0.95), ("subject_last", 0.98)])
+def test_the_search_makes_answers_likelier_and_says_by_how_much(site, most):
+    model, layout = make_model(), laid_out(FACTS[:3], site, CONTEXTS)
+    found = search(model, layout)
+    torch.testing.assert_close(found.first, answer_losses(layout, with_addition(model, layout, 0 * found.delta)))
+    torch.testing.assert_close(found.last, answer_losses(layout, with_addition(model, layout, found.delta)))
+    assert (found.last < most * found.first).all()
+    assert (found.steps == 12).all()
+
+
+def test_facts_do_not_touch_each_other():
+    model = make_model()
+    together = search(model, laid_out(FACTS[:3], "subject", CONTEXTS))
+    alone = [search(model, laid_out([fact], "subject", CONTEXTS)) for fact in FACTS[:3]]
+    torch.testing.assert_close(together.delta, torch.cat([one.delta for one in alone]), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(together.last, torch.cat([one.last for one in alone]), rtol=1e-3, atol=1e-4)
+
+
+def test_additions_are_no_longer_than_the_clamp():
+    model, layout = make_model(), laid_out(FACTS[:2])
+    lengths = states(model, layout)[layout.alone].norm(dim=1)
+    assert (search(model, layout).delta.norm(dim=1) > 0.05 * lengths).any()
+    shares = search(model, layout, clamp=0.05).delta.norm(dim=1) / lengths
+    assert shares.max().item() == pytest.approx(0.05, rel=1e-5)
+
+
+def test_decay_shortens_additions():
+    model, layout = make_model(), laid_out(FACTS[:2])
+    free, held = search(model, layout), search(model, layout, decay=10.0)
+    assert held.delta.norm() < 0.8 * free.delta.norm()
+
+
+def test_a_fact_that_is_likely_enough_stays_as_it_is():
+    model, layout = make_model(), laid_out(FACTS[:3])
+    first = search(model, layout).first
+    most = (first.min().item() + first.median().item()) / 2
+    found = search(model, layout, stop=most)
+    stays = first < most
+    assert stays.sum() == 1
+    assert not found.delta[stays[layout.fact_of_key]].any()
+    assert found.steps[stays].item() == 0
+    assert (found.last[~stays] < first[~stays]).all()
+
+
+def test_the_essence_prompt_holds_an_addition_back():
+    model, layout = make_model(), laid_out(FACTS[:2], "subject_last")
+
+    def divergence(delta):
+        before = with_addition(model, layout, 0 * delta)[layout.continued].softmax(-1)
+        after = with_addition(model, layout, delta)[layout.continued].softmax(-1)
+        return (after * (after.log() - before.log())).sum(1).mean().item()
+
+    free, held = search(model, layout), search(model, layout, essence=10.0)
+    torch.testing.assert_close(held.first, free.first)  # nothing has diverged yet
+    assert divergence(held.delta) < 0.5 * divergence(free.delta)
+    likely = answer_losses(layout, with_addition(model, layout, held.delta))
+    assert (held.last - likely).mean().item() == pytest.approx(10 * divergence(held.delta), rel=1e-3)
+
+
+def test_random_texts_are_the_model_s_own_and_more_of_them_change_none():
+    model = make_model()
+    two = write_contexts(model, Contexts(count=2, characters=7), base_seed=3)
+    four = write_contexts(model, Contexts(count=4, characters=7), base_seed=3)
+    assert [decode(text) for text in four[:2]] == [decode(text) for text in two]
+    assert {len(text) for text in four} == {7}
+    assert len({decode(text) for text in four}) == 4
+    assert write_contexts(model, Contexts(count=0), base_seed=3) == []
+    certain = make_model()
+    certain.model.decoder.final_layer_norm.weight.fill_(0)
+    certain.model.decoder.final_layer_norm.bias.copy_(certain.head[5] * 1000)
+    assert {character for text in write_contexts(certain, Contexts(count=2), 0) for character in text} == {
+        int((certain.head @ certain.head[5]).argmax())
+    }

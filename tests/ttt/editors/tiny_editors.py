@@ -1,0 +1,56 @@
+"""A tiny model with its keys' moments, facts with subjects, and editors of every kind on them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+
+from atlas.base.model import Transformer
+from atlas.base.text import SYMBOLS
+from atlas.draws import rng
+from atlas.editing import Editing
+from atlas.pool.facts import Fact
+from atlas.ttt.editors.covariance import key_moments
+from atlas.ttt.editors.editor import Editor
+from atlas.ttt.editors.make import make_editor
+from tests.ttt.tiny_ttt import make_facts, make_model
+
+SEARCH = {"steps": 4, "lr": 0.1}
+METHODS = {
+    "rome": {"method": "rome", "layer": 1},
+    "r_rome": {"method": "r_rome", "layer": 0},
+    "memit": {"method": "memit", "layers": [0, 1], "covariance_weight": 10.0},
+    "memit_looking_back": {"method": "memit", "layers": [0, 1], "covariance_weight": 10.0, "look_back": True},
+    "alphaedit": {"method": "alphaedit", "layers": [0, 1], "null_share": 0.3, "ridge": 0.1},
+}
+FACTS = [replace(fact, subject=fact.prompt[13:-3], subject_start=13) for fact in make_facts(8)]
+
+
+def settings(method: str, **changes: Any) -> Editing:
+    kind: TypeAdapter[Editing] = TypeAdapter(Editing)
+    shared = {"contexts": {"count": 1, "characters": 4}, "value": SEARCH}
+    return kind.validate_python(shared | METHODS[method] | changes)
+
+
+def windows(count: int = 40, length: int = 32) -> np.ndarray:
+    return rng("tiny windows").integers(len(SYMBOLS), size=(count, length)).astype(np.uint8)
+
+
+def editor(method: str, lanes: int = 1, model: Transformer | None = None, **changes: Any) -> Editor:
+    model = model or make_model()
+    return make_editor(settings(method, **changes), model, key_moments(model, windows()), lanes, 0, "pool")
+
+
+def theta(one: Editor) -> torch.Tensor:
+    return torch.from_numpy(one.state.theta)
+
+
+def edited(method: str, *sessions: Sequence[Sequence[Fact]], **changes: Any) -> np.ndarray:
+    """What the sessions of an editor add to the matrices, (lanes, parameters)."""
+    one = editor(method, lanes=len(sessions[0]), **changes)
+    for facts in sessions:
+        one.edit(facts)
+    return one.state.theta
