@@ -18,7 +18,7 @@ TOKENS_PER_PASS = {"cpu": 4096, "cuda": 1 << 18}  # a processor's caches hold th
 
 
 class LaneModel(Protocol):
-    """A model that runs lanes side by side, each with what it was taught: ``lora.Adapters`` or ``editors`` Edits."""
+    """A model that runs lanes side by side, each with what it was taught: ``lora.Adapters`` or ``full.Full``."""
 
     def bind(self, theta: Tensor | None) -> None:
         """Run with what was taught, (lanes, parameters), or as the base; nothing is to be trained."""

@@ -22,9 +22,9 @@ from atlas import files, progress
 from atlas.base.checkpoint import load_certified, read_manifest
 from atlas.base.corpus import split
 from atlas.base.text import encode
-from atlas.sections import Section
 from atlas.errors import AtlasError
 from atlas.memory import keep_freed_memory
+from atlas.sections import Section
 from atlas.steps import add_spec, parser, run_step
 from atlas.ttt.editors.passes import watched
 from atlas.ttt.roles import OPT, RoleMap, sites

@@ -17,7 +17,7 @@ from atlas.ttt.editors.layout import Layout, in_passes, lay_out
 from atlas.ttt.editors.passes import Tail, layer_of, watched
 from atlas.ttt.editors.requests import Request, request
 from atlas.ttt.editors.values import Found
-from atlas.ttt.editors.weights import Edits
+from atlas.ttt.full import Full
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class State:
     """All that an editor goes on from.
 
     Attributes:
-        theta: float32, (lanes, parameters): what was added to the edited matrices, see ``Edits``.
+        theta: float32, (lanes, parameters): what was added to the edited matrices, see ``Full``.
         written: float32, (lanes, layers, in, in): sum of k k' over the keys of all facts written so far; (lanes, 0, 0,
             0) where the editor does not look back.
     """
@@ -74,7 +74,7 @@ class Reading:
 class Editor(ABC):
     """Writes facts into every lane's own copies of a few matrices."""
 
-    def __init__(self, edits: Edits, lanes: int, style: Style) -> None:
+    def __init__(self, edits: Full, lanes: int, style: Style) -> None:
         self.edits, self.style = edits, style
         theta = edits.none(lanes)
         self.device = theta.device

@@ -11,7 +11,7 @@ from atlas.editing import AlphaEdit, Editing, Memit, Rome
 from atlas.ttt.editors import memit, rome
 from atlas.ttt.editors.contexts import write_contexts
 from atlas.ttt.editors.editor import Editor, Style
-from atlas.ttt.editors.weights import Edits
+from atlas.ttt.full import Full
 
 
 def make_editor(
@@ -32,7 +32,7 @@ def make_editor(
     contexts = write_contexts(model, settings.contexts, base_seed)
     style = Style(settings.site, contexts, settings.value, origin)
     layers = [settings.layer] if isinstance(settings, Rome) else settings.layers
-    edits = Edits.attach(model, layers)
+    edits = Full.attach(model, ["down"], layers)
     match settings:
         case Rome():
             return rome.Rome(edits, lanes, style, moments, one_key=settings.method == "r_rome")

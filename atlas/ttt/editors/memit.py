@@ -20,13 +20,13 @@ from atlas.ttt.editors.editor import Editor, Effort, Reading, State, Style, effo
 from atlas.ttt.editors.layout import Layout, by_lane
 from atlas.ttt.editors.solve import null_basis, projected, spread
 from atlas.ttt.editors.values import Found, find_values
-from atlas.ttt.editors.weights import Edits
+from atlas.ttt.full import Full
 
 
 class Spreading(Editor):
     """What MEMIT and AlphaEdit share. ``look_back``: the keys of facts written before count as the corpus's do."""
 
-    def __init__(self, edits: Edits, lanes: int, style: Style, look_back: bool) -> None:
+    def __init__(self, edits: Full, lanes: int, style: Style, look_back: bool) -> None:
         super().__init__(edits, lanes, style)
         self.look_back = look_back
         if look_back:
@@ -96,7 +96,7 @@ class Memit(Spreading):
     """MEMIT. ``moments`` has E[k k'] of every edited matrix's keys, by its path, which count ``weight`` times."""
 
     def __init__(
-        self, edits: Edits, lanes: int, style: Style, moments: Mapping[str, Tensor], weight: float, look_back: bool
+        self, edits: Full, lanes: int, style: Style, moments: Mapping[str, Tensor], weight: float, look_back: bool
     ) -> None:
         super().__init__(edits, lanes, style, look_back)
         self.priors = [weight * moments[slot.site.path].to(self.device) for slot in edits.slots]
@@ -109,7 +109,7 @@ class AlphaEdit(Spreading):
     """AlphaEdit, in the directions that hold at most ``share`` of the keys' second moment, with weight ``ridge``."""
 
     def __init__(
-        self, edits: Edits, lanes: int, style: Style, moments: Mapping[str, Tensor], share: float, ridge: float
+        self, edits: Full, lanes: int, style: Style, moments: Mapping[str, Tensor], share: float, ridge: float
     ) -> None:
         super().__init__(edits, lanes, style, look_back=True)
         self.bases = [null_basis(moments[slot.site.path].to(self.device), share) for slot in edits.slots]

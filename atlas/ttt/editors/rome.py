@@ -19,13 +19,13 @@ from atlas.ttt.editors.editor import Editor, Effort, State, Style, effort
 from atlas.ttt.editors.layout import Layout, by_lane
 from atlas.ttt.editors.solve import exact
 from atlas.ttt.editors.values import Found, find_values
-from atlas.ttt.editors.weights import Edits
+from atlas.ttt.full import Full
 
 
 class Rome(Editor):
     """ROME, or r-ROME where ``one_key``. ``moments`` has E[k k'] of the edited matrix's keys, by its path."""
 
-    def __init__(self, edits: Edits, lanes: int, style: Style, moments: Mapping[str, Tensor], one_key: bool) -> None:
+    def __init__(self, edits: Full, lanes: int, style: Style, moments: Mapping[str, Tensor], one_key: bool) -> None:
         super().__init__(edits, lanes, style)
         (self.slot,) = edits.slots
         self.moment = moments[self.slot.site.path].to(self.device)

@@ -15,8 +15,8 @@ from scipy import stats
 from atlas import files, progress
 from atlas.base.checkpoint import load_certified, read_manifest
 from atlas.base.corpus import split
-from atlas.sections import Section
 from atlas.memory import keep_freed_memory
+from atlas.sections import Section
 from atlas.steps import add_spec, environment, parser, run_step
 from atlas.ttt.editors.known import associations, known_cases
 from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE

@@ -11,7 +11,7 @@ from atlas.ttt.editors import layout as layouts_of
 from atlas.ttt.editors import memit, rome
 from atlas.ttt.editors.covariance import key_moments
 from atlas.ttt.editors.solve import null_basis
-from atlas.ttt.editors.weights import Edits
+from atlas.ttt.full import Full
 from atlas.ttt.lines import line
 from atlas.ttt.lora import base_weights
 from atlas.ttt.resume import packed, unpacked
@@ -237,4 +237,4 @@ def test_edits_are_named_by_their_matrices_for_saving():
 @pytest.mark.parametrize("layers", [[2], [1, 0], [0, 0]])
 def test_layers_that_do_not_exist_or_do_not_rise_are_refused(layers):
     with pytest.raises(AtlasError, match=r"editor: layers .*, expected some of 0 to 1, rising, each once"):
-        Edits.attach(make_model(), layers)
+        Full.attach(make_model(), ["down"], layers)
