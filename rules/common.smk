@@ -100,3 +100,11 @@ def reinits():
             if arm.base.reinit and place_of(arm) in certified
         }
     )
+
+
+def parts_of(arm, rung):
+    """The files of one rung of the search; its jobs share the candidates."""
+    return expand(
+        f"{RESULTS}/search/{arm}/{rung}-{{part}}.parquet",
+        part=range(STUDY.search.jobs),
+    )

@@ -1,13 +1,6 @@
 SEARCHED = STUDY.search.arms if STUDY.search.sweeps else []
 
 
-def parts_of(arm, rung):
-    return expand(
-        f"{RESULTS}/search/{arm}/{rung}-{{part}}.parquet",
-        part=range(STUDY.search.jobs),
-    )
-
-
 # Rungs count from 0. Which candidates a rung tries is worked out from the trials of the one before.
 rule trials:
     input:
