@@ -91,7 +91,7 @@ def many_arms() -> dict[str, SyntheticArm]:
             recall=recall,
             ranked=0.5 + recall / 2,
             placebo_recognition=0.5,
-            recipe={"blend": 0.1 * number},
+            recipe={"phases": {"fast": {"blend": 0.1 * number}}},
         )
         for number, (name, recall) in enumerate(rates.items(), start=1)
     }
