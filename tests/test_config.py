@@ -31,6 +31,9 @@ def test_the_default_study_has_the_arms_of_the_essay_and_its_controls():
         "ffn_random_base",
         "qv_random_base",
         "untrained",
+        "qv_recall",
+        "ffn_recall",
+        "ffn_matched_recall",
     ]
     assert loaded.arms["qv_mid"].layer_ranks(4) == [4, 32, 32, 4]
     assert loaded.run_spec("ffn_random_base", "1-8").reinit == ["up", "down"]

@@ -54,7 +54,7 @@ def attempt(spec: RunSpec, inputs: Inputs, place: int, saved: Saved) -> list[Tri
                 val_loss_base=harm[seed].base,
                 val_loss=harm[seed].adapted,
                 characters=sum(int(trace.characters[lane]) for one in course.state.sessions for trace in one.traces),
-                core_seconds=seconds * inputs.threads / len(spec.seeds),
+                core_seconds=seconds / len(spec.seeds),
             )
         )
     return trials

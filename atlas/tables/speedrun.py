@@ -57,7 +57,7 @@ def _spent(runs: Runs, arm: str, sessions: int) -> dict[str, float | int]:
     seconds = 0.0
     for record in runs.of(arm):
         once = rows[rows["seed"] == record.seeds[0]].drop_duplicates("session")  # of all lanes of a run together
-        seconds += record.threads * float((once["seconds_train"] + once["seconds_score"]).sum())
+        seconds += float((once["seconds_train"] + once["seconds_score"]).sum())
     return {"core_seconds": seconds / seeds, "characters": round(rows["characters"].sum() / seeds)}
 
 

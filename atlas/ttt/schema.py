@@ -70,7 +70,7 @@ SESSIONS = pa.schema(
         ("loss_last", pa.float32()),
         ("lr", pa.float32()),  # at its peak; null without steps
         ("adapter_norm", pa.float32()),  # after the session
-        ("seconds_train", pa.float32()),  # of the session, all lanes together
+        ("seconds_train", pa.float32()),  # of the session, all lanes and cores together; of the clock on a GPU
         ("seconds_score", pa.float32()),
     ]
 )

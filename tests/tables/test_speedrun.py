@@ -5,7 +5,7 @@ import pytest
 from atlas import files
 from atlas.tables import speedrun
 from atlas.tables.runs import read
-from atlas.ttt.schema import SESSIONS, read_record
+from atlas.ttt.schema import SESSIONS
 from tests.synthetic import Design, SyntheticArm, write_frame, write_study
 
 DESIGN = Design(seeds=(1, 2, 3), checkpoints=(2, 4))
@@ -42,11 +42,3 @@ def test_the_cheapest_that_recalls_all_is_first(folders):
     assert found["core_seconds"].iloc[1] == pytest.approx(2 * 4 * 9.5 / 3)
     assert found["characters"].iloc[0] == 4 * 2 * 700
     assert found["characters"].iloc[3] == 2 * 2 * 700
-
-
-def test_threads_count(folders):
-    before = speedrun.table(read(folders)).to_pandas()["core_seconds"]
-    for folder in folders:
-        record = read_record(folder / "run.json")
-        files.write_json(folder / "run.json", record.model_copy(update={"threads": 4}).model_dump(mode="json"))
-    assert speedrun.table(read(folders)).to_pandas()["core_seconds"].tolist() == pytest.approx([4 * x for x in before])
