@@ -17,6 +17,7 @@ import pytest
 
 from atlas import files, outputs, sums
 from atlas.errors import AtlasError, DiskFullError
+from tests.disks import small_disk
 from tests.writers import LAST, MEMBERS, publish
 
 WRITERS = Path(__file__).with_name("writers.py")
@@ -192,23 +193,6 @@ def test_no_space_is_one_line_that_names_the_file_and_leaves_the_old_one(tmp_pat
     assert "\n" not in str(caught.value)
     assert path.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
-
-
-@contextmanager
-def small_disk(folder, size):
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 NOISE = os.urandom(200_000)

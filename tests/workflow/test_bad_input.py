@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
 
 import pytest
 
+from tests.disks import small_disk
 from tests.workflow.checkout import STUDY, Checkout
 
 
@@ -132,23 +132,6 @@ def wait_for(path, seconds=180):
     while not path.exists():
         assert time.monotonic() < until, f"{path} did not appear"
         time.sleep(0.1)
-
-
-@contextmanager
-def small_disk(folder, size):
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
