@@ -8,7 +8,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder, size):
-    """A new folder that holds no more than ``size``, as mount reads it; the test is skipped where none can be mounted."""
+    """A new folder that holds no more than ``size``, as mount reads it; skips the test where none can be mounted."""
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
