@@ -109,6 +109,10 @@ class Recipe(Section):
         "loss", description="what makes a stored fact weak: its loss, or that of the answer's least likely character"
     )
     forms: Count = Field(0, description="rephrased forms that are taught beside each sentence; probes ask the others")
+    mixed: bool = Field(
+        False,
+        description="those forms are other ones from fact to fact, so that what is asked of one others were taught",
+    )
     clip: float = Field(1.0, gt=0, description="largest gradient norm of a lane")
     budget: Count | None = Field(
         36, description="stored facts measured a session to know the weakest; null: all of them, the exact choice"

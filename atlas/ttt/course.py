@@ -80,7 +80,7 @@ class Course:
 
     def __post_init__(self) -> None:
         self.trainer = Trainer(self.adapters, self.spec.recipe, self.device, self.text)
-        self.items = [self.prober.items(lane, self.spec.recipe.forms) for lane in self.streams]  # facts x forms
+        self.items = [self.prober.items(lane) for lane in self.streams]  # facts x forms
         self.lines = [lane[:: self.spec.recipe.forms + 1] for lane in self.items]  # facts as taught
         self.base = score_base(self.adapters, self.lines, self.device)  # (lanes, facts)
         theta = self.adapters.initial(self.spec.base_seed, self.spec.seeds).numpy()
@@ -178,8 +178,7 @@ class Course:
         """Every lane's probes after so many sessions."""
         known = sessions * self.spec.facts_per_session
         placebo = [Dated(fact, None) for fact in self.placebo]
-        taught = self.spec.recipe.forms
-        return [self.prober.probes(self.dated(lane)[:known], placebo, taught) for lane in self.streams]
+        return [self.prober.probes(self.dated(lane)[:known], placebo) for lane in self.streams]
 
     def dated(self, lane: Sequence[Fact]) -> list[Dated]:
         """The facts of a lane with the sessions that teach them."""

@@ -128,7 +128,9 @@ def _course(spec: RunSpec, model: nn.Module, inputs: Inputs, text: Windows) -> C
     return Course(
         spec=spec,
         adapters=Adapters.attach(model.to(device), spec.targets, spec.ranks, spec.alpha),
-        prober=Prober(foils(facts, spec.probes.foils, spec.base_seed), origin=str(inputs.pool)),
+        prober=Prober(
+            foils(facts, spec.probes.foils, spec.base_seed), str(inputs.pool), spec.recipe.forms, spec.recipe.mixed
+        ),
         streams=lanes,
         placebo=[fact for fact in facts if fact.role == PLACEBO],
         device=device,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.lines import Line, line
@@ -53,32 +54,49 @@ class Measured:
 
 
 class Prober:
-    """Builds probes and measures them. ``foils`` gives every fact's foils by fact_id."""
+    """Builds what is taught and what is asked.
 
-    def __init__(self, foils: dict[str, list[str]], origin: str) -> None:
-        self.foils, self.origin = foils, origin
+    Args:
+        foils: every fact's foils by fact_id.
+        origin: of the facts, for messages.
+        forms: rephrased forms that are taught beside each sentence; the others are asked.
+        mixed: whether they are other ones from fact to fact, so that what is asked of one was taught of others.
+    """
+
+    def __init__(self, foils: dict[str, list[str]], origin: str, forms: int = 0, mixed: bool = False) -> None:
+        self.foils, self.origin, self.forms, self.mixed = foils, origin, forms, mixed
         self._made: dict[tuple[str, int], tuple[Line, Question]] = {}
 
-    def items(self, facts: Sequence[Fact], forms: int) -> list[Line]:
-        """Every fact as taught and in so many rephrased forms, fact after fact.
+    def items(self, facts: Sequence[Fact]) -> list[Line]:
+        """Every fact as taught and in its rephrased forms that are taught, fact after fact.
 
         Raises AtlasError where a fact would have no form left that was not taught, to be asked in.
         """
         for fact in facts:
-            if forms >= len(fact.rephrases):
+            if self.forms >= len(fact.rephrases):
                 raise AtlasError(
                     f"{self.origin}: fact {fact.fact_id} has {len(fact.rephrases)} rephrased forms, but the recipe "
-                    f"teaches {forms} (forms), so none is left to ask; teach fewer or add forms to the pool"
+                    f"teaches {self.forms} (forms), so none is left to ask; teach fewer or add forms to the pool"
                 )
-        return [self._form(fact, form)[0] for fact in facts for form in range(forms + 1)]
+        return [self._form(fact, form)[0] for fact in facts for form in (0, *self._taught(fact))]
 
-    def probes(self, taught: Sequence[Dated], placebo: Sequence[Dated], forms: int) -> list[Probe]:
-        """Taught sentences, then the rephrased forms behind the first ``forms``, which were taught, then placebo."""
+    def probes(self, taught: Sequence[Dated], placebo: Sequence[Dated]) -> list[Probe]:
+        """Taught sentences, then those rephrased forms of theirs that were not taught, then placebo."""
         return [
             *(self._probe("taught", 0, dated) for dated in taught),
-            *(self._probe("rephrase", at, dated) for dated in taught for at in range(forms + 1, len(dated.fact.forms))),
+            *(self._probe("rephrase", form, dated) for dated in taught for form in self._asked(dated.fact)),
             *(self._probe("placebo", 0, dated) for dated in placebo),
         ]
+
+    def _taught(self, fact: Fact) -> list[int]:
+        """The rephrased forms of a fact that are taught: the first ones, or where mixed those from a drawn one on."""
+        count = len(fact.rephrases)
+        first = int(rng(fact.fact_id, "forms").integers(count)) if self.mixed else 0
+        return sorted((first + at) % count + 1 for at in range(self.forms))
+
+    def _asked(self, fact: Fact) -> list[int]:
+        taught = self._taught(fact)
+        return [form for form in range(1, len(fact.forms)) if form not in taught]
 
     def _probe(self, kind: Kind, form: int, dated: Dated) -> Probe:
         return Probe(kind, form, dated, *self._form(dated.fact, form))
