@@ -2,6 +2,7 @@
 
 import pytest
 
+from atlas.base.text import decode
 from atlas.errors import AtlasError
 from atlas.ttt.probes import Dated, Prober
 from tests.ttt.tiny_ttt import make_facts
@@ -19,13 +20,13 @@ def asked(prober: Prober) -> dict[str, list[int]]:
 
 
 def taught(prober: Prober) -> dict[str, list[int]]:
-    """Forms by fact, read from the lines themselves."""
+    """Forms by fact, read from the texts themselves."""
     lines = prober.items(FACTS)
     per_fact = len(lines) // len(FACTS)
     found = {}
     for at, fact in enumerate(FACTS):
-        mine = lines[at * per_fact : (at + 1) * per_fact]
-        found[fact.fact_id] = [[prober._form(fact, form)[0] for form in range(4)].index(one) for one in mine]
+        mine = [decode(one.tokens[1:]) for one in lines[at * per_fact : (at + 1) * per_fact]]
+        found[fact.fact_id] = [[text.startswith(form) for form in fact.forms].index(True) for text in mine]
     return found
 
 
