@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas import cli, config
+from atlas.arms import Method
 from atlas.editing import Memit
 from atlas.errors import AtlasError
 from atlas.recipes.model import Phase
@@ -258,3 +260,17 @@ def test_a_study_on_top_keeps_the_arms_that_it_names_and_what_compares_them():
     assert some.ablations == {}
     assert some.contrasts == {"essay": [("qv", "qv_ffn")], "controls": [("qv", "untrained")]}
     assert some.precision is None  # of qv and ffn
+
+
+def test_the_rivals_are_arms_of_every_method_on_the_study_s_own_base():
+    default = config.load(REPOSITORY / "config.yaml")
+    rivals = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / "rivals.yaml")
+    assert {arm.method for arm in rivals.arms.values()} == {*get_args(Method)}
+    assert {name: rivals.arms[name] for name in ("qv", "ffn")} == {name: default.arms[name] for name in ("qv", "ffn")}
+    assert (rivals.base, rivals.pool, rivals.ablations) == (default.base, default.pool, {})
+    assert rivals.results != default.results
+    for place in ("all", "ffn", "attention"):
+        with_, bare = (rivals.run_spec(f"finetune_{place}{end}", "1-4").recipe for end in ("", "_bare"))
+        slow = with_.active["slow"]
+        assert slow.rehearsal
+        assert bare.active == with_.active | {"slow": slow.model_copy(update={"rehearsal": None})}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atlas.errors import AtlasError
 from atlas.ttt.full import Full
 from atlas.ttt.inputs import Given
 from atlas.ttt.lora import Adapters
@@ -9,7 +10,9 @@ from atlas.ttt.recipe import Trainer
 
 
 def trainer(given: Given) -> Trainer:
-    """The trainer that an arm asks for. What it trains is attached to the model."""
+    """The trainer that an arm asks for; what it trains is attached to the model. AtlasError where the arm edits."""
+    if given.spec.editing:
+        raise AtlasError(f"--spec: method {given.spec.method!r} does not train; atlas.ttt.edit is the step that edits")
     return Trainer(attached(given), given.spec.recipe, given.device, given.text)
 
 

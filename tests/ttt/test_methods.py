@@ -9,7 +9,7 @@ from atlas import files
 from atlas.arms import Arm
 from atlas.errors import AtlasError
 from atlas.recipes.model import Recipe
-from atlas.ttt import edit
+from atlas.ttt import edit, run
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
 from tests.ttt.test_resume import SAME, killed_after
 from tests.ttt.tiny_run import arguments, make_inputs, make_moments, spec, teach
@@ -127,6 +127,8 @@ def test_an_editor_needs_the_moments_of_this_base(inputs, tmp_path):
         edit.main([*words[:at], *words[at + 2 :]])
     with pytest.raises(AtlasError, match="--spec: method 'lora' has no editing"):
         edit.main(arguments(inputs, tmp_path / "out", spec()))
+    with pytest.raises(AtlasError, match="--spec: method 'rome' does not train"):
+        run.main(arguments(inputs, tmp_path / "out", spec_of("rome")))
 
 
 def test_a_record_from_before_there_were_methods_is_one_of_lora(inputs, tmp_path):
