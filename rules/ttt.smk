@@ -1,5 +1,8 @@
 import json
 
+EDITORS = [name for name, arm in STUDY.arms.items() if arm.edits]
+RIVALS = [name for name, arm in STUDY.arms.items() if arm.method != "lora"]
+
 
 def step_of(wildcards):
     """The module that teaches an arm: a step of its own for editors, so that a change of theirs reruns no training."""

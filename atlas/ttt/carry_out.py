@@ -50,6 +50,7 @@ def carry_out(
         frozen=setting.watch.close(),
         code_digest=code_digest(step),
         val_loss=losses,
+        growth=setting.growth(),
         started=started,
         finished=now(),
         seconds=course.state.seconds_before + time.perf_counter() - clock,

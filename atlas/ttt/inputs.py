@@ -25,9 +25,10 @@ from atlas.sections import Section
 from atlas.steps import environment
 from atlas.ttt.course import Course
 from atlas.ttt.frozen import Watch, reinitialise
+from atlas.ttt.growth import growths
 from atlas.ttt.probes import Prober
 from atlas.ttt.ranking import foils
-from atlas.ttt.schema import ValLoss
+from atlas.ttt.schema import Growth, ValLoss
 from atlas.ttt.teacher import Teacher
 from atlas.ttt.text import Windows
 
@@ -121,6 +122,15 @@ class Setting:
                 adapted = validation_loss(self.model, self.validation)
                 losses.append(ValLoss(seed=seed, sessions=point.sessions, base=base, adapted=adapted))
         return losses
+
+    def growth(self) -> list[Growth]:
+        """How far the matrices have gone from the base's at each checkpoint, lane by lane."""
+        course = self.course
+        return [
+            one
+            for point in course.state.checkpoints
+            for one in growths(course.adapters, torch.from_numpy(point.theta), course.spec.seeds, point.sessions)
+        ]
 
 
 def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) -> Setting:

@@ -88,6 +88,15 @@ class ValLoss(Section):
     adapted: FiniteFloat = Field(description="with the adapter")
 
 
+class Growth(Section):
+    """How far the matrices that are taught have gone from the base's, all of them together, in Frobenius norms."""
+
+    seed: int
+    sessions: Annotated[int, Field(gt=0)]
+    size: FiniteFloat = Field(description="length of the update in lengths of the base's matrices")
+    growth: FiniteFloat = Field(description="by what share the matrices have grown")
+
+
 class Host(Section):
     """The machine of a run."""
 
@@ -122,6 +131,9 @@ class RunRecord(Section):
     method: Method = "lora"
     editing: Editing | None = Field(None, description="settings of the editor; null where a recipe trains")
     val_loss: list[ValLoss]
+    growth: list[Growth] = Field(
+        [], description="at each checkpoint, seed by seed; none in runs of before it was noted"
+    )
     seconds: Annotated[float, Field(ge=0)] = Field(
         description="wall time of all seeds together, of killed processes up to the state that they saved"
     )
