@@ -38,6 +38,10 @@ quick: $(VENV)/runtime.stamp  ## the same workflow on a tiny study, in results-q
 	$(call study,results-quick,$(QUICK))
 	@echo "atlas: its figures show that the workflow works, nothing else"
 
+.PHONY: rivals
+rivals: $(VENV)/runtime.stamp  ## the same facts by ROME, MEMIT, AlphaEdit and fine-tuning, in results-rivals
+	$(call study,results-rivals,--configfile studies/rivals.yaml)
+
 .PHONY: cluster
 cluster: $(VENV)/runtime.stamp  ## set up, with Snakemake's plugins for clusters
 	$(PIP) install --quiet --constraint requirements-dev.lock --no-build-isolation --editable '.[cluster]'

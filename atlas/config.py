@@ -9,114 +9,33 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from atlas.arms import Arm, ArmBase, check_arm, check_place
 from atlas.errors import AtlasError
+from atlas.materials import SHARES, Base, Model, Pool, Pretraining
 from atlas.recipes.model import Recipe
 from atlas.recipes.search import Search
-from atlas.sections import Name, Place, Positive, Rate, Role, Section, explain, laid_over
+from atlas.sections import Name, Positive, Section, explain, laid_over
+from atlas.specs import Device, Probes, RungSpec, RunSpec, StreamSpec
 
-Device = Literal["cpu", "cuda", "auto"]
-
-
-SHARES = {
-    "codes": 456,
-    "personal": 356,
-    "geography": 253,
-    "history": 172,
-    "science": 167,
-    "biology": 76,
-    "language": 30,
-    "identity": 10,
-}
-
-
-class Pool(Section):
-    """Which facts there are, and how many of them are taught."""
-
-    source: str | None = Field(
-        None, description="own pool (CSV, JSONL, Parquet; JSON of CounterFact or zsRE); null: the tables of Atlas"
-    )
-    unfit: Literal["refuse", "skip"] = Field(
-        "refuse", description="what becomes of an own pool with facts that break a rule: refuse it, or leave them out"
-    )
-    seed: int = Field(0, description="draws which facts are taught and which serve as placebo")
-    taught: Positive | None = Field(
-        None, description="facts that streams are drawn from; null: 1520, of an own pool its taught rows (or 4 in 5)"
-    )
-    placebo: Positive | None = Field(
-        None, description="facts never taught; null: 380, of an own pool its placebo rows (or what is left)"
-    )
-    shares: dict[Name, Positive] = Field(
-        SHARES, min_length=1, description="domain shares in the tables of Atlas; an own pool has those of its rows"
-    )
-
-    @model_validator(mode="after")
-    def _keys_fit_the_source(self) -> Pool:
-        if self.source and self.shares != SHARES:
-            raise ValueError("shares: an own pool (source) has the shares of its own rows; remove one of the two keys")
-        if self.unfit == "skip" and not self.source:
-            raise ValueError("unfit: the tables of Atlas have no facts to skip; name an own pool in source")
-        return self
-
-    @property
-    def most_taught(self) -> int | None:
-        """Facts to teach, or None where only the rows of an own pool can tell."""
-        return self.taught or (None if self.source else sum(SHARES.values()))
-
-    @property
-    def most_placebo(self) -> int | None:
-        """Placebo facts, one for four taught in the tables of Atlas, or None where only an own pool can tell."""
-        return self.placebo or (None if self.source else sum(SHARES.values()) // 4)
-
-
-class Model(Section):
-    """Shape of the OPT-like decoder that is pretrained."""
-
-    layers: Positive = 4
-    width: Positive = 128
-    heads: Positive = 4
-    ffn: Positive = 512
-    context: Positive = Field(256, description="positions")
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Model:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self
-
-
-class Pretraining(Section):
-    """How the base is pretrained."""
-
-    steps: Positive = 1000
-    batch: Positive = Field(16, description="windows of the whole context a step")
-    lr: Rate = Field(3e-3, description="peak rate of AdamW (embeddings, norms, biases)")
-    matrix_lr: Rate = Field(2e-2, description="peak rate of Muon (matrices inside the layers)")
-    warmup: float = Field(0.02, ge=0, le=1, description="share of the steps with a rising rate")
-    decay: float = Field(0.7, ge=0, le=1, description="share of the steps, at the end, with a falling rate")
-    weight_decay: float = Field(0.1, ge=0, description="of the matrices")
-
-
-class Base(Section):
-    """The frozen model that adapters are attached to."""
-
-    corpus: str = Field("shakespeare", description="'shakespeare' (fetched, hash-checked) or a text file")
-    validation: float = Field(0.05, gt=0, lt=0.5, description="share of the corpus, from its end, for validation")
-    seed: int = 0
-    model: Model = Model()
-    training: Pretraining = Pretraining()
-    max_val_loss: float = Field(1.52, gt=0, description="nats per character; a worse base gets no certificate")
-
-
-class Probes(Section):
-    """What is measured at each checkpoint."""
-
-    foils: Annotated[int, Field(ge=1, le=50)] = Field(50, description="most foils of the ranked metric, per fact")
-    val_chars: Positive = Field(65536, description="Shakespeare characters for the loss of the adapted model")
-    matrix: Literal["octaves", "all"] = Field(
-        "octaves",
-        description="sessions after which the retention matrix has all facts taught by then: four an octave (1 to 8, "
-        "10, 12, 14, 16, 20, ...), or all sessions; the checkpoints always, and a session's own facts after each",
-    )
+__all__ = [  # with the parts of a study, wherever they are written
+    "SHARES",
+    "Arm",
+    "ArmBase",
+    "Base",
+    "Guard",
+    "Model",
+    "Pool",
+    "Precision",
+    "Pretraining",
+    "Probes",
+    "RunSpec",
+    "RungSpec",
+    "StreamSpec",
+    "Study",
+    "load",
+    "seeds_of",
+    "study",
+]
 
 
 class Precision(Section):
@@ -148,63 +67,6 @@ class Guard(Section):
     modules: Positive = Field(3, description="modules that each kind of damage is done to")
 
 
-class StreamSpec(Section):
-    """What decides which facts a seed is taught, and when."""
-
-    seed: int
-    sessions: Positive
-    facts_per_session: Positive
-
-
-class ArmBase(Section):
-    """How an arm's base differs, on purpose, from the certified one."""
-
-    reinit: list[Role] = Field([], description="roles left at a fresh initialisation in every layer (the confound)")
-
-
-class Arm(Place):
-    """One placement of the adapters, with what else it changes."""
-
-    recipe: dict[str, Any] = Field({}, description="overrides of the study's recipe, same keys")
-    base: ArmBase = ArmBase()
-
-
-class RunSpec(Section):
-    """All that decides the numbers of one run: an arm and a block of seeds, trained together as lanes."""
-
-    arm: Name
-    seeds: list[int] = Field(min_length=1)
-    facts_per_session: Positive
-    checkpoints: list[Positive]
-    targets: list[Role]
-    ranks: list[int] = Field(description="layer by layer")
-    alpha: float
-    recipe: Recipe
-    probes: Probes
-    reinit: list[Role]
-    base_seed: int
-    device: Device
-
-    @property
-    def sessions(self) -> int:
-        return self.checkpoints[-1]
-
-
-class RungSpec(Section):
-    """All that decides what the search does for one arm, up to and with a rung."""
-
-    run: RunSpec = Field(description="of a trial, but for its recipe, and its sessions: those of the last rung")
-    candidates: dict[Name, Recipe]
-    rungs: list[Positive] = Field(description="sessions of each rung")
-    counts: list[Positive] = Field(description="candidates of each rung")
-    jobs: Positive
-
-    def trial(self, candidate: str) -> RunSpec:
-        """What is run of a candidate at the last rung."""
-        last = self.rungs[-1]
-        return self.run.model_copy(update={"recipe": self.candidates[candidate], "checkpoints": [last]})
-
-
 def _block(entry: int | str) -> int | str:
     seeds_of(entry)
     return entry
@@ -229,6 +91,12 @@ class Study(Section):
     base: Base = Base()
     recipe: Recipe = Recipe.model_validate({})
     probes: Probes = Probes()
+    only: list[Name] | None = Field(
+        None,
+        min_length=1,
+        description="arms and ablations to keep, for a study laid on top of another; contrasts with one that is left "
+        "out go, too; null: all",
+    )
     arms: dict[Name, Arm] = Field(min_length=1)
     ablations: dict[Name, Arm] = Field({}, description="variants of the recipe, each on an arm that is in `arms`, too")
     ablation_checkpoints: list[Positive] | None = Field(
@@ -240,6 +108,12 @@ class Study(Section):
     precision: Precision | None = Field(None, description="null: `atlas plan` has nothing to aim at")
     guard: Guard = Guard()
     search: Search = Field(Search(), description="`snakemake search`: recipes by successive halving, arm by arm")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_the_others(cls, given: Any) -> Any:
+        only = given.get("only") if isinstance(given, Mapping) else None
+        return narrowed(given, only) if isinstance(only, list) else given
 
     @model_validator(mode="after")
     def _coherent(self) -> Study:
@@ -287,11 +161,11 @@ class Study(Section):
                 raise ValueError(f"{where}: {a!r} is compared with itself; name two arms")
 
     def _check_search(self) -> None:
-        search = self.search
+        search, model = self.search, self.base.model
         if not search.sweeps:
             return
         for arm, place in search.arms.items():
-            self._check_place(f"search.arms.{arm}", place)
+            check_place(f"search.arms.{arm}", place.targets, place.layer_ranks(model.layers), model)
         if shared := sorted({*search.seeds} & {*self.all_seeds}):
             raise ValueError(
                 f"search.seeds: seed {shared[0]} is one of the study's; tune on seeds that nothing reports"
@@ -306,24 +180,11 @@ class Study(Section):
 
     def _check_arm(self, name: str) -> None:
         where = f"{'arms' if name in self.arms else 'ablations'}.{name}"
-        self._check_place(where, self.arm(name))
+        check_arm(where, self.arm(name), self.base.model)
         try:
             self.recipe_of(name)
         except ValidationError as error:
             raise ValueError(f"{where}.recipe.{explain(error)}") from None
-
-    def _check_place(self, where: str, place: Place) -> None:
-        model = self.base.model
-        ranks = place.layer_ranks(model.layers)
-        if len(ranks) != model.layers:
-            raise ValueError(f"{where}.ranks: {len(ranks)} ranks for {model.layers} layers; give one a layer")
-        for rank in ranks:
-            if not 0 <= rank <= model.width:
-                raise ValueError(f"{where}.ranks: rank {rank} is impossible; expected 0 to {model.width} (the width)")
-        if not any(ranks):
-            raise ValueError(f"{where}.ranks: all ranks are 0, so nothing would be trained; give a layer a rank")
-        if len(set(place.targets)) != len(place.targets):
-            raise ValueError(f"{where}.targets: {place.targets} names a role twice")
 
     @property
     def sessions(self) -> int:
@@ -365,14 +226,16 @@ class Study(Section):
             seeds=seeds,
             facts_per_session=self.facts_per_session,
             checkpoints=checkpoints,
-            targets=arm.targets,
-            ranks=arm.layer_ranks(self.base.model.layers),
+            targets=arm.roles,
+            ranks=arm.ranks_in(self.base.model),
             alpha=self.alpha,
             recipe=recipe,
             probes=self.probes,
             reinit=arm.base.reinit,
             base_seed=self.base.seed,
             device=self.device,
+            method=arm.method,
+            editing=arm.settings,
         )
 
     def rung_spec(self, arm: str, rung: int) -> RungSpec:
@@ -390,10 +253,8 @@ class Study(Section):
         )
 
     def recipe_of(self, name: str) -> Recipe:
-        """The study's recipe with the arm's overrides laid over it, key by key, or over a preset that the arm names."""
-        own = self.arm(name).recipe
-        fresh = own.get("preset", self.recipe.preset) != self.recipe.preset
-        return Recipe.model_validate(own if fresh else laid_over(self.recipe.model_dump(), own))
+        """What an arm or ablation trains by."""
+        return self.arm(name).recipe_over(self.recipe)
 
 
 def seeds_of(entry: int | str) -> list[int]:
@@ -403,6 +264,28 @@ def seeds_of(entry: int | str) -> list[int]:
     if not seeds:
         raise ValueError(f"range {entry!r} is empty; write it as first-last")
     return seeds
+
+
+def narrowed(given: Mapping[str, Any], only: list[str]) -> dict[str, Any]:
+    """A study, not validated yet, without the arms and ablations that are not in ``only``, and what compares them.
+
+    ValueError where one is named that there is not.
+    """
+    arms, ablations = (given.get(key) or {} for key in ("arms", "ablations"))
+    if unknown := [name for name in only if name not in arms and name not in ablations]:
+        raise ValueError(f"only: {unknown[0]!r} is neither an arm nor an ablation; name some that are")
+    families = {
+        family: [pair for pair in pairs if {*only}.issuperset(pair)]
+        for family, pairs in (given.get("contrasts") or {}).items()
+    }
+    aim = given.get("precision") or {}
+    return {
+        **given,
+        "arms": {name: arm for name, arm in arms.items() if name in only},
+        "ablations": {name: arm for name, arm in ablations.items() if name in only},
+        "contrasts": {family: pairs for family, pairs in families.items() if pairs},
+        "precision": aim if {*only}.issuperset(aim.get("contrast", ())) and aim else None,
+    }
 
 
 def study(config: Mapping[str, Any], origin: str = "config.yaml") -> Study:

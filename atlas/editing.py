@@ -1,10 +1,11 @@
 """What decides an editor: the settings of an arm whose method writes facts into the weights instead of training LoRA.
 
-Kept apart from ``atlas.config``, which takes these classes in, because only editors read them.
+Kept apart from ``atlas.arms``, which takes these classes in, because only editors read them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -73,6 +74,11 @@ class Memit(_Ranged):
         30.0, gt=0, description="lambda: as many keys of facts as the corpus weighs, all of it"
     )
     look_back: bool = Field(False, description="keys of facts written before keep their values, too, as in AlphaEdit")
+    at_once: bool = Field(
+        False,
+        description="all facts of the run in one edit: at each checkpoint a fresh base and all facts up to then, and "
+        "nothing in between",
+    )
 
 
 class AlphaEdit(_Ranged):
@@ -87,3 +93,15 @@ class AlphaEdit(_Ranged):
 
 Editing = Annotated[Rome | Memit | AlphaEdit, Field(discriminator="method")]
 """The settings of an editor, by its method."""
+
+BY_METHOD: Mapping[str, type[Rome | Memit | AlphaEdit]] = {
+    "rome": Rome,
+    "r_rome": Rome,
+    "memit": Memit,
+    "alphaedit": AlphaEdit,
+}
+
+
+def layers_of(settings: Editing) -> list[int]:
+    """The layers that an editor changes, from 0."""
+    return [settings.layer] if isinstance(settings, Rome) else settings.layers

@@ -55,12 +55,12 @@ def run_folders(arms):
 
 
 def varied_arms():
-    """The arms that the ablations vary: same targets, ranks and base."""
-    places = [(set(a.targets), a.ranks, a.base) for a in STUDY.ablations.values()]
+    """The arms that the ablations vary: same method, targets, ranks and base."""
+    places = [(*method_of(arm), arm.base) for arm in STUDY.ablations.values()]
     return [
         name
         for name, arm in STUDY.arms.items()
-        if not arm.recipe and (set(arm.targets), arm.ranks, arm.base) in places
+        if not arm.recipe and (*method_of(arm), arm.base) in places
     ]
 
 
@@ -84,9 +84,14 @@ def options_for(wildcards):
     return ""
 
 
+def method_of(arm):
+    """How and where an arm teaches, whatever its recipe and its base."""
+    return arm.method, arm.settings, set(arm.roles), arm.ranks_in(STUDY.base.model)
+
+
 def place_of(arm):
     """What two arms share that differ in nothing but their base."""
-    return set(arm.targets), arm.layer_ranks(STUDY.base.model.layers), arm.recipe
+    return *method_of(arm), arm.recipe
 
 
 def reinits():

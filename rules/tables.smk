@@ -12,6 +12,7 @@ TABLES = (
     "claims",
     *(["ablations"] if STUDY.ablations else []),
     *(["confound"] if REINITS else []),
+    *(["rivals"] if RIVALS else []),
 )
 LEDGER = beside("atlas/tables/claims.yaml")  # no code, so not in the code digest
 

@@ -1,5 +1,22 @@
 import json
 
+EDITORS = [name for name, arm in STUDY.arms.items() if arm.edits]
+RIVALS = [name for name, arm in STUDY.arms.items() if arm.method != "lora"]
+
+
+def step_of(wildcards):
+    """The module that teaches an arm: a step of its own for editors, so that a change of theirs reruns no training."""
+    return "atlas.ttt.edit" if STUDY.arm(wildcards.arm).edits else "atlas.ttt.run"
+
+
+def moments_for(wildcards):
+    """What an editor must leave alone; nothing for arms that train."""
+    return (
+        [f"{RESULTS}/ttt/covariance.safetensors"]
+        if STUDY.arm(wildcards.arm).edits
+        else []
+    )
+
 
 rule teach:
     input:
@@ -12,6 +29,7 @@ rule teach:
         checkpoint=f"{RESULTS}/base/base.safetensors",
         manifest=f"{RESULTS}/base/base.json",
         certificate=f"{RESULTS}/base/certificate.json",
+        moments=moments_for,
     output:
         multiext(
             f"{RESULTS}/ttt/{{arm}}/{{block}}/",
@@ -38,13 +56,17 @@ rule teach:
         spec=lambda wildcards: STUDY.run_spec(
             wildcards.arm, wildcards.block
         ).model_dump_json(),
-        code=code_of("atlas.ttt.run"),
+        step=step_of,
+        code=lambda wildcards: code_of(step_of(wildcards))(wildcards),
+        moments=lambda wildcards, input: (
+            f"--moments {input.moments}" if input.moments else ""
+        ),
         out=lambda wildcards, output: str(Path(output.record).parent),
     shell:
-        "ATLAS_PROGRESS=lines python -m atlas.ttt.run --spec {params.spec:q} --pool {input.pool}"
+        "ATLAS_PROGRESS=lines python -m {params.step} --spec {params.spec:q} --pool {input.pool}"
         " --streams {input.streams} --corpus {input.corpus} --checkpoint {input.checkpoint}"
-        " --manifest {input.manifest} --certificate {input.certificate} --threads {threads}"
-        " --out {params.out} --log {log}"
+        " --manifest {input.manifest} --certificate {input.certificate} {params.moments}"
+        " --threads {threads} --out {params.out} --log {log}"
 
 
 # What editors must leave alone: once for a base, whatever is written into it.

@@ -12,7 +12,9 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas import files
+from atlas.arms import Arm, Method
 from atlas.draws import rng
+from atlas.editing import BY_METHOD
 from atlas.recipes.model import Recipe
 from atlas.sections import Role
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, RunRecord
@@ -37,6 +39,14 @@ class SyntheticArm:
     rise: float = 0.2  # of the validation loss, nats per character
     reinit: tuple[Role, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    method: Method = "lora"
+    editing: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def taught_by(self) -> Arm:
+        """The arm as a study has it, but for its recipe."""
+        places = {} if self.method in BY_METHOD else {"targets": list(self.targets)}
+        return Arm.model_validate({"method": self.method, "editing": dict(self.editing), **places})
 
     @property
     def trainable(self) -> int:
@@ -98,6 +108,19 @@ def many_arms() -> dict[str, SyntheticArm]:
     return arms_like_the_study() | others
 
 
+def rivals() -> dict[str, SyntheticArm]:
+    """LoRA beside fine-tuning and editors."""
+    down: tuple[Role, ...] = ("down",)
+    return {
+        "qv": SyntheticArm(recall=0.16, placebo_recognition=0.93),
+        "ffn": SyntheticArm(("up", "down"), recall=0.3, placebo_recognition=0.88, forgetting=0.05),
+        "finetune_ffn": SyntheticArm(("up", "down"), recall=0.5, forgetting=0.1, method="finetune"),
+        "rome": SyntheticArm(down, recall=0.9, forgetting=0.4, method="rome", rise=1.5),
+        "memit": SyntheticArm(down, recall=0.8, forgetting=0.05, method="memit"),
+        "memit_at_once": SyntheticArm(down, recall=0.7, forgetting=0, method="memit", editing={"at_once": True}),
+    }
+
+
 def ablations_like_the_study() -> dict[str, SyntheticArm]:
     """The default ablations of ``qv`` and ``ffn``."""
     recipes: dict[str, tuple[float, dict[str, Any]]] = {
@@ -152,6 +175,13 @@ def record_of(name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design
         for seed in seeds
         for sessions in design.checkpoints
     ]
+    taught = arm.taught_by
+    recipe = taught.recipe_over(Recipe.model_validate({})) if taught.edits else Recipe.model_validate(dict(arm.recipe))
+    growth = [
+        {"seed": seed, "sessions": sessions, "size": 0.01 * sessions, "growth": 0.001 * sessions}
+        for seed in seeds
+        for sessions in design.checkpoints
+    ]
     return RunRecord.model_validate(
         {
             "arm": name,
@@ -163,7 +193,10 @@ def record_of(name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design
             "base_fingerprint": "f" * 64,
             "frozen": frozen_of(arm),
             "code_digest": "c" * 64,
-            "recipe": Recipe.model_validate(dict(arm.recipe)).model_dump(mode="json"),
+            "recipe": recipe.model_dump(mode="json"),
+            "method": arm.method,
+            "editing": taught.settings and taught.settings.model_dump(),
+            "growth": growth,
             "reinit": list(arm.reinit),
             "val_loss": losses,
             "seconds": 100.0 * len(seeds),
@@ -252,7 +285,9 @@ def matrix_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Dat
     """All rows of matrix.parquet of one seed: rates fall with a fact's age."""
     draws = rng("synthetic", name, seed, "matrix")
     taught = taught_facts(seed, design)
-    sessions = pd.DataFrame({"session": np.arange(1, design.checkpoints[-1] + 1)})
+    at_once = arm.editing.get("at_once", False)
+    measured = design.checkpoints if at_once else np.arange(1, design.checkpoints[-1] + 1)
+    sessions = pd.DataFrame({"session": measured})
     rows = sessions.merge(taught, how="cross").query("session_taught <= session")
     kept = np.exp(-arm.forgetting * (rows["session"] - rows["session_taught"]).to_numpy())
     chance = draws.random((2, len(rows)))

@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas import cli, config
+from atlas.arms import Method
+from atlas.editing import Memit
 from atlas.errors import AtlasError
 from atlas.recipes.model import Phase
 
@@ -60,7 +64,7 @@ def test_ablations_change_only_what_their_name_says():
 def test_the_quick_study_keeps_every_arm_and_writes_elsewhere():
     default = config.load(REPOSITORY / "config.yaml")
     quick = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / "quick.yaml")
-    assert quick.arms == default.arms
+    assert quick.arms.items() >= default.arms.items()
     assert quick.results != default.results
 
 
@@ -91,6 +95,27 @@ def test_the_schema_of_the_editor_is_in_step():
         ({"arms": {"a": {"targets": ["q", "q"]}}}, "names a role twice"),
         ({"arms": {"a": {"targets": ["q"], "recipe": {"rate": 1}}}}, r"arms\.a\.recipe\.rate: unknown key"),
         ({"arms": {"A b": {"targets": ["q"]}}}, "A b"),
+        ({"arms": {"a": {"ranks": 4}}}, r"arms\.a\.targets: none, so nothing would be trained"),
+        ({"arms": {"a": {"targets": ["q"], "method": "lore"}}}, r"arms\.a\.method: .*found 'lore'"),
+        ({"arms": {"a": {"targets": ["q"], "editing": {"layer": 1}}}}, r"arms\.a\.editing: method 'lora' trains"),
+        (
+            {"arms": {"a": {"targets": ["q"], "method": "finetune", "ranks": 4}}},
+            r"arms\.a\.ranks: finetune trains whole",
+        ),
+        ({"arms": {"a": {"targets": ["down"], "method": "rome"}}}, r"arms\.a\.targets: an editor writes into `down`"),
+        ({"arms": {"a": {"method": "rome", "ranks": 4}}}, r"arms\.a\.ranks: an editor changes whole matrices"),
+        ({"arms": {"a": {"method": "rome", "recipe": {}}}}, r"arms\.a\.recipe: an editor does not train"),
+        ({"arms": {"a": {"method": "rome", "base": {"reinit": ["up"]}}}}, r"arms\.a\.base\.reinit: an editor knows"),
+        ({"arms": {"a": {"method": "rome", "editing": {"layers": [1]}}}}, r"arms\.a\.editing\.layers: unknown key"),
+        ({"arms": {"a": {"method": "rome", "editing": {"layer": 4}}}}, r"arms\.a\.editing\.layer: found \[4\].*0 to 3"),
+        ({"arms": {"a": {"method": "memit", "editing": {"layers": [2, 1]}}}}, r"arms\.a\.editing\.layers: .*rising"),
+        ({"arms": {"a": {"method": "alphaedit", "editing": {"at_once": True}}}}, r"a\.editing\.at_once: unknown key"),
+        ({"arms": {"a": {"method": "memit", "editing": {"method": "rome"}}}}, r"a\.editing\.method: the method stands"),
+        (
+            {"arms": {"a": {"method": "rome", "editing": {"value": {"lr": 0}}}}},
+            r"arms\.a\.editing\.value\.lr: .*greater than 0, found 0",
+        ),
+        ({"only": ["qv", "b"]}, "only: 'b' is neither an arm nor an ablation"),
         ({"arms": {}}, "arms"),
         ({"ablations": ARMS}, "qv is an arm and an ablation"),
         ({"pool": {"taught": 60}}, "100 sessions of 3 facts need 300 facts, pool.taught has 60"),
@@ -208,3 +233,47 @@ def test_ablations_are_probed_at_their_own_checkpoints():
     loaded = config.load(REPOSITORY / "config.yaml")
     assert loaded.run_spec("qv_no_rehearsal", "1-8").checkpoints == [30]
     assert loaded.run_spec("qv", "1-8").checkpoints == [30, 100]
+
+
+def test_an_editor_is_settled_by_its_method_and_what_it_changes_of_it():
+    loaded = study(arms={**ARMS, "a": {"method": "memit", "editing": {"layers": [1, 3], "at_once": True}}})
+    spec = loaded.run_spec("a", "1-8")
+    assert (spec.targets, spec.ranks) == (["down"], [0, 128, 0, 128])
+    assert isinstance(spec.editing, Memit)
+    assert (spec.method, spec.editing.layers, spec.editing.at_once) == ("memit", [1, 3], True)
+    assert spec.editing.covariance_weight == Memit(method="memit").covariance_weight
+    assert spec.recipe.active == {}
+    assert config.RunSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_a_change_of_the_recipe_leaves_editors_alone():
+    arms = {**ARMS, "a": {"method": "r_rome"}, "b": {"method": "finetune", "targets": ["up"]}}
+    plain, other = (study(arms=arms, recipe={"clip": clip}) for clip in (1.0, 0.5))
+    assert plain.run_spec("a", "1-8") == other.run_spec("a", "1-8")
+    assert plain.run_spec("b", "1-8") != other.run_spec("b", "1-8")
+    assert plain.run_spec("b", "1-8").ranks == [128] * 4
+
+
+def test_a_study_on_top_keeps_the_arms_that_it_names_and_what_compares_them():
+    loaded = config.load(REPOSITORY / "config.yaml")
+    some = config.study(
+        {**yaml.safe_load((REPOSITORY / "config.yaml").read_text()), "only": ["qv", "qv_ffn", "untrained"]}
+    )
+    assert some.arms == {name: loaded.arms[name] for name in ("qv", "qv_ffn", "untrained")}
+    assert some.ablations == {}
+    assert some.contrasts == {"essay": [("qv", "qv_ffn")], "controls": [("qv", "untrained")]}
+    assert some.precision is None  # of qv and ffn
+
+
+def test_the_rivals_are_arms_of_every_method_on_the_study_s_own_base():
+    default = config.load(REPOSITORY / "config.yaml")
+    rivals = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / "rivals.yaml")
+    assert {arm.method for arm in rivals.arms.values()} == {*get_args(Method)}
+    assert {name: rivals.arms[name] for name in ("qv", "ffn")} == {name: default.arms[name] for name in ("qv", "ffn")}
+    assert (rivals.base, rivals.pool, rivals.ablations) == (default.base, default.pool, {})
+    assert rivals.results != default.results
+    for place in ("all", "ffn", "attention"):
+        with_, bare = (rivals.run_spec(f"finetune_{place}{end}", "1-4").recipe for end in ("", "_bare"))
+        slow = with_.active["slow"]
+        assert slow.rehearsal
+        assert bare.active == with_.active | {"slow": slow.model_copy(update={"rehearsal": None})}

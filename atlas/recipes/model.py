@@ -133,6 +133,11 @@ class Recipe(Section):
             )
         return given
 
+    def with_overrides(self, own: dict[str, Any]) -> Recipe:
+        """This recipe with keys of another laid over it, or over a preset that those name."""
+        fresh = own.get("preset", self.preset) != self.preset
+        return Recipe.model_validate(own if fresh else laid_over(self.model_dump(), own))
+
     @property
     def active(self) -> dict[str, Phase]:
         """The phases that are not left out, in order."""

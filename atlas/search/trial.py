@@ -9,6 +9,7 @@ from atlas.ttt.inputs import Inputs, prepare
 from atlas.ttt.records import facts_table
 from atlas.ttt.resume import Saved
 from atlas.ttt.schema import PROBES
+from atlas.ttt.train import trainer
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Trial:
 
 def attempt(spec: RunSpec, inputs: Inputs, place: int, saved: Saved) -> list[Trial]:
     """Teach a candidate and measure it; one trial a seed. ``saved`` keeps its state while it is under way."""
-    setting = prepare(spec, inputs)
+    setting = prepare(spec, inputs, trainer)
     course = setting.course
     course.run(f"search {spec.arm} candidate {place}", saved)
     harm = {loss.seed: loss for loss in setting.harm()}

@@ -14,7 +14,7 @@ from atlas.errors import AtlasError
 from atlas.tables.intervals import Ints
 from atlas.ttt.schema import RunRecord
 
-WITHIN_ARM = ("code_digest", "recipe", "targets", "ranks", "reinit", "trainable_params")
+WITHIN_ARM = ("code_digest", "method", "editing", "recipe", "targets", "ranks", "reinit", "trainable_params")
 MAY_BE_NULL = {"session_taught", "loss_first", "loss_last", "lr"}
 
 

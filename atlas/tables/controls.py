@@ -40,8 +40,8 @@ def table(runs: Runs) -> pa.Table:
 
 
 def untrained(runs: Runs, arm: str) -> bool:
-    """Whether the recipe of an arm trains nothing."""
-    return not runs.of(arm)[0].recipe.active
+    """Whether an arm trains nothing, and writes nothing."""
+    return not runs.of(arm)[0].teaches
 
 
 def _answers_of_the_base(runs: Runs, controls: list[str]) -> None:

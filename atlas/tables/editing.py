@@ -82,20 +82,3 @@ def harmonic_mean(*shares: float) -> float:
     if np.isnan(values).any():
         return float("nan")
     return float(len(values) / np.sum(1 / values)) if (values > 0).all() else 0.0
-
-
-def update_size(base: np.ndarray, update: np.ndarray) -> np.ndarray:
-    """How large an update is beside the matrix, ``|update| / |base|`` in Frobenius norms.
-
-    Gupta et al. 2024 (arXiv 2403.07175) follow it from edit to edit: a single one that is much larger disables a model.
-
-    Args:
-        base: the matrix, (a, b).
-        update: what was added to it, (..., a, b).
-    """
-    return np.asarray(np.linalg.norm(update, axis=(-2, -1)) / np.linalg.norm(base))
-
-
-def norm_growth(base: np.ndarray, update: np.ndarray) -> np.ndarray:
-    """By what share the matrix has grown, ``|base + update| / |base| - 1``, arguments as of ``update_size``."""
-    return np.asarray(np.linalg.norm(base + update, axis=(-2, -1)) / np.linalg.norm(base) - 1)

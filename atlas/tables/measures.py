@@ -31,7 +31,7 @@ def backward_transfer(scores: pd.DataFrame) -> pd.DataFrame:
     earlier = scores[scores["session_taught"] < scores["session"].max()]
     learned = earlier[earlier["session"] == earlier["session_taught"]].set_index(FACT)["score"]
     change: pd.Series = _last(earlier).set_index(FACT)["score"] - learned
-    return change.reset_index()
+    return change.dropna().reset_index()  # not of facts that were not measured when just taught
 
 
 def forgetting(scores: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +42,7 @@ def forgetting(scores: pd.DataFrame) -> pd.DataFrame:
     last = by_task["session"] == by_task["session"].max()
     best = by_task[~last].groupby(TASK)["score"].max()
     loss: pd.Series = best - by_task[last].set_index(TASK)["score"]
-    return loss.reset_index()
+    return loss.dropna().reset_index()  # not of sessions that were measured at the end alone
 
 
 def forward_transfer(scores: pd.DataFrame) -> pd.DataFrame:

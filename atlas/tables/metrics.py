@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atlas.errors import AtlasError
+from atlas.tables.editing import TOLERANCE
 
 HIGHER, LOWER, NEITHER = "higher is better", "lower is better", "neither is better"
 
@@ -33,6 +34,7 @@ _MATRIX = (
     "14, 16, 20 and on, four an octave, and at checkpoints (after every session, if the study asks for that)"
 )
 _HERE = "defined here"
+_ROME = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv 2202.05262), section 3.4"
 _GEM = "Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, 2017"
 
 METRICS = (
@@ -86,6 +88,75 @@ METRICS = (
         LOWER,
         f"{_HERE}; the price of teaching",
         "0",
+    ),
+    Metric(
+        "efficacy",
+        "the prompt of a fact, as taught, once so many facts have been",
+        "recall",
+        "exact answer",
+        "0 to 1",
+        HIGHER,
+        f"{_ROME}: theirs asks whether the new answer is likelier than the old one, which invented facts lack",
+        "what the base recalls without an adapter",
+    ),
+    Metric(
+        "paraphrase",
+        "the rephrased prompts of a fact, once so many facts have been taught",
+        "recall; mean over the forms of a fact",
+        "exact answer",
+        "0 to 1",
+        HIGHER,
+        _ROME,
+        "what the base recalls without an adapter",
+    ),
+    Metric(
+        "specificity",
+        "the prompt of a fact that is never taught, of the same templates as those that are",
+        f"1 where its answer costs at most {TOLERANCE} nats a character more than under the base, else 0",
+        "placebo answer against base",
+        "0 to 1",
+        HIGHER,
+        f"{_ROME}: theirs asks whether a neighbour's answer is still likelier than the new one",
+        "1 for a model that is left alone",
+    ),
+    Metric(
+        "edit_score",
+        "all three of the above",
+        "harmonic mean of efficacy, paraphrase and specificity, seed by seed",
+        "harmonic mean",
+        "0 to 1",
+        HIGHER,
+        f"{_ROME}, S",
+    ),
+    Metric(
+        "update_size",
+        "the matrices that are adapted, trained or edited, all together",
+        "length of what was added in lengths of the base's matrices, Frobenius norms",
+        "weights: update",
+        "from 0",
+        LOWER,
+        "Gupta et al., Rebuilding ROME, 2024 (arXiv 2403.07175)",
+        "0",
+    ),
+    Metric(
+        "norm_growth",
+        "the same matrices",
+        "their Frobenius norm over the base's, less 1",
+        "weights: growth",
+        "from -1",
+        NEITHER,
+        "Gupta et al., Rebuilding ROME, 2024 (arXiv 2403.07175)",
+        "0",
+    ),
+    Metric(
+        "edit_seconds",
+        "nothing: the clock of teaching, without scoring",
+        "core-seconds of teaching over the number of facts taught, all seeds together; of an edit of all facts at once "
+        "that edit's",
+        "core-seconds a fact",
+        "from 0",
+        LOWER,
+        _HERE,
     ),
     Metric(
         "average",

@@ -194,6 +194,20 @@ HARM = pa.schema(
     ]
 )
 
+RIVALS = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("method", pa.string()),  # lora, finetune, or an editor: rome, r_rome, memit, alphaedit
+        ("at_once", pa.bool_()),  # all facts in one edit
+        ("sessions", pa.int32()),
+        ("edits", pa.int32()),  # facts taught by then, of a seed
+        ("metric", pa.string()),  # efficacy; at checkpoints the others of the literature, rise, and what it cost
+        ("n_seeds", pa.int32()),
+        *_INTERVAL,  # over seeds, of shares over facts, too; of edit_seconds none: seeds of a run share the clock
+        ("contract", pa.string()),
+    ]
+)
+
 CLAIMS = pa.schema(
     [
         ("claim_id", pa.string()),

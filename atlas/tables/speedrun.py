@@ -31,7 +31,7 @@ def _row(key: tuple[str, int], share: pd.Series[Any], runs: Runs) -> Iterator[di
     """The cost of an arm up to a checkpoint, a seed on average; none for arms that train nothing."""
     arm, sessions = key
     record, spent = runs.of(arm)[0], _spent(runs, arm, sessions)
-    if record.recipe.active:
+    if record.teaches:
         yield {
             "arm": arm,
             "recipe": record.recipe.preset,

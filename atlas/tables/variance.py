@@ -43,7 +43,8 @@ class Design:
 
 def design(records: list[RunRecord]) -> Design | None:
     """The largest full factorial of at least two levels of each factor; None where there is none."""
-    places = {_levels(record): record.arm for record in reversed(records) if record.recipe.active and not record.reinit}
+    trained = [one for one in reversed(records) if one.recipe.active and one.method == "lora" and not one.reinit]
+    places = {_levels(record): record.arm for record in trained}
     places = _with_sizes(places)
     axes = [sorted({key[i] for key in places}, key=str) for i in range(len(FACTORS))]
     found: list[Design] = []

@@ -1,4 +1,4 @@
-"""The course of a run: all sessions of one arm for a block of seeds, trained together as lanes."""
+"""The course of a run: all sessions of one arm for a block of seeds, taught together as lanes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from atlas.ttt.estimates import Estimates, on_schedule
 from atlas.ttt.lesson import Lesson
 from atlas.ttt.lora import Adapters
 from atlas.ttt.probes import Dated, Measured, Probe, Prober, measure
-from atlas.ttt.recipe import Learner, Trace, Trainer, weakness
+from atlas.ttt.recipe import weakness
 from atlas.ttt.resume import Saved
 from atlas.ttt.scoring import Scores, score, score_base
-from atlas.ttt.text import Windows
+from atlas.ttt.teacher import Learner, Teacher, Trace
 
 
 @dataclass(frozen=True)
 class Taught:
     """One session as it went. Arrays of scores have a leading lane axis.
 
-    ``traces`` has one for each phase of the recipe, in order. ``columns`` are the facts that the retention matrix has
-    after this session, int64 (measured,), ``scores`` theirs; ``ahead`` the scores of the next session's facts, not
-    taught yet. Seconds are those of all cores on a processor, of the clock on a GPU.
+    ``traces`` has one for each phase of the teacher, in order, none where it did nothing. ``columns`` are the facts
+    that the retention matrix has after this session, int64 (measured,), ``scores`` theirs; ``ahead`` the scores of the
+    next session's facts, not taught yet. Seconds are those of all cores on a processor, of the clock on a GPU.
     """
 
     session: int
@@ -67,24 +67,26 @@ class State:
 
 @dataclass
 class Course:
-    """Teaches and measures. ``streams`` holds the facts of each lane in the order of teaching, ``text`` the base's own
-    training text, for recipes that train it, too."""
+    """Has a teacher teach, and measures. ``streams`` holds the facts of each lane in the order of teaching."""
 
     spec: RunSpec
-    adapters: Adapters
+    teacher: Teacher
     prober: Prober
     streams: Sequence[Sequence[Fact]]
     placebo: Sequence[Fact]
     device: torch.device
-    text: Windows | None = None
 
     def __post_init__(self) -> None:
-        self.trainer = Trainer(self.adapters, self.spec.recipe, self.device, self.text)
         self.items = [self.prober.items(lane) for lane in self.streams]  # facts x forms
         self.lines = [lane[:: self.spec.recipe.forms + 1] for lane in self.items]  # facts as taught
         self.base = score_base(self.adapters, self.lines, self.device)  # (lanes, facts)
         theta = self.adapters.initial(self.spec.base_seed, self.spec.seeds).numpy()
-        self.state = State(self.trainer.learner(theta), Estimates.none(len(self.items), len(self.items[0])))
+        self.state = State(self.teacher.learner(theta), Estimates.none(len(self.items), len(self.items[0])))
+
+    @property
+    def adapters(self) -> Adapters:
+        """What teaching changes of the model."""
+        return self.teacher.adapters
 
     def run(self, label: str, saved: Saved) -> None:
         """Teach all sessions that are left and measure at the checkpoints; ``saved`` keeps the state now and then."""
@@ -102,7 +104,7 @@ class Course:
                     self.state.checkpoints.append(self._measure(session))
                 self.state.seconds_before = before + time.perf_counter() - began
                 saved.offer(self.state)
-                tracker.advance(f"recall of new facts {self._recall_of_new():.1%}")
+                tracker.advance(self._recall_of_new())
         self.state.seconds_before = before
 
     def _teach(self, session: int) -> None:
@@ -110,7 +112,7 @@ class Course:
         size = self.spec.facts_per_session * self._forms
         stored, draw = (session - 1) * size, partial(self._draw, session)
         lesson = Lesson(self.items, stored, size, self.state.estimates, draw)
-        self.state.learner, traces, trained = self.trainer.session(self.state.learner, lesson)
+        self.state.learner, traces, trained = self.teacher.session(self.state.learner, lesson)
         seconds = self._clock() - started
         columns = self._scheduled(session)
         scores, ahead = self._score(session, columns, trained)
@@ -155,6 +157,8 @@ class Course:
     def _scheduled(self, session: int) -> np.ndarray:
         """The facts that the retention matrix has after a session, by their places in the stream."""
         known = session * self.spec.facts_per_session
+        if not self.teacher.teaches(known):
+            return np.arange(0)
         every = self.spec.probes.matrix == "all" or session in self.spec.checkpoints or on_schedule(session)
         return np.arange(0 if every else known - self.spec.facts_per_session, known)
 
@@ -167,8 +171,9 @@ class Course:
     def _draw(self, session: int, lane: int, purpose: str) -> np.random.Generator:
         return rng(self.spec.base_seed, self.spec.seeds[lane], session, purpose)
 
-    def _recall_of_new(self) -> float:
-        return float(self.state.sessions[-1].scores.recalled[:, -self.spec.facts_per_session :].mean())
+    def _recall_of_new(self) -> str:
+        new = self.state.sessions[-1].scores.recalled[:, -self.spec.facts_per_session :]
+        return f"recall of new facts {new.mean():.1%}" if new.size else "nothing taught yet"
 
     def _measure(self, sessions: int) -> Checkpoint:
         measured = measure(self.adapters, self._theta, self.probes(sessions), self.device)

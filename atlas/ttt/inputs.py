@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from atlas import files
 from atlas.base.checkpoint import Manifest, load_certified, read_manifest
@@ -25,10 +25,11 @@ from atlas.sections import Section
 from atlas.steps import environment
 from atlas.ttt.course import Course
 from atlas.ttt.frozen import Watch, reinitialise
-from atlas.ttt.lora import Adapters
+from atlas.ttt.growth import growths
 from atlas.ttt.probes import Prober
 from atlas.ttt.ranking import foils
-from atlas.ttt.schema import ValLoss
+from atlas.ttt.schema import Growth, ValLoss
+from atlas.ttt.teacher import Teacher
 from atlas.ttt.text import Windows
 
 PACKAGES = ("torch", "numpy", "pyarrow", "safetensors")
@@ -45,6 +46,7 @@ class Inputs:
     manifest: Path
     certificate: Path
     threads: int
+    moments: Path | None = None  # of the base's keys, for editors
 
     @classmethod
     def of(cls, args: Namespace) -> Inputs:
@@ -61,13 +63,34 @@ class Inputs:
         options.add_argument("--manifest", type=Path, required=True, help="base.json")
         options.add_argument("--certificate", type=Path, required=True, help="certificate.json; without it no run")
         options.add_argument("--threads", type=int, default=1, help="processor threads")
+        options.add_argument("--moments", type=Path, help="covariance.safetensors, for editors")
 
     def identity(self, spec: Section, step: str) -> str:
         """All that decides a step's numbers: settings, code, inputs, packages, and where and how it computes."""
-        inputs = [files.sha256(path) for path in (self.pool, *self.streams)]
+        moments = [self.moments] if self.moments else []
+        inputs = [files.sha256(path) for path in (self.pool, *self.streams, *moments)]
         base, versions = read_manifest(self.manifest).fingerprint, environment(*PACKAGES)["versions"]
         where = torch.cuda.is_available(), self.threads
         return json.dumps([spec.model_dump(), code_digest(step), base, inputs, versions, where], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a teacher is made from: the base on its device, and the facts of each lane in the order of teaching.
+
+    ``text`` is the base's own training text, for recipes that train it, too.
+    """
+
+    spec: RunSpec
+    inputs: Inputs
+    model: Transformer
+    manifest: Manifest
+    streams: Sequence[Sequence[Fact]]
+    text: Windows
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
 
 @dataclass(frozen=True)
@@ -100,9 +123,18 @@ class Setting:
                 losses.append(ValLoss(seed=seed, sessions=point.sessions, base=base, adapted=adapted))
         return losses
 
+    def growth(self) -> list[Growth]:
+        """How far the matrices have gone from the base's at each checkpoint, lane by lane."""
+        course = self.course
+        return [
+            one
+            for point in course.state.checkpoints
+            for one in growths(course.adapters, torch.from_numpy(point.theta), course.spec.seeds, point.sessions)
+        ]
 
-def prepare(spec: RunSpec, inputs: Inputs) -> Setting:
-    """Load the certified base, attach adapters, read pool and streams.
+
+def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) -> Setting:
+    """Load the certified base, read pool and streams, let ``teacher`` attach what it changes.
 
     Raises AtlasError where the base is not certified, or pool, streams and spec do not fit.
     """
@@ -113,29 +145,29 @@ def prepare(spec: RunSpec, inputs: Inputs) -> Setting:
     training, validation = split(files.read_text(inputs.corpus), manifest.config.validation)
     text = Windows(encode(training, str(inputs.corpus)))
     held_out = encode(validation[: spec.probes.val_chars + 1], str(inputs.corpus))
-    return Setting(_course(spec, model, inputs, text), model, manifest, watch, held_out, base_params)
-
-
-def _course(spec: RunSpec, model: nn.Module, inputs: Inputs, text: Windows) -> Course:
     facts = read_pool(inputs.pool)
+    given = Given(spec, inputs, model.to(device_of(spec)), manifest, _streams(spec, inputs, facts), text)
+    course = Course(
+        spec=spec,
+        teacher=teacher(given),
+        prober=Prober(
+            foils(facts, spec.probes.foils, spec.base_seed), str(inputs.pool), spec.recipe.forms, spec.recipe.mixed
+        ),
+        streams=given.streams,
+        placebo=[fact for fact in facts if fact.role == PLACEBO],
+        device=given.device,
+    )
+    return Setting(course, model, manifest, watch, held_out, base_params)
+
+
+def _streams(spec: RunSpec, inputs: Inputs, facts: Sequence[Fact]) -> list[list[Fact]]:
+    """The facts of each lane, in the order of teaching."""
     by_id = {fact.fact_id: fact for fact in facts}
     if len(inputs.streams) != len(spec.seeds):
         raise AtlasError(
             f"--streams: {len(inputs.streams)} files for {len(spec.seeds)} seeds; give one a seed, in their order"
         )
-    lanes = [read_lane(path, seed, spec, by_id) for path, seed in zip(inputs.streams, spec.seeds, strict=True)]
-    device = device_of(spec)
-    return Course(
-        spec=spec,
-        adapters=Adapters.attach(model.to(device), spec.targets, spec.ranks, spec.alpha),
-        prober=Prober(
-            foils(facts, spec.probes.foils, spec.base_seed), str(inputs.pool), spec.recipe.forms, spec.recipe.mixed
-        ),
-        streams=lanes,
-        placebo=[fact for fact in facts if fact.role == PLACEBO],
-        device=device,
-        text=text,
-    )
+    return [read_lane(path, seed, spec, by_id) for path, seed in zip(inputs.streams, spec.seeds, strict=True)]
 
 
 def device_of(spec: RunSpec) -> torch.device:

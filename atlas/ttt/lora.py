@@ -239,6 +239,11 @@ class Adapters:
         shapes = [s for slot in self.slots for s in ((slot.width_in, slot.rank), (slot.rank, slot.width_out))]
         return [part.view(len(theta), *shape) for part, shape in zip(flat, shapes, strict=True)]
 
+    def updates(self, theta: Tensor) -> list[Tensor]:
+        """What is added to each matrix, slot by slot, shaped (lanes, in, out)."""
+        parts = iter(self._parts(theta))
+        return [slot.module.scale * (next(parts) @ next(parts)) for slot in self.slots]
+
     def named(self, theta: Tensor) -> dict[str, Tensor]:
         """Tensors by name, ``PATH.lora_A`` (lanes, in, rank) and ``PATH.lora_B`` (lanes, rank, out), for saving."""
         names = [f"{slot.site.path}.{side}" for slot in self.slots for side in ("lora_A", "lora_B")]

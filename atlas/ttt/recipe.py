@@ -7,7 +7,6 @@ Every phase trains a copy of the adapter and blends it in; which facts, how long
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,41 +20,8 @@ from atlas.ttt.lines import Line
 from atlas.ttt.lora import Adapters
 from atlas.ttt.loss import Loss, loss
 from atlas.ttt.scoring import LineScores, Scores
+from atlas.ttt.teacher import Learner, Trace
 from atlas.ttt.text import Windows
-
-
-@dataclass(frozen=True)
-class Trace:
-    """How a phase went.
-
-    Attributes:
-        losses: float32, (steps, lanes): of the facts of each step, before it; NaN where a lane had ended.
-        characters: int64, (lanes,): that the loss was taken over, each as often as it was.
-    """
-
-    losses: np.ndarray
-    characters: np.ndarray
-
-    def of(self, lane: int) -> np.ndarray:
-        """The losses of the steps that a lane took, (steps,)."""
-        losses: np.ndarray = self.losses[np.isfinite(self.losses[:, lane]), lane]
-        return losses
-
-
-@dataclass
-class Learner:
-    """All that training changes.
-
-    Attributes:
-        theta: the adapters, float32 (lanes, parameters).
-        memories: of the optimisers of those phases that remember, in order.
-        importance: of each parameter for the facts taught so far, float32 (lanes, parameters); (lanes, 0) where no
-            phase goes by it.
-    """
-
-    theta: np.ndarray
-    memories: list[Memory]
-    importance: np.ndarray
 
 
 class Ends:
@@ -89,12 +55,18 @@ class Trainer:
 
     def __init__(self, adapters: Adapters, recipe: Recipe, device: torch.device, text: Windows | None = None) -> None:
         self.adapters, self.recipe, self.device, self.text = adapters, recipe, device, text
+        self.phases = {name: phase.lr for name, phase in recipe.active.items()}
+
+    def teaches(self, facts: int) -> bool:  # noqa: ARG002
+        """Every session is taught."""
+        return True
 
     def learner(self, theta: np.ndarray) -> Learner:
         """A learner that starts from adapters ``theta``, float32 (lanes, parameters)."""
         keep = sum(phase.optimiser.memory == "run" for phase in self.recipe.active.values())
         importance = np.zeros((len(theta), theta.shape[1] if self._weighs else 0), np.float32)
-        return Learner(theta, [Memory.none(*theta.shape) for _ in range(keep)], importance)
+        memories = [Memory.none(*theta.shape) for _ in range(keep)]
+        return Learner(theta, memories, importance, np.zeros((len(theta), 0, 0, 0), np.float32))
 
     @property
     def _weighs(self) -> float | None:
@@ -124,7 +96,7 @@ class Trainer:
                 trained[lane].append(stored)
         if self._weighs is not None:
             importance = self._weighed(theta, importance, lesson)
-        after = Learner(theta.cpu().numpy(), kept, importance.cpu().numpy())
+        after = Learner(theta.cpu().numpy(), kept, importance.cpu().numpy(), learner.written)
         return after, traces, [np.unique(np.concatenate(some)) for some in trained]
 
     def _phase(self, name: str, phase: Phase, items: Items, descent: Descent, lesson: Lesson) -> Trace:
@@ -143,7 +115,8 @@ class Trainer:
             descent.step(found.total, running, step / items.most_steps)
             if not ends.running.any():
                 break
-        return Trace(torch.stack(losses).cpu().numpy(), characters)
+        taken = torch.stack(losses).cpu().numpy()
+        return Trace(taken, np.isfinite(taken).sum(axis=0), characters)
 
     def _loss(self, facts: Sequence[Sequence[Line]], text: Sequence[Sequence[Line]], phase: Phase) -> Loss:
         weight, even = phase.text.weight if phase.text else 0.0, self.device.type == "cuda"

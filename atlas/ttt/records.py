@@ -92,18 +92,18 @@ def _matrix(course: Course, before: Scores, taught: Taught, lane: int) -> dict[s
 
 
 def _session(course: Course, taught: Taught, lane: int) -> dict[str, Any]:
-    phases = course.spec.recipe.active
+    phases = course.teacher.phases if taught.traces else {}
     losses = [trace.of(lane) for trace in taught.traces]
     return {
         "arm": course.spec.arm,
         "seed": course.spec.seeds[lane],
         "session": taught.session,
         "phase": [*phases] or ["none"],
-        "steps": [len(some) for some in losses] or [0],
+        "steps": [trace.steps[lane] for trace in taught.traces] or [0],
         "characters": [trace.characters[lane] for trace in taught.traces] or [0],
         "loss_first": [some[0] for some in losses] or [None],
         "loss_last": [some[-1] for some in losses] or [None],
-        "lr": [phase.lr for phase in phases.values()] or [None],
+        "lr": [*phases.values()] or [None],
         "adapter_norm": taught.norms[lane],
         "seconds_train": taught.seconds_train,
         "seconds_score": taught.seconds_score,

@@ -1,83 +1,20 @@
-"""Teach one arm to one block of seeds, session by session, and measure what is left at the checkpoints."""
+"""Teach one arm to one block of seeds, session by session, and measure what is left at the checkpoints.
+
+An arm that trains, that is: ``atlas.ttt.edit`` is the same for those that edit.
+"""
 
 from __future__ import annotations
 
-import json
-import time
-from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
-import torch
-from safetensors.torch import save as to_safetensors
-
-from atlas import files, progress
-from atlas.config import RunSpec
-from atlas.digest import code_digest
-from atlas.memory import keep_freed_memory
-from atlas.steps import add_spec, environment, now, parser, run_step
-from atlas.ttt.course import Course
-from atlas.ttt.inputs import PACKAGES, Inputs, prepare
-from atlas.ttt.records import facts_table, matrix_table, sessions_table
-from atlas.ttt.resume import Saved
-from atlas.ttt.schema import RunRecord
-
-STEP = "atlas.ttt.run"
+from atlas.steps import run_step
+from atlas.ttt.carry_out import carry_out
+from atlas.ttt.train import trainer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one arm and block by the command line; see ``python -m atlas.ttt.run --help``."""
-    args = _parse(arguments)
-    spec: RunSpec = args.spec
-    started, clock = now(), time.perf_counter()
-    torch.set_num_threads(args.threads)
-    keep_freed_memory()
-    inputs = Inputs.of(args)
-    setting = prepare(spec, inputs)
-    course = setting.course
-    saved = Saved(args.out, inputs.identity(spec, STEP))
-    course.run(f"ttt {spec.arm} seeds {args.out.name}", saved)
-
-    losses = setting.harm()
-    record = RunRecord(
-        **spec.model_dump(include={"arm", "seeds", "targets", "ranks", "recipe", "reinit"}),
-        trainable_params=course.adapters.parameters,
-        base_params=setting.base_params,
-        base_fingerprint=setting.manifest.fingerprint,
-        frozen=setting.watch.close(),
-        code_digest=code_digest(STEP),
-        val_loss=losses,
-        started=started,
-        finished=now(),
-        seconds=course.state.seconds_before + time.perf_counter() - clock,
-        threads=args.threads,
-        resumed_after=course.state.resumed_after,
-        **environment(*PACKAGES),
-    )
-    save(args.out, course, record)
-    saved.discard()
-    progress.say(f"ttt {spec.arm} seeds {args.out.name}: done, see {args.out}/")
-
-
-def _parse(arguments: Sequence[str] | None) -> Namespace:
-    options = parser(__doc__)
-    add_spec(options, RunSpec)
-    Inputs.add_options(options)
-    options.add_argument("--out", type=Path, required=True, help="folder for the run's files")
-    return options.parse_args(arguments)
-
-
-def save(out: Path, course: Course, record: RunRecord) -> None:
-    """Write the run's files, all together or none; run.json comes last."""
-    provenance = record.model_dump(include={"arm", "seeds", "base_fingerprint", "code_digest", "versions"})
-    # one metadata key only: safetensors writes several in random order, and the same run gives the same bytes
-    about = {"atlas": json.dumps({"arm": record.arm, "lanes": record.seeds, "alpha": course.spec.alpha})}
-    with files.together(out / "run.json") as stage:
-        for name, table in (("facts", facts_table), ("matrix", matrix_table), ("sessions", sessions_table)):
-            files.write_parquet(stage / f"{name}.parquet", table(course), provenance)
-        adapters = to_safetensors(course.adapters.named(torch.from_numpy(course.state.learner.theta)), metadata=about)
-        (stage / "adapters.safetensors").write_bytes(adapters)
-        files.write_json(stage / "run.json", record.model_dump(mode="json"))
+    carry_out("atlas.ttt.run", __doc__, trainer, arguments)
 
 
 if __name__ == "__main__":

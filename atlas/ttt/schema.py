@@ -13,6 +13,8 @@ import pyarrow as pa
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from atlas import files
+from atlas.arms import Method
+from atlas.editing import Editing, Memit
 from atlas.errors import AtlasError
 from atlas.recipes.model import Recipe
 from atlas.sections import Count, Role, Section, explain
@@ -86,6 +88,15 @@ class ValLoss(Section):
     adapted: FiniteFloat = Field(description="with the adapter")
 
 
+class Growth(Section):
+    """How far the matrices that are taught have gone from the base's, all of them together, in Frobenius norms."""
+
+    seed: int
+    sessions: Annotated[int, Field(gt=0)]
+    size: FiniteFloat = Field(description="length of the update in lengths of the base's matrices")
+    growth: FiniteFloat = Field(description="by what share the matrices have grown")
+
+
 class Host(Section):
     """The machine of a run."""
 
@@ -110,14 +121,19 @@ class RunRecord(Section):
     seeds: list[int] = Field(min_length=1)
     targets: list[Role]
     ranks: list[int] = Field(description="layer by layer")
-    trainable_params: Count = Field(description="adapter parameters of one seed")
+    trainable_params: Count = Field(description="of one seed: of its adapters, or of the matrices that change")
     base_params: Annotated[int, Field(gt=0)]
     base_fingerprint: str = Field(description="of the certified base, before any reinit that the arm asks for")
     frozen: Frozen
     code_digest: str
-    recipe: Recipe
+    recipe: Recipe = Field(description="without phases where an editor teaches")
     reinit: list[Role] = Field(description="roles left at a fresh initialisation on purpose")
+    method: Method = "lora"
+    editing: Editing | None = Field(None, description="settings of the editor; null where a recipe trains")
     val_loss: list[ValLoss]
+    growth: list[Growth] = Field(
+        [], description="at each checkpoint, seed by seed; none in runs of before it was noted"
+    )
     seconds: Annotated[float, Field(ge=0)] = Field(
         description="wall time of all seeds together, of killed processes up to the state that they saved"
     )
@@ -127,6 +143,16 @@ class RunRecord(Section):
     host: Host
     started: str
     finished: str
+
+    @property
+    def teaches(self) -> bool:
+        """Whether facts are taught at all; if not, the arm is a control."""
+        return self.editing is not None or bool(self.recipe.active)
+
+    @property
+    def at_once(self) -> bool:
+        """Whether all facts are written in one edit at each checkpoint, and none between them."""
+        return isinstance(self.editing, Memit) and self.editing.at_once
 
     @model_validator(mode="after")
     def _val_loss_of_own_seeds(self) -> RunRecord:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.tables import editing
+from atlas.ttt import growth
 
 NEW, OLD = np.array([0.9, 0.2, 0.5, 0.3]), np.array([0.05, 0.6, 0.5, 0.1])
 shares = st.floats(0.01, 1)
@@ -54,5 +55,5 @@ def test_the_score_is_between_the_worst_share_and_the_plain_mean(efficacy, parap
 def test_size_and_growth_of_an_update():
     base = np.array([[3.0, 0.0], [0.0, 4.0]])
     updates = np.stack([base, -base, np.array([[0.0, 12.0], [0.0, 0.0]])])
-    np.testing.assert_allclose(editing.update_size(base, updates), [1.0, 1.0, 2.4])
-    np.testing.assert_allclose(editing.norm_growth(base, updates), [1.0, -1.0, 1.6])
+    np.testing.assert_allclose(growth.update_size(base, updates), [1.0, 1.0, 2.4])
+    np.testing.assert_allclose(growth.norm_growth(base, updates), [1.0, -1.0, 1.6])

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from atlas.base.model import Transformer
 from atlas.recipes.model import Phase, Recipe
+from atlas.ttt.full import Full
 from atlas.ttt.lines import Line
 from atlas.ttt.lora import Adapters
 
@@ -93,9 +94,15 @@ def _batches(phase: Phase, facts: list[Line], order: np.random.Generator):
 
 
 def weights(model: Transformer, adapters: Adapters, theta: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The base's weights with one lane's adapters written into them."""
+    """The base's weights with one lane's adapters, or changes of whole matrices, written into them."""
     found: dict[str, torch.Tensor] = dict(model.named_parameters())
     at = 0
+    if isinstance(adapters, Full):
+        for slot in adapters.slots:
+            size, name = slot.width_in * slot.width_out, f"{slot.site.path}.weight"
+            found[name] = found[name] + theta[at : at + size].view(slot.width_in, slot.width_out).T
+            at += size
+        return found
     for slot in adapters.slots:
         a = theta[at : at + slot.sizes[0]].view(slot.width_in, slot.rank)
         b = theta[at + slot.sizes[0] : at + sum(slot.sizes)].view(slot.rank, slot.width_out)

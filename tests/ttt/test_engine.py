@@ -7,10 +7,11 @@ import torch
 from atlas.config import Model
 from atlas.recipes.model import Recipe
 from atlas.sections import Role
+from atlas.ttt.full import Full
 from atlas.ttt.lines import batch
 from atlas.ttt.lora import Adapters
 from atlas.ttt.recipe import Trainer
-from atlas.ttt.scoring import score
+from atlas.ttt.scoring import character_nll, score
 from tests.ttt import plain_engine
 from tests.ttt.made_lessons import draw, lesson, taught
 from tests.ttt.tiny_ttt import make_model
@@ -30,14 +31,19 @@ def two_sessions(targets: list[Role], ranks: list[int], recipe: Recipe) -> None:
 
     In float64: Adam's first steps go by the sign of a gradient, however small, and let rounding of float32 grow.
     """
-    model = make_model(config=SHAPE).double()
     adapters = Adapters.attach(make_model(config=SHAPE).double(), targets, ranks, alpha=8)
-    theta = adapters.initial(0, range(LANES)).double()
+    as_the_plain_engine(adapters, recipe, LANES)
+
+
+def as_the_plain_engine(adapters: Adapters, recipe: Recipe, lanes: int) -> None:
+    """Two sessions of the first lanes, with either engine."""
+    model = make_model(config=SHAPE).double()
+    theta = adapters.initial(0, range(lanes)).double()
     trainer = Trainer(adapters, recipe, CPU)
     learner = trainer.learner(theta.numpy())
     plain = [plain_engine.Plain(model, adapters, recipe, lane) for lane in theta]
     for _ in range(2):
-        learner, traces, _ = trainer.session(learner, lesson(OLD, NEW, KNOWN))
+        learner, traces, _ = trainer.session(learner, lesson(OLD[:lanes], NEW[:lanes], KNOWN[:lanes]))
         losses = np.concatenate([trace.losses for trace in traces])
         for lane, alone in enumerate(plain):
             orders = {name: draw(lane, f"{name} order") for name in recipe.active}
@@ -46,8 +52,8 @@ def two_sessions(targets: list[Role], ranks: list[int], recipe: Recipe) -> None:
     np.testing.assert_allclose(learner.theta, torch.stack([one.theta for one in plain]), atol=1e-5, rtol=1e-4)
 
     adapters.bind(torch.from_numpy(learner.theta))
-    found = score(adapters, OLD, CPU)
-    for lane in range(LANES):
+    found = score(adapters, OLD[:lanes], CPU)
+    for lane in range(lanes):
         weights = plain_engine.weights(model, adapters, torch.from_numpy(learner.theta[lane]))
         for i, one in enumerate(OLD[lane]):
             alone_nll = plain_engine.mean_nll(model, weights, [one], "sentence").item()
@@ -83,6 +89,31 @@ def test_two_sessions_are_those_of_the_plain_engine(targets: list[Role], ranks: 
 )
 def test_all_that_a_phase_may_say(phases):
     two_sessions(["q", "up"], [4, 0, 2], Recipe.model_validate({"preset": "own", "phases": phases}))
+
+
+@pytest.mark.parametrize("lanes", [1, LANES])
+@pytest.mark.parametrize(
+    ("targets", "layers"), [(["q", "k", "v", "o", "up", "down"], [0, 1, 2]), (["up", "down"], [0, 1, 2]), (["v"], [1])]
+)
+def test_fine_tuning_is_that_of_the_plain_engine(targets: list[Role], layers: list[int], lanes: int):
+    """Whole matrices under autograd and torch's own Adam; several steps with and without stored facts."""
+    full = Full.attach(make_model(config=SHAPE).double(), targets, layers)
+    as_the_plain_engine(full, Recipe.model_validate({"phases": ESSAY}), lanes)
+
+
+@pytest.mark.parametrize("layers", [[0, 1, 2], [1]])
+def test_the_gradient_of_whole_matrices_is_autograd_s(layers: list[int]):
+    """Of one lane, away from the base, added to what is there."""
+    full = Full.attach(make_model(config=SHAPE).double(), ["q", "o", "up", "down"], layers)
+    theta = torch.randn(1, full.parameters, generator=torch.Generator().manual_seed(1)).double() * 0.05
+    grad = torch.ones_like(theta)
+    full.train(theta, grad)
+    character_nll(full, batch([NEW[0]], CPU))[0].sum().backward()
+    live = theta[0].clone().requires_grad_(True)
+    weights = plain_engine.weights(make_model(config=SHAPE).double(), full, live)
+    characters = sum(one.characters for one in NEW[0])
+    (characters * plain_engine.mean_nll(make_model(config=SHAPE).double(), weights, NEW[0], "sentence")).backward()
+    torch.testing.assert_close(grad[0] - 1, live.grad)
 
 
 @pytest.mark.parametrize("counts", [(1, 3, 2), (7, 2, 9)])

@@ -10,8 +10,9 @@ from atlas.ttt.lesson import Items, rehearse
 from atlas.ttt.lines import Line, line
 from atlas.ttt.lora import Adapters
 from atlas.ttt.loss import loss
-from atlas.ttt.recipe import Ends, Learner, Trainer
+from atlas.ttt.recipe import Ends, Trainer
 from atlas.ttt.scoring import score
+from atlas.ttt.teacher import Learner
 from atlas.ttt.text import Windows
 from tests.ttt.made_lessons import lesson
 from tests.ttt.tiny_ttt import make_model

@@ -25,7 +25,7 @@ class Killed(BaseException):
     """As a signal is, no exception that anything may handle."""
 
 
-def killed_after(monkeypatch, inputs, out, session: int):
+def killed_after(monkeypatch, inputs, out, session: int, run=None):
     """Teach and die after a session, behind its save."""
     teach_one = Course._teach
 
@@ -38,7 +38,7 @@ def killed_after(monkeypatch, inputs, out, session: int):
         patch.setattr(resume, "SHARE", 1e9)  # save after every session
         patch.setattr(Course, "_teach", until)
         with pytest.raises(Killed):
-            teach(inputs, out)
+            teach(inputs, out, run)
 
 
 @pytest.mark.parametrize("session", [1, 2, 3])  # before, at and after the first checkpoint

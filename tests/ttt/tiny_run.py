@@ -10,9 +10,18 @@ from atlas.base.checkpoint import Certificate, save
 from atlas.config import Base, Probes, RunSpec
 from atlas.pool.facts import STREAM_SCHEMA, pool_table
 from atlas.recipes.model import Recipe
-from atlas.ttt.run import main
+from atlas.ttt import edit
+from atlas.ttt import run as trained
+from atlas.ttt.editors import covariance
 from tests.ttt.tiny_ttt import TINY, make_facts, make_model
 
+FILES = {
+    "pool": "pool.parquet",
+    "corpus": "corpus.txt",
+    "checkpoint": "base.safetensors",
+    "manifest": "base.json",
+    "certificate": "certificate.json",
+}
 CORPUS = "To be, or not to be, that is the question:\n" * 400
 
 
@@ -63,19 +72,23 @@ def certify(folder, **values):
 
 
 def arguments(folder, out, run) -> list[str]:
-    """The command line of a run."""
+    """The command line of a run; that of an editor names moments, which ``make_moments`` makes."""
     streams = [str(folder / f"{seed}.parquet") for seed in run.seeds]
-    inputs = {
-        "pool": "pool.parquet",
-        "corpus": "corpus.txt",
-        "checkpoint": "base.safetensors",
-        "manifest": "base.json",
-        "certificate": "certificate.json",
-    }
+    inputs = FILES | ({"moments": "covariance.safetensors"} if run.editing else {})
     options = [text for name, file in inputs.items() for text in (f"--{name}", str(folder / file))]
     return ["--spec", run.model_dump_json(), "--streams", *streams, *options, "--out", str(out)]
 
 
 def teach(folder, out, run=None, seeds=(1, 2)):
-    main(arguments(folder, out, run or spec(seeds=list(seeds))))
+    run = run or spec(seeds=list(seeds))
+    step = edit if run.editing else trained
+    step.main(arguments(folder, out, run))
     return out
+
+
+def make_moments(folder):
+    """Add the moments of the base's keys to the inputs of a run."""
+    named = ("corpus", "checkpoint", "manifest", "certificate")
+    options = [text for name in named for text in (f"--{name}", str(folder / FILES[name]))]
+    covariance.main(["--spec", '{"characters": 2000}', *options, "--out", str(folder / "covariance.safetensors")])
+    return folder

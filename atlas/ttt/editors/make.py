@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from atlas.base.model import Transformer
-from atlas.editing import AlphaEdit, Editing, Memit, Rome
+from atlas.editing import AlphaEdit, Editing, Memit, Rome, layers_of
 from atlas.ttt.editors import memit, rome
 from atlas.ttt.editors.contexts import write_contexts
 from atlas.ttt.editors.editor import Editor, Style
@@ -31,8 +31,7 @@ def make_editor(
     """
     contexts = write_contexts(model, settings.contexts, base_seed)
     style = Style(settings.site, contexts, settings.value, origin)
-    layers = [settings.layer] if isinstance(settings, Rome) else settings.layers
-    edits = Full.attach(model, ["down"], layers)
+    edits = Full.attach(model, ["down"], layers_of(settings))
     match settings:
         case Rome():
             return rome.Rome(edits, lanes, style, moments, one_key=settings.method == "r_rome")

@@ -1,0 +1,72 @@
+"""What a single job depends on, typed, and nothing else: what a spec leaves out reruns nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from atlas.arms import Method
+from atlas.editing import Editing
+from atlas.recipes.model import Recipe
+from atlas.sections import Name, Positive, Role, Section
+
+Device = Literal["cpu", "cuda", "auto"]
+
+
+class Probes(Section):
+    """What is measured at each checkpoint."""
+
+    foils: Annotated[int, Field(ge=1, le=50)] = Field(50, description="most foils of the ranked metric, per fact")
+    val_chars: Positive = Field(65536, description="Shakespeare characters for the loss of the adapted model")
+    matrix: Literal["octaves", "all"] = Field(
+        "octaves",
+        description="sessions after which the retention matrix has all facts taught by then: four an octave (1 to 8, "
+        "10, 12, 14, 16, 20, ...), or all sessions; the checkpoints always, and a session's own facts after each",
+    )
+
+
+class StreamSpec(Section):
+    """What decides which facts a seed is taught, and when."""
+
+    seed: int
+    sessions: Positive
+    facts_per_session: Positive
+
+
+class RunSpec(Section):
+    """All that decides the numbers of one run: an arm and a block of seeds, trained together as lanes."""
+
+    arm: Name
+    seeds: list[int] = Field(min_length=1)
+    facts_per_session: Positive
+    checkpoints: list[Positive]
+    targets: list[Role]
+    ranks: list[int] = Field(description="layer by layer")
+    alpha: float
+    recipe: Recipe
+    probes: Probes
+    reinit: list[Role]
+    base_seed: int
+    device: Device
+    method: Method = "lora"
+    editing: Editing | None = Field(None, description="settings of the editor; null where a recipe trains")
+
+    @property
+    def sessions(self) -> int:
+        return self.checkpoints[-1]
+
+
+class RungSpec(Section):
+    """All that decides what the search does for one arm, up to and with a rung."""
+
+    run: RunSpec = Field(description="of a trial, but for its recipe, and its sessions: those of the last rung")
+    candidates: dict[Name, Recipe]
+    rungs: list[Positive] = Field(description="sessions of each rung")
+    counts: list[Positive] = Field(description="candidates of each rung")
+    jobs: Positive
+
+    def trial(self, candidate: str) -> RunSpec:
+        """What is run of a candidate at the last rung."""
+        last = self.rungs[-1]
+        return self.run.model_copy(update={"recipe": self.candidates[candidate], "checkpoints": [last]})
