@@ -68,6 +68,12 @@ def test_the_quick_study_keeps_every_arm_and_writes_elsewhere():
     assert quick.results != default.results
 
 
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("studies/*.yaml")), ids=lambda path: path.stem)
+def test_every_study_fits_on_the_default_one_and_writes_elsewhere(path):
+    laid = config.load(REPOSITORY / "config.yaml", path)
+    assert laid.results == f"results-{path.stem.replace('_', '-')}"
+
+
 def test_the_schema_of_the_editor_is_in_step():
     stored = (REPOSITORY / "docs" / "study.schema.json").read_text(encoding="utf-8")
     assert stored == cli.schema_text(), "docs/study.schema.json is out of step; run `make schema`"
