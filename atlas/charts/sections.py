@@ -17,6 +17,7 @@ from atlas.charts import (
     matrix,
     memory,
     retention,
+    rivals,
 )
 from atlas.charts.live import Figure
 from atlas.charts.tables import Tables
@@ -55,7 +56,8 @@ SECTIONS = (
     Section("confound", "On a mis-loaded base", ("confound",), confound.live),
     Section("recipes", "Recipes", ("recipes",)),
     Section("ablations", "Parts of the recipe", ("ablations",), ablations.live),
-    Section("rivals", "Rivals", ("rivals",)),
+    Section("rivals", "Rivals", ("rivals",), rivals.live, (figures.rivals_tables,)),
+    Section("trace", "Where editors write", ("../ttt/trace",)),  # beside the runs
     Section("speed", "Speed", ("speed",)),
     Section("harm", "What teaching cost", ("harm",), harm.live),
     Section("detection", "What verification sees", ()),
