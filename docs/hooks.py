@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import importlib
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -67,11 +69,11 @@ def editing_table(method: str) -> str:
 
 
 def literal(path: str, name: str) -> str:
-    """The text below an assignment in a module, which says what its values mean."""
-    source = (ROOT / path).read_text(encoding="utf-8")
-    found = re.search(rf'^{name} = [^"]*(?:"[^"]*"[^"]*)*?\n"""(.*?)"""', source, flags=re.DOTALL | re.MULTILINE)
-    assert found, f"{path}: {name} has no text below it"
-    return found[1].strip()
+    """The text below an assignment in a module, which says what its values mean. StopIteration where there is none."""
+    body = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+    below = (after for node, after in itertools.pairwise(body) if ast.unparse(node).startswith(f"{name} = "))
+    text: str = ast.literal_eval(ast.unparse(next(below)))
+    return text.strip()
 
 
 def doc(module: str, name: str = "") -> str:
