@@ -46,6 +46,7 @@ def arms_table(tables: Tables) -> str:
             arm["arm"],
             [
                 arm["arm"],
+                arm["method"],
                 arm["targets"].replace(",", ", "),
                 arm["ranks"].replace(",", ", "),
                 arm["reinit"].replace(",", ", ") or "none",
@@ -55,8 +56,8 @@ def arms_table(tables: Tables) -> str:
         )
         for arm in tables.arms.to_dict("records")
     ]
-    heading = ("Arm", "Targets", "Ranks", "Base left at random", "Parameters", "Share")
-    return table(heading, rows, texts=4)
+    heading = ("Arm", "Method", "Targets", "Ranks", "Base left at random", "Parameters", "Share")
+    return table(heading, rows, texts=5)
 
 
 def retention_tables(tables: Tables) -> str:

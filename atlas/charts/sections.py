@@ -47,7 +47,8 @@ SECTIONS = (
         ("arms",),
         parts=(figures.arms_table,),
         reads="An arm is a place for the adapters: linear layers (targets) and a rank for each of the model's layers. "
-        "The share is that of the adapter in base and adapter together.",
+        "The share is that of the adapter in base and adapter together. Where the method is not lora, whole matrices "
+        "change, and the share is theirs in the base.",
     ),
     Section("curve", "Session after session", ("curve", "continual"), curve.live, (memory.measures,)),
     Section("domains", "By domain", ("retention",), domains.live),
