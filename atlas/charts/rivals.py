@@ -62,7 +62,7 @@ def families(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def lines(chart: alt.Chart, palette: dict[str, str], scale: alt.Scale) -> alt.LayerChart:
-    """A line an arm with its band, over the number of facts taught; adapters are dashed."""
+    """A line an arm with its band, over the number of facts taught; adapters are dashed and have none."""
     colour = alt.Color("arm:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
     axis = alt.Axis(grid=False, title="facts taught", format="d", values=TICKS)
     x = alt.X("edits:Q", scale=alt.Scale(type="log", nice=False), axis=axis)
@@ -72,7 +72,8 @@ def lines(chart: alt.Chart, palette: dict[str, str], scale: alt.Scale) -> alt.La
         return alt.Y(f"{column}:Q", scale=scale, axis=shares)
 
     dash = alt.condition(f"datum.method === '{ADAPTERS}'", alt.value([5, 3]), alt.value([1, 0]))
-    bands = chart.mark_area(opacity=0.1, clip=True).encode(x=x, y=y("ci_low"), y2="ci_high:Q", color=colour)
+    rivals = chart.transform_filter(f"datum.method !== '{ADAPTERS}'")
+    bands = rivals.mark_area(opacity=0.14, clip=True).encode(x=x, y=y("ci_low"), y2="ci_high:Q", color=colour)
     drawn = chart.mark_line(strokeWidth=2).encode(x=x, y=y("value"), color=colour, strokeDash=dash, detail="arm:N")
     dots = chart.mark_point(filled=True, size=12, opacity=1).encode(x=x, y=y("value"), color=colour, tooltip=_tooltip())
     return alt.layer(bands, drawn, dots)
