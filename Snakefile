@@ -68,7 +68,7 @@ rule charts:
     input:
         f"{RESULTS}/index.html",
         f"{RESULTS}/charts/claims.md",
-        expand(f"{RESULTS}/charts/{{name}}.{{format}}", name=CHARTS, format=FORMATS),
+        expand(f"{RESULTS}/charts/{{name}}.{{format}}", name=SHOWN, format=FORMATS),
 
 
 rule all:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import importlib
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import yaml
 from latex2mathml.converter import convert
 
 from atlas import __version__, config
+from atlas.editing import BY_METHOD
 from atlas.tables import inference, intervals, ledger, power, verdicts
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +49,8 @@ def values() -> dict[str, Any]:
         "domains": list(study.pool.shares),
         "recipe_table": table(["Key", "Value"], flat(study.recipe.model_dump())),
         "arms_table": table(["Arm", "Targets", "Ranks"], arms(study)),
+        "editing_tables": "\n\n".join(editing_table(method) for method in BY_METHOD),
+        "sites": literal("atlas/editing.py", "Site"),
         "ledger_table": table(["Claim", "Topic", "Rule"], claims()),
         "claims": len(ledger.read().all_claims),
         "confidence": f"{intervals.CONFIDENCE:.0%}",
@@ -55,6 +60,20 @@ def values() -> dict[str, Any]:
         "citation": yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")),
         "doc": doc,
     }
+
+
+def editing_table(method: str) -> str:
+    """The settings of an editor as they are by default, below its name."""
+    settings = BY_METHOD[method].model_validate({"method": method}).model_dump(exclude={"method"})
+    return f"**`{method}`**\n\n{table(['Key', 'Value'], flat(settings))}"
+
+
+def literal(path: str, name: str) -> str:
+    """The text below an assignment in a module, which says what its values mean. StopIteration where there is none."""
+    body = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+    below = (after for node, after in itertools.pairwise(body) if ast.unparse(node).startswith(f"{name} = "))
+    text: str = ast.literal_eval(ast.unparse(next(below)))
+    return text.strip()
 
 
 def doc(module: str, name: str = "") -> str:

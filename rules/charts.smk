@@ -11,8 +11,12 @@ if STUDY.ablations:
     CHARTS["ablations"] = (("ablations",), "Recipe", "ablations")
 if any(STUDY.contrasts.values()):
     CHARTS["contrasts"] = (("contrasts",), "Contrasts", "planned comparisons")
+if RIVALS:
+    CHARTS["rivals"] = (("arms", "rivals", "retention"), "Rivals", "recall by edits")
 if REINITS:
     CHARTS["confound"] = (("arms", "confound"), "Guard", "what a mis-loaded base does")
+# with what is not made from tables: where facts are, for the editors
+SHOWN = [*CHARTS, *(["trace"] if EDITORS else [])]
 FORMATS = ("json", "html", "svg", "png")
 DATA = beside("atlas/charts/data")  # no code, so not in the code digest: files to watch
 FONTS = expand(f"{DATA}/fonts/atlas-sans-{{weight}}.woff2", weight=("regular", "bold"))
@@ -53,6 +57,34 @@ for name, (tables, category, label) in CHARTS.items():
         shell:
             "python -m atlas.charts.{params.name} --tables {params.tables} {params.arms}"
             " --out {params.out} --log {log}"
+
+
+rule chart_trace:
+    input:
+        rules.trace.output,
+        fonts=FONTS,
+    output:
+        json=f"{RESULTS}/charts/trace.json",
+        html=f"{RESULTS}/charts/trace.html",
+        svg=report(
+            f"{RESULTS}/charts/trace.svg",
+            caption="../report/trace.rst",
+            category="Rivals",
+            labels={"chart": "causal trace"},
+        ),
+        png=f"{RESULTS}/charts/trace.png",
+    log:
+        f"{RESULTS}/logs/charts/trace.log",
+    group:
+        "figures"
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        tables=lambda wildcards, input: str(Path(input[0]).parent),
+        out=lambda wildcards, output: output.json.removesuffix(".json"),
+        code=code_of("atlas.charts.trace"),
+    shell:
+        "python -m atlas.charts.trace --tables {params.tables} --out {params.out} --log {log}"
 
 
 rule chart_detection:
@@ -111,11 +143,11 @@ rule prose:
 rule page:
     input:
         tables=expand(f"{RESULTS}/tables/{{table}}.parquet", table=TABLES),
-        charts=expand(f"{RESULTS}/charts/{{name}}.svg", name=CHARTS),
+        charts=expand(f"{RESULTS}/charts/{{name}}.svg", name=SHOWN),
         template=expand(f"{DATA}/page.{{kind}}", kind=("html", "css", "js")),
         fonts=FONTS,
         essay=[LEDGER],  # which arms and sessions a claim is about
-        captions=expand(beside("report/{name}.rst"), name=CHARTS),
+        captions=expand(beside("report/{name}.rst"), name=SHOWN),
     output:
         report(
             f"{RESULTS}/index.html",

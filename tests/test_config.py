@@ -279,7 +279,7 @@ def test_the_rivals_are_arms_of_every_method_on_the_study_s_own_base():
     assert (rivals.base, rivals.pool, rivals.ablations) == (default.base, default.pool, {})
     assert rivals.results != default.results
     for place in ("all", "ffn", "attention"):
-        with_, bare = (rivals.run_spec(f"finetune_{place}{end}", "1-4").recipe for end in ("", "_bare"))
+        with_, bare = (rivals.run_spec(f"finetune_{place}{end}", "1-8").recipe for end in ("", "_bare"))
         slow = with_.active["slow"]
         assert slow.rehearsal
         assert bare.active == with_.active | {"slow": slow.model_copy(update={"rehearsal": None})}

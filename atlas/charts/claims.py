@@ -32,6 +32,7 @@ HEADINGS = {
     ("confound", "difference"): "Feed-forward base weights at random, 30 sessions: differences",
     ("layers", "difference"): "Which layers: differences",
     ("recipe", "difference"): "The recipe, 30 sessions: differences",
+    ("editing", "difference"): "Editors: differences",
 }
 """Topic and kind of figure to the heading of a block; blocks stand in this order."""
 ROW_HEIGHT, LABELS = 17, 236  # pixels

@@ -46,6 +46,7 @@ def arms_table(tables: Tables) -> str:
             arm["arm"],
             [
                 arm["arm"],
+                arm["method"],
                 arm["targets"].replace(",", ", "),
                 arm["ranks"].replace(",", ", "),
                 arm["reinit"].replace(",", ", ") or "none",
@@ -55,8 +56,8 @@ def arms_table(tables: Tables) -> str:
         )
         for arm in tables.arms.to_dict("records")
     ]
-    heading = ("Arm", "Targets", "Ranks", "Base left at random", "Parameters", "Share")
-    return table(heading, rows, texts=4)
+    heading = ("Arm", "Method", "Targets", "Ranks", "Base left at random", "Parameters", "Share")
+    return table(heading, rows, texts=5)
 
 
 def retention_tables(tables: Tables) -> str:
@@ -83,6 +84,49 @@ def retention_table(rows: pd.DataFrame, arms: pd.DataFrame) -> str:
     ]
     listed = table(["Arm", "Parameters", *COLUMNS], lines)
     return f'<div data-sessions="{sessions}"><h3>After {sessions} sessions, {facts} facts</h3>\n{listed}</div>'
+
+
+RIVALS = {
+    "Efficacy": ("efficacy", ".1%"),
+    "Paraphrase": ("paraphrase", ".1%"),
+    "Specificity": ("specificity", ".1%"),
+    "Score": ("edit_score", ".1%"),
+    "Rise of the base's loss": ("rise", "+.3f"),
+    "Update, in lengths of the base": ("update_size", ".3f"),
+    "Growth of the norm": ("norm_growth", "+.1%"),
+    "Core-seconds a fact": ("edit_seconds", ".2f"),
+}
+"""Heading of a column to the metric that it shows, and how its figures are written."""
+
+
+def rivals_tables(tables: Tables) -> str:
+    """The metrics of the literature on editing, arm by arm, at every checkpoint."""
+    rows = tables.rivals
+    points = sorted(set(rows.loc[rows["metric"] != "efficacy", "sessions"]))
+    return "\n".join(rivals_table(rows[rows["sessions"] == sessions]) for sessions in points)
+
+
+def rivals_table(rows: pd.DataFrame) -> str:
+    """The figures of one checkpoint, an arm a row."""
+    cells = {(row["arm"], row["metric"]): row for row in rows.to_dict("records")}
+    methods = dict(zip(rows["arm"], rows["method"], strict=True))
+    lines = [
+        (arm, [arm, method, *(figure(cells.get((arm, name)), form) for name, form in RIVALS.values())])
+        for arm, method in methods.items()
+    ]
+    sessions, edits = rows["sessions"].iloc[0], rows["edits"].iloc[0]
+    listed = table(["Arm", "Method", *RIVALS], lines, texts=2)
+    heading = f"After {plural(int(edits), 'fact')}"
+    return f'<div data-sessions="{sessions}"><h3>{heading}, {plural(int(sessions), "session")}</h3>\n{listed}</div>'
+
+
+def figure(row: Mapping[Any, Any] | None, form: str) -> str:
+    """A figure with its interval, written by a format, as the content of a cell."""
+    if row is None or pd.isna(row["value"]):
+        return ""
+    low, high = row["ci_low"], row["ci_high"]
+    interval = "" if pd.isna(low) else f"<small>{low:{form}} to {high:{form}}</small>"
+    return f"{row['value']:{form}}{interval}"
 
 
 def cell(row: Mapping[Any, Any] | None) -> str:

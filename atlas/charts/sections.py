@@ -17,6 +17,7 @@ from atlas.charts import (
     matrix,
     memory,
     retention,
+    rivals,
 )
 from atlas.charts.live import Figure
 from atlas.charts.tables import Tables
@@ -46,7 +47,8 @@ SECTIONS = (
         ("arms",),
         parts=(figures.arms_table,),
         reads="An arm is a place for the adapters: linear layers (targets) and a rank for each of the model's layers. "
-        "The share is that of the adapter in base and adapter together.",
+        "The share is that of the adapter in base and adapter together. Where the method is not lora, whole matrices "
+        "change, and the share is theirs in the base.",
     ),
     Section("curve", "Session after session", ("curve", "continual"), curve.live, (memory.measures,)),
     Section("domains", "By domain", ("retention",), domains.live),
@@ -55,7 +57,8 @@ SECTIONS = (
     Section("confound", "On a mis-loaded base", ("confound",), confound.live),
     Section("recipes", "Recipes", ("recipes",)),
     Section("ablations", "Parts of the recipe", ("ablations",), ablations.live),
-    Section("rivals", "Rivals", ("rivals",)),
+    Section("rivals", "Rivals", ("rivals",), rivals.live, (figures.rivals_tables,)),
+    Section("trace", "Where editors write", ("../ttt/trace",)),  # beside the runs
     Section("speed", "Speed", ("speed",)),
     Section("harm", "What teaching cost", ("harm",), harm.live),
     Section("detection", "What verification sees", ()),

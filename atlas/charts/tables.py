@@ -12,6 +12,7 @@ from atlas import files
 from atlas.errors import AtlasError
 from atlas.guard import schema as guard
 from atlas.tables import schema
+from atlas.ttt.editors import schema as editors
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,15 @@ class Tables:
     @property
     def confound(self) -> pd.DataFrame:
         return self._read("confound", schema.CONFOUND)
+
+    @property
+    def rivals(self) -> pd.DataFrame:
+        return self._read("rivals", schema.RIVALS)
+
+    @property
+    def trace(self) -> pd.DataFrame:
+        """Beside the runs, not the tables. Empty where the base knows nothing that could be traced."""
+        return self._read("trace", editors.TRACE, may_be_empty=True)
 
     @property
     def detection(self) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.runs import Runs
 from atlas.tables.schema import ARMS
+from atlas.ttt.schema import RunRecord
 
 
 def table(runs: Runs) -> pa.Table:
@@ -16,16 +17,22 @@ def table(runs: Runs) -> pa.Table:
     rows = [
         {
             "arm": record.arm,
+            "method": record.method,
             "targets": ",".join(record.targets),
             "ranks": ranks_text(record.ranks),
             "reinit": ",".join(record.reinit),
             "trainable_params": record.trainable_params,
             "base_params": record.base_params,
-            "share": record.trainable_params / (record.base_params + record.trainable_params),
+            "share": record.trainable_params / _whole(record),
         }
         for record in records
     ]
     return output.as_table(rows, ARMS)
+
+
+def _whole(record: RunRecord) -> int:
+    """Parameters of the taught model: adapters come on top of the base's, whole matrices are among them."""
+    return record.base_params + (record.trainable_params if record.method == "lora" else 0)
 
 
 def ranks_text(ranks: list[int]) -> str:

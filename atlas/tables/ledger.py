@@ -15,7 +15,9 @@ from atlas.sections import Name, Positive, Section, explain
 
 SOURCE = Path(__file__).with_name("claims.yaml")
 
-Topic = Literal["size", "retention", "rephrasing", "placement", "domains", "confound", "layers", "recipe", "mechanism"]
+Topic = Literal[
+    "size", "retention", "rephrasing", "placement", "domains", "confound", "layers", "recipe", "editing", "mechanism"
+]
 
 
 class Cell(Section):

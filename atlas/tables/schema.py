@@ -13,12 +13,13 @@ _INTERVAL = [
 ARMS = pa.schema(
     [
         ("arm", pa.string()),
+        ("method", pa.string()),  # lora, finetune, or an editor
         ("targets", pa.string()),  # "q,v"
-        ("ranks", pa.string()),  # "32" where all layers agree, else layer by layer: "4,32,32,4"
+        ("ranks", pa.string()),  # "32" where all layers agree, else layer by layer: "4,32,32,4"; full: whole matrices
         ("reinit", pa.string()),  # roles of the base left at a fresh initialisation; empty for most arms
-        ("trainable_params", pa.int64()),
+        ("trainable_params", pa.int64()),  # of adapters, or of the matrices that change
         ("base_params", pa.int64()),
-        ("share", pa.float64()),  # trainable / (base + trainable)
+        ("share", pa.float64()),  # trainable / (base + trainable); where the base's own change, trainable / base
     ]
 )
 

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from atlas.tables.runs import Runs
-from tests.synthetic import Design, SyntheticArm, ablations_like_the_study, arms_like_the_study, record_of
+from tests.synthetic import Design, SyntheticArm, ablations_like_the_study, arms_like_the_study, record_of, rivals
 
 SIZES = {"codes": 90, "personal": 70, "geography": 50, "history": 34, "science": 33, "biology": 15}
 SIZES |= {"language": 6, "identity": 2}  # of 300 facts
 ARMS = arms_like_the_study() | ablations_like_the_study()
+ARMS |= {name: arm for name, arm in rivals().items() if name in ("rome", "memit")}
 SEEDS = tuple(range(1, 9))
 PLACEBO = 20
 
@@ -42,6 +43,9 @@ AS_PUBLISHED: dict[tuple[str, int, str], Fraction] = {
     ("qv_edge", 100, "taught"): Fraction(280, 300),
 }
 OF_RECIPES = {"single_phase": Fraction(70, 90), "no_rehearsal": Fraction(50, 90), "random_rehearsal": Fraction(60, 90)}
+AS_PUBLISHED |= {(editor, 1, "taught"): Fraction(1) for editor in ("rome", "memit")}
+AS_PUBLISHED |= {(editor, 30, "taught"): Fraction(20, 90) for editor in ("rome", "memit")}
+AS_PUBLISHED |= {(editor, 100, "taught"): Fraction(10, 300) for editor in ("rome", "memit")}
 AS_PUBLISHED |= {(f"{place}_{name}", 30, "taught"): of for place in ("qv", "ffn") for name, of in OF_RECIPES.items()}
 LOST_BY_FFN = {"geography": 1, "history": 4, "science": 3, "biology": 3, "language": 3, "identity": 2}  # 16 facts
 
@@ -51,7 +55,7 @@ def study(
     lost: Mapping[tuple[str, int], Mapping[str, int]] | None = None,
     arms: Sequence[str] = tuple(ARMS),
     seeds: Sequence[int] = SEEDS,
-    checkpoints: Sequence[int] = (30, 100),
+    checkpoints: Sequence[int] = (1, 30, 100),
 ) -> Runs:
     """Runs of a study in which each seed retains exactly the shares given, of all facts, 0 where none is given.
 

@@ -57,9 +57,14 @@ def test_the_sizes_of_adapters_are_claims():
 
 def test_claims_name_arms_and_checkpoints_of_the_default_study():
     study = config.load(REPOSITORY / "config.yaml")
+    rivals = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / "rivals.yaml")
     for claim in BOOK.all_claims:
         if isinstance(claim, Combined):
             for _, cell in claim.signed:
+                if claim.topic == "editing":
+                    assert cell.arm in rivals.arms, claim.id
+                    assert cell.sessions in rivals.checkpoints, claim.id
+                    continue
                 assert cell.arm in study.arms or cell.arm in study.ablations, claim.id
                 points = study.checkpoints if cell.arm in study.arms else study.ablation_points
                 assert cell.sessions in points, claim.id

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from atlas import files
-from atlas.tables import continual, rivals
+from atlas.tables import arms, continual, rivals
 from atlas.tables.editing import TOLERANCE
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS
@@ -147,3 +147,12 @@ def test_a_record_without_growth_has_the_other_figures(tmp_path):
     assert ("update_size", 2) not in found
     assert ("rise", 2) in found
     assert frame.loc[frame["metric"] == "rise", "ci_low"].isna().all()  # one seed
+
+
+def test_matrices_that_change_are_a_share_of_the_base_and_adapters_of_both(tmp_path):
+    runs = read(write_study(tmp_path, rival_arms(), Design(seeds=(1, 2), checkpoints=(1, 2))))
+    frame = arms.table(runs).to_pandas().set_index("arm")
+    for arm, row in frame.iterrows():
+        added = row["trainable_params"] if row["method"] == "lora" else 0
+        assert row["share"] == pytest.approx(row["trainable_params"] / (row["base_params"] + added)), arm
+    assert frame["method"].to_dict() == {name: arm.method for name, arm in rival_arms().items()}

@@ -103,6 +103,11 @@ def of(section, **changes):
     return {section: {**copying.deepcopy(STUDY[section]), **changes}}
 
 
+def phases(**changes):
+    """The recipe with some of its phases changed."""
+    return {"phases": {**STUDY["recipe"]["phases"], **changes}}
+
+
 UNSEEN = "\n\ndef nobody_calls_this():\n    return 1\n"
 EDITS = {
     # what means nothing reruns nothing
@@ -122,6 +127,7 @@ EDITS = {
     "the corpus": (code("atlas/base/corpus.py", "own_text"), {"corpus"} | BASE | TAUGHT),
     "pretraining": (code("atlas/base/pretrain.py", "train"), BASE | TAUGHT),
     "a check of the base": (code("atlas/base/checks.py", "static"), {"certify"} | TAUGHT),
+    "an editor, where no arm edits": (code("atlas/ttt/editors/rome.py", "Rome"), set()),
     "the adapters": (code("atlas/ttt/lora.py", "Adapters"), TAUGHT),
     "a table": (code("atlas/tables/harm.py", "table"), tables("harm") | charts("harm") | {"page"}),
     "a chart": (code("atlas/charts/harm.py", "draw"), charts("harm") | {"page"}),
@@ -151,15 +157,20 @@ EDITS = {
     ),
     "a new seed": (config(seeds=["1-2", 5]), {"stream 5"} | teach(block="5") | RESULTS),
     "an ablation": (
-        config(**of("ablations", qv_single_phase={**STUDY["ablations"]["qv_single_phase"], "recipe": {"slow": None}})),
+        config(
+            **of(
+                "ablations",
+                qv_single_phase={**STUDY["ablations"]["qv_single_phase"], "recipe": {"phases": {"slow": None}}},
+            )
+        ),
         teach("qv_single_phase") | ABLATION_ONLY,
     ),
     "a key of the recipe": (
-        config(recipe={**STUDY["recipe"], "slow": {"epochs": 2}}),
+        config(recipe=phases(slow={"epochs": 2})),
         TAUGHT,
     ),
     "a key of the recipe that the ablation has switched off": (
-        config(recipe={**STUDY["recipe"], "fast": {"steps": 3}}),
+        config(recipe=phases(fast={"steps": 3})),
         teach("qv", "ffn") | RESULTS,
     ),
     "a checkpoint fewer": (config(checkpoints=[2]), TAUGHT),

@@ -62,7 +62,7 @@ def test_why_says_that_a_target_is_up_to_date(finished):
 
 def test_why_names_the_setting_and_what_follows(copy):
     slower = copying.deepcopy(STUDY)
-    slower["recipe"]["slow"] = {"epochs": 2}
+    slower["recipe"]["phases"]["slow"] = {"epochs": 2}
     slower["arms"]["ffn"]["ranks"] = 3
     copy.configure(slower)
     text = said(copy, "results/tables/retention.parquet")

@@ -1,0 +1,97 @@
+"""Chart of the causal trace: how much of an answer comes back when one state of the model is restored, and where."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from atlas.charts.output import single_chart
+from atlas.charts.tables import Tables
+from atlas.charts.theme import BLUE, PAPER, RED, SOFT, WIDTH, title
+from atlas.charts.words import percent, plural
+from atlas.steps import run_step
+from atlas.ttt.editors.schema import KINDS, POSITIONS
+
+ROW_HEIGHT = 30
+NAMES = 130  # pixels left of the panels, for the positions
+PANELS = {"hidden": "the whole state", "mlp": "the feed-forward part", "attention": "the attention part"}
+PLACES = {
+    "subject_first": "subject, first",
+    "subject_middle": "subject, middle",
+    "subject_last": "subject, last",
+    "subject_after": "behind the subject",
+    "further": "further on",
+    "prompt_last": "prompt, last",
+}
+UNKNOWN = "The base knows no associations of its corpus: nothing to trace"
+
+
+def draw(tables: Tables) -> alt.TopLevelMixin:
+    """One panel a kind of state, layers to the right, positions downwards; a cell says the effect."""
+    rows = tables.trace
+    if rows.empty:
+        return (
+            alt.Chart(pd.DataFrame({"said": ["no cases"]}))
+            .mark_text(color=SOFT)
+            .encode(text="said:N")
+            .properties(width=WIDTH, height=60, title=title(UNKNOWN, ["A base that is trained for longer knows some."]))
+        )
+    shown = rows.assign(place=rows["position"].map(PLACES))
+    most = max(0.01, float(shown["effect"].abs().max()))
+    panels = [panel(shown[shown["kind"] == kind], kind, most, first=kind == KINDS[0]) for kind in KINDS]
+    return alt.hconcat(*panels, spacing=14).properties(title=title(finding(shown), subtitle(shown)))
+
+
+def panel(rows: pd.DataFrame, kind: str, most: float, first: bool) -> alt.LayerChart:
+    """One kind of state. Positions are named at the first panel only."""
+    places = [PLACES[name] for name in POSITIONS if PLACES[name] in set(rows["place"])]
+    axis = alt.Axis(title=None, labelLimit=NAMES) if first else None
+    base = alt.Chart(rows).encode(
+        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)), y=alt.Y("place:N", sort=places, axis=axis)
+    )
+    scale = alt.Scale(domain=[-most, 0, most], range=[RED, PAPER, BLUE], interpolate="rgb")
+    cells = base.mark_rect().encode(color=alt.Color("effect:Q", scale=scale, legend=None), tooltip=_tooltip())
+    # by name, not of the theme: cells are as light on a dark page
+    bright = alt.condition(f"abs(datum.effect) > {0.55 * most}", alt.value("white"), alt.value("black"))
+    texts = base.mark_text(fontSize=11).encode(text=alt.Text("effect:Q", format=".2f"), color=bright)
+    heading = alt.TitleParams(PANELS[kind], fontSize=12, offset=6)
+    width = (WIDTH - NAMES) / len(KINDS)
+    return alt.layer(cells, texts).properties(width=width, height=ROW_HEIGHT * len(places), title=heading)
+
+
+def _tooltip() -> list[alt.Tooltip]:
+    figures = {"effect": "effect", "ci_low": "95% interval from", "ci_high": "to"}
+    return [
+        *(alt.Tooltip(f"{name}:N") for name in ("place", "layer")),
+        *(alt.Tooltip(f"{name}:Q", title=said, format=".3f") for name, said in figures.items()),
+        alt.Tooltip("n:Q", title="texts"),
+    ]
+
+
+def finding(rows: pd.DataFrame) -> str:
+    """The feed-forward part that brings most of the answer back, and where."""
+    best = rows[rows["kind"] == "mlp"].sort_values("effect", kind="stable").iloc[-1]
+    return (
+        f"Restoring one feed-forward part brings back at most {best['effect']:.2f} of the answer's probability: "
+        f"layer {best['layer']}, {best['place']}"
+    )
+
+
+def subtitle(rows: pd.DataFrame) -> list[str]:
+    """Texts, probabilities without and with noise, and how to read a cell."""
+    whole = rows.sort_values("n", kind="stable").iloc[-1]
+    return [
+        f"{plural(int(whole['n']), 'text')} of the base's corpus whose next word it knows: probability "
+        f"{percent(whole['probability'])}, or {percent(whole['corrupted'])} with the subject drowned in noise.",
+        "A cell is what comes back of it, on average, when that state alone is as it was without noise; characters "
+        "downwards, layers from 0 to the right.",
+    ]
+
+
+def main() -> None:
+    """Draw the chart from the trace, ``--tables results/ttt``."""
+    single_chart(__doc__, draw)
+
+
+if __name__ == "__main__":
+    run_step(main)

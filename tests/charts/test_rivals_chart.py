@@ -1,0 +1,122 @@
+"""The charts of the rivals and of the causal trace, and their sections of the page."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas import files
+from atlas.charts import page, rivals, sections, trace
+from atlas.charts.tables import Tables
+from atlas.tables import arms, output, retention
+from atlas.tables import rivals as rivals_table
+from atlas.tables.runs import read
+from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE
+from tests.charts.test_charts_drawn import NETWORK, ending, run_step
+from tests.synthetic import Design, write_study
+from tests.synthetic import rivals as rival_arms
+
+STEPS = {"arms": arms, "retention": retention, "rivals": rivals_table}
+
+
+def traced(cases: int) -> pa.Table:
+    """A trace of three layers in which the second feed-forward part at the subject's last character matters most."""
+    rows = [
+        {"kind": kind, "layer": layer, "position": position, "effect": effect, "n": cases}
+        | {"ci_low": effect - 0.05, "ci_high": effect + 0.05, "probability": 0.8, "corrupted": 0.1}
+        for kind in KINDS
+        for layer in range(3)
+        for position in POSITIONS
+        for effect in [0.6 if (kind, layer, position) == ("mlp", 1, "subject_last") else 0.01 * layer - 0.005]
+    ]
+    return pa.Table.from_pylist(rows if cases else [], schema=TRACE)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """Tables of adapters, fine-tuning and editors, and a trace beside their runs."""
+    folder: Path = tmp_path_factory.mktemp("rivals")
+    runs = read(write_study(folder / "ttt", rival_arms(), Design(seeds=(1, 2), checkpoints=(4, 10))))
+    for name, step in STEPS.items():
+        files.write_parquet(
+            folder / "tables" / f"{name}.parquet", step.table(runs), output.provenance(step.__name__, runs)
+        )
+    files.write_parquet(folder / "ttt" / "trace.parquet", traced(cases=12), {})
+    return folder
+
+
+def test_every_arm_is_named_where_its_line_ends(results, tmp_path):
+    run_step("rivals", results / "tables", tmp_path / "rivals")
+    svg = ending(tmp_path / "rivals", "svg").read_text()
+    for arm in rival_arms():
+        assert len(re.findall(rf">{arm} \d+%<", svg)) == (2 if arm in ("qv", "ffn") else 1)  # adapters: in both panels
+    assert "memit_at_once: each point is one edit of all facts up to it" in svg
+    assert not NETWORK.search(ending(tmp_path / "rivals", "html").read_text())
+    run_step("rivals", results / "tables", tmp_path / "again" / "rivals")
+    for suffix in ("svg", "png"):
+        assert (
+            ending(tmp_path / "again" / "rivals", suffix).read_bytes()
+            == ending(tmp_path / "rivals", suffix).read_bytes()
+        )
+
+
+def test_the_title_says_the_ends_of_the_last_checkpoint(results):
+    said = rivals.finding(rivals.recall(Tables(results / "tables")))
+    rows = Tables(results / "tables").rivals.query("metric == 'efficacy' and sessions == 10")
+    best = rows.sort_values("value").iloc[-1]
+    assert said.startswith("Recall of all 30 facts taught: from ")
+    assert f"{best['value']:.0%} ({best['arm']})" in said
+
+
+def test_a_study_without_editors_has_no_panel_of_them(results):
+    rows = rivals.recall(Tables(results / "tables"))
+    tuned = rows[rows["method"].isin(["lora", "finetune"])]
+    assert list(rivals.families(tuned)) == ["Fine-tuning of whole matrices"]
+    assert set(rivals.families(rows)["Editors"]["arm"]) == {"qv", "ffn", "rome", "memit", "memit_at_once"}
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.08))
+def test_labels_keep_apart_in_their_order_and_move_no_more_than_they_must(values, gap):
+    heights = rivals.apart(np.array(values), gap, 1.0)
+    order = np.argsort(values, kind="stable")
+    assert (np.diff(heights[order]) >= gap - 1e-9).all()
+    assert heights.max() <= 1.0
+    far = np.diff(np.sort(values), prepend=-1, append=2)
+    if (far[1:-1] >= gap).all():
+        np.testing.assert_allclose(heights, values, atol=1e-9)  # sums round
+
+
+def test_the_section_has_the_figures_of_every_checkpoint_and_links_to_its_table(results):
+    tables = Tables(results / "tables")
+    shown = {part.section.name: part for part in sections.present(tables, {"rivals": "<svg>", "trace": "<svg>"}, {})}
+    text = page.section(shown["rivals"], tables, "tables")
+    assert "tables/rivals.parquet" in text
+    assert text.count("data-sessions=") == 2
+    for name in ("Paraphrase", "Specificity", "Growth of the norm", "Core-seconds a fact"):
+        assert text.count(f">{name}<") == 2
+    row = tables.rivals.query("arm == 'rome' and metric == 'rise' and sessions == 10").iloc[0]
+    assert f"<td>{row['value']:+.3f}<small>{row['ci_low']:+.3f} to {row['ci_high']:+.3f}</small></td>" in text
+    assert "ttt/trace.parquet" in page.section(shown["trace"], tables, "tables")
+    figure = shown["rivals"].figures[0].described()
+    assert figure["checkpoints"] == [4, 10]
+
+
+def test_the_trace_says_where_most_comes_back(results, tmp_path):
+    run_step("trace", results / "ttt", tmp_path / "trace")
+    spec = json.loads(ending(tmp_path / "trace", "json").read_text())
+    assert "0.60 of the answer" in " ".join(spec["title"]["text"])
+    assert "layer 1, subject, last" in " ".join(spec["title"]["text"])
+    svg = ending(tmp_path / "trace", "svg").read_text()
+    assert svg.count(">0.60<") == 1
+    assert all(f">{heading}<" in svg for heading in trace.PANELS.values())
+
+
+def test_a_base_that_knows_nothing_is_said_to(tmp_path):
+    files.write_parquet(tmp_path / "trace.parquet", traced(cases=0), {})
+    run_step("trace", tmp_path, tmp_path / "trace")
+    assert "nothing to trace" in ending(tmp_path / "trace", "svg").read_text()
