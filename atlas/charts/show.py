@@ -16,7 +16,7 @@ from atlas.charts.prose import amount
 from atlas.errors import AtlasError
 
 HIDDEN = {"contract", "n_tests", "p_attainable", "effect", "reason", "label", "kind", "topic", "finding", "ci_high"}
-HIDDEN |= {"essay_ci_low", "essay_ci_high", "note", "unit", "claim_id", "p_value"}
+HIDDEN |= {"essay_ci_low", "essay_ci_high", "note", "unit", "claim_id", "p_value", "arms"}
 """Columns that a terminal has no room for; ``--csv`` prints them all. The interval's ends stand in one column."""
 SHARES = {"value", "value_a", "value_b", "value_reinit", "share", "chance", "placebo"}
 POINTS = {"diff", "mde"}

@@ -201,6 +201,8 @@ CLAIMS = pa.schema(
         ("kind", pa.string()),  # the rule: value, order, same, spread, exact, not testable
         ("label", pa.string()),  # short, for charts
         ("statement", pa.string()),
+        ("preset", pa.string()),  # the recipe that taught the facts; any where the claim is not about facts
+        ("arms", pa.string()),  # of the study, that stand for those that the ledger names: "qv_recall,ffn_recall"
         ("metric", pa.string()),  # recall, ranked, recognition; params for parameter counts, none for what has none
         ("unit", pa.string()),  # share, difference, slope (a tenfold of facts), spread; parameters, multiple; none
         ("essay_value", pa.float64()),  # null where the essay prints no figure
