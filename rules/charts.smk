@@ -9,6 +9,8 @@ CHARTS = {
 }
 if STUDY.ablations:
     CHARTS["ablations"] = (("ablations",), "Recipe", "ablations")
+if "variance" in TABLES:
+    CHARTS["variance"] = (("variance",), "Recipe", "shares of variance")
 if any(STUDY.contrasts.values()):
     CHARTS["contrasts"] = (("contrasts",), "Contrasts", "planned comparisons")
 if REINITS:

@@ -10,6 +10,7 @@ TABLES = (
     "harm",
     "speedrun",
     "claims",
+    *(["variance"] if crossed() else []),
     *(["ablations"] if STUDY.ablations else []),
     *(["confound"] if REINITS else []),
 )

@@ -17,6 +17,7 @@ from atlas.charts import (
     matrix,
     memory,
     retention,
+    variance,
 )
 from atlas.charts.live import Figure
 from atlas.charts.tables import Tables
@@ -53,6 +54,7 @@ SECTIONS = (
     Section("matrix", "By age", ("matrix",), matrix.live),
     Section("contrasts", "Planned comparisons", ("contrasts",), contrasts.live),
     Section("confound", "On a mis-loaded base", ("confound",), confound.live),
+    Section("variance", "Recipe or place", ("variance",), variance.live),
     Section("recipes", "Recipes", ("recipes",)),
     Section("ablations", "Parts of the recipe", ("ablations",), ablations.live),
     Section("rivals", "Rivals", ("rivals",)),

@@ -67,6 +67,10 @@ class Tables:
         return self._read("confound", schema.CONFOUND)
 
     @property
+    def variance(self) -> pd.DataFrame:
+        return self._read("variance", schema.VARIANCE)
+
+    @property
     def detection(self) -> pd.DataFrame:
         return self._read("detection", guard.DETECTION)
 

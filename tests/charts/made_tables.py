@@ -21,6 +21,7 @@ from atlas.tables import (
     matrix,
     output,
     retention,
+    variance,
 )
 from atlas.tables.runs import read
 from tests.synthetic import Design, SyntheticArm, write_study
@@ -53,6 +54,8 @@ def make_tables(
     if confound.pairs(runs):
         made_by = output.provenance(confound.__name__, runs)
         files.write_parquet(tables / "confound.parquet", confound.table(runs, [refused()], "made up"), made_by)
+    if (shares := variance.table(runs)).num_rows:
+        files.write_parquet(tables / "variance.parquet", shares, output.provenance(variance.__name__, runs))
     if varied:
         references = [name for name in study if any(other.startswith(f"{name}_") for other in varied)]
         both = {name: study[name] for name in references} | dict(varied)
