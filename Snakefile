@@ -47,6 +47,11 @@ rule ttt:
         ),
 
 
+rule speedrun:
+    input:
+        f"{RESULTS}/tables/speedrun.parquet",
+
+
 rule search:
     input:
         rules.recipes.output,

@@ -95,9 +95,14 @@ def levels_of(name):
     arm, recipe, model = STUDY.arms[name], STUDY.recipe_of(name), STUDY.base.model
     if arm.base.reinit or not recipe.active:
         return None
-    fans = [model.width + (model.ffn if role in ("up", "down") else model.width) for role in arm.targets]
+    fans = [
+        model.width + (model.ffn if role in ("up", "down") else model.width)
+        for role in arm.targets
+    ]
     parameters = sum(fans) * sum(arm.layer_ranks(model.layers))
-    return factorial.Levels(recipe.preset, factorial.place_name(arm.targets), parameters)
+    return factorial.Levels(
+        recipe.preset, factorial.place_name(arm.targets), parameters
+    )
 
 
 def crossed():

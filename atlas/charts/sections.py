@@ -17,6 +17,7 @@ from atlas.charts import (
     matrix,
     memory,
     retention,
+    speed,
     variance,
 )
 from atlas.charts.live import Figure
@@ -58,7 +59,7 @@ SECTIONS = (
     Section("recipes", "Recipes", ("recipes",)),
     Section("ablations", "Parts of the recipe", ("ablations",), ablations.live),
     Section("rivals", "Rivals", ("rivals",)),
-    Section("speed", "Speed", ("speed",)),
+    Section("speed", "Speed", ("speedrun",), speed.live),
     Section("harm", "What teaching cost", ("harm",), harm.live),
     Section("detection", "What verification sees", ()),
 )

@@ -67,6 +67,10 @@ class Tables:
         return self._read("confound", schema.CONFOUND)
 
     @property
+    def speedrun(self) -> pd.DataFrame:
+        return self._read("speedrun", schema.SPEEDRUN)
+
+    @property
     def variance(self) -> pd.DataFrame:
         return self._read("variance", schema.VARIANCE)
 

@@ -21,6 +21,7 @@ from atlas.tables import (
     matrix,
     output,
     retention,
+    speedrun,
     variance,
 )
 from atlas.tables.runs import read
@@ -34,6 +35,7 @@ STEPS = {
     "curve": curve,
     "matrix": matrix,
     "harm": harm,
+    "speedrun": speedrun,
     "claims": claims,
 }
 

