@@ -55,6 +55,11 @@ rule speedrun:
 rule search:
     input:
         rules.recipes.output,
+        expand(
+            f"{RESULTS}/charts/{{name}}.{{format}}",
+            name=["recipes"] if SEARCHED else [],
+            format=FORMATS,
+        ),
 
 
 rule guard:

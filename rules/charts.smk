@@ -10,6 +10,8 @@ CHARTS = {
 }
 if STUDY.ablations:
     CHARTS["ablations"] = (("ablations",), "Recipe", "ablations")
+if SEARCHED:
+    CHARTS["recipes"] = (("recipes",), "Recipe", "what the search found")
 if "variance" in TABLES:
     CHARTS["variance"] = (("variance",), "Recipe", "shares of variance")
 if any(STUDY.contrasts.values()):

@@ -71,6 +71,11 @@ class Tables:
         return self._read("speedrun", schema.SPEEDRUN)
 
     @property
+    def recipes(self) -> pd.DataFrame:
+        """Of the search for recipes; its arms need not be arms of the study."""
+        return self._read("recipes", schema.RECIPES)
+
+    @property
     def variance(self) -> pd.DataFrame:
         return self._read("variance", schema.VARIANCE)
 

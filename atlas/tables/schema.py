@@ -142,6 +142,7 @@ RECIPES = pa.schema(
         ("characters", pa.int64()),  # trained, of a seed
         ("survived", pa.bool_()),  # tried for more sessions, too, or this was the last rung
         ("front", pa.bool_()),  # of its arm and rung: no candidate has more recall for fewer characters
+        ("front_harm", pa.bool_()),  # the same for a smaller rise
         ("recipe", pa.string()),  # JSON
     ]
 )

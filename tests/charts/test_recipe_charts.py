@@ -7,13 +7,17 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis.strategies import floats, lists
 from scipy import optimize
 
-from atlas.charts import scatter, sections, speed, variance
+from atlas import files
+from atlas.charts import recipes, scatter, sections, speed, variance
 from atlas.charts.tables import Tables
+from atlas.search.schema import TRIALS
+from atlas.tables import recipes as recipes_table
 from tests.charts.test_charts_drawn import decoded_png, ending, run_step, size_of_svg, title_of
 
 CHARTS = ("variance", "speed")
@@ -91,3 +95,55 @@ def test_names_are_far_enough_apart_and_no_farther_from_their_marks_than_others_
 
 def test_names_that_have_room_stay_where_they_are():
     assert scatter.spread(np.array([0.0, 20.0, 21.0]), 10) == pytest.approx([0.0, 15.5, 25.5])
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> Path:
+    """Tables of a search: two placements, three candidates, of which two go on."""
+    tables: Path = tmp_path_factory.mktemp("search")
+    tried = [("replay_0", 0, 0.9, 100), ("replay_1", 0, 0.4, 200), ("essay", 0, 0.1, 50)]
+    tried += [("replay_0", 1, 0.8, 200), ("essay", 1, 0.05, 100)]
+    same = dict.fromkeys(TRIALS.names, 0.5) | {"val_loss_base": 1.5, "core_seconds": 3.0, "recipe": "{}"}
+    rows = [
+        same | {"arm": arm, "candidate": name, "rung": rung, "sessions": 4 + 8 * rung, "seed": seed}
+        | {"recall": recall, "characters": characters, "val_loss": 1.6 + recall}
+        for arm in ("qv", "ffn")
+        for name, rung, recall, characters in tried
+        for seed in (901, 902)
+    ]  # fmt: skip
+    files.write_parquet(tables / "recipes.parquet", recipes_table.table(pd.DataFrame(rows)), {})
+    return tables
+
+
+def test_the_search_is_drawn_by_its_step(searched, tmp_path):
+    run_step("recipes", searched, tmp_path / "recipes")
+    assert title_of(tmp_path / "recipes") == "Best recall after 12 sessions: ffn 80.0% (replay_0), qv 80.0% (replay_0)"
+    subtitle = json.loads((tmp_path / "recipes.json").read_text())["title"]["subtitle"]
+    assert subtitle[0].startswith("3 candidates for each placement on the same 2 seeds")
+    svg = (tmp_path / "recipes.svg").read_text()
+    for said in ("ffn, after 4 sessions", "qv, after 4 sessions", "after 12 sessions", "replay", "essay"):
+        assert f">{said}<" in svg
+    assert len(set(decoded_png(tmp_path / "recipes.png")[2])) > 50
+
+
+def test_a_panel_of_the_search_shows_its_own_candidates_and_who_goes_on(searched):
+    rows = recipes.dressed(Tables(searched).recipes)
+    drawn = recipes.panel(rows, recipes.COST, "qv", 4, first=True, last=True)
+    shown = drawn.data
+    assert shown["candidate"].tolist() == ["replay_0", "replay_1", "essay"]
+    assert shown["family"].tolist() == ["replay", "replay", "essay"]
+    assert shown["survived"].tolist() == [True, False, True]
+    assert shown["front"].tolist() == [True, False, True]
+
+
+def test_all_placements_have_one_scale_at_a_rung(searched):
+    rows = recipes.dressed(Tables(searched).recipes)
+    assert recipes.scale(rows, recipes.COST).domain == pytest.approx([50 / 1.15, 200 * 1.15])
+    low, high = recipes.scale(rows, recipes.HARM).domain
+    assert low < 0
+    assert high > 1.0
+
+
+def test_the_page_shows_a_search_where_there_is_one(presets_folder):
+    shown = sections.present(Tables(presets_folder), {"recipes": "<svg>"}, {"recipes": "How to read it."})
+    assert [part.section.heading for part in shown if part.picture] == ["Recipes"]
