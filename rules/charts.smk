@@ -6,6 +6,7 @@ CHARTS = {
     "curve": (("arms", "curve", "retention"), "Forgetting", "over sessions"),
     "matrix": (("arms", "matrix"), "Forgetting", "by session and age"),
     "harm": (("arms", "harm"), "Cost", "harm to the base"),
+    "capacity": (("arms", "capacity"), "Forgetting", "facts per parameter"),
     "speed": (("arms", "speedrun"), "Cost", "recall against core-seconds"),
 }
 if STUDY.ablations:

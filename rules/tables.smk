@@ -9,6 +9,7 @@ TABLES = (
     "matrix",
     "harm",
     "speedrun",
+    "capacity",
     "claims",
     *(["variance"] if crossed() else []),
     *(["ablations"] if STUDY.ablations else []),

@@ -65,12 +65,6 @@ def layers(
     goal: float | None = None,
 ) -> alt.LayerChart:
     """Points with their intervals, shapes by recipe, and a line at the goal."""
-    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], title="recall")
-    scale = alt.Scale(domain=[LOWEST, HIGHEST], nice=False)
-
-    def y(column: str) -> alt.Y:
-        return alt.Y(f"{column}:Q", axis=axis, scale=scale)
-
     hue = alt.Color("arm:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
     shapes = alt.Scale(domain=list(recipes), range=[SHAPES[i % len(SHAPES)] for i in range(len(recipes))])
     base = chart.encode(color=hue)
@@ -78,15 +72,21 @@ def layers(
     if goal is not None:
         marks.append(alt.Chart(chart.data).mark_rule(color=SOFT, strokeDash=[3, 3]).encode(y=alt.datum(goal)))
     known = base.transform_filter("isValid(datum.ci_low)")
-    marks.append(known.mark_rule(strokeWidth=1.5).encode(x=cost.x(), y=y("ci_low"), y2="ci_high:Q"))
+    marks.append(known.mark_rule(strokeWidth=1.5).encode(x=cost.x(), y=recall("ci_low"), y2="ci_high:Q"))
     if cost.interval:
         low, high = cost.interval
         across = base.transform_filter(f"isValid(datum.{low})").mark_rule(strokeWidth=1.5)
-        marks.append(across.encode(x=cost.x(low), x2=f"{high}:Q", y=y("value")))
+        marks.append(across.encode(x=cost.x(low), x2=f"{high}:Q", y=recall("value")))
     dots = base.mark_point(filled=True, size=70, opacity=1, stroke=GRID, strokeWidth=0.5).encode(
-        x=cost.x(), y=y("value"), shape=alt.Shape("recipe:N", scale=shapes, legend=legend), tooltip=_tooltip(cost)
+        x=cost.x(), y=recall("value"), shape=alt.Shape("recipe:N", scale=shapes, legend=legend), tooltip=_tooltip(cost)
     )
     return alt.layer(*marks, dots)
+
+
+def recall(column: str) -> alt.Y:
+    """A column on the scale that all these charts share."""
+    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], title="recall")
+    return alt.Y(f"{column}:Q", axis=axis, scale=alt.Scale(domain=[LOWEST, HIGHEST], nice=False))
 
 
 def names(rows: pd.DataFrame, palette: Mapping[str, str]) -> list[alt.Chart]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from atlas.charts import (
     ablations,
+    capacity,
     claims_live,
     confound,
     contrasts,
@@ -59,6 +60,7 @@ SECTIONS = (
     Section("recipes", "Recipes", ("recipes",)),
     Section("ablations", "Parts of the recipe", ("ablations",), ablations.live),
     Section("rivals", "Rivals", ("rivals",)),
+    Section("capacity", "Facts per parameter", ("capacity",), capacity.live),
     Section("speed", "Speed", ("speedrun",), speed.live),
     Section("harm", "What teaching cost", ("harm",), harm.live),
     Section("detection", "What verification sees", ()),

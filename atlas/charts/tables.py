@@ -76,6 +76,10 @@ class Tables:
         return self._read("recipes", schema.RECIPES)
 
     @property
+    def capacity(self) -> pd.DataFrame:
+        return self._read("capacity", schema.CAPACITY)
+
+    @property
     def variance(self) -> pd.DataFrame:
         return self._read("variance", schema.VARIANCE)
 

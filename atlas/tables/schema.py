@@ -167,6 +167,21 @@ SPEEDRUN = pa.schema(
     ]
 )
 
+CAPACITY = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("recipe", pa.string()),  # its preset
+        ("targets", pa.string()),
+        ("ranks", pa.string()),
+        ("trainable_params", pa.int64()),
+        ("session", pa.int32()),
+        ("n_seeds", pa.int32()),
+        ("n_facts", pa.int32()),  # taught so far, of a seed
+        ("facts_per_parameter", pa.float64()),
+        *_INTERVAL,  # recall of all of them
+    ]
+)
+
 VARIANCE = pa.schema(
     [
         ("sessions", pa.int32()),

@@ -11,6 +11,7 @@ from atlas.guard.misload import Misload
 from atlas.tables import (
     ablations,
     arms,
+    capacity,
     claims,
     confound,
     continual,
@@ -36,6 +37,7 @@ STEPS = {
     "matrix": matrix,
     "harm": harm,
     "speedrun": speedrun,
+    "capacity": capacity,
     "claims": claims,
 }
 

@@ -14,13 +14,13 @@ from hypothesis.strategies import floats, lists
 from scipy import optimize
 
 from atlas import files
-from atlas.charts import recipes, scatter, sections, speed, variance
+from atlas.charts import capacity, recipes, scatter, sections, speed, variance
 from atlas.charts.tables import Tables
 from atlas.search.schema import TRIALS
 from atlas.tables import recipes as recipes_table
 from tests.charts.test_charts_drawn import decoded_png, ending, run_step, size_of_svg, title_of
 
-CHARTS = ("variance", "speed")
+CHARTS = ("variance", "speed", "capacity")
 
 
 @pytest.fixture(scope="module", params=CHARTS)
@@ -147,3 +147,11 @@ def test_all_placements_have_one_scale_at_a_rung(searched):
 def test_the_page_shows_a_search_where_there_is_one(presets_folder):
     shown = sections.present(Tables(presets_folder), {"recipes": "<svg>"}, {"recipes": "How to read it."})
     assert [part.section.heading for part in shown if part.picture] == ["Recipes"]
+
+
+def test_an_arm_holds_as_much_as_it_did_before_its_recall_first_fell():
+    loads = {"firm": [0.95, 0.92, 0.91], "falling": [1.0, 0.8, 0.95], "never": [0.5, 0.95, 1.0]}
+    rows = pd.concat([pd.DataFrame({"arm": arm, "load": [1.0, 2.0, 3.0], "value": of}) for arm, of in loads.items()])
+    assert capacity.held(rows).to_dict() == {"firm": 3.0, "falling": 1.0}
+    assert capacity.finding(rows).endswith("facts per thousand parameters: firm 3 and falling 1")
+    assert capacity.finding(rows[rows["arm"] == "never"]).startswith("No arm recalls 90%")
