@@ -13,6 +13,8 @@ if STUDY.ablations:
     CHARTS["ablations"] = (("ablations",), "Recipe", "ablations")
 if SEARCHED:
     CHARTS["recipes"] = (("recipes",), "Recipe", "what the search found")
+if "forms" in TABLES:
+    CHARTS["forms"] = (("arms", "forms"), "Recipe", "in other words, by forms taught")
 if "variance" in TABLES:
     CHARTS["variance"] = (("variance",), "Recipe", "shares of variance")
 if any(STUDY.contrasts.values()):

@@ -112,6 +112,16 @@ def crossed():
     return enough and factorial.design(levels) is not None
 
 
+def several_forms():
+    """Whether arms are taught different numbers of rephrased forms, and differ in nothing else."""
+    taught = {}
+    for name, arm in STUDY.arms.items():
+        recipe = STUDY.recipe_of(name)
+        rest = place_of(arm)[:-1], arm.base, recipe.model_copy(update={"forms": 0})
+        taught.setdefault(str(rest), set()).add(recipe.forms)
+    return any(len(forms) > 1 for forms in taught.values())
+
+
 def reinits():
     """Roles that an arm leaves at a fresh initialisation on purpose, as a loader that misses them would, where the
     study has the same arm on the certified base, too."""

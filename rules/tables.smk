@@ -11,6 +11,7 @@ TABLES = (
     "speedrun",
     "capacity",
     "claims",
+    *(["forms"] if several_forms() else []),
     *(["variance"] if crossed() else []),
     *(["ablations"] if STUDY.ablations else []),
     *(["confound"] if REINITS else []),

@@ -80,6 +80,10 @@ class Tables:
         return self._read("capacity", schema.CAPACITY)
 
     @property
+    def forms(self) -> pd.DataFrame:
+        return self._read("forms", schema.FORMS)
+
+    @property
     def variance(self) -> pd.DataFrame:
         return self._read("variance", schema.VARIANCE)
 

@@ -182,6 +182,22 @@ CAPACITY = pa.schema(
     ]
 )
 
+FORMS = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("place", pa.string()),  # the arm of the same place and recipe that was taught the fewest forms
+        ("recipe", pa.string()),  # its preset
+        ("forms", pa.int32()),  # m, rephrased forms that were taught beside each sentence
+        ("sessions", pa.int32()),
+        ("probe", pa.string()),  # taught; rephrase: in forms that no arm of the place was taught
+        ("metric", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("n_facts", pa.int32()),
+        *_INTERVAL,
+        ("contract", pa.string()),
+    ]
+)
+
 VARIANCE = pa.schema(
     [
         ("sessions", pa.int32()),

@@ -18,6 +18,7 @@ from atlas.tables import (
     contrasts,
     controls,
     curve,
+    forms,
     harm,
     matrix,
     output,
@@ -60,6 +61,8 @@ def make_tables(
         files.write_parquet(tables / "confound.parquet", confound.table(runs, [refused()], "made up"), made_by)
     if (shares := variance.table(runs)).num_rows:
         files.write_parquet(tables / "variance.parquet", shares, output.provenance(variance.__name__, runs))
+    if (by_forms := forms.table(runs)).num_rows:
+        files.write_parquet(tables / "forms.parquet", by_forms, output.provenance(forms.__name__, runs))
     if varied:
         references = [name for name in study if any(other.startswith(f"{name}_") for other in varied)]
         both = {name: study[name] for name in references} | dict(varied)

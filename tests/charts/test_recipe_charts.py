@@ -20,7 +20,7 @@ from atlas.search.schema import TRIALS
 from atlas.tables import recipes as recipes_table
 from tests.charts.test_charts_drawn import decoded_png, ending, run_step, size_of_svg, title_of
 
-CHARTS = ("variance", "speed", "capacity")
+CHARTS = ("variance", "speed", "capacity", "forms")
 
 
 @pytest.fixture(scope="module", params=CHARTS)
