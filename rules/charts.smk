@@ -5,7 +5,7 @@ CHARTS = {
     "domains": (("arms", "retention"), "Retention", "by domain"),
     "curve": (("arms", "curve", "retention"), "Forgetting", "over sessions"),
     "matrix": (("arms", "matrix"), "Forgetting", "by session and age"),
-    "harm": (("arms", "harm"), "Cost", "harm to the base"),
+    "harm": (("arms", "harm", "retention"), "Cost", "harm to the base"),
     "capacity": (("arms", "capacity"), "Forgetting", "facts per parameter"),
     "speed": (("arms", "speedrun"), "Cost", "recall against core-seconds"),
 }

@@ -16,6 +16,7 @@ ARMS = pa.schema(
         ("targets", pa.string()),  # "q,v"
         ("ranks", pa.string()),  # "32" where all layers agree, else layer by layer: "4,32,32,4"
         ("reinit", pa.string()),  # roles of the base left at a fresh initialisation; empty for most arms
+        ("recipe", pa.string()),  # its preset
         ("trainable_params", pa.int64()),
         ("base_params", pa.int64()),
         ("share", pa.float64()),  # trainable / (base + trainable)

@@ -14,13 +14,13 @@ from hypothesis.strategies import floats, lists
 from scipy import optimize
 
 from atlas import files
-from atlas.charts import capacity, recipes, scatter, sections, speed, variance
+from atlas.charts import capacity, front, recipes, scatter, sections, speed, variance
 from atlas.charts.tables import Tables
 from atlas.search.schema import TRIALS
 from atlas.tables import recipes as recipes_table
 from tests.charts.test_charts_drawn import decoded_png, ending, run_step, size_of_svg, title_of
 
-CHARTS = ("variance", "speed", "capacity", "forms")
+CHARTS = ("variance", "speed", "capacity", "forms", "harm")
 
 
 @pytest.fixture(scope="module", params=CHARTS)
@@ -155,3 +155,26 @@ def test_an_arm_holds_as_much_as_it_did_before_its_recall_first_fell():
     assert capacity.held(rows).to_dict() == {"firm": 3.0, "falling": 1.0}
     assert capacity.finding(rows).endswith("facts per thousand parameters: firm 3 and falling 1")
     assert capacity.finding(rows[rows["arm"] == "never"]).startswith("No arm recalls 90%")
+
+
+def test_recall_stands_beside_harm_and_arms_that_none_beats_are_named(presets_folder):
+    tables = Tables(presets_folder)
+    rows = front.joined(tables)
+    assert rows.groupby("sessions")["arm"].apply(set).tolist() == [set(tables.names)] * 2
+    row = rows[(rows["arm"] == "qv") & (rows["sessions"] == 10)].iloc[0]
+    harm = tables.harm.query("arm == 'qv' and sessions == 10").iloc[0]
+    assert (row["rise"], row["rise_low"], row["rise_high"]) == (harm["rise"], harm["ci_low"], harm["ci_high"])
+    recall = tables.retention.query(
+        "arm == 'qv' and sessions == 10 and probe == 'taught' and metric == 'recall' and domain == 'all'"
+    ).iloc[0]
+    assert row["value"] == recall["value"]
+    best = {"ffn_matched_recall", "ffn_matched_forms"}  # they recall all, with the smallest rise
+    assert set(rows.loc[rows["best"] == 1, "arm"]) == best
+    assert front.finding(rows).startswith("No arm recalls more for less harm, after 10 sessions: ffn_matched_")
+
+
+def test_the_section_of_harm_has_both_charts(presets_folder):
+    tables = Tables(presets_folder)
+    shown = sections.present(tables, {"harm": "<svg>"}, {"harm": "How to read it."})
+    (part,) = [part for part in shown if part.section.name == "harm"]
+    assert [figure.name for figure in part.figures] == ["harm", "front"]
