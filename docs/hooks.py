@@ -13,6 +13,7 @@ import yaml
 from latex2mathml.converter import convert
 
 from atlas import __version__, config
+from atlas.recipes.model import PRESETS, preset
 from atlas.tables import inference, intervals, ledger, power, verdicts
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +46,7 @@ def values() -> dict[str, Any]:
         "study": study,
         "domains": list(study.pool.shares),
         "recipe_table": table(["Key", "Value"], flat(study.recipe.model_dump())),
+        "presets_table": table(["Preset", "Key", "Value"], presets()),
         "arms_table": table(["Arm", "Targets", "Ranks"], arms(study)),
         "ledger_table": table(["Claim", "Topic", "Rule"], claims()),
         "claims": len(ledger.read().all_claims),
@@ -77,6 +79,11 @@ def flat(values: dict[str, Any], above: str = "") -> list[list[str]]:
         nested = isinstance(value, dict)
         rows += flat(value, f"{above}{key}.") if nested else [[f"`{above}{key}`", f"`{value}`".replace("|", r"\|")]]
     return rows
+
+
+def presets() -> list[list[str]]:
+    """What the file of every preset says, a key in a row."""
+    return [[f"`{name}`", *row] for name in PRESETS for row in flat(preset(name))]
 
 
 def arms(study: config.Study) -> list[list[str]]:
