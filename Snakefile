@@ -47,9 +47,19 @@ rule ttt:
         ),
 
 
+rule speedrun:
+    input:
+        f"{RESULTS}/tables/speedrun.parquet",
+
+
 rule search:
     input:
         rules.recipes.output,
+        expand(
+            f"{RESULTS}/charts/{{name}}.{{format}}",
+            name=["recipes"] if SEARCHED else [],
+            format=FORMATS,
+        ),
 
 
 rule guard:

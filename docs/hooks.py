@@ -16,6 +16,7 @@ from latex2mathml.converter import convert
 
 from atlas import __version__, config
 from atlas.editing import BY_METHOD
+from atlas.recipes.model import PRESETS, preset
 from atlas.tables import inference, intervals, ledger, power, verdicts
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +49,7 @@ def values() -> dict[str, Any]:
         "study": study,
         "domains": list(study.pool.shares),
         "recipe_table": table(["Key", "Value"], flat(study.recipe.model_dump())),
+        "presets_table": table(["Preset", "Key", "Value"], presets()),
         "arms_table": table(["Arm", "Targets", "Ranks"], arms(study)),
         "editing_tables": "\n\n".join(editing_table(method) for method in BY_METHOD),
         "sites": literal("atlas/editing.py", "Site"),
@@ -96,6 +98,11 @@ def flat(values: dict[str, Any], above: str = "") -> list[list[str]]:
         nested = isinstance(value, dict)
         rows += flat(value, f"{above}{key}.") if nested else [[f"`{above}{key}`", f"`{value}`".replace("|", r"\|")]]
     return rows
+
+
+def presets() -> list[list[str]]:
+    """What the file of every preset says, a key in a row."""
+    return [[f"`{name}`", *row] for name in PRESETS for row in flat(preset(name))]
 
 
 def arms(study: config.Study) -> list[list[str]]:

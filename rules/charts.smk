@@ -5,10 +5,18 @@ CHARTS = {
     "domains": (("arms", "retention"), "Retention", "by domain"),
     "curve": (("arms", "curve", "retention"), "Forgetting", "over sessions"),
     "matrix": (("arms", "matrix"), "Forgetting", "by session and age"),
-    "harm": (("arms", "harm"), "Cost", "harm to the base"),
+    "harm": (("arms", "harm", "retention"), "Cost", "harm to the base"),
+    "capacity": (("arms", "capacity"), "Forgetting", "facts per parameter"),
+    "speed": (("arms", "speedrun"), "Cost", "recall against core-seconds"),
 }
 if STUDY.ablations:
     CHARTS["ablations"] = (("ablations",), "Recipe", "ablations")
+if SEARCHED:
+    CHARTS["recipes"] = (("recipes",), "Recipe", "what the search found")
+if "forms" in TABLES:
+    CHARTS["forms"] = (("arms", "forms"), "Recipe", "in other words, by forms taught")
+if "variance" in TABLES:
+    CHARTS["variance"] = (("variance",), "Recipe", "shares of variance")
 if any(STUDY.contrasts.values()):
     CHARTS["contrasts"] = (("contrasts",), "Contrasts", "planned comparisons")
 if RIVALS:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from atlas import config as study_config, digest
 from atlas.errors import AtlasError
+from atlas.tables import factorial
 
 
 def or_stop(make, *arguments):
@@ -92,6 +93,38 @@ def method_of(arm):
 def place_of(arm):
     """What two arms share that differ in nothing but their base."""
     return *method_of(arm), arm.recipe
+
+
+def levels_of(name):
+    """Where an arm stands in the factors of the table of variance; None where it does not count there."""
+    arm, recipe, model = STUDY.arms[name], STUDY.recipe_of(name), STUDY.base.model
+    if arm.method != "lora" or arm.base.reinit or not recipe.active:
+        return None
+    fans = [
+        model.width + (model.ffn if role in ("up", "down") else model.width)
+        for role in arm.targets
+    ]
+    parameters = sum(fans) * sum(arm.layer_ranks(model.layers))
+    return factorial.Levels(
+        recipe.preset, factorial.place_name(arm.targets), parameters
+    )
+
+
+def crossed():
+    """Whether the arms cross recipes and placements, with seeds enough to tell how much each explains."""
+    levels = {name: found for name in STUDY.arms if (found := levels_of(name))}
+    enough = len(STUDY.all_seeds) >= factorial.FEWEST_SEEDS
+    return enough and factorial.design(levels) is not None
+
+
+def several_forms():
+    """Whether arms are taught different numbers of rephrased forms, and differ in nothing else."""
+    taught = {}
+    for name, arm in STUDY.arms.items():
+        recipe = STUDY.recipe_of(name)
+        rest = place_of(arm)[:-1], arm.base, recipe.model_copy(update={"forms": 0})
+        taught.setdefault(str(rest), set()).add(recipe.forms)
+    return any(len(forms) > 1 for forms in taught.values())
 
 
 def reinits():

@@ -37,6 +37,7 @@ class SyntheticArm:
     placebo_recognition: float = 0.85
     forgetting: float = 0.01  # how much of the rates a session of age takes away
     rise: float = 0.2  # of the validation loss, nats per character
+    seconds: float = 1.0  # of each phase of a session, to train and again to score
     reinit: tuple[Role, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     method: Method = "lora"
@@ -154,7 +155,7 @@ def write_run(folder: Path, name: str, arm: SyntheticArm, seeds: Sequence[int], 
     tables = {
         "facts": (FACTS, [facts_of(name, arm, seed, design) for seed in seeds]),
         "matrix": (MATRIX, [matrix_of(name, arm, seed, design) for seed in seeds]),
-        "sessions": (SESSIONS, [sessions_of(name, seed, design) for seed in seeds]),
+        "sessions": (SESSIONS, [sessions_of(name, arm, seed, design) for seed in seeds]),
     }
     for table, (schema, frames) in tables.items():
         write_frame(folder / f"{table}.parquet", pd.concat(frames), schema)
@@ -304,10 +305,10 @@ def matrix_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Dat
     )
 
 
-def sessions_of(name: str, seed: int, design: Design) -> pd.DataFrame:
+def sessions_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.DataFrame:
     """All rows of sessions.parquet of one seed."""
     sessions = np.arange(1, design.checkpoints[-1] + 1)
-    constant = dict.fromkeys(SESSIONS.names, 1.0)
+    constant = dict.fromkeys(SESSIONS.names, 1.0) | dict.fromkeys(("seconds_train", "seconds_score"), arm.seconds)
     phases = [("fast", 20), ("slow", 12)]
     frames = [
         pd.DataFrame({**constant, "arm": name, "seed": seed, "session": sessions, "phase": phase, "steps": steps})

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from atlas.charts.output import single_chart
-from atlas.charts.prose import METRICS, counts
+from atlas.charts.prose import METRICS, counts, presets
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BAND, BLACK, BLUE, INK, PAPER, PLACEBO, RED, RULE, WIDTH, title
-from atlas.charts.words import plural
+from atlas.charts.words import listed, plural
 from atlas.steps import run_step
+from atlas.tables.verdicts import NOT_TESTABLE, REPRODUCED
 
 LOOKS = {
     "reproduced": (BLUE, "circle"),
@@ -37,11 +38,12 @@ HEADINGS = {
 """Topic and kind of figure to the heading of a block; blocks stand in this order."""
 ROW_HEIGHT, LABELS = 17, 236  # pixels
 LEGEND = alt.Legend(orient="top")
+AGAIN = "|"  # in the name of a row: the claim above it, with the preset that follows
 
 
 def draw(tables: Tables) -> alt.VConcatChart:
     """One block of rows a topic, one column a metric."""
-    rows = tables.claims.query("metric in @METRICS and (essay_value.notna() or measured.notna())")
+    rows = keyed(tables.claims.query("metric in @METRICS and (essay_value.notna() or measured.notna())"), "label")
     unit = rows["unit"].where(rows["unit"] == "share", "difference")
     parts = [
         (heading, rows[(rows["topic"] == topic) & (unit == kind)], kind) for (topic, kind), heading in HEADINGS.items()
@@ -53,9 +55,29 @@ def draw(tables: Tables) -> alt.VConcatChart:
     return alt.vconcat(*charts, spacing=14).properties(title=title(finding(rows), subtitle(rows)))
 
 
+def keyed(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Add the key of each row of a chart: its claim by the column ``name``, and the preset where it is not the first.
+
+    The rows of a claim are brought together.
+    """
+    first = presets(rows)[0]
+    keys = [
+        one if preset == first else f"{one}{AGAIN}{preset}"
+        for one, preset in zip(rows[name], rows["preset"], strict=True)
+    ]
+    place = {one: at for at, one in enumerate(dict.fromkeys(rows[name]))}
+    return rows.assign(key=keys, place=rows[name].map(place)).sort_values("place", kind="stable").drop(columns="place")
+
+
+def key_label(first: str = "datum.value") -> str:
+    """The expression that writes the key of a row; ``first`` is the one for a row of the first preset."""
+    again = f"split(datum.value, '{AGAIN}')"
+    return f"length({again}) > 1 ? 'with preset ' + {again}[1] : {first}"
+
+
 def block(rows: pd.DataFrame, heading: str, kind: str, first: bool) -> alt.FacetChart:
     """Rows of one topic: the essay as a grey band with a tick, what was measured on top of it."""
-    labels = list(dict.fromkeys(rows["label"]))
+    labels = list(dict.fromkeys(rows["key"]))
     axis = alt.Axis(
         format="%" if kind == "share" else "+%",
         title=None,
@@ -65,8 +87,8 @@ def block(rows: pd.DataFrame, heading: str, kind: str, first: bool) -> alt.Facet
         labelOverlap=True,
     )
     scale = alt.Scale(domain=limits(rows, kind), nice=False)
-    names = alt.Axis(minExtent=LABELS, maxExtent=LABELS, labelFontSize=11, labelLimit=LABELS)
-    base = alt.Chart(rows).encode(y=alt.Y("label:N", sort=labels, title=None, axis=names))
+    names = alt.Axis(minExtent=LABELS, maxExtent=LABELS, labelFontSize=11, labelLimit=LABELS, labelExpr=key_label())
+    base = alt.Chart(rows).encode(y=alt.Y("key:N", sort=labels, title=None, axis=names))
 
     def x(column: str) -> alt.X:
         return alt.X(f"{column}:Q", axis=axis, scale=scale)
@@ -98,7 +120,7 @@ def ours(base: alt.Chart, x: Callable[[str], alt.X], legend: alt.Legend) -> tupl
         x=x("measured"),
         color=_colour(legend),
         shape=alt.Shape("verdict:N", scale=shapes, title=None, legend=legend),
-        tooltip=["statement:N", "metric:N", "verdict:N", "note:N"]
+        tooltip=["statement:N", "preset:N", "metric:N", "verdict:N", "note:N"]
         + [alt.Tooltip(f"{name}:Q", format=".1%") for name in ("essay_value", "measured", "ci_low", "ci_high")],
     )
     return bars, squares.encode(x=x("placebo")), dots
@@ -120,17 +142,29 @@ def limits(rows: pd.DataFrame, kind: str) -> list[float]:
 
 
 def finding(rows: pd.DataFrame) -> list[str]:
-    """For each metric how many claims it reproduces and contradicts."""
+    """For each metric how many claims it reproduces and contradicts; for several presets, a line for each."""
+    if len(presets(rows)) > 1:
+        return [_reproduced(rows[rows["preset"] == preset], preset) for preset in presets(rows)]
     return [f"{metric.capitalize()}: {counts(rows[rows['metric'] == metric])}" for metric in METRICS]
+
+
+def _reproduced(rows: pd.DataFrame, preset: str) -> str:
+    tested = rows[rows["verdict"] != NOT_TESTABLE]
+    number = tested[tested["verdict"] == REPRODUCED]["metric"].value_counts().reindex(METRICS, fill_value=0)
+    said = listed(f"{metric} {number[metric]}" for metric in METRICS)
+    return f"Preset {preset}, {plural(tested['claim_id'].nunique(), 'claim')}, reproduced: {said}"
 
 
 def subtitle(rows: pd.DataFrame) -> list[str]:
     """How to read the marks, and on how many seeds they rest."""
+    first, *others = presets(rows)
+    below = [f"Facts taught with preset {first}; below a claim, with preset {listed(others)}."] if others else []
     seeds = int(rows["n_seeds"].max())
     ours = f"Coloured: this study, {plural(seeds, 'seed')}, 95% intervals" if seeds else "Nothing measured"
     return [
         "Grey bands with a tick: the essay's figure with the 95% interval of its own facts, one seed.",
         f"{ours}. Squares: facts never taught (placebo). The verdicts follow rules written down before.",
+        *below,
     ]
 
 

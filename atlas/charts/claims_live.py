@@ -5,9 +5,9 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from atlas.charts.claims import HEADINGS, ROW_HEIGHT, essays, ours, subtitle
+from atlas.charts.claims import HEADINGS, ROW_HEIGHT, essays, key_label, keyed, ours, subtitle
 from atlas.charts.live import HALF, NARROW, POINTS, ROWS, SHARE, TEXT, Figure
-from atlas.charts.prose import METRICS, counts
+from atlas.charts.prose import METRICS, counts, presets, with_preset
 from atlas.charts.tables import Tables
 from atlas.charts.theme import RULE
 from atlas.tables import ledger
@@ -15,14 +15,13 @@ from atlas.tables import ledger
 
 def live(tables: Tables) -> list[Figure]:
     """Shares and differences, one metric at a time; a claim is shown where it is about what is chosen."""
-    rows = tables.claims.query("metric in @METRICS and (essay_value.notna() or measured.notna())")
-    known = places()
+    rows = keyed(tables.claims.query("metric in @METRICS and (essay_value.notna() or measured.notna())"), "claim_id")
     rows = rows.assign(
-        arms=rows["claim_id"].map({name: arms for name, (arms, _) in known.items()}),
-        about=rows["claim_id"].map({name: sessions for name, (_, sessions) in known.items()}),
+        arms=rows["arms"].str.split(","),
+        about=rows["claim_id"].map({claim.id: checkpoints_of(claim) for claim in ledger.read().all_claims}),
         unit=rows["unit"].where(rows["unit"] == "share", "difference"),
     ).drop(columns=["p_value", "kind"])
-    counted = {metric: counts(tables.claims[tables.claims["metric"] == metric]) for metric in METRICS}
+    counted = {metric: _counted(tables.claims[tables.claims["metric"] == metric]) for metric in METRICS}
     checkpoints = sorted({sessions for about in rows["about"] for sessions in about})
     return [
         Figure(
@@ -32,6 +31,7 @@ def live(tables: Tables) -> list[Figure]:
             chart=of_one_metric(rows[rows["unit"] == unit], unit),
             columns={
                 "Claim": ("statement", TEXT),
+                "Preset": ("preset", TEXT),
                 "Essay": ("essay_value", kind),
                 "Measured": ("measured", kind),
                 "95% interval": ("ci_low ci_high", kind),
@@ -51,6 +51,10 @@ def live(tables: Tables) -> list[Figure]:
     ]
 
 
+def _counted(rows: pd.DataFrame) -> str:
+    return "; ".join(f"{counts(rows[rows['preset'] == preset])}{with_preset(preset, rows)}" for preset in presets(rows))
+
+
 def of_one_metric(rows: pd.DataFrame, unit: str) -> alt.LayerChart:
     """The claims of one kind from top to bottom, topic after topic, for the page."""
     topics = [topic for topic, kind in HEADINGS if kind == unit]
@@ -61,8 +65,9 @@ def of_one_metric(rows: pd.DataFrame, unit: str) -> alt.LayerChart:
         name: f"{topic}: {label}"
         for name, topic, label in zip(first["claim_id"], first["topic"], first["label"], strict=True)
     }
-    names = alt.Axis(labelExpr="labels[datum.value]", labelLimit=HALF, labelFontSize=11)
-    y = alt.Y("claim_id:N", sort=list(labels), title=None, axis=names)
+    names = alt.Axis(labelExpr=key_label("labels[datum.value]"), labelLimit=HALF, labelFontSize=11)
+    order = [key for name in labels for key in dict.fromkeys(rows.loc[rows["claim_id"] == name, "key"])]
+    y = alt.Y("key:N", sort=order, title=None, axis=names)
     base = alt.Chart(alt.NamedData(name=ROWS)).encode(y=y)
     axis = alt.Axis(format="%" if unit == "share" else "+%", title=None, tickCount=5, labelOverlap=True)
 
@@ -75,15 +80,8 @@ def of_one_metric(rows: pd.DataFrame, unit: str) -> alt.LayerChart:
     return chart.properties(width="container", height=alt.Step(ROW_HEIGHT))
 
 
-def places() -> dict[str, tuple[list[str], list[int]]]:
-    """The arms and the sessions that each claim of the ledger is about."""
-    found = {}
-    for claim in ledger.read().all_claims:
-        if isinstance(claim, ledger.Combined):
-            cells = [cell for _, cell in claim.signed]
-            found[claim.id] = sorted({cell.arm for cell in cells}), sorted({cell.sessions for cell in cells})
-        elif isinstance(claim, ledger.Spread):
-            found[claim.id] = sorted({arm for arms in claim.grid.values() for arm in arms}), [claim.sessions]
-        else:
-            found[claim.id] = [], []
-    return found
+def checkpoints_of(claim: ledger.Claim) -> list[int]:
+    """The sessions that a claim of the ledger is about."""
+    if isinstance(claim, ledger.Combined):
+        return sorted({cell.sessions for _, cell in claim.signed})
+    return [claim.sessions] if isinstance(claim, ledger.Spread) else []

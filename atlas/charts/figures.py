@@ -50,14 +50,15 @@ def arms_table(tables: Tables) -> str:
                 arm["targets"].replace(",", ", "),
                 arm["ranks"].replace(",", ", "),
                 arm["reinit"].replace(",", ", ") or "none",
+                arm["recipe"],
                 f"{arm['trainable_params']:,}",
                 f"{arm['share']:.1%}",
             ],
         )
         for arm in tables.arms.to_dict("records")
     ]
-    heading = ("Arm", "Method", "Targets", "Ranks", "Base left at random", "Parameters", "Share")
-    return table(heading, rows, texts=5)
+    heading = ("Arm", "Method", "Targets", "Ranks", "Base left at random", "Recipe", "Parameters", "Share")
+    return table(heading, rows, texts=6)
 
 
 def retention_tables(tables: Tables) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import altair as alt
 import pandas as pd
 
+from atlas.charts import front
 from atlas.charts.live import COUNT, NATS, ROWS, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
@@ -25,8 +26,8 @@ TABLE = {
 }
 
 
-def draw(tables: Tables) -> alt.FacetChart:
-    """One panel a checkpoint, one row an arm."""
+def draw(tables: Tables) -> alt.VConcatChart:
+    """One panel a checkpoint, one row an arm; below, recall against the harm."""
     arms, rows = tables.names, tables.harm
     rows = rows.assign(panel=[f"after {sessions} sessions" for sessions in rows["sessions"]])
     columns = list(dict.fromkeys(rows.sort_values("sessions")["panel"]))
@@ -35,7 +36,10 @@ def draw(tables: Tables) -> alt.FacetChart:
         width=width, height=ROW_HEIGHT * len(arms)
     )
     facets = panel.facet(column=alt.Column("panel:N", sort=columns), spacing=18)
-    return facets.properties(title=title(finding(rows), subtitle(rows)))
+    both = alt.vconcat(facets, *front.panels(tables), spacing=22).resolve_scale(
+        color="independent", shape="independent"
+    )
+    return both.properties(title=title([finding(rows), front.finding(front.joined(tables))], subtitle(rows)))
 
 
 def layers(chart: alt.Chart, palette: Mapping[str, str], right: dict[str, object]) -> alt.LayerChart:
@@ -73,8 +77,13 @@ def _tooltip() -> list[alt.Tooltip]:
     ]
 
 
-def live(tables: Tables) -> Figure:
-    """One checkpoint at a time."""
+def live(tables: Tables) -> list[Figure]:
+    """The harm, and recall against it, one checkpoint at a time."""
+    return [of_each_arm(tables), front.live(tables)]
+
+
+def of_each_arm(tables: Tables) -> Figure:
+    """The harm of every arm, in rows."""
     chart = layers(alt.Chart(alt.NamedData(name=ROWS)), colours(tables.names), alt.value("width"))
     return Figure(
         name="harm",

@@ -20,7 +20,7 @@ from typing import Any
 import vl_convert
 
 from atlas import files
-from atlas.charts import controls, fonts, prose
+from atlas.charts import answer, controls, fonts
 from atlas.charts.live import packed
 from atlas.charts.sections import Shown, present
 from atlas.charts.tables import Tables
@@ -44,7 +44,7 @@ def render(tables: Tables, pictures: dict[str, str], captions: dict[str, str], f
     nav = [(part.section.name, part.section.heading) for part in shown] + [("provenance", "Where this comes from")]
     return Template(files.read_text(DATA / "page.html")).substitute(
         css=f"{fonts.faces()}\n:root {{ {variables()} }}\n{files.read_text(DATA / 'page.css')}",
-        answer=html.escape(" ".join(prose.answer(tables.claims))),
+        answer=html.escape(" ".join(answer.answer(tables.claims))),
         nav="\n".join(f'<a href="#{name}">{heading}</a>' for name, heading in nav),
         choices=controls.choices(tables),
         sections="\n".join(section(part, tables, folder) for part in shown),

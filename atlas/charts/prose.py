@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,8 @@ from atlas.tables.verdicts import CONTRADICTED, REPRODUCED, UNRESOLVED
 METRICS = ("recall", "ranked", "recognition")
 SECTIONS = {
     "What holds": "Reproduced under at least one metric and contradicted under none.",
-    "What depends on the metric": "Reproduced under one metric, contradicted under another.",
+    "What depends on the metric": "Reproduced under one metric, contradicted under another, with the same preset.",
+    "What depends on the recipe": "Reproduced with one preset of the recipe, contradicted with another.",
     "What does not hold": "Contradicted under at least one metric and reproduced under none.",
     "What cannot be told yet": "No verdict under any metric: more seeds, or more facts behind the essay's figure.",
     "What this study cannot test": "It lacks what the claim needs, or no such study could tell.",
@@ -41,46 +43,28 @@ def page(claims: pd.DataFrame) -> str:
     return "\n\n".join([*parts, "## The rules", f"```text\n{rules}\n```"]) + "\n"
 
 
-CENTRAL = "attention_ahead_100"
-"""The claim that the essay is named for."""
+def presets(claims: pd.DataFrame) -> list[str]:
+    """The presets that claims on facts were judged under."""
+    return list(dict.fromkeys(claims.loc[claims["metric"].isin(METRICS), "preset"]))
 
 
-def answer(claims: pd.DataFrame) -> tuple[str, str]:
-    """The ledger in two sentences: what became of the essay's central claim, and of all of them."""
-    rows = claims[(claims["claim_id"] == CENTRAL) & claims["metric"].isin(METRICS)]
-    statement = str(rows["statement"].iloc[0]).removesuffix(".")
-    tested = rows[rows["verdict"] != verdicts.NOT_TESTABLE]
-    if tested.empty:
-        return f'The essay\'s central claim, "{statement}", cannot be tested at the size of this study.', _tallies(
-            claims
-        )
-    said = "; ".join(_said_of(row) for row in tested.to_dict("records"))
-    return f'The essay\'s central claim, "{statement}", is {said}.', _tallies(claims)
-
-
-def _said_of(row: Row) -> str:
-    figure = amount(row["measured"], row["ci_low"], row["ci_high"], row["unit"])
-    return f"{row['verdict']} under {row['metric']}, {figure}"
-
-
-def _tallies(claims: pd.DataFrame) -> str:
-    tested = claims[claims["metric"].isin(METRICS) & (claims["verdict"] != verdicts.NOT_TESTABLE)]
-    if tested.empty:
-        return "None of its claims can be tested at the size of this study."
-    number = tested.groupby("metric")["verdict"].value_counts().unstack(fill_value=0)
-    number = number.reindex(index=[m for m in METRICS if m in number.index], columns=verdicts.VERDICTS, fill_value=0)
-    said = listed(
-        f"{metric} reproduces {row[REPRODUCED]} and contradicts {row[CONTRADICTED]}"
-        for metric, row in number.iterrows()
-    )
-    placebo = claims.query("topic == 'retention'")["placebo"].dropna()
-    worth = f"; but facts never taught pass recognition in {span(placebo.min(), placebo.max())} of cases"
-    return f"Of its {tested['claim_id'].nunique()} claims that can be tested, {said}{worth if len(placebo) else ''}."
+def with_preset(preset: str, claims: pd.DataFrame) -> str:
+    """What a sentence adds about its preset where ``claims`` have several."""
+    return f" with preset {preset}" if len(presets(claims)) > 1 else ""
 
 
 def summary(claims: pd.DataFrame) -> str:
-    """How many claims each metric reproduces, and what recognition is worth."""
-    sentences = [f"{metric.capitalize()}: {counts(claims[claims['metric'] == metric])}." for metric in METRICS]
+    """How many claims each metric reproduces with each preset, and what recognition is worth."""
+    first, *others = presets(claims)
+    sentences = []
+    for preset in (first, *others):
+        rows = claims[claims["preset"] == preset]
+        if preset in others:
+            sentences.append(_reach(rows, preset, claims))
+        sentences += [
+            f"{metric.capitalize()}{with_preset(preset, claims)}: {counts(rows[rows['metric'] == metric])}."
+            for metric in METRICS
+        ]
     if len(sizes := claims[claims["metric"] == "params"]):
         sentences.append(f"Sizes of the adapters: {counts(sizes)}.")
     placebo = claims.query("topic == 'retention'")["placebo"].dropna()
@@ -88,6 +72,11 @@ def summary(claims: pd.DataFrame) -> str:
         share = span(placebo.min(), placebo.max())
         sentences.append(f"Recognition is to be read beside facts never taught, which pass it in {share} of cases.")
     return " ".join(sentences)
+
+
+def _reach(rows: pd.DataFrame, preset: str, claims: pd.DataFrame) -> str:
+    number, of = rows["claim_id"].nunique(), claims.loc[claims["metric"].isin(METRICS), "claim_id"].nunique()
+    return f"The study has arms of preset {preset} for {number} of the {plural(of, 'claim')} on facts."
 
 
 def counts(rows: pd.DataFrame) -> str:
@@ -104,15 +93,19 @@ def sections(claims: pd.DataFrame) -> dict[str, list[str]]:
     """Heading to its entries, one a claim, in the order of the ledger."""
     found: dict[str, list[str]] = {}
     for _, rows in claims.groupby("claim_id", sort=False):
-        found.setdefault(section_of(set(rows["verdict"])), []).append(entry(rows.to_dict("records")))
+        found.setdefault(section_of(rows), []).append(entry(rows.to_dict("records")))
     return found
 
 
-def section_of(said: set[str]) -> str:
-    """The section of a claim, from its verdicts under all metrics."""
-    holds, depends, fails, open_, untested = SECTIONS
+def section_of(rows: pd.DataFrame) -> str:
+    """The section of a claim, from its verdicts under all presets and metrics."""
+    holds, on_metric, on_recipe, fails, open_, untested = SECTIONS
+    said = set(rows["verdict"])
+    if {REPRODUCED, CONTRADICTED} <= said:
+        by_preset = [set(part["verdict"]) for _, part in rows.groupby("preset")]
+        return on_metric if any({REPRODUCED, CONTRADICTED} <= one for one in by_preset) else on_recipe
     if REPRODUCED in said:
-        return depends if CONTRADICTED in said else holds
+        return holds
     if CONTRADICTED in said:
         return fails
     return open_ if UNRESOLVED in said else untested
@@ -127,7 +120,10 @@ def entry(rows: list[dict[Any, Any]]) -> str:
     if all(math.isnan(row["measured"]) for row in rows):
         parts.append(f"Not tested: {'; '.join(shared)}.")
     else:
-        parts += [_reading(row, [note for note in _notes(row) if note not in shared]) for row in rows]
+        several = len({row["preset"] for row in rows}) > 1
+        for preset, of_preset in itertools.groupby(rows, key=lambda row: row["preset"]):
+            parts.append(f"*Preset {preset}.*" if several else "")
+            parts += [_reading(row, [note for note in _notes(row) if note not in shared]) for row in of_preset]
         parts.append(f"Note: {'; '.join(shared)}." if shared else "")
     return " ".join(filter(None, parts))
 
@@ -164,11 +160,14 @@ def labels(claims: pd.DataFrame, verdict: str) -> Iterator[str]:
 
 
 def throughout(claims: pd.DataFrame) -> str:
-    """Which comparisons hold, or fail, under all metrics."""
-    said = {name: list(labels(claims, verdict)) for name, verdict in (("hold", REPRODUCED), ("fail", CONTRADICTED))}
-    sentences = [
-        f"Comparisons that {name} under all three metrics: {listed(of) if of else 'none'}." for name, of in said.items()
-    ]
+    """Which comparisons hold, or fail, under all metrics, by preset."""
+    sentences = []
+    for preset in presets(claims):
+        rows = claims[claims["preset"] == preset]
+        for name, verdict in (("hold", REPRODUCED), ("fail", CONTRADICTED)):
+            of = list(labels(rows, verdict))
+            under = f"under all three metrics{with_preset(preset, claims)}"
+            sentences.append(f"Comparisons that {name} {under}: {listed(of) if of else 'none'}.")
     return " ".join(sentences)
 
 

@@ -78,7 +78,7 @@ def publish_picture(results: Path, to: Path) -> None:
 
 
 def headline(claims: pd.DataFrame) -> str:
-    """The ledger in a few sentences, and the claims that matter most with their figures."""
+    """The ledger in a few sentences, and the claims that matter most with their figures, a row for each preset."""
     lines = [
         [label, *(_judged(rows[rows["metric"] == metric]) for metric in prose.METRICS)]
         for label, rows in _chosen(claims)
@@ -90,10 +90,11 @@ def headline(claims: pd.DataFrame) -> str:
 
 def _chosen(claims: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for name in HEADLINE:
-        rows = claims[claims["claim_id"] == name]
-        first = rows.iloc[0]
-        essay = prose.amount(first["essay_value"], first["essay_ci_low"], first["essay_ci_high"], first["unit"])
-        yield f"{first['statement']}{f' *{essay}*' if essay else ''}", rows
+        first, *others = (part for _, part in claims[claims["claim_id"] == name].groupby("preset", sort=False))
+        row = first.iloc[0]
+        essay = prose.amount(row["essay_value"], row["essay_ci_low"], row["essay_ci_high"], row["unit"])
+        yield f"{row['statement']}{f' *{essay}*' if essay else ''}", first
+        yield from ((f"The same with preset `{part['preset'].iloc[0]}`", part) for part in others)
 
 
 def _judged(rows: pd.DataFrame) -> str:

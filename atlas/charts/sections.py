@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 
 from atlas.charts import (
     ablations,
+    capacity,
     claims_live,
     confound,
     contrasts,
     curve,
     domains,
     figures,
+    forms,
     harm,
     matrix,
     memory,
     retention,
     rivals,
+    speed,
+    variance,
 )
 from atlas.charts.live import Figure
 from atlas.charts.tables import Tables
@@ -55,11 +59,14 @@ SECTIONS = (
     Section("matrix", "By age", ("matrix",), matrix.live),
     Section("contrasts", "Planned comparisons", ("contrasts",), contrasts.live),
     Section("confound", "On a mis-loaded base", ("confound",), confound.live),
+    Section("forms", "In forms never taught", ("forms",), forms.live),
+    Section("variance", "Recipe or place", ("variance",), variance.live),
     Section("recipes", "Recipes", ("recipes",)),
     Section("ablations", "Parts of the recipe", ("ablations",), ablations.live),
     Section("rivals", "Rivals", ("rivals",), rivals.live, (figures.rivals_tables,)),
     Section("trace", "Where editors write", ("../ttt/trace",)),  # beside the runs
-    Section("speed", "Speed", ("speed",)),
+    Section("capacity", "Facts per parameter", ("capacity",), capacity.live),
+    Section("speed", "Speed", ("speedrun",), speed.live),
     Section("harm", "What teaching cost", ("harm",), harm.live),
     Section("detection", "What verification sees", ()),
 )

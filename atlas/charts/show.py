@@ -16,9 +16,23 @@ from atlas.charts.prose import amount
 from atlas.errors import AtlasError
 
 HIDDEN = {"contract", "n_tests", "p_attainable", "effect", "reason", "label", "kind", "topic", "finding", "ci_high"}
-HIDDEN |= {"essay_ci_low", "essay_ci_high", "note", "unit", "claim_id", "p_value"}
+HIDDEN |= {"essay_ci_low", "essay_ci_high", "note", "unit", "claim_id", "p_value", "arms"}
 """Columns that a terminal has no room for; ``--csv`` prints them all. The interval's ends stand in one column."""
-SHARES = {"value", "value_a", "value_b", "value_reinit", "share", "chance", "placebo"}
+SHARES = {
+    "recall",
+    "recall_low",
+    "recall_high",
+    "ranked",
+    "recognition_net",
+    "recall_rephrase",
+    "value",
+    "value_a",
+    "value_b",
+    "value_reinit",
+    "share",
+    "chance",
+    "placebo",
+}
 POINTS = {"diff", "mde"}
 ARMS = ("arm", "arm_a", "arm_b", "arm_reinit", "reference")
 """Columns that name an arm; a row is shown where one of them is chosen."""
@@ -119,5 +133,7 @@ def _figure(name: Any, value: Any, row: Mapping[Any, Any], in_its_unit: bool) ->
         return amount(value, float("nan"), float("nan"), row["unit"])
     if name in POINTS or (name in ("ci_low", "ci_high") and "diff" in row):
         return f"{100 * value:+.1f}"
+    if name == "core_seconds":
+        return f"{value:,.0f}"
     shares = name in SHARES or name in ("ci_low", "ci_high", "essay_ci_low", "essay_ci_high")
     return f"{value:.1%}" if shares else f"{value:.3g}"

@@ -77,6 +77,27 @@ class Tables:
         return self._read("trace", editors.TRACE, may_be_empty=True)
 
     @property
+    def speedrun(self) -> pd.DataFrame:
+        return self._read("speedrun", schema.SPEEDRUN)
+
+    @property
+    def recipes(self) -> pd.DataFrame:
+        """Of the search for recipes; its arms need not be arms of the study."""
+        return self._read("recipes", schema.RECIPES)
+
+    @property
+    def capacity(self) -> pd.DataFrame:
+        return self._read("capacity", schema.CAPACITY)
+
+    @property
+    def forms(self) -> pd.DataFrame:
+        return self._read("forms", schema.FORMS)
+
+    @property
+    def variance(self) -> pd.DataFrame:
+        return self._read("variance", schema.VARIANCE)
+
+    @property
     def detection(self) -> pd.DataFrame:
         return self._read("detection", guard.DETECTION)
 

@@ -21,6 +21,7 @@ def table(runs: Runs) -> pa.Table:
             "targets": ",".join(record.targets),
             "ranks": ranks_text(record.ranks),
             "reinit": ",".join(record.reinit),
+            "recipe": record.recipe.preset,
             "trainable_params": record.trainable_params,
             "base_params": record.base_params,
             "share": record.trainable_params / _whole(record),

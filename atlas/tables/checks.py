@@ -15,6 +15,7 @@ from atlas.tables.intervals import Ints
 from atlas.ttt.schema import RunRecord
 
 WITHIN_ARM = ("code_digest", "method", "editing", "recipe", "targets", "ranks", "reinit", "trainable_params")
+ASKED = ["arm", "seed", "sessions", "probe", "fact_id", "form"]
 MAY_BE_NULL = {"session_taught", "loss_first", "loss_last", "lr"}
 
 
@@ -135,8 +136,19 @@ def _no_gaps(path: Path, table: pa.Table) -> None:
 def same_facts(facts: pd.DataFrame, folders: Sequence[Path], records: Sequence[RunRecord]) -> None:
     """Check that every arm probed the same facts, taught in the same sessions, for each seed and checkpoint.
 
-    An arm may have fewer checkpoints than another (ablations do); they are compared where both were probed.
+    An arm may have fewer checkpoints than another (ablations do); they are compared where both were probed. Arms that
+    were taught other rephrased forms are asked others, so between them it is the facts that must agree, not the forms.
     """
+    by_forms: dict[int, list[str]] = {}
+    for record in records:
+        by_forms.setdefault(record.recipe.forms, []).append(record.arm)
+    if len(by_forms) > 1:
+        _alike(facts.assign(form=0).drop_duplicates(ASKED), folders, records)
+    for arms in by_forms.values():
+        _alike(facts[facts["arm"].isin(arms)], folders, records)
+
+
+def _alike(facts: pd.DataFrame, folders: Sequence[Path], records: Sequence[RunRecord]) -> None:
     what = facts[["sessions", "probe", "fact_id", "form", "session_taught"]]
     prints = facts[["arm", "seed", "sessions"]].assign(hash=_hashes(what))
     sums = prints.groupby(["seed", "sessions", "arm"], observed=True)["hash"].sum().unstack("arm")  # rows in any order

@@ -15,7 +15,7 @@ from atlas.tables.schema import CLAIMS
 
 
 def table(runs: Runs) -> pa.Table:
-    """One row per claim and metric, in the order of the ledger."""
+    """One row per preset, claim and metric, in the order of the ledger."""
     return output.as_table([_row(one) for one in judge(ledger.read(), runs)], CLAIMS)
 
 
@@ -27,6 +27,8 @@ def _row(one: Judged) -> dict[str, Any]:
         "kind": claim.rule,
         "label": claim.label,
         "statement": claim.statement,
+        "preset": one.preset,
+        "arms": ",".join(one.arms),
         "metric": one.metric,
         "unit": unit(one),
         "essay_value": said.value,

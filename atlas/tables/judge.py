@@ -11,21 +11,25 @@ from atlas.tables import essay, inference, verdicts
 from atlas.tables.essay import Measure
 from atlas.tables.intervals import Floats
 from atlas.tables.ledger import Claim, Combined, Exact, Ledger, Order, Same, Spread, Untestable, Value
+from atlas.tables.presets import Under, arms_named, under_each
 from atlas.tables.quantities import NotMeasuredError, Study
 from atlas.tables.runs import Runs
 from atlas.tables.scores import METRICS
 
 PARAMS, NO_METRIC = "params", "none"  # what stands for a metric where no facts are counted
+ANY = "any"  # what stands for a preset where a claim is not about how facts are taught
 NAN = float("nan")
 NOTHING = Measure(NAN)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One claim under one metric."""
+    """One claim under one preset and metric."""
 
     claim: Claim
+    preset: str
     metric: str
+    arms: tuple[str, ...] = ()  # of the study, that it was judged on
     said: Measure = NOTHING  # by the essay
     found: Measure = NOTHING  # by the study
     by_seed: Floats | None = None
@@ -45,28 +49,43 @@ class Judged:
 
 
 def judge(book: Ledger, runs: Runs) -> list[Judged]:
-    """Judge every claim under every metric that it is read under, in the order of the ledger."""
-    study = Study(runs)
-    return _in_families([one for claim in book.all_claims for one in _each(claim, book, study, runs)])
+    """Judge every claim under every preset and metric that it is read under, in the order of the ledger.
+
+    Under the first preset all claims are there, testable or not; under a further one those alone that it can test.
+    """
+    first, *others = under_each(book, runs)
+    judged = _under(first, book, runs)
+    for under in others:
+        judged += [
+            one for one in _under(under, book, runs) if one.preset != ANY and one.verdict != verdicts.NOT_TESTABLE
+        ]
+    return judged
 
 
-def _each(claim: Claim, book: Ledger, study: Study, runs: Runs) -> Iterator[Judged]:
+def _under(under: Under, book: Ledger, runs: Runs) -> list[Judged]:
+    study = Study(under.runs)
+    return _in_families([one for claim in book.all_claims for one in _each(claim, book, study, under, runs)])
+
+
+def _each(claim: Claim, book: Ledger, study: Study, under: Under, runs: Runs) -> Iterator[Judged]:
     if isinstance(claim, Untestable):
-        yield Judged(claim, NO_METRIC).noted(claim.why)
+        yield Judged(claim, ANY, NO_METRIC).noted(claim.why)
     elif isinstance(claim, Exact):
         yield _on_parameters(claim, book, runs).noted(claim.remark)
     else:
         said = (essay.published(claim, book) if isinstance(claim, Combined) else None) or NOTHING
+        arms = tuple(under.named(arm) for arm in arms_named(claim))
         for metric in METRICS:
+            one = Judged(claim, under.preset, metric, arms, said)
             try:
-                yield _on_facts(claim, metric, said, study).noted(claim.remark)
+                yield _on_facts(one, claim, study).noted(claim.remark)
             except NotMeasuredError as lack:
-                yield Judged(claim, metric, said).noted(str(lack))
+                yield one.noted(str(lack))
 
 
 def _on_parameters(claim: Exact, book: Ledger, runs: Runs) -> Judged:
     """Parameters of an arm, alone, as a share of the adapted model, or as a multiple of another arm's."""
-    one = Judged(claim, PARAMS, Measure(claim.essay))
+    one = Judged(claim, ANY, PARAMS, tuple(arms_named(claim)), Measure(claim.essay))
     for arm in (claim.arm, claim.over):
         if arm not in (None, "model", *runs.arms):
             return one.noted(f"the study has no arm {arm!r}")
@@ -81,16 +100,17 @@ def _on_parameters(claim: Exact, book: Ledger, runs: Runs) -> Judged:
     return replace(one, found=Measure(measured), verdict=verdicts.exact(measured, claim.essay, claim.within))
 
 
-def _on_facts(claim: Value | Order | Same | Spread, metric: str, said: Measure, study: Study) -> Judged:
-    measured = study.spread(claim, metric) if isinstance(claim, Spread) else study.combined(claim, metric)
-    one = Judged(claim, metric, said, measured.measure, measured.by_seed).noted(measured.detail)
-    if metric == "recognition" and isinstance(claim, Combined):
+def _on_facts(one: Judged, claim: Value | Order | Same | Spread, study: Study) -> Judged:
+    """The same claim, judged by what a study measured. Raises NotMeasuredError."""
+    measured = study.spread(claim, one.metric) if isinstance(claim, Spread) else study.combined(claim, one.metric)
+    one = replace(one, found=measured.measure, by_seed=measured.by_seed).noted(measured.detail)
+    if one.metric == "recognition" and isinstance(claim, Combined):
         one = _beside_placebo(one, claim, study)
     if isinstance(claim, Value):
         return _near_the_essay(one)
     if isinstance(claim, Same):
         return _next_to_nothing(one, claim, study)
-    open_ = "the essay's own figures leave it open" if said.low < 0 < said.high else None
+    open_ = "the essay's own figures leave it open" if one.said.low < 0 < one.said.high else None
     # the verdict follows when the family is complete
     return replace(one, p_value=inference.sign_flip(measured.by_seed), verdict=verdicts.UNRESOLVED).noted(open_)
 

@@ -37,7 +37,8 @@ def make(module: str, doc: str | None, table: Callable[[Runs], pa.Table]) -> Non
 def as_table(rows: pd.DataFrame | Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Rows as a table in the order and types of ``schema``; NaN becomes null, a metric gets its contract."""
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=schema.names)
-    if "contract" in schema.names and "metric" in schema.names and "contract" not in frame:
+    unsaid = "contract" not in frame or frame["contract"].isna().all()
+    if "contract" in schema.names and "metric" in schema.names and unsaid:
         frame = frame.assign(contract=frame["metric"].map(contract))
     return pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False).replace_schema_metadata(None)
 

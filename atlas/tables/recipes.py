@@ -18,7 +18,7 @@ from atlas.steps import environment, parser, run_step
 from atlas.tables import output
 from atlas.tables.schema import RECIPES
 
-MEANS = ("recall", "ranked", "recall_rephrase", "core_seconds", "characters")
+MEANS = ("recall", "ranked", "recall_rephrase", "rise", "core_seconds", "characters")
 
 
 def table(trials: pd.DataFrame) -> pa.Table:
@@ -34,8 +34,10 @@ def table(trials: pd.DataFrame) -> pa.Table:
 
 def _rung(trials: pd.DataFrame, following: set[str] | None) -> Iterator[dict[str, Any]]:
     """Rows of one rung of an arm; ``following`` has the candidates of the next one, None for the last."""
+    trials = trials.assign(rise=trials["val_loss"] - trials["val_loss_base"])
     means = trials.groupby("candidate")[list(MEANS)].mean()
     means["front"] = fronts(means["recall"].to_numpy(), means["characters"].to_numpy()) == 0
+    means["front_harm"] = fronts(means["recall"].to_numpy(), means["rise"].to_numpy()) == 0
     for name in means.sort_values(["recall", "characters"], ascending=[False, True], kind="stable").index:
         seeds, mean = trials[trials["candidate"] == name], means.loc[name]
         yield {
@@ -45,10 +47,11 @@ def _rung(trials: pd.DataFrame, following: set[str] | None) -> Iterator[dict[str
             "recall_low": seeds["recall"].min(),
             "recall_high": seeds["recall"].max(),
             "recognition_net": (seeds["recognition"] - seeds["recognition_placebo"]).mean(),
-            "rise": (seeds["val_loss"] - seeds["val_loss_base"]).mean(),
+            "rise": mean["rise"],
             "characters": round(mean["characters"]),
             "survived": following is None or name in following,
             "front": bool(mean["front"]),
+            "front_harm": bool(mean["front_harm"]),
         }
 
 

@@ -17,6 +17,7 @@ ARMS = pa.schema(
         ("targets", pa.string()),  # "q,v"
         ("ranks", pa.string()),  # "32" where all layers agree, else layer by layer: "4,32,32,4"; full: whole matrices
         ("reinit", pa.string()),  # roles of the base left at a fresh initialisation; empty for most arms
+        ("recipe", pa.string()),  # its preset
         ("trainable_params", pa.int64()),  # of adapters, or of the matrices that change
         ("base_params", pa.int64()),
         ("share", pa.float64()),  # trainable / (base + trainable); where the base's own change, trainable / base
@@ -143,6 +144,7 @@ RECIPES = pa.schema(
         ("characters", pa.int64()),  # trained, of a seed
         ("survived", pa.bool_()),  # tried for more sessions, too, or this was the last rung
         ("front", pa.bool_()),  # of its arm and rung: no candidate has more recall for fewer characters
+        ("front_harm", pa.bool_()),  # the same for a smaller rise
         ("recipe", pa.string()),  # JSON
     ]
 )
@@ -164,6 +166,37 @@ SPEEDRUN = pa.schema(
         ("core_seconds", pa.float64()),  # of a seed: training and the scoring that recipes choose by, not probes
         ("characters", pa.int64()),  # trained, of a seed
         ("commit", pa.string()),
+    ]
+)
+
+CAPACITY = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("recipe", pa.string()),  # its preset
+        ("targets", pa.string()),
+        ("ranks", pa.string()),
+        ("trainable_params", pa.int64()),
+        ("session", pa.int32()),
+        ("n_seeds", pa.int32()),
+        ("n_facts", pa.int32()),  # taught so far, of a seed
+        ("facts_per_parameter", pa.float64()),
+        *_INTERVAL,  # recall of all of them
+    ]
+)
+
+FORMS = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("place", pa.string()),  # the arm of the same place and recipe that was taught the fewest forms
+        ("recipe", pa.string()),  # its preset
+        ("forms", pa.int32()),  # m, rephrased forms that were taught beside each sentence
+        ("sessions", pa.int32()),
+        ("probe", pa.string()),  # taught; rephrase: in forms that no arm of the place was taught
+        ("metric", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("n_facts", pa.int32()),
+        *_INTERVAL,
+        ("contract", pa.string()),
     ]
 )
 
@@ -216,6 +249,8 @@ CLAIMS = pa.schema(
         ("kind", pa.string()),  # the rule: value, order, same, spread, exact, not testable
         ("label", pa.string()),  # short, for charts
         ("statement", pa.string()),
+        ("preset", pa.string()),  # the recipe that taught the facts; any where the claim is not about facts
+        ("arms", pa.string()),  # of the study, that stand for those that the ledger names: "qv_recall,ffn_recall"
         ("metric", pa.string()),  # recall, ranked, recognition; params for parameter counts, none for what has none
         ("unit", pa.string()),  # share, difference, slope (a tenfold of facts), spread; parameters, multiple; none
         ("essay_value", pa.float64()),  # null where the essay prints no figure

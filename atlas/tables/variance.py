@@ -6,9 +6,7 @@ fully crossed: every combination is there, each with the same seeds.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,65 +16,25 @@ import pyarrow as pa
 from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.anova import decompose
+from atlas.tables.factorial import FEWEST_SEEDS, Design, Levels, design, place_name
 from atlas.tables.runs import Runs
 from atlas.tables.schema import VARIANCE
 from atlas.tables.scores import METRICS, fact_scores
 from atlas.ttt.schema import RunRecord
 
-FACTORS = ["recipe", "place", "size"]
-FEWEST_SEEDS = 3
-ALIKE = 0.1  # sizes that differ by less are one level
 
-
-@dataclass(frozen=True)
-class Design:
-    """A full factorial: levels of each factor, and the arm of every combination."""
-
-    levels: tuple[tuple[Any, ...], ...]
-    arms: dict[tuple[Any, ...], str]
-
-    def __str__(self) -> str:
-        return "; ".join(
-            f"{name}: {', '.join(map(str, some))}" for name, some in zip(FACTORS, self.levels, strict=True)
-        )
-
-
-def design(records: list[RunRecord]) -> Design | None:
-    """The largest full factorial of at least two levels of each factor; None where there is none."""
-    trained = [one for one in reversed(records) if one.recipe.active and one.method == "lora" and not one.reinit]
-    places = {_levels(record): record.arm for record in trained}
-    places = _with_sizes(places)
-    axes = [sorted({key[i] for key in places}, key=str) for i in range(len(FACTORS))]
-    found: list[Design] = []
-    for chosen in itertools.product(*(list(_subsets(axis)) for axis in axes)):
-        cells = list(itertools.product(*chosen))
-        if all(cell in places for cell in cells):
-            found.append(Design(chosen, {cell: places[cell] for cell in cells}))
-    return max(found, key=lambda one: len(one.arms), default=None)
-
-
-def _levels(record: RunRecord) -> tuple[str, str, int]:
-    return record.recipe.preset, "+".join(sorted(record.targets)), record.trainable_params
-
-
-def _with_sizes(places: dict[tuple[str, str, int], str]) -> dict[tuple[Any, ...], str]:
-    """The same with sizes that are alike under the name of the smallest of them, in thousands."""
-    names: dict[int, str] = {}
-    first = 0
-    for size in sorted({key[2] for key in places}):
-        first = size if not first or size > first * (1 + ALIKE) else first
-        names[size] = f"{first / 1000:.0f} thousand parameters"
-    return {(recipe, place, names[size]): arm for (recipe, place, size), arm in places.items()}
-
-
-def _subsets(axis: list[Any]) -> Iterator[tuple[Any, ...]]:
-    for count in range(2, len(axis) + 1):
-        yield from itertools.combinations(axis, count)
+def levels_of(records: list[RunRecord]) -> dict[str, Levels]:
+    """Arm to its levels, without those that train no adapters or sit on another base."""
+    return {
+        record.arm: Levels(record.recipe.preset, place_name(record.targets), record.trainable_params)
+        for record in records
+        if record.recipe.active and record.method == "lora" and not record.reinit
+    }
 
 
 def table(runs: Runs) -> pa.Table:
     """One row per checkpoint, probe, metric and source of variance; none without a factorial or with too few seeds."""
-    chosen = design([runs.of(arm)[0] for arm in runs.arms])
+    chosen = design(levels_of([runs.of(arm)[0] for arm in runs.arms]))
     seeds = sorted({seed for record in runs.records for seed in record.seeds})
     if chosen is None or len(seeds) < FEWEST_SEEDS:
         return VARIANCE.empty_table()
@@ -96,8 +54,8 @@ def _parts(scores: pd.Series[float], chosen: Design, seeds: list[int]) -> Iterat
     if set(by_arm.index) != set(chosen.arms.values()):  # some were not probed here
         return
     cells = [by_arm.loc[arm, seeds].to_numpy(float) for arm in chosen.arms.values()]
-    grid = np.array(cells).reshape(*(len(axis) for axis in chosen.levels), len(seeds))
-    for part in decompose(grid, FACTORS):
+    grid = np.array(cells).reshape(*chosen.shape, len(seeds))
+    for part in decompose(grid, chosen.factors):
         yield {"source": part.source, "share": part.share, "ci_low": part.low, "ci_high": part.high}
 
 

@@ -15,6 +15,9 @@ same          a difference, or a slope, that the essay says is next to nothing: 
 spread        as ``order``, of the variance over recipes less that over placements, each cleared of noise.
 not testable  the study lacks what the claim needs, or no such study could tell.
 
+Each preset of the recipe is judged by itself, on the arms that have it: a family of Holm's correction does not reach
+across presets.
+
 All else is unresolved, as is everything that only one seed speaks of. The margin is the same for all claims and
 metrics: wide enough that a figure that rests on 90 facts can be reproduced at all (its own interval reaches 6 points
 to one side), and far too narrow for one that rests on 15, which can only be contradicted.

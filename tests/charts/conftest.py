@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from tests.charts.made_tables import make_tables
 from tests.synthetic import Design, ablations_like_the_study, arms_like_the_study
 
+RECALL = {"preset": "recall", "phases": {"all": {"steps": 2}}}
 ARMS = ("qv", "ffn", "qv_ffn", "ffn_random_base")
 
 
@@ -14,6 +16,20 @@ def tables_folder(tmp_path_factory) -> Path:
     arms = {name: arm for name, arm in arms_like_the_study().items() if name in ARMS}
     design = Design(seeds=(1, 2), checkpoints=(4, 10))
     return make_tables(tmp_path_factory.mktemp("study"), arms, design, ablations_like_the_study())
+
+
+@pytest.fixture(scope="session")
+def presets_folder(tmp_path_factory) -> Path:
+    """Tables of two placements of one size, with both presets: three seeds, checkpoints after 4 and 10 sessions."""
+    made = arms_like_the_study()
+    arms = {"qv": made["qv"], "ffn_matched": made["ffn_matched"]}
+    arms |= {
+        f"{name}_recall": replace(arm, recall=recall, rise=rise, recipe=RECALL)
+        for (name, arm), recall, rise in zip(arms.items(), (0.7, 1.0), (0.2, 0.1), strict=True)
+    }
+    arms["ffn_matched_forms"] = replace(arms["ffn_matched_recall"], recipe=RECALL | {"forms": 1})
+    design = Design(seeds=(1, 2, 3), checkpoints=(4, 10))
+    return make_tables(tmp_path_factory.mktemp("presets"), arms, design)
 
 
 @pytest.fixture(scope="session")

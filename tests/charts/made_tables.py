@@ -11,16 +11,20 @@ from atlas.guard.misload import Misload
 from atlas.tables import (
     ablations,
     arms,
+    capacity,
     claims,
     confound,
     continual,
     contrasts,
     controls,
     curve,
+    forms,
     harm,
     matrix,
     output,
     retention,
+    speedrun,
+    variance,
 )
 from atlas.tables.runs import read
 from tests.synthetic import Design, SyntheticArm, write_study
@@ -33,6 +37,8 @@ STEPS = {
     "curve": curve,
     "matrix": matrix,
     "harm": harm,
+    "speedrun": speedrun,
+    "capacity": capacity,
     "claims": claims,
 }
 
@@ -53,6 +59,10 @@ def make_tables(
     if confound.pairs(runs):
         made_by = output.provenance(confound.__name__, runs)
         files.write_parquet(tables / "confound.parquet", confound.table(runs, [refused()], "made up"), made_by)
+    if (shares := variance.table(runs)).num_rows:
+        files.write_parquet(tables / "variance.parquet", shares, output.provenance(variance.__name__, runs))
+    if (by_forms := forms.table(runs)).num_rows:
+        files.write_parquet(tables / "forms.parquet", by_forms, output.provenance(forms.__name__, runs))
     if varied:
         references = [name for name in study if any(other.startswith(f"{name}_") for other in varied)]
         both = {name: study[name] for name in references} | dict(varied)

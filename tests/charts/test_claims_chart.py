@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from atlas import files
-from atlas.charts import claims, prose
+from atlas.charts import answer, claims, prose
 from atlas.charts.tables import Tables
 from atlas.tables import claims as ledger_step
 from atlas.tables import ledger, output
@@ -30,7 +30,14 @@ def folder(tmp_path_factory) -> Path:
 
 
 def row(metric: str = "recall", **values: Any) -> dict[str, Any]:
-    about = {"claim_id": "x", "topic": "placement", "kind": "order", "label": "a ahead of b", "statement": "A beats b."}
+    about = {
+        "claim_id": "x",
+        "preset": "essay",
+        "topic": "placement",
+        "kind": "order",
+        "label": "a ahead of b",
+        "statement": "A beats b.",
+    }
     return {**about, **NOTHING, "metric": metric, "unit": "difference", "n_seeds": 8, "note": "", **values}
 
 
@@ -90,6 +97,69 @@ def test_a_block_reaches_as_far_as_its_intervals():
 )
 def test_a_claim_stands_in_the_section_of_its_verdicts(verdicts, heading):
     assert list(prose.sections(under_all(*verdicts))) == [heading]
+
+
+def both_presets(essay: str, recall: str) -> pd.DataFrame:
+    """The central claim under recall, with one verdict a preset."""
+    about: dict[str, Any] = {"claim_id": answer.CENTRAL, "ci_low": -0.02, "ci_high": 0.3}
+    return frame(
+        row(verdict=essay, measured=0.1, **about),
+        row(verdict=recall, measured=0.2, preset="recall", **about),
+        row(verdict="unresolved", measured=0.0, claim_id="y"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("essay", "recall", "heading"),
+    [
+        ("reproduced", "contradicted", "What depends on the recipe"),
+        ("unresolved", "contradicted", "What does not hold"),
+        ("reproduced", "unresolved", "What holds"),
+    ],
+)
+def test_a_claim_may_depend_on_the_recipe(essay, recall, heading):
+    assert list(prose.sections(both_presets(essay, recall))) == [heading, "What cannot be told yet"]
+
+
+def test_a_claim_that_depends_on_the_metric_within_a_preset_does_not_depend_on_the_recipe():
+    torn = pd.concat(
+        [under_all("reproduced", "contradicted", "unresolved"), frame(row(verdict="unresolved", preset="recall"))]
+    )
+    assert list(prose.sections(torn)) == ["What depends on the metric"]
+
+
+def test_the_answer_names_both_presets_where_they_differ():
+    central, tallies = answer.answer(both_presets("unresolved", "contradicted"))
+    assert central.endswith(
+        "is unresolved under recall, +10.0 points (-2.0 to +30.0), with preset essay; "
+        "with preset recall contradicted under recall, +20.0 points (-2.0 to +30.0)."
+    )
+    assert tallies == (
+        "Of its 2 claims that can be tested with preset essay, recall reproduces 0 and contradicts 0. "
+        "Of its 1 claims that can be tested with preset recall, recall reproduces 0 and contradicts 1."
+    )
+    same, _ = answer.answer(both_presets("unresolved", "unresolved"))
+    assert same.endswith("with preset essay; with preset recall the verdicts are the same.")
+
+
+def test_an_entry_says_which_preset_its_figures_are_of():
+    said = prose.entry(both_presets("unresolved", "contradicted").iloc[:2].to_dict("records"))
+    assert "*Preset essay.* Recall: +10.0 points (-2.0 to +30.0), unresolved." in said
+    assert "*Preset recall.* Recall: +20.0 points (-2.0 to +30.0), contradicted." in said
+
+
+def test_the_summary_says_how_far_a_further_preset_reaches():
+    said = prose.summary(both_presets("unresolved", "contradicted"))
+    assert "Recall with preset essay: 0 of 2 claims reproduced, 0 contradicted, 2 unresolved." in said
+    assert "The study has arms of preset recall for 1 of the 2 claims on facts." in said
+    assert "Recall with preset recall: 0 of 1 claim reproduced, 1 contradicted, 0 unresolved." in said
+
+
+def test_the_chart_has_a_further_preset_below_the_claim():
+    rows = claims.keyed(both_presets("unresolved", "contradicted"), "label")
+    assert rows["key"].tolist() == ["a ahead of b", "a ahead of b|recall", "a ahead of b"]
+    assert claims.finding(rows)[1] == "Preset recall, 1 claim, reproduced: recall 0, ranked 0 and recognition 0"
+    assert "below a claim, with preset recall" in claims.subtitle(rows)[-1]
 
 
 def test_an_entry_has_every_figure_and_says_a_shared_note_once():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from atlas import files
-from atlas.charts import live, page, prose, sections, theme
+from atlas.charts import answer, live, page, sections, theme
 from atlas.charts.tables import Tables
 from tests.charts.made_page import CHARTS, make_page, write_page
 from tests.charts.test_charts_drawn import NETWORK
@@ -56,18 +56,18 @@ def test_every_chart_stands_there_as_a_picture_with_a_name(text):
 
 def test_the_answer_is_two_sentences_of_the_ledger(text, tables_folder):
     claims = Tables(tables_folder).claims
-    answer = " ".join(prose.answer(claims))
-    assert answer.replace('"', "&quot;").replace("'", "&#x27;") in text
-    row = claims[(claims["claim_id"] == prose.CENTRAL) & (claims["metric"] == "recall")].iloc[0]
-    assert row["statement"].removesuffix(".") in answer
+    said = " ".join(answer.answer(claims))
+    assert said.replace('"', "&quot;").replace("'", "&#x27;") in text
+    row = claims[(claims["claim_id"] == answer.CENTRAL) & (claims["metric"] == "recall")].iloc[0]
+    assert row["statement"].removesuffix(".") in said
 
 
 def test_the_answer_follows_the_ledger(tables_folder):
     claims = Tables(tables_folder).claims.assign(verdict="contradicted", measured=-0.05, ci_low=-0.07, ci_high=-0.03)
-    central, all_of_them = prose.answer(claims)
+    central, all_of_them = answer.answer(claims)
     assert "contradicted under recall, -5.0 points (-7.0 to -3.0)" in central
     assert "recall reproduces 0 and contradicts" in all_of_them
-    central, all_of_them = prose.answer(claims.assign(verdict="not testable"))
+    central, all_of_them = answer.answer(claims.assign(verdict="not testable"))
     assert "cannot be tested" in central
     assert "None of its claims" in all_of_them
 

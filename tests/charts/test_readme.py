@@ -79,6 +79,7 @@ def test_missing_marks_are_named(page):
 
 def claim(name, metric, **values):
     defaults = {"claim_id": name, "statement": f"About {name}.", "label": name, "metric": metric, "unit": "difference"}
+    defaults["preset"] = "essay"
     nothing = {field.name: float("nan") for field in CLAIMS if field.type == pa.float64()}
     return row_of(CLAIMS, **{**nothing, **defaults, "kind": "order", "verdict": "unresolved", **values})
 
@@ -91,6 +92,16 @@ def test_the_headline_has_its_claims_with_figures_and_verdicts():
     first = "| About retention_qv_100. *100.0% (99 to 100)* | 12.3% (10 to 15): **contradicted** | unresolved |"
     assert first in text
     assert text.count("\n| ") == len(["heading", "rule", *readme.HEADLINE])
+
+
+def test_a_further_preset_has_rows_of_its_own_below():
+    rows = [claim(name, metric) for name in readme.HEADLINE for metric in prose.METRICS]
+    again = claim(readme.HEADLINE[0], "recall", preset="recall", measured=0.98, unit="share", verdict="reproduced")
+    rows += [again | {"metric": metric} for metric in prose.METRICS]
+    lines = readme.headline(pa.Table.from_pylist(rows, CLAIMS).to_pandas()).splitlines()
+    at = lines.index(next(line for line in lines if line.startswith("| About retention_qv_100.")))
+    assert lines[at + 1].startswith("| The same with preset `recall` | 98.0%: **reproduced** |")
+    assert len([line for line in lines if line.startswith("| ")]) == len(["heading", "rule", "again", *readme.HEADLINE])
 
 
 def test_the_claims_of_the_headline_are_in_the_ledger():

@@ -3,6 +3,7 @@
 import io
 import re
 
+import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,7 @@ from atlas.charts import compare, show
 from atlas.charts.compare import Wanted
 from atlas.charts.tables import Tables
 from atlas.errors import AtlasError
+from atlas.tables.schema import SPEEDRUN
 from tests.charts.made_tables import make_tables
 from tests.synthetic import Design, arms_like_the_study
 
@@ -115,3 +117,14 @@ def test_an_unplanned_pair_is_worked_out_from_the_runs_and_said_to_be(results):
 def test_what_cannot_be_compared_is_named(results, pair, wanted, message):
     with pytest.raises(AtlasError, match=re.escape(message)):
         compare.compare(results, pair[0], pair[1], wanted)
+
+
+def test_the_speedrun_is_printed_with_whole_seconds_and_its_commit_once():
+    row = {"arm": "ffn", "recipe": "recall", "targets": "up,down", "ranks": "32", "trainable_params": 163840}
+    row |= {"sessions": 100, "n_seeds": 8, "n_facts": 300, "recall": 0.9917, "ci_low": 0.985, "ci_high": 0.996}
+    row |= {"qualifies": True, "core_seconds": 12345.6, "characters": 4_000_000, "commit": "abc"}
+    rows = [row, row | {"arm": "qv", "recall": 0.5, "core_seconds": 99.9, "qualifies": False}]
+    said = printed(pd.DataFrame(rows, columns=SPEEDRUN.names))
+    assert "commit: abc" in said
+    assert re.search(r"ffn.* 99\.2%.* 98\.5% to 99\.6%.*yes.* 12,346 ", said)
+    assert re.search(r"qv.* 50\.0%.* no .* 100 ", said)

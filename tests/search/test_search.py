@@ -164,6 +164,7 @@ def test_the_table_by_hand():
     assert found["candidate"].tolist() == ["a", "b", "a"]
     assert found["survived"].tolist() == [True, False, True]
     assert found["front"].tolist() == [True, False, True]
+    assert found["front_harm"].tolist() == [True, True, True]  # b recalls less, and does no harm
     np.testing.assert_allclose(found["recall"], [0.3, 0.1, 0.6])
     np.testing.assert_allclose(found["recall_low"], [0.2, 0.1, 0.5])
     np.testing.assert_allclose(found["recognition_net"], [0.3, 0.0, 0.1])

@@ -1,13 +1,14 @@
 """The table of variance: which arms make a factorial, and what is said of them."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from atlas.sections import Role
-from atlas.tables import variance
+from atlas.tables import factorial, variance
 from atlas.tables.anova import decompose
+from atlas.tables.metrics import contract
 from atlas.tables.runs import read
+from atlas.tables.scores import METRICS
 from tests.synthetic import Design, SyntheticArm, write_study
 
 QV: tuple[Role, ...] = ("q", "v")
@@ -46,6 +47,7 @@ def test_what_differs_explains_the_variance(tmp_path):
     assert recall["levels"].iloc[0] == (
         "recipe: essay, own; place: down+up, q+v; size: 164 thousand parameters, 66 thousand parameters"
     )
+    assert set(found["contract"]) == {contract(metric) for metric in METRICS}
     assert set(found["probe"]) == {"taught", "rephrase", "placebo"}
 
 
@@ -56,17 +58,32 @@ def test_the_shares_are_those_of_the_grid_of_means(tmp_path):
     by_arm = facts.groupby(["arm", "seed"], observed=True)["recalled"].mean().unstack("seed")
     names = [f"{a}{b}" for b in ("", "_own") for a in ("ffn", "ffn_matched", "qv_large", "qv")]
     grid = by_arm.loc[names].to_numpy(float).reshape(2, 2, 2, 4)
-    expected = decompose(grid, variance.FACTORS)
+    expected = decompose(grid, list(factorial.FACTORS))
     found = variance.table(runs).to_pandas().query("metric == 'recall' and probe == 'taught'")
     np.testing.assert_allclose(found["share"], [part.share for part in expected], atol=1e-9)
     np.testing.assert_allclose(found["ci_low"], [part.low for part in expected], atol=1e-9)
 
 
-@pytest.mark.parametrize("lost", ["qv_own", "ffn_matched"])
-def test_without_a_factorial_there_is_no_row(tmp_path, lost):
+def test_at_one_size_recipe_and_place_are_left(tmp_path):
     made = arms()
-    del made[lost]
-    assert table(tmp_path, made).empty
+    del made["qv_large_own"]  # so that the larger size is not crossed
+    recall = table(tmp_path, made).query("metric == 'recall' and probe == 'taught'").set_index("source")
+    assert set(recall.index) == {"recipe", "place", "recipe x place", "seed", "error"}
+    assert recall["levels"].iloc[0] == "recipe: essay, own; place: down+up, q+v; size: 66 thousand parameters"
+    assert recall.loc["recipe", "share"] > 0.7
+
+
+def test_without_a_factorial_there_is_no_row(tmp_path):
+    made = {name: arm for name, arm in arms().items() if name in ("qv", "qv_own", "ffn", "ffn_own")}
+    assert table(tmp_path, made).empty  # places differ in size, too
+
+
+def test_of_arms_with_the_same_levels_the_first_counts():
+    levels = {f"{name}{suffix}": factorial.Levels(suffix, name, 100) for name in "ab" for suffix in ("x", "y")}
+    chosen = factorial.design(levels | {"again": factorial.Levels("x", "a", 105)})
+    assert chosen is not None
+    assert chosen.arms[("x", "a", "0 thousand parameters")] == "ax"
+    assert (chosen.factors, chosen.shape) == (["recipe", "place"], (2, 2))
 
 
 def test_too_few_seeds_give_no_row(tmp_path):
@@ -75,6 +92,6 @@ def test_too_few_seeds_give_no_row(tmp_path):
 
 def test_arms_on_another_base_do_not_count(tmp_path):
     made = arms()
-    made["qv_own"] = SyntheticArm(QV, recipe=OWN, reinit=FFN)
-    assert isinstance(table(tmp_path, made), pd.DataFrame)
-    assert table(tmp_path / "again", made).empty
+    for name in ("qv_own", "qv_large_own"):
+        made[name] = SyntheticArm(QV, ranks=made[name].ranks, recipe=OWN, reinit=FFN)
+    assert table(tmp_path, made).empty

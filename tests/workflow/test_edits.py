@@ -11,8 +11,8 @@ import pytest
 from tests.workflow.checkout import STUDY
 
 ARMS = ("qv", "ffn", "qv_single_phase")
-TABLES = "arms retention contrasts continual controls curve matrix harm claims ablations"
-CHARTS = "claims retention domains curve matrix harm ablations contrasts"
+TABLES = "arms retention contrasts continual controls curve matrix harm speedrun capacity claims ablations"
+CHARTS = "claims retention domains curve matrix harm speed capacity ablations contrasts"
 OF_RECIPES = {"table ablations", "table contrasts", "table claims"}
 
 

@@ -1,0 +1,128 @@
+"""Chart of the forms: recall in forms that were never taught, against how many rephrased forms were, place by place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import altair as alt
+import pandas as pd
+
+from atlas.charts import scatter
+from atlas.charts.live import COUNT, NARROW, ROWS, SHARE, TEXT, Figure, cells
+from atlas.charts.output import single_chart
+from atlas.charts.tables import Tables
+from atlas.charts.theme import WIDTH, colours, title
+from atlas.charts.words import SHORT, basis, listed, plural
+from atlas.steps import run_step
+
+SERIES = {"rephrase": "in a form never taught", "taught": "as taught"}
+TABLE = {
+    "Arm": ("arm", TEXT),
+    "Forms taught": ("forms", COUNT),
+    "Asked": ("series", TEXT),
+    "Value": ("value", SHARE),
+    "95% interval": ("ci_low ci_high", SHARE),
+    "Seeds": ("n_seeds", COUNT),
+    "Facts a seed": ("n_facts", COUNT),
+}
+
+
+def draw(tables: Tables) -> alt.VConcatChart:
+    """One panel a checkpoint, of recall."""
+    rows, palette = dressed(tables.forms), colours(tables.names)
+    recall = rows[rows["metric"] == "recall"]
+    panels = [panel(part, palette, first=at == 0) for at, (_, part) in enumerate(recall.groupby("sessions"))]
+    return alt.vconcat(*panels, spacing=18).properties(title=title(finding(recall), subtitle(recall)))
+
+
+def dressed(forms: pd.DataFrame) -> pd.DataFrame:
+    """How each row was asked, in words, and where it stands beside the others of its number of forms."""
+    series = forms["probe"].map(SERIES)
+    return forms.assign(series=series, slot=forms["place"] + ", " + series).drop(columns=["contract", "recipe"])
+
+
+def panel(rows: pd.DataFrame, palette: Mapping[str, str], first: bool) -> alt.LayerChart:
+    """One checkpoint; each place is named where its line of forms never taught ends."""
+    legend = alt.Legend(orient="top", title=None, symbolType="stroke") if first else None
+    unseen = rows[rows["probe"] == "rephrase"].sort_values("forms", kind="stable")
+    ends = unseen.drop_duplicates("place", keep="last").assign(arm=lambda part: part["place"])
+    heading = alt.TitleParams(f"after {rows['sessions'].iloc[0]} sessions", fontSize=13, fontWeight=600, offset=4)
+    layered = alt.layer(lines(alt.Chart(rows), palette, legend), *scatter.names(ends, palette))
+    return layered.properties(width=WIDTH - scatter.NAMES, height=scatter.HEIGHT, title=heading)
+
+
+def lines(chart: alt.Chart, palette: Mapping[str, str], legend: alt.Legend | None) -> alt.LayerChart:
+    """Two lines a place, with intervals: forms never taught, and dashed, the sentence as taught."""
+    x = alt.X(
+        "forms:O",
+        scale=alt.Scale(type="band", paddingInner=0.7),
+        title="rephrased forms taught beside each sentence",
+        axis=alt.Axis(labelAngle=0, grid=False),
+    )
+    hue = alt.Color("place:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
+    dashes = alt.Scale(domain=list(SERIES.values()), range=[[1, 0], [3, 3]])
+    beside = alt.XOffset("slot:N")  # so that intervals do not meet
+    base = chart.encode(x=x, xOffset=beside, color=hue, detail="slot:N")
+    bars = base.transform_filter("isValid(datum.ci_low)").mark_rule(strokeWidth=1.5)
+    line = base.mark_line(strokeWidth=2).encode(
+        y=scatter.recall("value"), strokeDash=alt.StrokeDash("series:N", scale=dashes, legend=legend)
+    )
+    dots = base.mark_point(filled=True, size=46, opacity=1).encode(y=scatter.recall("value"), tooltip=_tooltip())
+    return alt.layer(bars.encode(y=scatter.recall("ci_low"), y2="ci_high:Q"), line, dots)
+
+
+def _tooltip() -> list[alt.Tooltip]:
+    shares = {"value": "value", "ci_low": "95% interval from", "ci_high": "to"}
+    return [
+        alt.Tooltip("arm:N"),
+        alt.Tooltip("forms:Q", title="forms taught"),
+        alt.Tooltip("series:N", title="asked"),
+        *(alt.Tooltip(f"{name}:Q", format=".1%", title=title) for name, title in shares.items()),
+        alt.Tooltip("n_seeds:Q", title="seeds"),
+    ]
+
+
+def live(tables: Tables) -> Figure:
+    """One metric and checkpoint at a time."""
+    rows = dressed(tables.forms)
+    chart = lines(
+        alt.Chart(alt.NamedData(name=ROWS)), colours(tables.names), alt.Legend(orient="top", title=None, columns=NARROW)
+    )
+    return Figure(
+        name="forms",
+        table="forms",
+        rows=rows,
+        chart=chart.properties(width="container", height=280),
+        columns=TABLE,
+        said={cell: (f"{finding(part)}.", " ".join(subtitle(part))) for cell, part in cells(rows)},
+    )
+
+
+def finding(rows: pd.DataFrame) -> str:
+    """What each place scores in forms never taught, with the fewest and with the most forms taught."""
+    last = rows[(rows["sessions"] == rows["sessions"].max()) & (rows["probe"] == "rephrase")]
+    said = []
+    for place, part in last.sort_values("forms", kind="stable").groupby("place", sort=False):
+        few, many = part.iloc[0], part.iloc[-1]
+        said.append(f"{place} {few['value']:.1%} with {few['forms']}, {many['value']:.1%} with {many['forms']}")
+    metric, sessions = SHORT[rows["metric"].iloc[0]], plural(int(last["sessions"].iloc[0]), "session")
+    return f"{metric} in forms never taught, after {sessions}, by forms taught: {listed(said)}"
+
+
+def subtitle(rows: pd.DataFrame) -> list[str]:
+    """What is asked, and on how much it rests."""
+    last = rows[rows["sessions"] == rows["sessions"].max()]
+    return [
+        "Of the rephrased forms, those alone are asked that no arm of the place was taught; a line is named by the arm "
+        "with the fewest.",
+        f"{basis(last).capitalize()}.",
+    ]
+
+
+def main() -> None:
+    """Draw the chart from the tables given."""
+    single_chart(__doc__, draw)
+
+
+if __name__ == "__main__":
+    run_step(main)
