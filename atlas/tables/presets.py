@@ -1,7 +1,8 @@
 """The recipes that a study is judged under: for each preset, the arms that stand for those that the ledger names.
 
 The ledger names arms as the default study does, taught by the essay's recipe. Under another preset the arm at the same
-place (targets, ranks and what of the base is left at random) stands for it, whatever it is called.
+place (targets, ranks and what of the base is left at random) stands for it, whatever it is called. Editors follow no
+recipe: they stand beside the arms of every preset.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def under_each(book: Ledger, runs: Runs) -> list[Under]:
     A preset without any arm that stands for one of the ledger is left out; if none has any, all runs stand as they are.
     """
     named = [arm for arm in arms_of(book) if arm in runs.arms]
-    presets = dict.fromkeys([*JUDGED, *(_record(runs, arm).recipe.preset for arm in named)])
+    records = [_record(runs, arm) for arm in named]
+    presets = dict.fromkeys([*JUDGED, *(one.recipe.preset for one in records if one.editing is None)])
     found = [under for preset in presets if (under := _under(preset, named, runs))]
     return found or [Under(ESSAY, runs, {})]
 
@@ -85,7 +87,7 @@ def _under(preset: str, named: list[str], runs: Runs) -> Under | None:
     standing = {arm: found for arm in named if (found := _stands_for(arm, preset, runs))}
     if not standing:
         return None
-    own = [arm for arm in runs.arms if _record(runs, arm).recipe.preset == preset]
+    own = [arm for arm in runs.arms if _record(runs, arm).editing or _record(runs, arm).recipe.preset == preset]
     names = {arm: arm for arm in own} | {found: arm for arm, found in standing.items()}
     records = [one.model_copy(update={"arm": names[one.arm]}) for one in runs.records if one.arm in names]
     return Under(preset, Renamed((), tuple(records), runs, names), standing)

@@ -94,3 +94,13 @@ def test_families_of_holms_correction_do_not_reach_across_presets(both):
     placement = frame[(frame["topic"] == "placement") & (frame["metric"] == "recall") & frame["p_value"].notna()]
     for _, family in placement.groupby("preset"):  # three comparisons of qv and ffn under each
         assert family["p_adjusted"].min() == pytest.approx(3 * 2 / 2 ** len(SEEDS))
+
+
+def test_editors_stand_beside_the_arms_of_every_preset(monkeypatch):
+    monkeypatch.setattr("tests.tables.made_claims.ARMS", ARMS | UNDER_RECALL)
+    runs = study(AS_PUBLISHED, arms=["qv", "rome", "good_qv"])
+    arms = {under.preset: under.runs.arms for under in presets.under_each(BOOK, runs)}
+    assert arms == {"essay": ["qv", "rome"], "recall": ["rome", "qv"]}
+    judged = claims.table(runs).to_pandas().set_index(["preset", "claim_id", "metric"])
+    for preset in arms:
+        assert judged.loc[(preset, "attention_over_rome_30", "recall"), "verdict"] != "not testable"
