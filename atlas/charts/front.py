@@ -29,21 +29,25 @@ def panels(tables: Tables) -> list[alt.LayerChart]:
 
 
 def joined(tables: Tables) -> pd.DataFrame:
-    """Recall of the facts taught and the rise of the loss, by arm and checkpoint; ``best`` where no arm beats it."""
+    """Recall of the facts taught and the rise of the loss, by arm and checkpoint.
+
+    ``best`` are arms on the certified base that no other one of these beats: on a base whose weights are at random,
+    any teaching may lower the loss.
+    """
     recall = tables.retention.query("metric == 'recall' and probe == 'taught' and domain == 'all'")
     recall = recall[["arm", "sessions", "n_seeds", "n_facts", "value", "ci_low", "ci_high"]]
     harm = tables.harm[["arm", "sessions", "rise", "ci_low", "ci_high"]]
     harm = harm.rename(columns={"ci_low": "rise_low", "ci_high": "rise_high"})
-    rows = recall.merge(harm, on=["arm", "sessions"]).merge(tables.arms[["arm", "recipe"]], on="arm")
+    rows = recall.merge(harm, on=["arm", "sessions"]).merge(tables.arms[["arm", "recipe", "reinit"]], on="arm")
     rows = rows.sort_values("sessions", kind="stable").reset_index(drop=True)
     best = pd.concat(
         [
             pd.Series(fronts(part["value"].to_numpy(), part["rise"].to_numpy()) == 0, index=part.index)
-            for _, part in rows.groupby("sessions")
+            for _, part in rows[rows["reinit"] == ""].groupby("sessions")
         ]
     )
     heading = [f"recall against harm, after {sessions} sessions" for sessions in rows["sessions"]]
-    return rows.assign(panel=heading, best=best.astype(int))
+    return rows.assign(panel=heading, best=best.reindex(rows.index, fill_value=False).astype(int))
 
 
 def live(tables: Tables) -> Figure:

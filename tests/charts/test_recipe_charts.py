@@ -173,6 +173,14 @@ def test_recall_stands_beside_harm_and_arms_that_none_beats_are_named(presets_fo
     assert front.finding(rows).startswith("No arm recalls more for less harm, after 10 sessions: ffn_matched_")
 
 
+def test_an_arm_on_a_base_left_at_random_is_not_called_the_gentlest(tables_folder):
+    rows = front.joined(Tables(tables_folder))
+    at_random = rows[rows["reinit"] != ""]
+    assert set(at_random["arm"]) == {"ffn_random_base"}
+    assert set(at_random["best"]) == {0}
+    assert set(rows.loc[rows["sessions"] == 10, "best"]) == {0, 1}
+
+
 def test_the_section_of_harm_has_both_charts(presets_folder):
     tables = Tables(presets_folder)
     shown = sections.present(tables, {"harm": "<svg>"}, {"harm": "How to read it."})
