@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from atlas import files
-from atlas.tables import arms, continual, rivals
+from atlas.tables import arms, continual, controls, rivals
 from atlas.tables.editing import TOLERANCE
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS
@@ -156,3 +156,9 @@ def test_matrices_that_change_are_a_share_of_the_base_and_adapters_of_both(tmp_p
         added = row["trainable_params"] if row["method"] == "lora" else 0
         assert row["share"] == pytest.approx(row["trainable_params"] / (row["base_params"] + added)), arm
     assert frame["method"].to_dict() == {name: arm.method for name, arm in rival_arms().items()}
+
+
+def test_what_an_editor_writes_is_no_control(tmp_path):
+    runs = read(write_study(tmp_path, rival_arms(), Design(seeds=(1, 2), checkpoints=(1, 2))))
+    assert not any(controls.untrained(runs, arm) for arm in runs.arms)
+    assert controls.table(runs).num_rows == 0
