@@ -139,9 +139,9 @@ def same_facts(facts: pd.DataFrame, folders: Sequence[Path], records: Sequence[R
     An arm may have fewer checkpoints than another (ablations do); they are compared where both were probed. Arms that
     were taught other rephrased forms are asked others, so between them it is the facts that must agree, not the forms.
     """
-    by_forms: dict[int, list[str]] = {}
+    by_forms: dict[tuple[int, bool], list[str]] = {}
     for record in records:
-        by_forms.setdefault(record.recipe.forms, []).append(record.arm)
+        by_forms.setdefault((record.recipe.forms, record.recipe.mixed), []).append(record.arm)
     if len(by_forms) > 1:
         _alike(facts.assign(form=0).drop_duplicates(ASKED), folders, records)
     for arms in by_forms.values():

@@ -32,7 +32,8 @@ def series(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     found: dict[str, list[RunRecord]] = {}
     for record in records:
         same = record.recipe.model_copy(update={"forms": 0}).model_dump_json()
-        found.setdefault(f"{sorted(record.targets)} {record.ranks} {sorted(record.reinit)} {same}", []).append(record)
+        place = record.method, sorted(record.targets), record.ranks, sorted(record.reinit)
+        found.setdefault(f"{place} {same}", []).append(record)
     ordered = [sorted(some, key=lambda record: record.recipe.forms) for some in found.values()]
     return [some for some in ordered if some[0].recipe.forms < some[-1].recipe.forms]
 

@@ -1,7 +1,7 @@
 """The recipes that a study is judged under: for each preset, the arms that stand for those that the ledger names.
 
 The ledger names arms as the default study does, taught by the essay's recipe. Under another preset the arm at the same
-place (targets, ranks and what of the base is left at random) stands for it, whatever it is called. Editors follow no
+place (method, targets, ranks and what of the base is left at random) stands for it, whatever it is called. Editors follow no
 recipe: they stand beside the arms of every preset.
 """
 
@@ -21,7 +21,7 @@ ESSAY, RECALL = "essay", "recall"
 JUDGED = (ESSAY, RECALL)
 """Presets that the ledger is judged under wherever a study has them."""
 
-Place = tuple[frozenset[str], tuple[int, ...], frozenset[str]]
+Place = tuple[str, frozenset[str], tuple[int, ...], frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _first(place: Place, preset: str, runs: Runs) -> str | None:
 
 
 def _place(record: RunRecord) -> Place:
-    return frozenset(record.targets), tuple(record.ranks), frozenset(record.reinit)
+    return record.method, frozenset(record.targets), tuple(record.ranks), frozenset(record.reinit)
 
 
 def _record(runs: Runs, arm: str) -> RunRecord:
