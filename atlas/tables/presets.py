@@ -1,8 +1,8 @@
 """The recipes that a study is judged under: for each preset, the arms that stand for those that the ledger names.
 
 The ledger names arms as the default study does, taught by the essay's recipe. Under another preset the arm at the same
-place (method, targets, ranks and what of the base is left at random) stands for it, whatever it is called. Editors follow no
-recipe: they stand beside the arms of every preset.
+place (method, targets, ranks and what of the base is left at random) stands for it, whatever it is called. Editors
+follow no recipe: they stand beside the arms of every preset.
 """
 
 from __future__ import annotations
