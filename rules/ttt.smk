@@ -4,20 +4,6 @@ EDITORS = [name for name, arm in STUDY.arms.items() if arm.edits]
 RIVALS = [name for name, arm in STUDY.arms.items() if arm.method != "lora"]
 
 
-def step_of(wildcards):
-    """The module that teaches an arm: a step of its own for editors, so that a change of theirs reruns no training."""
-    return "atlas.ttt.edit" if STUDY.arm(wildcards.arm).edits else "atlas.ttt.run"
-
-
-def moments_for(wildcards):
-    """What an editor must leave alone; nothing for arms that train."""
-    return (
-        [f"{RESULTS}/ttt/covariance.safetensors"]
-        if STUDY.arm(wildcards.arm).edits
-        else []
-    )
-
-
 rule teach:
     input:
         pool=f"{RESULTS}/pool/pool.parquet",
