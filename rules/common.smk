@@ -55,6 +55,20 @@ def run_folders(arms):
     return [f"{RESULTS}/ttt/{arm}/{block}" for arm in arms for block in STUDY.blocks]
 
 
+def step_of(wildcards):
+    """The module that teaches an arm: a step of its own for editors, so that a change of theirs reruns no training."""
+    return "atlas.ttt.edit" if STUDY.arm(wildcards.arm).edits else "atlas.ttt.run"
+
+
+def moments_for(wildcards):
+    """What an editor must leave alone; nothing for arms that train."""
+    return (
+        [f"{RESULTS}/ttt/covariance.safetensors"]
+        if STUDY.arm(wildcards.arm).edits
+        else []
+    )
+
+
 def varied_arms():
     """The arms that the ablations vary: same method, targets, ranks and base."""
     places = [(*method_of(arm), arm.base) for arm in STUDY.ablations.values()]
