@@ -160,17 +160,3 @@ def parts_of(arm, rung):
         f"{RESULTS}/search/{arm}/{rung}-{{part}}.parquet",
         part=range(STUDY.search.jobs),
     )
-
-
-def step_of(wildcards):
-    """The module that teaches an arm: a step of its own for editors, so that a change of theirs reruns no training."""
-    return "atlas.ttt.edit" if STUDY.arm(wildcards.arm).edits else "atlas.ttt.run"
-
-
-def moments_for(wildcards):
-    """What an editor must leave alone; nothing for arms that train."""
-    return (
-        [f"{RESULTS}/ttt/covariance.safetensors"]
-        if STUDY.arm(wildcards.arm).edits
-        else []
-    )

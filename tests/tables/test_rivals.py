@@ -13,6 +13,7 @@ from tests.synthetic import Design, SyntheticArm, record_of, sessions_of, write_
 from tests.synthetic import rivals as rival_arms
 
 DESIGN = Design(seeds=(1, 2), checkpoints=(1, 2), facts_per_session=2)
+ROME = SyntheticArm(("down",), method="rome")
 
 
 def fact(seed, sessions, probe, name, recalled, cost=0.0, form=0):
@@ -74,10 +75,10 @@ def runs(tmp_path):
         for i, flag in enumerate(flags)
     ]
     write_frame(folder / "matrix.parquet", pd.DataFrame(matrix), MATRIX)
-    clock = pd.concat([sessions_of("rome", seed, DESIGN) for seed in (1, 2)])
+    clock = pd.concat([sessions_of("rome", ROME, seed, DESIGN) for seed in (1, 2)])
     clock["seconds_train"] = clock["session"] * 4.0  # of both seeds together: 4 s, then 8 s
     write_frame(folder / "sessions.parquet", clock, SESSIONS)
-    record = record_of("rome", SyntheticArm(("down",), method="rome"), (1, 2), DESIGN)
+    record = record_of("rome", ROME, (1, 2), DESIGN)
     files.write_json(folder / "run.json", record.model_dump(mode="json"))
     return read([folder])
 
