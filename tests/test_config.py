@@ -37,7 +37,6 @@ def test_the_default_study_has_the_arms_of_the_essay_and_its_controls():
         "untrained",
         "qv_recall",
         "ffn_recall",
-        "ffn_matched_recall",
     ]
     assert loaded.arms["qv_mid"].layer_ranks(4) == [4, 32, 32, 4]
     assert loaded.run_spec("ffn_random_base", "1-8").reinit == ["up", "down"]
