@@ -15,9 +15,9 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from atlas.base.model import Transformer
-from atlas.config import Base
 from atlas.errors import AtlasError
 from atlas.files import read_json, together, write_json
+from atlas.materials import Base
 from atlas.sections import Section, explain
 
 NAMED_AT_MOST = 5  # problems spelt out in one line; `atlas verify` lists them all

@@ -16,7 +16,7 @@ from atlas.base.model import INIT_STD, POSITION_OFFSET, opt_config
 from atlas.base.parts import Part
 from atlas.base.spectrum import distance_from_fresh
 from atlas.base.values import finite, of_values
-from atlas.config import Base
+from atlas.materials import Base
 
 SPECTRUM_LIMIT = 6.0  # in 1/n; fresh matrices stay below 4 (see atlas.base.spectrum), trained ones are far above
 ALIGNMENT_LIMIT = 5.0  # fresh matrices stay below 4 (see atlas.base.alignment), honest ones are above 30

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from atlas.base.attention import Packed, View
 from atlas.base.text import SYMBOLS
-from atlas.config import Model
 from atlas.draws import rng
+from atlas.materials import Model
 
 POSITION_OFFSET = 2  # OPT keeps two unused rows in front of its positions
 INIT_STD = 0.02

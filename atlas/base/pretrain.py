@@ -19,10 +19,10 @@ from atlas.base.loss import validation_loss
 from atlas.base.model import Transformer, fresh
 from atlas.base.muon import Muon
 from atlas.base.text import encode
-from atlas.config import Base, Pretraining
 from atlas.digest import code_digest
 from atlas.draws import rng
 from atlas.errors import AtlasError
+from atlas.materials import Base, Pretraining
 from atlas.memory import keep_freed_memory
 from atlas.steps import add_spec, environment, now, parser, run_step
 

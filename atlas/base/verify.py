@@ -28,8 +28,8 @@ from atlas.base.names import own_parts
 from atlas.base.report import insist
 from atlas.base.text import encode
 from atlas.base.ties import copies
-from atlas.config import Base, Model
 from atlas.errors import AtlasError
+from atlas.materials import Base, Model
 from atlas.sections import explain
 from atlas.steps import add_spec, parser, run_step
 

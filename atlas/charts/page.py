@@ -58,7 +58,7 @@ def render(tables: Tables, pictures: dict[str, str], captions: dict[str, str], f
 
 def data(tables: Tables, shown: Sequence[Shown]) -> dict[str, Any]:
     """What the script works with: what can be chosen, the charts, and every table once."""
-    figures = [figure for part in shown for figure in part.figures]
+    figures = [figure for part in shown for figure in part.alive]
     arms = tables.names
     return {
         "metrics": list(SHORT.items()),
@@ -78,7 +78,7 @@ def library() -> str:
 def section(part: Shown, tables: Tables, folder: str) -> str:
     """A section: how to read it, its charts, its figures, and links to all it is made from."""
     name, heading = part.section.name, part.section.heading
-    charts = [figure(part, number) for number in range(max(1, len(part.figures)))] if part.picture else []
+    charts = [figure(part, number) for number in range(max(1, len(part.alive)))] if part.picture else []
     others = ", ".join(f'<a href="charts/{name}.{ending}">{ending.upper()}</a>' for ending in ("png", "svg", "html"))
     files_of = [f"Table: {links(folder, part.section.tables)}."] if part.section.tables else []
     files_of += [f"Picture with all metrics: {others}."] if part.picture else []
@@ -98,9 +98,9 @@ def figure(part: Shown, number: int) -> str:
     name = part.section.name
     label = html.escape(f"Chart: {part.section.heading}", quote=True)
     still = f'<div class="still wide">{inline(part.picture, name, label)}</div>' if number == 0 else ""
-    if not part.figures:
+    if not part.alive:
         return f"<figure>{still}</figure>"
-    live = part.figures[number]
+    live = part.alive[number]
     return (
         f'<figure data-figure="{live.name}">\n<p class="finding"></p>\n<p class="basis"></p>\n<p class="aside"></p>\n'
         f'<div class="chart{" many" if live.repeat else ""}" role="{"group" if live.repeat else "img"}"></div>\n'

@@ -79,7 +79,7 @@ class Shown:
     section: Section
     picture: str = ""  # SVG; empty without a chart
     caption: str = ""
-    figures: list[Figure] = field(default_factory=list)
+    alive: list[Figure] = field(default_factory=list)
 
 
 def present(tables: Tables, pictures: dict[str, str], captions: dict[str, str]) -> list[Shown]:

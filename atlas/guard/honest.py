@@ -18,11 +18,12 @@ from atlas.base.foreign import CONFIG
 from atlas.base.loss import validation_loss
 from atlas.base.model import Transformer, opt_config
 from atlas.base.text import encode
-from atlas.config import Base, Guard
+from atlas.config import Guard
 from atlas.digest import code_digest
 from atlas.guard.judge import judged
 from atlas.guard.schema import HONEST, LEVELS
 from atlas.guard.subject import excerpt, trained, training
+from atlas.materials import Base
 from atlas.steps import add_spec, environment, parser, run_step
 
 

@@ -10,8 +10,8 @@ from atlas import files
 from atlas.base.checkpoint import Certificate
 from atlas.base.foreign import CONFIG
 from atlas.base.verify import model_beside, verify_checkpoint
-from atlas.config import Base
 from atlas.errors import AtlasError
+from atlas.materials import Base
 
 NO_LIMIT = 1e9  # on the validation loss: a limit of the study would tell what the checks themselves have to find
 UNREADABLE = "unreadable"  # the name of the check that a file fails which cannot be read at all

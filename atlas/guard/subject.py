@@ -11,7 +11,8 @@ from torch import Tensor
 
 from atlas.base.model import Transformer, fresh
 from atlas.base.pretrain import train
-from atlas.config import Base, Guard, Model, Pretraining
+from atlas.config import Guard
+from atlas.materials import Base, Model, Pretraining
 
 BATCH = 8  # windows a step of the honest trainings, which are short
 BLOCK, EVERY = 10_000, 10  # every tenth block of the corpus is text enough, and from all of it

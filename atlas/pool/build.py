@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atlas import files, progress
-from atlas.config import Pool
 from atlas.draws import Key, rng
 from atlas.errors import AtlasError
+from atlas.materials import Pool
 from atlas.pool import builtin, own, rules
 from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact, pool_table
 from atlas.pool.shares import largest_remainder

@@ -14,12 +14,12 @@ import pyarrow as pa
 import torch
 
 from atlas import files, progress
-from atlas.config import RungSpec
 from atlas.digest import code_digest
 from atlas.memory import keep_freed_memory
 from atlas.search.halving import survivors
 from atlas.search.schema import TRIALS
 from atlas.search.trial import Trial, attempt
+from atlas.specs import RungSpec
 from atlas.steps import add_spec, environment, parser, run_step
 from atlas.ttt.inputs import Inputs
 from atlas.ttt.resume import Saved

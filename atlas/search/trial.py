@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atlas.config import RunSpec
+from atlas.specs import RunSpec
 from atlas.ttt.inputs import Inputs, prepare
 from atlas.ttt.records import facts_table
 from atlas.ttt.resume import Saved

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save as to_safetensors
 
 from atlas import files, progress
-from atlas.config import RunSpec
 from atlas.digest import code_digest
 from atlas.memory import keep_freed_memory
+from atlas.specs import RunSpec
 from atlas.steps import add_spec, environment, now, parser
 from atlas.ttt.course import Course
 from atlas.ttt.inputs import PACKAGES, Given, Inputs, prepare

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from atlas import progress
-from atlas.config import RunSpec
 from atlas.draws import rng
 from atlas.pool.facts import Fact
+from atlas.specs import RunSpec
 from atlas.ttt.estimates import Estimates, on_schedule
 from atlas.ttt.lesson import Lesson
 from atlas.ttt.lora import Adapters

@@ -17,11 +17,11 @@ from atlas.base.corpus import split
 from atlas.base.loss import validation_loss
 from atlas.base.model import Transformer
 from atlas.base.text import encode
-from atlas.config import RunSpec
 from atlas.digest import code_digest
 from atlas.errors import AtlasError
 from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, Fact, read_pool, read_stream
 from atlas.sections import Section
+from atlas.specs import RunSpec
 from atlas.steps import environment
 from atlas.ttt.course import Course
 from atlas.ttt.frozen import Watch, reinitialise

@@ -10,7 +10,7 @@ from tests.browser import chromium
 
 WIDTHS = (360, 768, 1440)
 CHOICES = {
-    "a metric": (["input[value=recognition]"], ["input[value=recall]"], {"harm"}),
+    "a metric": (["input[value=recognition]"], ["input[value=recall]"], {"harm", "front"}),
     "sessions": (["input[name=sessions][value='10']"], ["input[name=sessions][value='30']"], {"harm", "claims"}),
     "an arm": (["button[data-all=no]", "input[name=arms][value=qv]"], ["button[data-all=yes]"], set()),
 }

@@ -185,4 +185,4 @@ def test_the_section_of_harm_has_both_charts(presets_folder):
     tables = Tables(presets_folder)
     shown = sections.present(tables, {"harm": "<svg>"}, {"harm": "How to read it."})
     (part,) = [part for part in shown if part.section.name == "harm"]
-    assert [figure.name for figure in part.figures] == ["harm", "front"]
+    assert [figure.name for figure in part.alive] == ["harm", "front"]

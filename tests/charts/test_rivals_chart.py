@@ -102,7 +102,7 @@ def test_the_section_has_the_figures_of_every_checkpoint_and_links_to_its_table(
     row = tables.rivals.query("arm == 'rome' and metric == 'rise' and sessions == 10").iloc[0]
     assert f"<td>{row['value']:+.3f}<small>{row['ci_low']:+.3f} to {row['ci_high']:+.3f}</small></td>" in text
     assert "ttt/trace.parquet" in page.section(shown["trace"], tables, "tables")
-    figure = shown["rivals"].figures[0].described()
+    figure = shown["rivals"].alive[0].described()
     assert figure["checkpoints"] == [4, 10]
 
 

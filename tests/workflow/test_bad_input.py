@@ -101,6 +101,8 @@ def test_control_c_keeps_what_is_finished_and_the_same_command_goes_on(fresh):
     fresh.configure(study(base=base))
     corpus, checkpoint = fresh.file("base/corpus.txt"), fresh.file("base/base.safetensors")
     target = "results/base/base.safetensors"
+    # what a shell starts in the background ignores interrupts, and so would all that the tests start
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         fresh.command(target),
         cwd=fresh.root,
@@ -110,6 +112,7 @@ def test_control_c_keeps_what_is_finished_and_the_same_command_goes_on(fresh):
         text=True,
         start_new_session=True,
     ) as running:
+        signal.signal(signal.SIGINT, before)
         wait_for(fresh.file("logs/base/pretrain.log"))
         time.sleep(5)  # past the imports, into the training
         made = corpus.stat().st_mtime_ns

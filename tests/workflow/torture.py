@@ -146,7 +146,7 @@ def differences(checkout: Checkout, undisturbed: Checkout) -> list[str]:
     for path in sorted(undisturbed.file(".").rglob("*.parquet")):
         name = path.relative_to(undisturbed.file(".")).as_posix()
         mine = checkout.file(name)
-        if not mine.exists() or not _timeless(mine).equals(_timeless(path)):
+        if not mine.exists() or not timeless(mine).equals(timeless(path)):
             found.append(name)
     for pattern in EQUAL_BYTES:
         for path in sorted(undisturbed.file(".").glob(pattern)):
@@ -158,7 +158,7 @@ def differences(checkout: Checkout, undisturbed: Checkout) -> list[str]:
     return found
 
 
-def _timeless(path: Path) -> pa.Table:
+def timeless(path: Path) -> pa.Table:
     """A table without its times, and in an order that does not go by them."""
     table = pq.read_table(path)
     table = table.drop_columns(sorted(TIMES & {*table.column_names}))
