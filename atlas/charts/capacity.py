@@ -12,7 +12,7 @@ from atlas.charts.curve import thinned
 from atlas.charts.live import COUNT, NARROW, ROWS, SHARE, TEXT, Figure
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
-from atlas.charts.theme import WIDTH, colours, title
+from atlas.charts.theme import WIDTH, colours, hue, share_tips, title
 from atlas.charts.words import interval, listed, percent, plural
 from atlas.steps import run_step
 
@@ -58,8 +58,7 @@ def lines(chart: alt.Chart, palette: Mapping[str, str], scale: alt.Scale, severa
     """A line with its band for each arm; recipes are told apart by dashes where there are ``several``."""
     axis = alt.Axis(tickCount=5, format="~g", labelOverlap=True)
     x = alt.X("load:Q", title="facts per thousand trainable parameters", scale=scale, axis=axis)
-    hue = alt.Color("arm:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
-    base = chart.encode(x=x, color=hue, detail="arm:N")
+    base = chart.encode(x=x, color=hue(palette), detail="arm:N")
     band = base.mark_area(opacity=0.16).encode(y=scatter.recall("ci_low"), y2="ci_high:Q")
     line = base.mark_line(strokeWidth=2).encode(y=scatter.recall("value"))
     points = base.mark_point(size=40, opacity=0).encode(y=scatter.recall("value"), tooltip=_tooltip())
@@ -70,10 +69,9 @@ def lines(chart: alt.Chart, palette: Mapping[str, str], scale: alt.Scale, severa
 
 
 def _tooltip() -> list[alt.Tooltip]:
-    shares = {"value": "recall", "ci_low": "95% interval from", "ci_high": "to"}
     return [
         alt.Tooltip("arm:N"),
-        *(alt.Tooltip(f"{name}:Q", format=".1%", title=title) for name, title in shares.items()),
+        *share_tips("recall"),
         alt.Tooltip("load:Q", format=".3g", title="facts per thousand parameters"),
         alt.Tooltip("n_facts:Q", title="facts a seed"),
         alt.Tooltip("n_seeds:Q", title="seeds"),
@@ -124,8 +122,7 @@ def finding(rows: pd.DataFrame) -> str:
 def subtitle(rows: pd.DataFrame) -> list[str]:
     """How to read the lines, and on how much they rest."""
     seeds, facts = plural(int(rows["n_seeds"].max()), "seed"), plural(int(rows["n_facts"].max()), "fact")
-    bands = interval(rows).replace("bars", "bands", 1)
-    return [f"Recall of all facts taught so far, up to {facts}; {seeds}; {bands}."]
+    return [f"Recall of all facts taught so far, up to {facts}; {seeds}; {interval(rows, 'bands')}."]
 
 
 def main() -> None:

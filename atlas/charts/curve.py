@@ -11,8 +11,8 @@ import pandas as pd
 from atlas.charts.live import COUNT, ROWS, SHARE, TEXT, TOP, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
-from atlas.charts.theme import BAND, PAPER, PLACEBO, WIDTH, colours, title
-from atlas.charts.words import METRIC_NAMES, SHORT, extremes, plural
+from atlas.charts.theme import BAND, PAPER, PLACEBO, WIDTH, colours, hue, share_tips, title
+from atlas.charts.words import METRIC_NAMES, SHORT, banded, extremes, plural
 from atlas.steps import run_step
 
 COLUMNS, GAP = 4, 16  # of panels; pixels between them
@@ -107,11 +107,10 @@ def y_of(y: alt.Y, column: str) -> alt.Y:
 
 
 def _tooltip() -> list[alt.Tooltip]:
-    shares = {"value": "value", "ci_low": "95% interval from", "ci_high": "to"}
     counts = {"sessions": "after session", "n_seeds": "seeds", "n_facts": "facts a seed"}
     return [
         *(alt.Tooltip(f"{name}:N", title=title) for name, title in {"arm": "arm", "series": "facts"}.items()),
-        *(alt.Tooltip(f"{name}:Q", title=title, format=".1%") for name, title in shares.items()),
+        *share_tips("value"),
         *(alt.Tooltip(f"{name}:Q", title=title) for name, title in counts.items()),
     ]
 
@@ -119,8 +118,7 @@ def _tooltip() -> list[alt.Tooltip]:
 def live(tables: Tables) -> Figure:
     """One metric at a time, up to the sessions that are chosen."""
     rows, palette = joined(tables), colours(tables.names)
-    scale = alt.Scale(domain=list(palette), range=list(palette.values()))
-    colour = alt.Color("arm:N", scale=scale, legend=None)
+    colour = hue(palette)
     y = alt.Scale(domain=[0, {"expr": TOP}], nice=False)
     data = alt.Chart(alt.NamedData(name=ROWS))
     hovered = data.transform_filter(f"datum.own && datum.series !== '{NEVER}'").mark_point(size=60, opacity=0)
@@ -156,11 +154,10 @@ def finding(rows: pd.DataFrame) -> str:
 def subtitle(rows: pd.DataFrame) -> list[str]:
     """What a point of the lines is, seeds, facts and intervals."""
     seeds, facts = int(rows["n_seeds"].max()), int(rows["n_facts"].max())
-    band = "95% interval over seeds and facts" if seeds > 1 else "95% interval over facts (one seed)"
     return [
         f"Share of all facts taught so far, session after session (to the right); {plural(seeds, 'seed')}, "
         f"{plural(facts, 'fact')} at the end.",
-        f"Bands: {band}. Grey lines: the other arms. Squares: facts never taught (placebo), at the checkpoints.",
+        f"{banded(rows)} Grey lines: the other arms. Squares: facts never taught (placebo), at the checkpoints.",
     ]
 
 

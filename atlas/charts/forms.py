@@ -11,7 +11,7 @@ from atlas.charts import scatter
 from atlas.charts.live import COUNT, NARROW, ROWS, SHARE, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
-from atlas.charts.theme import WIDTH, colours, title
+from atlas.charts.theme import WIDTH, colours, hue, share_tips, title
 from atlas.charts.words import SHORT, basis, listed, plural
 from atlas.steps import run_step
 
@@ -59,10 +59,9 @@ def lines(chart: alt.Chart, palette: Mapping[str, str], legend: alt.Legend | Non
         title="rephrased forms taught beside each sentence",
         axis=alt.Axis(labelAngle=0, grid=False),
     )
-    hue = alt.Color("place:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
     dashes = alt.Scale(domain=list(SERIES.values()), range=[[1, 0], [3, 3]])
     beside = alt.XOffset("slot:N")  # so that intervals do not meet
-    base = chart.encode(x=x, xOffset=beside, color=hue, detail="slot:N")
+    base = chart.encode(x=x, xOffset=beside, color=hue(palette, "place"), detail="slot:N")
     bars = base.transform_filter("isValid(datum.ci_low)").mark_rule(strokeWidth=1.5)
     line = base.mark_line(strokeWidth=2).encode(
         y=scatter.recall("value"), strokeDash=alt.StrokeDash("series:N", scale=dashes, legend=legend)
@@ -72,12 +71,11 @@ def lines(chart: alt.Chart, palette: Mapping[str, str], legend: alt.Legend | Non
 
 
 def _tooltip() -> list[alt.Tooltip]:
-    shares = {"value": "value", "ci_low": "95% interval from", "ci_high": "to"}
     return [
         alt.Tooltip("arm:N"),
         alt.Tooltip("forms:Q", title="forms taught"),
         alt.Tooltip("series:N", title="asked"),
-        *(alt.Tooltip(f"{name}:Q", format=".1%", title=title) for name, title in shares.items()),
+        *share_tips("value"),
         alt.Tooltip("n_seeds:Q", title="seeds"),
     ]
 

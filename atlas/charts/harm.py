@@ -11,7 +11,7 @@ from atlas.charts import front
 from atlas.charts.live import COUNT, NATS, ROWS, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
-from atlas.charts.theme import INK, WIDTH, colours, title
+from atlas.charts.theme import INK, WIDTH, colours, hue, title
 from atlas.charts.words import plural
 from atlas.steps import run_step
 
@@ -44,7 +44,6 @@ def draw(tables: Tables) -> alt.VConcatChart:
 
 def layers(chart: alt.Chart, palette: Mapping[str, str], right: dict[str, object]) -> alt.LayerChart:
     """Dots with intervals, and their figures in a column of their own, where they cannot meet."""
-    colour = alt.Color("arm:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
     base = chart.encode(y=alt.Y("arm:N", sort=list(palette), title=None, axis=alt.Axis(labelLimit=150)))
     scale, axis = alt.Scale(zero=True), alt.Axis(tickCount=5, labelOverlap=True)
 
@@ -52,8 +51,8 @@ def layers(chart: alt.Chart, palette: Mapping[str, str], right: dict[str, object
         return alt.X(f"{column}:Q", title="rise, nats per character", scale=scale, axis=axis)
 
     known = base.transform_filter("isValid(datum.ci_low)")
-    bars = known.mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2="ci_high:Q", color=colour)
-    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=x("rise"), color=colour, tooltip=_tooltip())
+    bars = known.mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2="ci_high:Q", color=hue(palette))
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=x("rise"), color=hue(palette), tooltip=_tooltip())
     interval = (
         "datum.ci_low === null ? '' : ' (' + format(datum.ci_low, '.2f') + ' to ' + format(datum.ci_high, '.2f') + ')'"
     )

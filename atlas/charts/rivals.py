@@ -9,14 +9,13 @@ import pandas as pd
 from atlas.charts.curve import thinned
 from atlas.charts.live import COUNT, ROWS, SHARE, TEXT, Figure
 from atlas.charts.output import single_chart
+from atlas.charts.scatter import GAP, HEIGHT, NAMES
 from atlas.charts.tables import Tables
-from atlas.charts.theme import SOFT, WIDTH, colours, title
-from atlas.charts.words import extremes, percent, plural
+from atlas.charts.theme import SOFT, WIDTH, colours, hue, share_tips, title
+from atlas.charts.words import banded, extremes, percent, plural
 from atlas.steps import run_step
 from atlas.tables.intervals import Floats
 
-HEIGHT, LINE = 210, 14  # pixels of a panel, and of a label
-NAMES = 190  # pixels right of a panel, for the labels
 ADAPTERS = "lora"
 METRIC = "efficacy"
 TICKS = [count * tens for tens in (1, 10, 100, 1000) for count in (1, 3)]
@@ -63,7 +62,6 @@ def families(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def lines(chart: alt.Chart, palette: dict[str, str], scale: alt.Scale) -> alt.LayerChart:
     """A line an arm with its band, over the number of facts taught; adapters are dashed and have none."""
-    colour = alt.Color("arm:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
     axis = alt.Axis(grid=False, title="facts taught", format="d", values=TICKS)
     x = alt.X("edits:Q", scale=alt.Scale(type="log", nice=False), axis=axis)
     shares = alt.Axis(format="%", tickCount=5, title=None)
@@ -73,20 +71,23 @@ def lines(chart: alt.Chart, palette: dict[str, str], scale: alt.Scale) -> alt.La
 
     dash = alt.condition(f"datum.method === '{ADAPTERS}'", alt.value([5, 3]), alt.value([1, 0]))
     rivals = chart.transform_filter(f"datum.method !== '{ADAPTERS}'")
-    bands = rivals.mark_area(opacity=0.14, clip=True).encode(x=x, y=y("ci_low"), y2="ci_high:Q", color=colour)
-    drawn = chart.mark_line(strokeWidth=2).encode(x=x, y=y("value"), color=colour, strokeDash=dash, detail="arm:N")
-    dots = chart.mark_point(filled=True, size=12, opacity=1).encode(x=x, y=y("value"), color=colour, tooltip=_tooltip())
+    bands = rivals.mark_area(opacity=0.14, clip=True).encode(x=x, y=y("ci_low"), y2="ci_high:Q", color=hue(palette))
+    drawn = chart.mark_line(strokeWidth=2).encode(
+        x=x, y=y("value"), color=hue(palette), strokeDash=dash, detail="arm:N"
+    )
+    dots = chart.mark_point(filled=True, size=12, opacity=1).encode(
+        x=x, y=y("value"), color=hue(palette), tooltip=_tooltip()
+    )
     return alt.layer(bands, drawn, dots)
 
 
 def names(rows: pd.DataFrame, palette: dict[str, str], top: float) -> alt.Chart:
     """The arms right of the panel, each at the height where its line ends, or as near as its neighbours leave room."""
     ends = rows.sort_values("edits", kind="stable").groupby("arm", sort=False).tail(1)
-    at = apart(ends["value"].to_numpy(float), top * LINE / HEIGHT, top)
+    at = apart(ends["value"].to_numpy(float), top * GAP / HEIGHT, top)
     label = [f"{arm} {percent(value)}" for arm, value in zip(ends["arm"], ends["value"], strict=True)]
-    colour = alt.Color("arm:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
     texts = alt.Chart(ends.assign(at=at, label=label)).mark_text(align="left", dx=8, fontSize=12, baseline="middle")
-    return texts.encode(x=alt.value(WIDTH - NAMES), y=alt.Y("at:Q"), text="label:N", color=colour)
+    return texts.encode(x=alt.value(WIDTH - NAMES), y=alt.Y("at:Q"), text="label:N", color=hue(palette))
 
 
 def apart(values: Floats, gap: float, top: float) -> Floats:
@@ -107,11 +108,10 @@ def apart(values: Floats, gap: float, top: float) -> Floats:
 
 
 def _tooltip() -> list[alt.Tooltip]:
-    shares = {"value": "recall", "ci_low": "95% interval from", "ci_high": "to"}
     counts = {"edits": "facts taught", "sessions": "after session", "n_seeds": "seeds"}
     return [
         *(alt.Tooltip(f"{name}:N") for name in ("arm", "method")),
-        *(alt.Tooltip(f"{name}:Q", title=title, format=".1%") for name, title in shares.items()),
+        *share_tips("recall"),
         *(alt.Tooltip(f"{name}:Q", title=title) for name, title in counts.items()),
     ]
 
@@ -123,9 +123,8 @@ def live(tables: Tables) -> Figure:
     last = data.transform_joinaggregate(last="max(edits)", groupby=["arm"]).transform_filter(
         "datum.edits == datum.last"
     )
-    colour = alt.Color("arm:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
     texts = last.mark_text(align="right", dy=-9, fontSize=11).encode(
-        x="edits:Q", y="value:Q", text="arm:N", color=colour
+        x="edits:Q", y="value:Q", text="arm:N", color=hue(palette)
     )
     chart = lines(data, palette, alt.Scale(zero=True)) + texts
     checkpoints = sorted(set(tables.retention["sessions"]))
@@ -150,11 +149,10 @@ def finding(rows: pd.DataFrame) -> str:
 def subtitle(rows: pd.DataFrame) -> list[str]:
     """What a point is, seeds, and what the bands are."""
     seeds = int(rows["n_seeds"].max())
-    band = "95% interval over seeds and facts" if seeds > 1 else "95% interval over facts (one seed)"
     dashed = " Dashed: adapters." if (rows["method"] == ADAPTERS).any() else ""
     return [
         f"Share of all facts taught so far that greedy decoding gives exactly; {plural(seeds, 'seed')}.",
-        f"Bands: {band}.{dashed}{_at_once(rows)}",
+        f"{banded(rows)}{dashed}{_at_once(rows)}",
     ]
 
 

@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts.live import NARROW, ROWS
-from atlas.charts.theme import GRID, SOFT, WIDTH
+from atlas.charts.theme import GRID, SOFT, WIDTH, hue, share_tips
 from atlas.tables.intervals import Floats
 
 HEIGHT = 210  # of a panel, pixels
@@ -65,9 +65,8 @@ def layers(
     goal: float | None = None,
 ) -> alt.LayerChart:
     """Points with their intervals, shapes by recipe, and a line at the goal."""
-    hue = alt.Color("arm:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
     shapes = alt.Scale(domain=list(recipes), range=[SHAPES[i % len(SHAPES)] for i in range(len(recipes))])
-    base = chart.encode(color=hue)
+    base = chart.encode(color=hue(palette))
     marks: list[alt.Chart] = []
     if goal is not None:
         marks.append(alt.Chart(chart.data).mark_rule(color=SOFT, strokeDash=[3, 3]).encode(y=alt.datum(goal)))
@@ -98,10 +97,9 @@ def names(rows: pd.DataFrame, palette: Mapping[str, str]) -> list[alt.Chart]:
         at=spread(pixels, GAP),
         said=[f"{arm}  {value:.1%}" for arm, value in zip(ordered["arm"], ordered["value"], strict=True)],
     )
-    hue = alt.Color("arm:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
     place = alt.Y("at:Q", axis=None, scale=None)
     text = alt.Chart(ordered).mark_text(align="left", dx=10, fontSize=11, baseline="middle")
-    return [text.encode(x=alt.value(WIDTH - NAMES), y=place, text="said:N", color=hue)]
+    return [text.encode(x=alt.value(WIDTH - NAMES), y=place, text="said:N", color=hue(palette))]
 
 
 def spread(at: Floats, gap: float) -> list[float]:
@@ -126,17 +124,15 @@ def alive(cost: Cost, palette: Mapping[str, str], recipes: Sequence[str], goal: 
     legend = alt.Legend(orient="top", title=None, columns=NARROW) if len(recipes) > 1 else None
     chart = alt.Chart(alt.NamedData(name=ROWS))
     shown = layers(chart, cost, palette, recipes, legend, goal)
-    hue = alt.Color("arm:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
-    text = chart.mark_text(dy=-10, fontSize=11).encode(x=cost.x(), y=alt.Y("value:Q"), text="arm:N", color=hue)
+    text = chart.mark_text(dy=-10, fontSize=11).encode(x=cost.x(), y=alt.Y("value:Q"), text="arm:N", color=hue(palette))
     return alt.layer(shown, text).properties(width="container", height=300)
 
 
 def _tooltip(cost: Cost) -> list[alt.Tooltip]:
-    shares = {"value": "recall", "ci_low": "95% interval from", "ci_high": "to"}
     return [
         alt.Tooltip("arm:N"),
         alt.Tooltip("recipe:N"),
-        *(alt.Tooltip(f"{name}:Q", format=".1%", title=title) for name, title in shares.items()),
+        *share_tips("recall"),
         alt.Tooltip(f"{cost.column}:Q", format=cost.format, title=cost.title),
         alt.Tooltip("n_seeds:Q", title="seeds"),
     ]

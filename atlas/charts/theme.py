@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 
@@ -106,6 +106,17 @@ def _theme() -> alt.theme.ThemeConfig:
 def colours(arms: Sequence[str]) -> dict[str, str]:
     """Arm to colour, by the order of the study: a new arm at its end changes no other. Ten arms, then again."""
     return {arm: PALETTE[index % len(PALETTE)] for index, arm in enumerate(arms)}
+
+
+def hue(palette: Mapping[str, str], column: str = "arm") -> alt.Color:
+    """The colour of each arm, without a legend: arms are named where they are drawn."""
+    return alt.Color(f"{column}:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
+
+
+def share_tips(what: str) -> list[alt.Tooltip]:
+    """A share and its interval, for who points at a mark."""
+    said = {"value": what, "ci_low": "95% interval from", "ci_high": "to"}
+    return [alt.Tooltip(f"{name}:Q", format=".1%", title=title) for name, title in said.items()]
 
 
 def variables() -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from atlas.charts.live import COUNT, HALF, ROWS, SHARE, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
-from atlas.charts.theme import BLUE, INK, RULE, WIDTH, title
+from atlas.charts.theme import BLUE, INK, RULE, WIDTH, share_tips, title
 from atlas.charts.words import SHORT, percent, plural
 from atlas.steps import run_step
 from atlas.tables.scores import METRICS
@@ -69,10 +69,9 @@ def layers(chart: alt.Chart, sources: list[str], names: alt.Axis, right: dict[st
 
 
 def _tooltip() -> list[alt.Tooltip]:
-    shares = {"value": "share of the variance", "ci_low": "95% interval from", "ci_high": "to"}
     return [
         alt.Tooltip("source:N"),
-        *(alt.Tooltip(f"{name}:Q", format=".1%", title=title) for name, title in shares.items()),
+        *share_tips("share of the variance"),
         alt.Tooltip("n_seeds:Q", title="seeds"),
     ]
 

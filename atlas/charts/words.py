@@ -48,11 +48,16 @@ def basis(rows: pd.DataFrame) -> str:
     return f"{plural(int(rows['n_seeds'].max()), 'seed')} of {facts} facts; {interval(rows)}"
 
 
-def interval(rows: pd.DataFrame) -> str:
+def interval(rows: pd.DataFrame, marks: str = "bars") -> str:
     """What the intervals of some rows are taken over: with one seed they cannot speak of seeds."""
     if rows["n_seeds"].max() > 1:
-        return "bars: 95% interval over seeds and facts"
-    return "bars: 95% interval over facts; one seed cannot show how much seeds differ"
+        return f"{marks}: 95% interval over seeds and facts"
+    return f"{marks}: 95% interval over facts; one seed cannot show how much seeds differ"
+
+
+def banded(rows: pd.DataFrame) -> str:
+    """The same in few words, of lines with bands."""
+    return f"Bands: 95% interval over {'seeds and facts' if rows['n_seeds'].max() > 1 else 'facts (one seed)'}."
 
 
 def extremes(rows: pd.DataFrame, what: str, column: str = "value") -> str:
