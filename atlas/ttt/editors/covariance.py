@@ -19,13 +19,11 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from atlas import files, progress
-from atlas.base.checkpoint import load_certified, read_manifest
-from atlas.base.corpus import split
 from atlas.base.text import encode
 from atlas.errors import AtlasError
-from atlas.memory import keep_freed_memory
 from atlas.sections import Section
 from atlas.steps import add_spec, parser, run_step
+from atlas.ttt.editors.base import Measured
 from atlas.ttt.editors.passes import watched
 from atlas.ttt.roles import OPT, RoleMap, sites
 
@@ -42,21 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure by the command line; see ``python -m atlas.ttt.editors.covariance --help``."""
     options = parser(__doc__)
     add_spec(options, KeysSpec)
-    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
-    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
-    options.add_argument("--manifest", type=Path, required=True, help="base.json")
-    options.add_argument("--certificate", type=Path, required=True, help="certificate.json; no certificate, no moments")
-    options.add_argument("--threads", type=int, default=1, help="processor threads; other numbers round otherwise")
-    options.add_argument("--out", type=Path, required=True, help="moments, safetensors, to be written")
+    Measured.add_options(options, "moments, safetensors")
     args = options.parse_args(arguments)
-    torch.set_num_threads(args.threads)
-    keep_freed_memory()
-    model = load_certified(args.checkpoint, args.manifest, args.certificate)
-    manifest = read_manifest(args.manifest)
-    training, _ = split(files.read_text(args.corpus), manifest.config.validation)
-    windows = evenly(encode(training, str(args.corpus)), manifest.config.model.context, args.spec.characters)
-    about = {"base_fingerprint": manifest.fingerprint, "characters": windows.size}
-    tensors = key_moments(model, windows)
+    base = Measured.of(args)
+    tokens = encode(base.training, str(args.corpus))
+    windows = evenly(tokens, base.manifest.config.model.context, args.spec.characters)
+    about = {"base_fingerprint": base.manifest.fingerprint, "characters": windows.size}
+    tensors = key_moments(base.model, windows)
     with files.together(args.out) as stage:  # one metadata key: several come in random order
         (stage / args.out.name).write_bytes(to_safetensors(tensors, metadata={"atlas": json.dumps(about)}))
     progress.say(f"covariance: keys of {windows.size:,} characters, see {args.out}")

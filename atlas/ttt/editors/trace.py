@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +12,9 @@ from pydantic import Field
 from scipy import stats
 
 from atlas import files, progress
-from atlas.base.checkpoint import load_certified, read_manifest
-from atlas.base.corpus import split
-from atlas.memory import keep_freed_memory
 from atlas.sections import Section
 from atlas.steps import add_spec, environment, parser, run_step
+from atlas.ttt.editors.base import Measured
 from atlas.ttt.editors.known import associations, known_cases
 from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE
 from atlas.ttt.editors.tracing import EMBEDDING, Case, Traced, Tracer
@@ -42,32 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Trace by the command line; see ``python -m atlas.ttt.editors.trace --help``."""
     options = parser(__doc__)
     add_spec(options, TraceSpec)
-    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
-    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
-    options.add_argument("--manifest", type=Path, required=True, help="base.json")
-    options.add_argument("--certificate", type=Path, required=True, help="certificate.json; no certificate, no trace")
-    options.add_argument("--threads", type=int, default=1, help="processor threads; other numbers round otherwise")
-    options.add_argument("--out", type=Path, required=True, help="trace.parquet, to be written")
+    Measured.add_options(options, "trace.parquet")
     args = options.parse_args(arguments)
     spec: TraceSpec = args.spec
-    torch.set_num_threads(args.threads)
-    keep_freed_memory()
-    model = load_certified(args.checkpoint, args.manifest, args.certificate)
-    manifest = read_manifest(args.manifest)
-    training, _ = split(files.read_text(args.corpus), manifest.config.validation)
-    pairs = associations(training, spec.times, spec.share, spec.elsewhere)
-    context = min(spec.context, manifest.config.model.context // 2)
-    cases = list(known_cases(model, training, pairs, context, spec.probability, spec.seed))
+    base = Measured.of(args)
+    pairs = associations(base.training, spec.times, spec.share, spec.elsewhere)
+    context = min(spec.context, base.manifest.config.model.context // 2)
+    cases = list(known_cases(base.model, base.training, pairs, context, spec.probability, spec.seed))
     progress.say(f"trace: the base knows {len(cases)} of {len(pairs)} associations of its corpus")
     cases = cases[: spec.cases]
     provenance = {
         "step": "atlas.ttt.editors.trace",
         "spec": spec.model_dump(),
-        "base_fingerprint": manifest.fingerprint,
+        "base_fingerprint": base.manifest.fingerprint,
         "cases": [case.name for case in cases],
         **environment("torch", "numpy"),
     }
-    files.write_parquet(args.out, trace_table(trace_all(model, cases, spec)), provenance)
+    files.write_parquet(args.out, trace_table(trace_all(base.model, cases, spec)), provenance)
     progress.say(f"trace: {len(cases)} cases, see {args.out}")
 
 

@@ -1,0 +1,44 @@
+"""The certified base and its training text, as the steps that measure it for editors read them."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from atlas import files
+from atlas.base.checkpoint import Manifest, load_certified, read_manifest
+from atlas.base.corpus import split
+from atlas.base.model import Transformer
+from atlas.memory import keep_freed_memory
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured: the base, and the part of its corpus that it was trained on."""
+
+    model: Transformer
+    manifest: Manifest
+    training: str
+
+    @staticmethod
+    def add_options(options: ArgumentParser, out: str) -> None:
+        """Add the options of such a step; ``out`` says what it writes."""
+        options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
+        options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
+        options.add_argument("--manifest", type=Path, required=True, help="base.json")
+        options.add_argument("--certificate", type=Path, required=True, help="certificate.json; without it no measure")
+        options.add_argument("--threads", type=int, default=1, help="processor threads; other numbers round otherwise")
+        options.add_argument("--out", type=Path, required=True, help=f"{out}, to be written")
+
+    @classmethod
+    def of(cls, args: Namespace) -> Measured:
+        """What ``add_options`` parsed, read. AtlasError where the base is not certified."""
+        torch.set_num_threads(args.threads)
+        keep_freed_memory()
+        model = load_certified(args.checkpoint, args.manifest, args.certificate)
+        manifest = read_manifest(args.manifest)
+        training, _ = split(files.read_text(args.corpus), manifest.config.validation)
+        return cls(model, manifest, training)
