@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,15 @@ class Tormentor:
 
     def __post_init__(self) -> None:
         self._draw = random.Random(self.seed)
+
+    def rounds(self, kills: int, fresh: Callable[[int], Checkout], *targets: str) -> Iterator[Checkout]:
+        """Checkouts by ``fresh``, each tormented until its command succeeds: as many as it takes for all the kills."""
+        number = 0
+        while len(self.kills) < kills:
+            number += 1
+            checkout = fresh(number)
+            self.torment(checkout, kills - len(self.kills), *targets, number=number)
+            yield checkout
 
     def torment(self, checkout: Checkout, most: int, *targets: str, number: int = 1) -> None:
         """Run the command over and over, killed up to ``most`` times, until it succeeds; it must in the end."""
@@ -210,21 +221,24 @@ def main() -> None:
         undisturbed.done()
         took = time.monotonic() - started
         console.print(f"undisturbed: {took:.0f} s")
-        tormentor, number, went_on = Tormentor(args.seed, took / 3), 0, 0
-        while len(tormentor.kills) < args.kills:
-            number += 1
-            checkout = make(Path(scratch, f"round-{number}"), quick_study())
-            tormentor.torment(checkout, args.kills - len(tormentor.kills), number=number)
+        tormentor, went_on = Tormentor(args.seed, took / 3), 0
+        fresh = partial(_round, Path(scratch))
+        for checkout in tormentor.rounds(args.kills, fresh):
             found += problems(checkout, undisturbed)
             went_on += resumed(checkout)
         show(console, tormentor.kills)
     console.print(
-        f"{len(tormentor.kills)} kills in {number} rounds; {went_on} runs went on from a session in their middle"
+        f"{len(tormentor.kills)} kills in {tormentor.kills[-1].round} rounds; "
+        f"{went_on} runs went on from a session in their middle"
     )
     for problem in found:
         console.print(problem)
     console.print("all results equal those of the undisturbed run" if not found else f"{len(found)} problems")
     sys.exit(bool(found))
+
+
+def _round(scratch: Path, number: int) -> Checkout:
+    return make(scratch / f"round-{number}", quick_study())
 
 
 def show(console: Console, kills: list[Kill]) -> None:
