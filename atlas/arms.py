@@ -60,6 +60,15 @@ class Arm(Place):
         changed = layers_of(self.settings) if self.settings else range(model.layers)
         return [model.width if layer in changed else 0 for layer in range(model.layers)]
 
+    def place_in(self, model: Model) -> tuple[Method, Editing | None, tuple[Role, ...], tuple[int, ...]]:
+        """How and where it teaches, whatever its recipe and its base."""
+        return self.method, self.settings, tuple(sorted(self.roles)), tuple(self.ranks_in(model))
+
+    def adapter_parameters(self, model: Model) -> int:
+        """Parameters of its LoRA adapters: of rank r on a matrix of m by n they are r (m + n)."""
+        sides = {"up": model.width + model.ffn, "down": model.width + model.ffn}
+        return sum(sides.get(role, 2 * model.width) for role in self.targets) * sum(self.layer_ranks(model.layers))
+
     def recipe_over(self, study: Recipe) -> Recipe:
         """What the arm trains by: the study's recipe with the arm's overrides laid over it, key by key, or over a
         preset that the arm names; for an editor one without phases, by the method's name."""

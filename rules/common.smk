@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atlas import config as study_config, digest
 from atlas.errors import AtlasError
-from atlas.tables import factorial
+from atlas.tables import asked
 
 
 def or_stop(make, *arguments):
@@ -71,11 +71,13 @@ def moments_for(wildcards):
 
 def varied_arms():
     """The arms that the ablations vary: same method, targets, ranks and base."""
-    places = [(*method_of(arm), arm.base) for arm in STUDY.ablations.values()]
+    places = [
+        (*arm.place_in(STUDY.base.model), arm.base) for arm in STUDY.ablations.values()
+    ]
     return [
         name
         for name, arm in STUDY.arms.items()
-        if not arm.recipe and (*method_of(arm), arm.base) in places
+        if not arm.recipe and (*arm.place_in(STUDY.base.model), arm.base) in places
     ]
 
 
@@ -99,46 +101,9 @@ def options_for(wildcards):
     return ""
 
 
-def method_of(arm):
-    """How and where an arm teaches, whatever its recipe and its base."""
-    return arm.method, arm.settings, set(arm.roles), arm.ranks_in(STUDY.base.model)
-
-
 def place_of(arm):
     """What two arms share that differ in nothing but their base."""
-    return *method_of(arm), arm.recipe
-
-
-def levels_of(name):
-    """Where an arm stands in the factors of the table of variance; None where it does not count there."""
-    arm, recipe, model = STUDY.arms[name], STUDY.recipe_of(name), STUDY.base.model
-    if arm.method != "lora" or arm.base.reinit or not recipe.active:
-        return None
-    fans = [
-        model.width + (model.ffn if role in ("up", "down") else model.width)
-        for role in arm.targets
-    ]
-    parameters = sum(fans) * sum(arm.layer_ranks(model.layers))
-    return factorial.Levels(
-        recipe.preset, factorial.place_name(arm.targets), parameters
-    )
-
-
-def crossed():
-    """Whether the arms cross recipes and placements, with seeds enough to tell how much each explains."""
-    levels = {name: found for name in STUDY.arms if (found := levels_of(name))}
-    enough = len(STUDY.all_seeds) >= factorial.FEWEST_SEEDS
-    return enough and factorial.design(levels) is not None
-
-
-def several_forms():
-    """Whether arms are taught different numbers of rephrased forms, and differ in nothing else."""
-    taught = {}
-    for name, arm in STUDY.arms.items():
-        recipe = STUDY.recipe_of(name)
-        rest = place_of(arm)[:-1], arm.base, recipe.model_copy(update={"forms": 0})
-        taught.setdefault(str(rest), set()).add(recipe.forms)
-    return any(len(forms) > 1 for forms in taught.values())
+    return *arm.place_in(STUDY.base.model), arm.recipe
 
 
 def reinits():
