@@ -9,33 +9,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from atlas.arms import Arm, ArmBase, check_arm, check_place
+from atlas.arms import Arm, check_arm, check_place
 from atlas.errors import AtlasError
-from atlas.materials import SHARES, Base, Model, Pool, Pretraining
+from atlas.materials import Base, Model, Pool
 from atlas.recipes.model import Recipe
 from atlas.recipes.search import Search
 from atlas.sections import Name, Positive, Section, explain, laid_over
 from atlas.specs import Device, Probes, RungSpec, RunSpec, StreamSpec
-
-__all__ = [  # with the parts of a study, wherever they are written
-    "SHARES",
-    "Arm",
-    "ArmBase",
-    "Base",
-    "Guard",
-    "Model",
-    "Pool",
-    "Precision",
-    "Pretraining",
-    "Probes",
-    "RunSpec",
-    "RungSpec",
-    "StreamSpec",
-    "Study",
-    "load",
-    "seeds_of",
-    "study",
-]
 
 
 class Precision(Section):

@@ -72,7 +72,7 @@ def add_spec(arguments: argparse.ArgumentParser, kind: type[BaseModel]) -> None:
         "--spec",
         required=True,
         type=lambda text: parse_spec(kind, text),
-        help=f"{kind.__name__} of atlas.config as JSON, or a file with it; `atlas spec` prints the study's",
+        help=f"{kind.__module__}.{kind.__name__} as JSON, or a file with it; `atlas spec` prints the study's",
     )
 
 

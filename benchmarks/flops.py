@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atlas.base.text import SYMBOLS
-from atlas.config import Model
+from atlas.materials import Model
 from atlas.sections import Role
 from benchmarks.tasks import Task
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.arms import Arm
 from atlas.base.model import Transformer, fresh
-from atlas.config import Arm, Study
+from atlas.config import Study
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import TAUGHT, Fact

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas import __version__, config
+from atlas import __version__, materials, specs
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -27,11 +27,11 @@ def test_version_and_help():
 @pytest.mark.parametrize(
     ("arguments", "kind"),
     [
-        (("pool",), config.Pool),
-        (("base",), config.Base),
-        (("stream", 3), config.StreamSpec),
-        (("run", "qv_mid"), config.RunSpec),
-        (("run", "ffn_no_rehearsal", "1-8"), config.RunSpec),
+        (("pool",), materials.Pool),
+        (("base",), materials.Base),
+        (("stream", 3), specs.StreamSpec),
+        (("run", "qv_mid"), specs.RunSpec),
+        (("run", "ffn_no_rehearsal", "1-8"), specs.RunSpec),
     ],
 )
 def test_specs_are_what_the_steps_take(arguments, kind):

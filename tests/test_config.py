@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas import cli, config
+from atlas import cli, config, specs
 from atlas.arms import Method
 from atlas.editing import Memit
 from atlas.errors import AtlasError
@@ -215,7 +215,7 @@ def test_unreadable_study_files_are_named(tmp_path):
 
 def test_specs_survive_json():
     spec = study().run_spec("qv", "1-8")
-    assert config.RunSpec.model_validate(json.loads(spec.model_dump_json())) == spec
+    assert specs.RunSpec.model_validate(json.loads(spec.model_dump_json())) == spec
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_an_editor_is_settled_by_its_method_and_what_it_changes_of_it():
     assert (spec.method, spec.editing.layers, spec.editing.at_once) == ("memit", [1, 3], True)
     assert spec.editing.covariance_weight == Memit(method="memit").covariance_weight
     assert spec.recipe.active == {}
-    assert config.RunSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert specs.RunSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
 def test_a_change_of_the_recipe_leaves_editors_alone():

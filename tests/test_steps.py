@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from atlas import config, steps
+from atlas import specs, steps
 from atlas.errors import AtlasError
 
 
@@ -15,7 +15,7 @@ def run(tmp_path, body):
     """Run ``body`` as a step's main in a process of its own."""
     script = tmp_path / "step.py"
     script.write_text(
-        "import errno\nfrom atlas import config, progress, steps\nfrom atlas.errors import AtlasError\n"
+        "import errno\nfrom atlas import materials, progress, steps\nfrom atlas.errors import AtlasError\n"
         "def main():\n    arguments = steps.parser('A step.')\n" + textwrap.indent(textwrap.dedent(body), "    ")
         + "\nsteps.run_step(main)\n"
     )  # fmt: skip
@@ -52,7 +52,7 @@ def test_a_defect_keeps_its_traceback_in_both_places(tmp_path):
 
 
 def test_a_bad_spec_on_the_command_line_is_one_line(tmp_path):
-    done = run(tmp_path, "steps.add_spec(arguments, config.Pool)\narguments.parse_args()")
+    done = run(tmp_path, "steps.add_spec(arguments, materials.Pool)\narguments.parse_args()")
     assert done.returncode == 1
     assert done.stderr.startswith("atlas: error: --spec: taught: ")
     assert done.stderr.count("\n") == 1
@@ -67,14 +67,14 @@ def test_other_os_errors_are_defects():
 
 
 def test_specs_come_inline_or_from_a_file(tmp_path):
-    spec = config.StreamSpec(seed=1, sessions=2, facts_per_session=3)
+    spec = specs.StreamSpec(seed=1, sessions=2, facts_per_session=3)
     (tmp_path / "spec.json").write_text(spec.model_dump_json())
-    assert steps.parse_spec(config.StreamSpec, spec.model_dump_json()) == spec
-    assert steps.parse_spec(config.StreamSpec, str(tmp_path / "spec.json")) == spec
+    assert steps.parse_spec(specs.StreamSpec, spec.model_dump_json()) == spec
+    assert steps.parse_spec(specs.StreamSpec, str(tmp_path / "spec.json")) == spec
     with pytest.raises(AtlasError, match="no such file; give JSON or a file"):
-        steps.parse_spec(config.StreamSpec, "nowhere.json")
+        steps.parse_spec(specs.StreamSpec, "nowhere.json")
     with pytest.raises(AtlasError, match="--spec: sede: unknown key"):
-        steps.parse_spec(config.StreamSpec, '{"sede": 1, "seed": 1, "sessions": 2, "facts_per_session": 3}')
+        steps.parse_spec(specs.StreamSpec, '{"sede": 1, "seed": 1, "sessions": 2, "facts_per_session": 3}')
 
 
 def test_the_record_of_a_run_names_versions_and_host():

@@ -58,7 +58,7 @@ MATRIX = pa.schema(
         ("recalled_before", pa.bool_()),
     ]
 )
-"""matrix.parquet: one row per (seed, session, fact measured then), see ``atlas.config.Probes.matrix``."""
+"""matrix.parquet: one row per (seed, session, fact measured then), see ``atlas.specs.Probes.matrix``."""
 
 SESSIONS = pa.schema(
     [

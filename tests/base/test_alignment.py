@@ -9,7 +9,7 @@ from atlas.base.checks import ALIGNMENT_LIMIT, aligned
 from atlas.base.model import fresh
 from atlas.base.names import own_parts
 from atlas.base.parts import Part
-from atlas.config import Model
+from atlas.materials import Model
 from tests.honest_model import SHAPE, honest
 
 WIDE = Model(layers=3, width=64, heads=4, ffn=128, context=32)

@@ -18,9 +18,9 @@ from atlas.base.checkpoint import (
     sha256_of,
 )
 from atlas.base.model import fresh
-from atlas.config import Base, Model, Pretraining
 from atlas.errors import AtlasError
 from atlas.files import write_json
+from atlas.materials import Base, Model, Pretraining
 
 CONFIG = Base(model=Model(layers=2, width=16, heads=2, ffn=32, context=8), training=Pretraining(steps=7))
 FC1 = "model.decoder.layers.1.fc1.weight"

@@ -8,8 +8,8 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from atlas.base.checkpoint import save
 from atlas.base.model import Transformer, fresh, opt_config
-from atlas.config import Base, Model
 from atlas.files import write_json
+from atlas.materials import Base, Model
 
 SHAPE = Model(layers=2, width=32, heads=4, ffn=48, context=24)
 

@@ -8,8 +8,8 @@ from atlas.base.checkpoint import fingerprint
 from atlas.base.muon import Muon, orthogonalise
 from atlas.base.pretrain import _rate, _windows, main, train
 from atlas.base.text import encode
-from atlas.config import Base, Model, Pretraining
 from atlas.errors import AtlasError
+from atlas.materials import Base, Model, Pretraining
 
 TEXT = encode("Shall I compare thee to a summer's day? Thou art more lovely and more temperate.\n" * 60)
 TINY = Base(

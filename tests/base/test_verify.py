@@ -17,8 +17,8 @@ from atlas.base.model import Transformer, fresh, opt_config
 from atlas.base.report import show
 from atlas.base.text import encode
 from atlas.base.verify import main, verify_checkpoint
-from atlas.config import Base, Model
 from atlas.errors import AtlasError
+from atlas.materials import Base, Model
 
 CONFIG = Base(model=Model(layers=2, width=32, heads=2, ffn=64, context=16), max_val_loss=5.0)
 TEXT = "Shall I compare thee to a summer's day?\n" * 40

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from atlas import files
-from atlas.config import SHARES, Pool
 from atlas.errors import AtlasError
+from atlas.materials import SHARES, Pool
 from atlas.pool import builtin
 from atlas.pool.build import build
 from atlas.pool.facts import PLACEBO, POOL_SCHEMA, SUBJECT_SCHEMA, TAUGHT, read_pool

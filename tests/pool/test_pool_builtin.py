@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from atlas.config import SHARES
 from atlas.errors import AtlasError
+from atlas.materials import SHARES
 from atlas.pool import builtin, invent, rules
 from atlas.pool.shares import largest_remainder
 

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from atlas import files
-from atlas.config import Pool
 from atlas.errors import AtlasError
+from atlas.materials import Pool
 from atlas.pool import own
 from atlas.pool.build import build
 from atlas.pool.facts import PLACEBO, TAUGHT, pool_table, read_pool

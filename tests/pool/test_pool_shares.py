@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.config import SHARES
 from atlas.errors import AtlasError
+from atlas.materials import SHARES
 from atlas.pool.shares import largest_remainder
 
 names = st.text("abcdefgh", min_size=1, max_size=3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.config import Model
+from atlas.materials import Model
 from atlas.recipes.model import Recipe
 from atlas.sections import Role
 from atlas.ttt.full import Full

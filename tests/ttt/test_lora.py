@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from transformers import OPTConfig, OPTForCausalLM
 
 from atlas.base.model import opt_config
-from atlas.config import Model
+from atlas.materials import Model
 from atlas.sections import Role
 from atlas.ttt.lora import Adapters, LaneLinear, Lanes, Pair
 from tests.ttt.tiny_ttt import TINY, make_model

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from atlas import files
 from atlas.base.checkpoint import load_certified, save
-from atlas.config import Base
 from atlas.errors import AtlasError
+from atlas.materials import Base
 from atlas.recipes.model import Recipe
 from atlas.ttt.frozen import reinitialise
 from atlas.ttt.run import main

@@ -7,9 +7,10 @@ import pyarrow as pa
 
 from atlas import files
 from atlas.base.checkpoint import Certificate, save
-from atlas.config import Base, Probes, RunSpec
+from atlas.materials import Base
 from atlas.pool.facts import STREAM_SCHEMA, pool_table
 from atlas.recipes.model import Recipe
+from atlas.specs import Probes, RunSpec
 from atlas.ttt import edit
 from atlas.ttt import run as trained
 from atlas.ttt.editors import covariance

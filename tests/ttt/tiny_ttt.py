@@ -1,7 +1,7 @@
 import torch
 
 from atlas.base.model import Transformer, initialise
-from atlas.config import Model
+from atlas.materials import Model
 from atlas.pool.facts import Fact
 
 TINY = Model(layers=2, width=32, heads=2, ffn=64, context=96)

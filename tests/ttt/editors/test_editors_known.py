@@ -12,7 +12,7 @@ from scipy import stats
 from atlas import files
 from atlas.base.checkpoint import save
 from atlas.base.text import decode
-from atlas.config import Base
+from atlas.materials import Base
 from atlas.ttt.editors.known import Association, associations, case_at, known_cases
 from atlas.ttt.editors.schema import TRACE
 from atlas.ttt.editors.trace import main, trace_table
