@@ -81,17 +81,9 @@ class Batch:
 
     def line_sums(self, values: Tensor) -> Tensor:
         """Sums over the tokens of each line, (lines,)."""
-        return _sums(values, self.lengths)
-
-    def lane_sums(self, values: Tensor) -> Tensor:
-        """Sums over the tokens of each lane, (lanes,)."""
-        return _sums(values, torch.tensor(self.lanes, device=values.device))
-
-
-def _sums(values: Tensor, lengths: Tensor) -> Tensor:
-    numbers = values if values.is_floating_point() else values.float()
-    out: Tensor = torch.segment_reduce(numbers, "sum", lengths=lengths, unsafe=True)
-    return out
+        numbers = values if values.is_floating_point() else values.float()
+        out: Tensor = torch.segment_reduce(numbers, "sum", lengths=self.lengths, unsafe=True)
+        return out
 
 
 def batch(
