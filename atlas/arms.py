@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from atlas.editing import BY_METHOD, Editing, layers_of
 from atlas.materials import Model
 from atlas.recipes.model import Recipe
-from atlas.sections import Place, Role, Section, explain
+from atlas.sections import Place, Role, Section, explain, laid_over
 
 Method = Literal["lora", "finetune", "rome", "r_rome", "memit", "alphaedit"]
 """How facts are taught: LoRA adapters or whole matrices that a recipe trains, or an editor, see ``atlas.editing``."""
@@ -46,7 +46,11 @@ class Arm(Place):
     @property
     def settings(self) -> Editing | None:
         """The editor's settings, None where the arm trains. ValidationError where a key is wrong."""
-        return BY_METHOD[self.method].model_validate({**self.editing, "method": self.method}) if self.edits else None
+        if not self.edits:
+            return None
+        kind, named = BY_METHOD[self.method], {"method": self.method}
+        defaults = kind.model_validate(named).model_dump()  # a section's keys keep the method's own defaults
+        return kind.model_validate(laid_over(defaults, {**self.editing, **named}))
 
     @property
     def roles(self) -> list[Role]:

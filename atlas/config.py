@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from atlas.arms import Arm, check_arm, check_place
+from atlas.arms import Arm, check_arm
 from atlas.errors import AtlasError
 from atlas.materials import Base, Model, Pool
 from atlas.recipes.model import Recipe
 from atlas.recipes.search import Search
 from atlas.sections import Name, Positive, Section, explain, laid_over
-from atlas.specs import Device, Probes, RungSpec, RunSpec, StreamSpec
+from atlas.specs import Candidate, Device, Probes, RungSpec, RunSpec, StreamSpec
 
 
 class Precision(Section):
@@ -102,7 +102,7 @@ class Study(Section):
         if both := sorted(self.arms.keys() & self.ablations.keys()):
             raise ValueError(f"{both[0]} is an arm and an ablation; one of the two needs another name")
         for name in (*self.arms, *self.ablations):
-            self._check_arm(name)
+            self._check_arm(f"{'arms' if name in self.arms else 'ablations'}.{name}", self.arm(name))
         self._check_contrasts()
         self._check_search()
         return self
@@ -141,28 +141,26 @@ class Study(Section):
                 raise ValueError(f"{where}: {a!r} is compared with itself; name two arms")
 
     def _check_search(self) -> None:
-        search, model = self.search, self.base.model
+        search = self.search
         if not search.sweeps:
             return
-        for arm, place in search.arms.items():
-            check_place(f"search.arms.{arm}", place.targets, place.layer_ranks(model.layers), model)
+        if not search.arms:
+            raise ValueError("search.arms: none, so nothing would be searched for; name an arm")
         if shared := sorted({*search.seeds} & {*self.all_seeds}):
             raise ValueError(
                 f"search.seeds: seed {shared[0]} is one of the study's; tune on seeds that nothing reports"
             )
         if sorted(set(search.rungs)) != search.rungs or search.rungs[-1] > self.sessions:
             raise ValueError(f"search.rungs: {search.rungs} must rise, at most to the study's {self.sessions} sessions")
-        for name, recipe in search.candidates.items():
-            try:
-                Recipe.model_validate(recipe)
-            except ValidationError as error:
-                raise ValueError(f"search.sweeps: candidate {name}: {explain(error)}") from None
+        for arm in search.arms:
+            self._check_arm(f"search.arms.{arm}", search.arms[arm])
+            for name, candidate in search.candidates(arm).items():
+                self._check_arm(f"search.sweeps: candidate {name}", candidate)
 
-    def _check_arm(self, name: str) -> None:
-        where = f"{'arms' if name in self.arms else 'ablations'}.{name}"
-        check_arm(where, self.arm(name), self.base.model)
+    def _check_arm(self, where: str, arm: Arm) -> None:
+        check_arm(where, arm, self.base.model)
         try:
-            self.recipe_of(name)
+            arm.recipe_over(self.recipe)
         except ValidationError as error:
             raise ValueError(f"{where}.recipe.{explain(error)}") from None
 
@@ -220,13 +218,14 @@ class Study(Section):
 
     def rung_spec(self, arm: str, rung: int) -> RungSpec:
         """The part of the study that a rung of the search depends on; rungs count from 0."""
-        search = self.search
-        candidates = {name: Recipe.model_validate(recipe) for name, recipe in search.candidates.items()}
-        first = next(iter(candidates.values()))
-        points = [search.rungs[rung]]
+        search, points = self.search, [self.search.rungs[rung]]
+        runs = {
+            name: self._run_spec(arm, made, made.recipe_over(self.recipe), search.seeds, points)
+            for name, made in search.candidates(arm).items()
+        }
         return RungSpec(
-            run=self._run_spec(arm, Arm(**search.arms[arm].model_dump()), first, search.seeds, points),
-            candidates=candidates,
+            run=next(iter(runs.values())),
+            candidates={name: Candidate.of(run) for name, run in runs.items()},
             rungs=search.rungs[: rung + 1],
             counts=search.counts()[: rung + 1],
             jobs=search.jobs,

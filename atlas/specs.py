@@ -57,16 +57,33 @@ class RunSpec(Section):
         return self.checkpoints[-1]
 
 
+class Candidate(Section):
+    """What a candidate of the search changes in the run of its arm."""
+
+    recipe: Recipe
+    ranks: list[int]
+    editing: Editing | None = None
+
+    @classmethod
+    def of(cls, run: RunSpec) -> Candidate:
+        """What a run has of it."""
+        return cls(recipe=run.recipe, ranks=run.ranks, editing=run.editing)
+
+    @property
+    def searched(self) -> Recipe | Editing:
+        """What the search looks for: an editor's settings, or a recipe."""
+        return self.editing or self.recipe
+
+
 class RungSpec(Section):
     """All that decides what the search does for one arm, up to and with a rung."""
 
-    run: RunSpec = Field(description="of a trial, but for its recipe, and its sessions: those of the last rung")
-    candidates: dict[Name, Recipe]
+    run: RunSpec = Field(description="of the first candidate, for the sessions of the last rung")
+    candidates: dict[Name, Candidate]
     rungs: list[Positive] = Field(description="sessions of each rung")
     counts: list[Positive] = Field(description="candidates of each rung")
     jobs: Positive
 
     def trial(self, candidate: str) -> RunSpec:
         """What is run of a candidate at the last rung."""
-        last = self.rungs[-1]
-        return self.run.model_copy(update={"recipe": self.candidates[candidate], "checkpoints": [last]})
+        return self.run.model_copy(update=dict(self.candidates[candidate]))

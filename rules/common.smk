@@ -60,13 +60,20 @@ def step_of(wildcards):
     return "atlas.ttt.edit" if STUDY.arm(wildcards.arm).edits else "atlas.ttt.run"
 
 
-def moments_for(wildcards):
+def rung_step(wildcards):
+    """The module that tries an arm's candidates, apart for editors for the same reason."""
+    edits = STUDY.search.arms[wildcards.arm].edits
+    return "atlas.search.edit_rung" if edits else "atlas.search.rung"
+
+
+def moments_of(arm):
     """What an editor must leave alone; nothing for arms that train."""
-    return (
-        [f"{RESULTS}/ttt/covariance.safetensors"]
-        if STUDY.arm(wildcards.arm).edits
-        else []
-    )
+    return [f"{RESULTS}/ttt/covariance.safetensors"] if arm.edits else []
+
+
+def option(name, files):
+    """An option of a command line with the files that it takes; nothing where there are none."""
+    return f"{name} {files}" if files else ""
 
 
 def varied_arms():

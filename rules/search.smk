@@ -12,6 +12,7 @@ rule trials:
         checkpoint=f"{RESULTS}/base/base.safetensors",
         manifest=f"{RESULTS}/base/base.json",
         certificate=f"{RESULTS}/base/certificate.json",
+        moments=lambda wildcards: moments_of(STUDY.search.arms[wildcards.arm]),
         previous=lambda wildcards: (
             parts_of(wildcards.arm, int(wildcards.rung) - 1)
             if int(wildcards.rung)
@@ -36,14 +37,14 @@ rule trials:
     params:
         spec=lambda wildcards: STUDY.rung_spec(
             wildcards.arm, int(wildcards.rung)
-        ).model_dump_json(exclude_defaults=True),
-        code=code_of("atlas.search.rung"),
-        previous=lambda wildcards, input: (
-            f"--previous {' '.join(input.previous)}" if input.previous else ""
-        ),
+        ).model_dump_json(),
+        step=rung_step,
+        code=lambda wildcards: code_of(rung_step(wildcards))(wildcards),
+        moments=lambda wildcards, input: option("--moments", input.moments),
+        previous=lambda wildcards, input: option("--previous", input.previous),
     shell:
-        "ATLAS_PROGRESS=lines python -m atlas.search.rung --spec {params.spec:q} --part {wildcards.part}"
-        " {params.previous} --pool {input.pool} --streams {input.streams} --corpus {input.corpus}"
+        "ATLAS_PROGRESS=lines python -m {params.step} --spec {params.spec:q} --part {wildcards.part}"
+        " {params.previous} {params.moments} --pool {input.pool} --streams {input.streams} --corpus {input.corpus}"
         " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate}"
         " --threads {threads} --out {output} --log {log}"
 

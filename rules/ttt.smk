@@ -15,7 +15,7 @@ rule teach:
         checkpoint=f"{RESULTS}/base/base.safetensors",
         manifest=f"{RESULTS}/base/base.json",
         certificate=f"{RESULTS}/base/certificate.json",
-        moments=moments_for,
+        moments=lambda wildcards: moments_of(STUDY.arm(wildcards.arm)),
     output:
         multiext(
             f"{RESULTS}/ttt/{{arm}}/{{block}}/",
@@ -44,9 +44,7 @@ rule teach:
         ).model_dump_json(),
         step=step_of,
         code=lambda wildcards: code_of(step_of(wildcards))(wildcards),
-        moments=lambda wildcards, input: (
-            f"--moments {input.moments}" if input.moments else ""
-        ),
+        moments=lambda wildcards, input: option("--moments", input.moments),
         out=lambda wildcards, output: str(Path(output.record).parent),
     shell:
         "ATLAS_PROGRESS=lines python -m {params.step} --spec {params.spec:q} --pool {input.pool}"

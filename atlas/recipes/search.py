@@ -1,32 +1,59 @@
-"""The search for recipes, typed: what is varied, on which seeds, and how many survive each rung."""
+"""The search for recipes and editors' settings, typed: what is varied, on which seeds, how many survive each rung."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from atlas.arms import Arm, Method
 from atlas.draws import rng
-from atlas.sections import Name, Place, Positive, Section, laid_over
+from atlas.editing import BY_METHOD
+from atlas.sections import Name, Positive, Section, laid_over
 
 
 class Sweep(Section):
-    """A recipe, and keys of it that are varied: a family of candidates."""
+    """A recipe, or an editor's settings, and keys of it that are varied: a family of candidates."""
 
-    recipe: dict[str, Any] = Field({}, description="what all candidates share")
+    methods: list[Method] = Field(
+        ["lora", "finetune"], min_length=1, description="methods whose arms try these: of those that train, or editors"
+    )
+    recipe: dict[str, Any] = Field({}, description="what all candidates share, where methods train")
+    editing: dict[str, Any] = Field({}, description="what all candidates share, where methods edit")
     vary: dict[str, list[Any]] = Field(
         {},
-        description="key of the recipe, with dots (phases.slow.lr), to the values that it may have; all combinations",
+        description="key of the recipe or of editing, with dots (phases.slow.lr), to the values that it may have; all "
+        "combinations",
     )
     most: Positive | None = Field(None, description="so many combinations, drawn at random; null: all")
 
-    def candidates(self, name: str) -> dict[str, dict[str, Any]]:
-        """Recipes by name: the sweep's, and a number where there are several."""
-        made = [laid_over(self.recipe, changes) for changes in self._changes(name)]
-        return {f"{name}_{i}" if len(made) > 1 else name: recipe for i, recipe in enumerate(made)}
+    @model_validator(mode="after")
+    def _one_kind(self) -> Sweep:
+        kinds = {method in BY_METHOD for method in self.methods}
+        if len(kinds) > 1:
+            raise ValueError(f"methods: {self.methods} has some that train and some that edit; make a sweep of each")
+        if wrong := "recipe" if self.recipe and self.edits else "editing" if self.editing and not self.edits else None:
+            raise ValueError(f"{wrong}: not of methods {self.methods}; write `{self.key}`")
+        return self
+
+    @property
+    def edits(self) -> bool:
+        """Whether its candidates are settings of editors."""
+        return self.methods[0] in BY_METHOD
+
+    @property
+    def key(self) -> Literal["recipe", "editing"]:
+        """Where an arm has what a candidate lays over it."""
+        return "editing" if self.edits else "recipe"
+
+    def candidates(self, name: str, arm: Arm) -> dict[str, Arm]:
+        """An arm with each candidate laid over it, by the sweep's name, and a number where there are several."""
+        shared = laid_over(getattr(arm, self.key), getattr(self, self.key))
+        made = [arm.model_copy(update={self.key: laid_over(shared, changes)}) for changes in self._changes(name)]
+        return {f"{name}_{i}" if len(made) > 1 else name: candidate for i, candidate in enumerate(made)}
 
     def _changes(self, name: str) -> Iterator[dict[str, Any]]:
         combinations = list(itertools.product(*self.vary.values()))
@@ -45,8 +72,8 @@ class Search(Section):
     All arms get the same candidates, seeds and rungs, so each has the same budget.
     """
 
-    arms: dict[Name, Place] = Field(
-        {}, description="placements to find recipes for; they need not be arms of the study"
+    arms: dict[Name, Arm] = Field(
+        {}, description="what to find recipes or settings for; these need not be arms of the study"
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         [901, 902], min_length=1, description="for tuning only: none of the study's seeds"
@@ -56,14 +83,25 @@ class Search(Section):
     keep: float = Field(1 / 3, gt=0, le=1, description="share of a rung's candidates that the next rung tries")
     jobs: Positive = Field(2, description="jobs that an arm's rung is cut into")
 
-    @property
-    def candidates(self) -> dict[str, dict[str, Any]]:
-        """All candidates by name, as recipes."""
-        return {name: recipe for key, sweep in self.sweeps.items() for name, recipe in sweep.candidates(key).items()}
+    @model_validator(mode="after")
+    def _one_budget(self) -> Search:
+        counts = {name: len(self.candidates(name)) for name in self.arms}
+        if self.sweeps and len({*counts.values()}) > 1:
+            least, most = (pick(counts, key=counts.__getitem__) for pick in (min, max))
+            raise ValueError(
+                f"sweeps: arm {least!r} would try {counts[least]} candidates, {most!r} {counts[most]}; give each "
+                "arm as many, so that all have the same budget"
+            )
+        return self
+
+    def candidates(self, arm: str) -> dict[str, Arm]:
+        """All candidates of an arm by name: the arm with its recipe or settings changed."""
+        sweeps = [(name, sweep) for name, sweep in self.sweeps.items() if self.arms[arm].method in sweep.methods]
+        return {name: made for key, sweep in sweeps for name, made in sweep.candidates(key, self.arms[arm]).items()}
 
     def counts(self) -> list[int]:
-        """How many candidates each rung tries."""
-        counts = [len(self.candidates)]
+        """How many candidates each rung tries, of every arm."""
+        counts = [len(self.candidates(next(iter(self.arms))))]
         for _ in self.rungs[1:]:
             counts.append(max(1, round(counts[-1] * self.keep)))
         return counts

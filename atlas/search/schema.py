@@ -20,7 +20,7 @@ TRIALS = pa.schema(
         ("val_loss", pa.float64()),  # with the adapter
         ("characters", pa.int64()),  # trained, each as often as it was
         ("core_seconds", pa.float64()),  # of training, and of the scoring that it chooses by
-        ("recipe", pa.string()),  # JSON
+        ("recipe", pa.string()),  # JSON; of an editor, its settings
     ]
 )
 """trials.parquet: one row per (candidate, seed) that a rung tried."""

@@ -1,15 +1,16 @@
-"""One trial: a recipe taught for some sessions on the tuning seeds, and what came of it, seed by seed."""
+"""One trial: a recipe, or an editor's settings, tried for some sessions on the tuning seeds, and what came of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from atlas.specs import RunSpec
-from atlas.ttt.inputs import Inputs, prepare
+from atlas.ttt.inputs import Given, Inputs, prepare
 from atlas.ttt.records import facts_table
 from atlas.ttt.resume import Saved
 from atlas.ttt.schema import PROBES
-from atlas.ttt.train import trainer
+from atlas.ttt.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,11 @@ class Trial:
     core_seconds: float
 
 
-def attempt(spec: RunSpec, inputs: Inputs, place: int, saved: Saved) -> list[Trial]:
+def attempt(
+    spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher], place: int, saved: Saved
+) -> list[Trial]:
     """Teach a candidate and measure it; one trial a seed. ``saved`` keeps its state while it is under way."""
-    setting = prepare(spec, inputs, trainer)
+    setting = prepare(spec, inputs, teacher)
     course = setting.course
     course.run(f"search {spec.arm} candidate {place}", saved)
     harm = {loss.seed: loss for loss in setting.harm()}

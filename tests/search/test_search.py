@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from atlas import config, files
+from atlas.arms import Arm
 from atlas.errors import AtlasError
 from atlas.recipes.search import Search, Sweep
 from atlas.search import rung
@@ -30,26 +31,31 @@ def study(**search):
 
 
 def test_all_combinations_are_candidates_under_the_name_of_their_sweep():
-    found = study().search.candidates
+    found = study().search.candidates("qv")
     assert list(found) == ["few_0", "few_1", "few_2", "few_3", "one"]
-    assert [(r["phases"]["all"]["steps"], r["loss"]) for r in list(found.values())[:4]] == [
+    recipes = [arm.recipe for arm in found.values()]
+    assert [(r["phases"]["all"]["steps"], r["loss"]) for r in recipes[:4]] == [
         (steps, loss) for steps in (1, 3) for loss in ("answer", "sentence")
     ]
-    assert found["few_0"]["preset"] == "own"
+    assert recipes[0]["preset"] == "own"
 
 
 def test_a_drawn_part_of_the_combinations_is_always_the_same():
     sweep = Sweep(recipe=STEPS, vary={"phases.all.lr": [i / 100 for i in range(1, 30)]}, most=5)
-    rates = [recipe["phases"]["all"]["lr"] for recipe in sweep.candidates("s").values()]
-    assert rates == [recipe["phases"]["all"]["lr"] for recipe in sweep.candidates("s").values()]
+
+    def rates_of(name):
+        return [made.recipe["phases"]["all"]["lr"] for made in sweep.candidates(name, Arm(targets=["q"])).values()]
+
+    rates = rates_of("s")
+    assert rates == rates_of("s")
     assert rates == sorted(set(rates))
     assert len(rates) == 5
-    assert rates != [recipe["phases"]["all"]["lr"] for recipe in sweep.candidates("t").values()]
+    assert rates != rates_of("t")
 
 
 def test_each_rung_keeps_its_share():
     assert study().search.counts() == [5, 2]
-    assert Search(sweeps={"a": Sweep()}, rungs=[1, 2, 3], keep=0.1).counts() == [1, 1, 1]
+    assert Search(arms=ARMS, sweeps={"a": Sweep()}, rungs=[1, 2, 3], keep=0.1).counts() == [1, 1, 1]
 
 
 def test_a_rung_depends_on_what_comes_before_it_only():
@@ -68,7 +74,7 @@ def test_a_rung_depends_on_what_comes_before_it_only():
         ({"rungs": [4, 2]}, r"search.rungs: \[4, 2\] must rise"),
         ({"rungs": [2, 9]}, "at most to the study's 4 sessions"),
         ({"arms": {"qv": {"targets": ["q"], "ranks": 900}}}, "search.arms.qv.ranks: rank 900 is impossible"),
-        ({"sweeps": {"a": {"vary": {"phases.slow.lr": [7]}}}}, r"candidate a: phases.slow.lr: .*less than 1, found 7"),
+        ({"sweeps": {"a": {"vary": {"phases.slow.lr": [7]}}}}, r"candidate a.recipe.phases.slow.lr: .*less than 1, found 7"),
     ],
 )
 def test_mistakes_are_named(search, said):
