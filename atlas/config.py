@@ -13,9 +13,9 @@ from atlas.arms import Arm, check_arm
 from atlas.errors import AtlasError
 from atlas.materials import Base, Model, Pool
 from atlas.recipes.model import Recipe
-from atlas.recipes.search import Search
 from atlas.sections import Name, Positive, Section, explain, laid_over
 from atlas.specs import Candidate, Device, Probes, RungSpec, RunSpec, StreamSpec
+from atlas.sweeps import Search
 
 
 class Precision(Section):

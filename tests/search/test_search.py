@@ -9,10 +9,10 @@ import pytest
 from atlas import config, files
 from atlas.arms import Arm
 from atlas.errors import AtlasError
-from atlas.recipes.search import Search, Sweep
 from atlas.search import rung
 from atlas.search.halving import survivors
 from atlas.search.schema import TRIALS
+from atlas.sweeps import Search, Sweep
 from atlas.tables import recipes
 from atlas.ttt.course import Course
 from tests.ttt.tiny_run import arguments, make_inputs, spec
@@ -74,12 +74,44 @@ def test_a_rung_depends_on_what_comes_before_it_only():
         ({"rungs": [4, 2]}, r"search.rungs: \[4, 2\] must rise"),
         ({"rungs": [2, 9]}, "at most to the study's 4 sessions"),
         ({"arms": {"qv": {"targets": ["q"], "ranks": 900}}}, "search.arms.qv.ranks: rank 900 is impossible"),
-        ({"sweeps": {"a": {"vary": {"phases.slow.lr": [7]}}}}, r"candidate a.recipe.phases.slow.lr: .*less than 1, found 7"),
+        (
+            {"sweeps": {"a": {"vary": {"phases.slow.lr": [7]}}}},
+            r"candidate a.recipe.phases.slow.lr: .*less than 1, found 7",
+        ),
     ],
 )
 def test_mistakes_are_named(search, said):
     with pytest.raises(AtlasError, match=said):
         study(**search)
+
+
+def test_arms_of_unlike_budgets_are_refused():
+    sweeps = SWEEPS | {"layers": {"methods": ["rome"], "vary": {"layer": [1, 2]}}}
+    with pytest.raises(AtlasError, match="arm 'rome' would try 2 candidates, 'qv' 5"):
+        study(arms=ARMS | {"rome": {"method": "rome"}}, sweeps=sweeps)
+
+
+def test_a_sweep_is_of_methods_that_train_or_of_editors():
+    with pytest.raises(AtlasError, match="some that train and some that edit"):
+        study(sweeps={"a": {"methods": ["lora", "rome"]}})
+    with pytest.raises(AtlasError, match="recipe: not of methods"):
+        study(sweeps={"a": {"methods": ["rome"], "recipe": STEPS}})
+
+
+def test_settings_of_an_editor_are_searched_and_keep_its_own_defaults():
+    sweep = {"methods": ["memit"], "vary": {"layers": [[0], [1, 2]], "value.clamp": [1, 4]}}
+    whole = study(arms={"memit": {"method": "memit"}}, sweeps={"a": sweep}).rung_spec("memit", 0)
+    run = whole.trial("a_2")
+    assert run.editing is not None
+    assert (run.editing.layers, run.editing.value.clamp, run.editing.value.decay) == ([1, 2], 1, 2)
+    assert run.ranks == [0, 128, 128, 0]
+
+
+def test_a_value_that_is_a_default_is_not_taken_for_the_presets_on_its_way_to_the_step():
+    rates = {"recipe": {"preset": "recall"}, "vary": {"phases.all.lr": [0.001, 0.002]}}
+    whole = study(sweeps={"a": rates}).rung_spec("qv", 0)
+    read = type(whole).model_validate_json(whole.model_dump_json())
+    assert [read.trial(name).recipe.phases["all"].lr for name in ("a_0", "a_1")] == [0.001, 0.002]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +144,13 @@ def test_the_first_rung_tries_all_and_the_next_the_survivors(searched):
     assert (found[0].groupby("candidate")["seed"].apply(list).apply(tuple) == (1, 2)).all()
     assert set(found[1]["candidate"]) == set(survivors(found[0], 2))
     assert set(found[1]["sessions"]) == {4}
+
+
+def test_a_part_that_is_left_without_candidates_writes_an_empty_table(searched, tmp_path):
+    folder, _ = searched
+    options = command(folder, 1, 2, tmp_path / "empty.parquet")
+    rung.main(options)
+    assert files.read_parquet(tmp_path / "empty.parquet", TRIALS).num_rows == 0
 
 
 def test_a_trial_counts_what_it_trained(searched):
