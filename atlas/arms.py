@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from atlas.editing import BY_METHOD, Editing, layers_of
 from atlas.materials import Model
 from atlas.recipes.model import Recipe
-from atlas.sections import Place, Role, Section, explain, laid_over
+from atlas.sections import Role, Section, explain, laid_over
 
 Method = Literal["lora", "finetune", "rome", "r_rome", "memit", "alphaedit"]
 """How facts are taught: LoRA adapters or whole matrices that a recipe trains, or an editor, see ``atlas.editing``."""
@@ -27,10 +27,11 @@ class ArmBase(Section):
     reinit: list[Role] = Field([], description="roles left at a fresh initialisation in every layer (the confound)")
 
 
-class Arm(Place):
+class Arm(Section):
     """One way to teach: a method, where it works, and what else it changes."""
 
     targets: list[Role] = Field([], description="linear layers that get an adapter, or are trained; none for editors")
+    ranks: int | list[int] = Field(32, description="rank, for all layers or layer by layer; 0 leaves a layer out")
     method: Method = Field("lora", description="finetune: the targets' whole matrices; the others edit")
     recipe: dict[str, Any] = Field({}, description="overrides of the study's recipe, same keys; none for editors")
     editing: dict[str, Any] = Field(
@@ -56,6 +57,10 @@ class Arm(Place):
     def roles(self) -> list[Role]:
         """The linear layers that change."""
         return ["down"] if self.edits else self.targets
+
+    def layer_ranks(self, layers: int) -> list[int]:
+        """Ranks layer by layer, shape (layers,)."""
+        return [self.ranks] * layers if isinstance(self.ranks, int) else list(self.ranks)
 
     def ranks_in(self, model: Model) -> list[int]:
         """Ranks layer by layer, shape (layers,); where whole matrices change, full ones."""
@@ -92,10 +97,10 @@ def check_arm(where: str, arm: Arm, model: Model) -> None:
         raise ValueError(f"{where}.targets: none, so nothing would be trained; name linear layers, such as [q, v]")
     if arm.method == "finetune" and "ranks" in arm.model_fields_set:
         raise ValueError(f"{where}.ranks: finetune trains whole matrices; leave the key out")
-    check_place(where, arm.targets, arm.ranks_in(model), model)
+    _check_place(where, arm.targets, arm.ranks_in(model), model)
 
 
-def check_place(where: str, targets: list[Role], ranks: list[int], model: Model) -> None:
+def _check_place(where: str, targets: list[Role], ranks: list[int], model: Model) -> None:
     """Check targets and the ranks of each layer. ValueError that starts with the key."""
     if len(ranks) != model.layers:
         raise ValueError(f"{where}.ranks: {len(ranks)} ranks for {model.layers} layers; give one a layer")

@@ -22,17 +22,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Place(Section):
-    """Where adapters sit."""
-
-    targets: list[Role] = Field(min_length=1, description="linear layers that get an adapter")
-    ranks: int | list[int] = Field(32, description="rank, for all layers or layer by layer; 0 leaves a layer out")
-
-    def layer_ranks(self, layers: int) -> list[int]:
-        """Ranks layer by layer, shape (layers,)."""
-        return [self.ranks] * layers if isinstance(self.ranks, int) else list(self.ranks)
-
-
 def laid_over(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Merge nested mappings key by key; a mapping laid over null starts from nothing, so defaults fill it."""
     result = dict(values)

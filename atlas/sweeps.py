@@ -35,8 +35,9 @@ class Sweep(Section):
         kinds = {method in BY_METHOD for method in self.methods}
         if len(kinds) > 1:
             raise ValueError(f"methods: {self.methods} has some that train and some that edit; make a sweep of each")
-        if wrong := "recipe" if self.recipe and self.edits else "editing" if self.editing and not self.edits else None:
-            raise ValueError(f"{wrong}: not of methods {self.methods}; write `{self.key}`")
+        other = "recipe" if self.edits else "editing"
+        if getattr(self, other):
+            raise ValueError(f"{other}: not of methods {self.methods}; write `{self.key}`")
         return self
 
     @property
@@ -87,7 +88,7 @@ class Search(Section):
     def _one_budget(self) -> Search:
         counts = {name: len(self.candidates(name)) for name in self.arms}
         if self.sweeps and len({*counts.values()}) > 1:
-            least, most = (pick(counts, key=counts.__getitem__) for pick in (min, max))
+            least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
             raise ValueError(
                 f"sweeps: arm {least!r} would try {counts[least]} candidates, {most!r} {counts[most]}; give each "
                 "arm as many, so that all have the same budget"

@@ -30,8 +30,11 @@ CACHED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
 
 def code_of(module):
     """The code digest as a param, module by module, so that the reason for a rerun names those that changed. Worked
-    out per job: a broken module stops only the targets that need it."""
-    return lambda wildcards: or_stop(digest.code_parts, module)
+    out per job: a broken module stops only the targets that need it. The module by name, or by what the wildcards say.
+    """
+    return lambda wildcards: or_stop(
+        digest.code_parts, module(wildcards) if callable(module) else module
+    )
 
 
 def beside(path):

@@ -39,7 +39,7 @@ rule trials:
             wildcards.arm, int(wildcards.rung)
         ).model_dump_json(),
         step=rung_step,
-        code=lambda wildcards: code_of(rung_step(wildcards))(wildcards),
+        code=code_of(rung_step),
         moments=lambda wildcards, input: option("--moments", input.moments),
         previous=lambda wildcards, input: option("--previous", input.previous),
     shell:

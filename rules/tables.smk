@@ -44,7 +44,7 @@ rule table:
     params:
         runs=runs_for,
         options=options_for,
-        code=lambda wildcards: code_of(f"atlas.tables.{wildcards.table}")(wildcards),
+        code=code_of(lambda wildcards: f"atlas.tables.{wildcards.table}"),
     shell:
         "python -m atlas.tables.{wildcards.table} --runs {params.runs} {params.options}"
         " --out {output} --log {log}"

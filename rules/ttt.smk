@@ -43,7 +43,7 @@ rule teach:
             wildcards.arm, wildcards.block
         ).model_dump_json(),
         step=step_of,
-        code=lambda wildcards: code_of(step_of(wildcards))(wildcards),
+        code=code_of(step_of),
         moments=lambda wildcards, input: option("--moments", input.moments),
         out=lambda wildcards, output: str(Path(output.record).parent),
     shell:

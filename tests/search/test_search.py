@@ -9,13 +9,14 @@ import pytest
 from atlas import config, files
 from atlas.arms import Arm
 from atlas.errors import AtlasError
-from atlas.search import rung
+from atlas.search import edit_rung, rung
 from atlas.search.halving import survivors
 from atlas.search.schema import TRIALS
 from atlas.sweeps import Search, Sweep
 from atlas.tables import recipes
 from atlas.ttt.course import Course
-from tests.ttt.tiny_run import arguments, make_inputs, spec
+from tests.ttt.tiny_run import arguments, make_inputs, make_moments, spec
+from tests.ttt.tiny_ttt import TINY
 
 ARMS = {"qv": {"targets": ["q", "v"]}}
 STEPS = {"preset": "own", "phases": {"all": {"steps": 2}}}
@@ -107,7 +108,7 @@ def test_settings_of_an_editor_are_searched_and_keep_its_own_defaults():
     assert run.ranks == [0, 128, 128, 0]
 
 
-def test_a_value_that_is_a_default_is_not_taken_for_the_presets_on_its_way_to_the_step():
+def test_a_rung_that_is_written_and_read_has_the_same_rates():
     rates = {"recipe": {"preset": "recall"}, "vary": {"phases.all.lr": [0.001, 0.002]}}
     whole = study(sweeps={"a": rates}).rung_spec("qv", 0)
     read = type(whole).model_validate_json(whole.model_dump_json())
@@ -121,12 +122,19 @@ def searched(tmp_path_factory):
     return folder, {number: tried(folder, number) for number in (0, 1)}
 
 
+def on_the_tiny_base(whole, folder, out, tiny):
+    """The command line of a rung whose candidates are tried in the place of a tiny run."""
+    candidates = {name: one.model_copy(update={"ranks": tiny.ranks}) for name, one in whole.candidates.items()}
+    whole = whole.model_copy(update={"run": tiny, "candidates": candidates})
+    options = arguments(folder, out, tiny)
+    options[options.index("--spec") + 1] = whole.model_dump_json()
+    return options
+
+
 def command(folder, number, part, out):
     whole = study().rung_spec("qv", number)
     tiny = spec(seeds=[1, 2], checkpoints=[whole.rungs[-1]])
-    whole = whole.model_copy(update={"run": tiny})
-    options = arguments(folder, out, tiny)
-    options[options.index("--spec") + 1] = whole.model_dump_json()
+    options = on_the_tiny_base(whole, folder, out, tiny)
     before = [str(folder / f"{number - 1}-{i}.parquet") for i in range(2)] if number else []
     return [*options, "--part", str(part), "--previous", *before]
 
@@ -220,3 +228,29 @@ def test_the_table_by_hand():
 def test_recipes_are_kept_whole(searched):
     found = recipes.table(searched[1][0]).to_pandas()
     assert json.loads(found.set_index("candidate").loc["one", "recipe"])["preset"] == "essay"
+
+
+def test_an_editors_settings_are_tried_by_a_step_of_its_own(searched, tmp_path):
+    folder, _ = searched
+    make_moments(folder)
+    editing = {"contexts": {"count": 1, "characters": 4}, "value": {"steps": 3}, "layers": [0, 1]}
+    sweep = {"methods": ["memit"], "editing": editing, "vary": {"covariance_weight": [1, 50]}}
+    whole = study(arms={"memit": {"method": "memit"}}, sweeps={"a": sweep}, jobs=1).rung_spec("memit", 0)
+    tiny = spec(
+        arm="memit",
+        method="memit",
+        targets=["down"],
+        ranks=[TINY.width] * TINY.layers,
+        checkpoints=[2],
+        editing=whole.run.editing,
+        recipe=whole.run.recipe,
+    )
+    options = on_the_tiny_base(whole, folder, tmp_path / "0-0.parquet", tiny)
+    edit_rung.main(options)
+    found = files.read_parquet(tmp_path / "0-0.parquet", TRIALS).to_pandas()
+    assert sorted(zip(found["candidate"], found["seed"], strict=True)) == [
+        (n, s) for n in ("a_0", "a_1") for s in (1, 2)
+    ]
+    assert [json.loads(text)["covariance_weight"] for text in found["recipe"]] == [1, 1, 50, 50]
+    harm = found.groupby("candidate")["val_loss"].mean()
+    assert harm["a_0"] != harm["a_1"]  # the settings reach the editor
