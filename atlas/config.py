@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from atlas.arms import Arm, check_arm
 from atlas.errors import AtlasError
 from atlas.materials import Base, Model, Pool
+from atlas.narrowing import narrowed, or_null
 from atlas.recipes.model import Recipe
 from atlas.sections import Name, Positive, Section, explain, laid_over
 from atlas.specs import Candidate, Device, Probes, RungSpec, RunSpec, StreamSpec
@@ -77,8 +78,14 @@ class Study(Section):
         description="arms and ablations to keep, for a study laid on top of another; contrasts with one that is left "
         "out go, too; null: all",
     )
-    arms: dict[Name, Arm] = Field(min_length=1)
-    ablations: dict[Name, Arm] = Field({}, description="variants of the recipe, each on an arm that is in `arms`, too")
+    arms: dict[Name, Arm] = Field(
+        min_length=1, description="null in the place of an arm leaves it out, as `only` does", json_schema_extra=or_null
+    )
+    ablations: dict[Name, Arm] = Field(
+        {},
+        description="variants of the recipe, each on an arm that is in `arms`, too; null leaves one out",
+        json_schema_extra=or_null,
+    )
     ablation_checkpoints: list[Positive] | None = Field(
         None, min_length=1, description="checkpoints of the ablations, some of the study's; null: all"
     )
@@ -92,8 +99,7 @@ class Study(Section):
     @model_validator(mode="before")
     @classmethod
     def _without_the_others(cls, given: Any) -> Any:
-        only = given.get("only") if isinstance(given, Mapping) else None
-        return narrowed(given, only) if isinstance(only, list) else given
+        return narrowed(given) if isinstance(given, Mapping) else given
 
     @model_validator(mode="after")
     def _coherent(self) -> Study:
@@ -243,28 +249,6 @@ def seeds_of(entry: int | str) -> list[int]:
     if not seeds:
         raise ValueError(f"range {entry!r} is empty; write it as first-last")
     return seeds
-
-
-def narrowed(given: Mapping[str, Any], only: list[str]) -> dict[str, Any]:
-    """A study, not validated yet, without the arms and ablations that are not in ``only``, and what compares them.
-
-    ValueError where one is named that there is not.
-    """
-    arms, ablations = (given.get(key) or {} for key in ("arms", "ablations"))
-    if unknown := [name for name in only if name not in arms and name not in ablations]:
-        raise ValueError(f"only: {unknown[0]!r} is neither an arm nor an ablation; name some that are")
-    families = {
-        family: [pair for pair in pairs if {*only}.issuperset(pair)]
-        for family, pairs in (given.get("contrasts") or {}).items()
-    }
-    aim = given.get("precision") or {}
-    return {
-        **given,
-        "arms": {name: arm for name, arm in arms.items() if name in only},
-        "ablations": {name: arm for name, arm in ablations.items() if name in only},
-        "contrasts": {family: pairs for family, pairs in families.items() if pairs},
-        "precision": aim if {*only}.issuperset(aim.get("contrast", ())) and aim else None,
-    }
 
 
 def study(config: Mapping[str, Any], origin: str = "config.yaml") -> Study:

@@ -23,7 +23,7 @@ def study(**keys):
     return config.study({"arms": ARMS, **keys})
 
 
-def test_the_default_study_has_the_arms_of_the_essay_and_its_controls():
+def test_the_default_study_has_the_arms_of_the_essay_its_controls_and_rivals():
     loaded = config.load(REPOSITORY / "config.yaml")
     assert list(loaded.arms) == [
         "qv",
@@ -37,6 +37,17 @@ def test_the_default_study_has_the_arms_of_the_essay_and_its_controls():
         "untrained",
         "qv_recall",
         "ffn_recall",
+        "finetune_all",
+        "finetune_ffn",
+        "finetune_attention",
+        "finetune_all_bare",
+        "finetune_ffn_bare",
+        "finetune_attention_bare",
+        "rome",
+        "r_rome",
+        "memit",
+        "memit_at_once",
+        "alphaedit",
     ]
     assert loaded.arms["qv_mid"].layer_ranks(4) == [4, 32, 32, 4]
     assert loaded.run_spec("ffn_random_base", "1-8").reinit == ["up", "down"]
@@ -60,11 +71,15 @@ def test_ablations_change_only_what_their_name_says():
         assert shuffled.active == plain.active | {"slow": slow.model_copy(update={"rehearsal": random})}
 
 
-def test_the_quick_study_keeps_every_arm_and_writes_elsewhere():
+def test_the_quick_study_keeps_every_arm_that_adapts_and_of_the_rivals_one_of_a_kind():
     default = config.load(REPOSITORY / "config.yaml")
     quick = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / "quick.yaml")
-    assert quick.arms.items() >= default.arms.items()
-    assert quick.results != default.results
+    adapters, rivals = (
+        {name: arm for name, arm in default.arms.items() if (arm.method == "lora") is own} for own in (True, False)
+    )
+    assert quick.arms.items() >= adapters.items()
+    assert {arm.method for name, arm in quick.arms.items() if name in rivals} == {"finetune", "rome", "memit"}
+    assert quick.arms.keys() <= default.arms.keys()
 
 
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("studies/*.yaml")), ids=lambda path: path.stem)
@@ -270,15 +285,43 @@ def test_a_study_on_top_keeps_the_arms_that_it_names_and_what_compares_them():
     assert some.precision is None  # of qv and ffn
 
 
-def test_the_rivals_are_arms_of_every_method_on_the_study_s_own_base():
+def test_null_leaves_an_arm_out_and_what_compares_it():
+    asked = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    asked["arms"] |= {"qv": None, "memit": None}
+    asked["ablations"] |= {"ffn_single_phase": None}
+    loaded, some = config.load(REPOSITORY / "config.yaml"), config.study(asked)
+    assert some.arms == {name: arm for name, arm in loaded.arms.items() if name not in ("qv", "memit")}
+    assert [*some.ablations] == [name for name in loaded.ablations if name != "ffn_single_phase"]
+    left = {*some.arms, *some.ablations}
+    assert some.contrasts == {
+        family: kept for family, pairs in loaded.contrasts.items() if (kept := [p for p in pairs if left.issuperset(p)])
+    }
+    assert some.precision is None
+
+
+def test_what_is_left_out_takes_no_misnamed_contrast_along():
+    arms = {**ARMS, "gone": None}
+    with pytest.raises(AtlasError, match=r"contrasts\.x: 'misnamed' is neither an arm nor an ablation"):
+        study(arms=arms, contrasts={"x": [["gone", "misnamed"], ["qv", "misnamed"]]})
+    with pytest.raises(AtlasError, match="only: 'gone' is neither an arm nor an ablation"):
+        study(arms=arms, only=["gone"])
+
+
+def test_the_default_study_has_rivals_of_every_method_at_the_settings_searched_for():
     default = config.load(REPOSITORY / "config.yaml")
-    rivals = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / "rivals.yaml")
-    assert {arm.method for arm in rivals.arms.values()} == {*get_args(Method)}
-    assert {name: rivals.arms[name] for name in ("qv", "ffn")} == {name: default.arms[name] for name in ("qv", "ffn")}
-    assert (rivals.base, rivals.pool, rivals.ablations) == (default.base, default.pool, {})
-    assert rivals.results != default.results
+    assert {arm.method for arm in default.arms.values()} == {*get_args(Method)}
     for place in ("all", "ffn", "attention"):
-        with_, bare = (rivals.run_spec(f"finetune_{place}{end}", "1-8").recipe for end in ("", "_bare"))
+        with_, bare = (default.run_spec(f"finetune_{place}{end}", "1-8").recipe for end in ("", "_bare"))
         slow = with_.active["slow"]
         assert slow.rehearsal
         assert bare.active == with_.active | {"slow": slow.model_copy(update={"rehearsal": None})}
+
+
+@pytest.mark.parametrize("name", ["rivals", "whole_pool"])
+def test_a_study_of_the_rivals_teaches_the_default_arms_on_the_default_base(name):
+    default = config.load(REPOSITORY / "config.yaml")
+    other = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / f"{name}.yaml")
+    assert other.arms == {arm: default.arms[arm] for arm in other.arms}
+    assert {"rome", "r_rome", "memit", "memit_at_once", "alphaedit", "finetune_ffn"} <= {*other.arms}
+    assert (other.base, other.pool, other.ablations) == (default.base, default.pool, {})
+    assert other.results != default.results

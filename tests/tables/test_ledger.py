@@ -61,9 +61,10 @@ def test_claims_name_arms_and_checkpoints_of_the_default_study():
     for claim in BOOK.all_claims:
         if isinstance(claim, Combined):
             for _, cell in claim.signed:
-                if claim.topic == "editing":
+                if cell.sessions == 1:  # the first edits have a study of their own
+                    assert claim.topic == "editing"
                     assert cell.arm in rivals.arms, claim.id
-                    assert cell.sessions in rivals.checkpoints, claim.id
+                    assert 1 in rivals.checkpoints
                     continue
                 assert cell.arm in study.arms or cell.arm in study.ablations, claim.id
                 points = study.checkpoints if cell.arm in study.arms else study.ablation_points
