@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_why(commands)
     _add_show(commands)
     _add_compare(commands)
+    _add_export(commands)
     return parser
 
 
@@ -296,6 +297,21 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     wanted = compare.Wanted(arguments.metric, arguments.probe, arguments.domain, arguments.sessions)
     print(compare.compare(_results(arguments), arguments.first, arguments.second, wanted))
+
+
+def _add_export(commands: Subparsers) -> None:
+    text = "Write the base, or a run's base and adapters, as transformers and PEFT load them."
+    parser = _add(commands, "export", _export, text)
+    parser.add_argument("source", type=Path, help="results/base, or the folder of a run, such as results/ttt/qv/1-8")
+    parser.add_argument("out", type=Path, help="folder to write, new or empty: base/ and seed-N/ for a run")
+    parser.add_argument("--base", type=Path, help="folder of the base that the run taught (default: that of its study)")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from atlas.ttt import export  # takes torch, which is slow to import
+
+    for folder in export.export(arguments.source, arguments.out, arguments.base):
+        print(f"{folder}: {export.how_to_load(folder)}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,119 @@
+"""What a study made, for other programs: `atlas export` writes models and adapters that transformers and PEFT load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import Tensor
+
+from atlas.base.checkpoint import fingerprint, load_certified, read_manifest, read_tensors
+from atlas.base.model import Transformer
+from atlas.errors import AtlasError
+from atlas.ttt import hub
+from atlas.ttt.frozen import reinitialise
+from atlas.ttt.schema import RunRecord, read_record
+
+CHECKPOINT, RECORD = "base.safetensors", "run.json"
+UPDATE = ".update"  # the end of our names of what is added to a whole matrix
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it lies there, and the folder of the base that it taught."""
+
+    folder: Path
+    base: Path
+
+    @cached_property
+    def record(self) -> RunRecord:
+        return read_record(self.folder / RECORD)
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """All lanes' adapters, (lanes, ...) each."""
+        return read_tensors(self.weights)
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "adapters.safetensors"
+
+    @cached_property
+    def alpha(self) -> float:
+        with safe_open(self.weights, "pt") as file:
+            return float(json.loads(file.metadata()["atlas"])["alpha"])
+
+    def lane(self, number: int) -> dict[str, Tensor]:
+        """The tensors of one lane by name."""
+        return {name: tensor[number] for name, tensor in self.tensors.items()}
+
+    def model(self) -> Transformer:
+        """The model under the adapters as the run had it. AtlasError where the base there is another one."""
+        model = load_base(self.base)
+        reinitialise(model, self.record.reinit, read_manifest(self.base / "base.json").config.seed)
+        if (found := fingerprint(model.state_dict())) != self.record.frozen.at_start:
+            raise AtlasError(
+                f"{self.base}: fingerprint {found}, but {self.folder / RECORD} was taught on "
+                f"{self.record.frozen.at_start}; give the folder of that base by --base"
+            )
+        return model
+
+
+def export(source: Path, out: Path, base: Path | None = None) -> list[Path]:
+    """Write what lies in ``source`` in folders of their own below ``out`` and return them.
+
+    Args:
+        source: results/base, for the base; or the folder of a run, for its base and an adapter a seed, or, where whole
+            matrices were changed, a model a seed.
+        out: folder that is not there yet, or empty.
+        base: folder of the base that the run taught; None: where the workflow has it.
+
+    Raises AtlasError where ``source`` is neither, ``out`` has something in it, or the base is another one.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise AtlasError(f"{out}: there is something already; name a folder that is new or empty")
+    if (source / RECORD).is_file():
+        return list(_export_run(Run(source, base or source.parents[2] / "base"), out))
+    if (source / CHECKPOINT).is_file():
+        return [_write(out, load_base(source))]
+    raise AtlasError(f"{source}: neither {RECORD} nor {CHECKPOINT} is there; name the folder of a run, or results/base")
+
+
+def how_to_load(folder: Path) -> str:
+    """The call that loads an exported folder."""
+    if (folder / hub.ADAPTER["config"]).is_file():
+        return f"PeftModel.from_pretrained(base, {str(folder)!r})"
+    return f"AutoModelForCausalLM.from_pretrained({str(folder)!r})"
+
+
+def load_base(folder: Path) -> Transformer:
+    """The certified base in a folder. AtlasError where there is none."""
+    return load_certified(folder / CHECKPOINT, folder / "base.json", folder / "certificate.json")
+
+
+def _export_run(run: Run, out: Path) -> Iterator[Path]:
+    model = run.model()
+    whole = any(name.endswith(UPDATE) for name in run.tensors)
+    if not whole:
+        yield _write(out / "base", model)
+    for number, seed in enumerate(run.record.seeds):
+        folder = out / f"seed-{seed}"
+        if whole:
+            yield _write(folder, model, run.lane(number))
+        else:
+            hub.write_adapter(folder, run.lane(number), run.alpha, str(out / "base"))
+            yield folder
+
+
+def _write(folder: Path, model: Transformer, updates: dict[str, Tensor] | None = None) -> Path:
+    """Write a model, with what a run added to its matrices, (in, out) by name."""
+    weights = dict(model.state_dict())
+    for name, update in (updates or {}).items():
+        matrix = f"{name.removesuffix(UPDATE)}.weight"
+        weights[matrix] = weights[matrix] + update.T
+    hub.write_model(folder, weights, model.config)
+    return folder
