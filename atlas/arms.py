@@ -18,6 +18,7 @@ NOT_OF_EDITORS = {
     "targets": "an editor writes into `down`, in the layers of its `editing`",
     "ranks": "an editor changes whole matrices",
     "recipe": "an editor does not train",
+    "start": "an editor has no adapter to begin with",
 }
 
 
@@ -38,6 +39,9 @@ class Arm(Section):
         {}, description="what an editor does otherwise than by default, see docs/editors.md; for editors only"
     )
     base: ArmBase = ArmBase()
+    start: str | None = Field(
+        None, description="folder of a PEFT adapter that every seed begins with; null: a fresh one; for adapters only"
+    )
 
     @property
     def edits(self) -> bool:
@@ -69,9 +73,9 @@ class Arm(Section):
         changed = layers_of(self.settings) if self.settings else range(model.layers)
         return [model.width if layer in changed else 0 for layer in range(model.layers)]
 
-    def place_in(self, model: Model) -> tuple[Method, Editing | None, tuple[Role, ...], tuple[int, ...]]:
-        """How and where it teaches, whatever its recipe and its base."""
-        return self.method, self.settings, tuple(sorted(self.roles)), tuple(self.ranks_in(model))
+    def place_in(self, model: Model) -> tuple[Method, Editing | None, tuple[Role, ...], tuple[int, ...], str | None]:
+        """How, where and from what on it teaches, whatever its recipe and its base."""
+        return self.method, self.settings, tuple(sorted(self.roles)), tuple(self.ranks_in(model)), self.start
 
     def adapter_parameters(self, model: Model) -> int:
         """Parameters of its LoRA adapters: of rank r on a matrix of m by n they are r (m + n)."""
@@ -95,6 +99,8 @@ def check_arm(where: str, arm: Arm, model: Model) -> None:
         raise ValueError(f"{where}.editing: method {arm.method!r} trains; leave the key out, or choose an editor")
     if not arm.targets:
         raise ValueError(f"{where}.targets: none, so nothing would be trained; name linear layers, such as [q, v]")
+    if arm.start and arm.method != "lora":
+        raise ValueError(f"{where}.start: {arm.method} has no adapter to begin with; leave the key out")
     if arm.method == "finetune" and "ranks" in arm.model_fields_set:
         raise ValueError(f"{where}.ranks: finetune trains whole matrices; leave the key out")
     _check_place(where, arm.targets, arm.ranks_in(model), model)

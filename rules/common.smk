@@ -74,9 +74,17 @@ def moments_of(arm):
     return [f"{RESULTS}/ttt/covariance.safetensors"] if arm.edits else []
 
 
+def start_of(arm):
+    """The files of the adapter that an arm begins with; those that are missing are left to the step."""
+    folder = arm.start
+    names = ("adapter_config.json", "adapter_model.safetensors") if folder else ()
+    return [path for name in names for path in present(f"{folder}/{name}")]
+
+
 def option(name, files):
-    """An option of a command line with the files that it takes; nothing where there are none."""
-    return f"{name} {files}" if files else ""
+    """An option of a command line with the path or paths that it takes; nothing where there are none."""
+    paths = [files] if isinstance(files, str) else files
+    return f"{name} {shlex.join(paths)}" if paths else ""
 
 
 def varied_arms():

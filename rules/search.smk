@@ -13,6 +13,7 @@ rule trials:
         manifest=f"{RESULTS}/base/base.json",
         certificate=f"{RESULTS}/base/certificate.json",
         moments=lambda wildcards: moments_of(STUDY.search.arms[wildcards.arm]),
+        start=lambda wildcards: start_of(STUDY.search.arms[wildcards.arm]),
         previous=lambda wildcards: (
             parts_of(wildcards.arm, int(wildcards.rung) - 1)
             if int(wildcards.rung)
@@ -41,10 +42,13 @@ rule trials:
         step=rung_step,
         code=code_of(rung_step),
         moments=lambda wildcards, input: option("--moments", input.moments),
+        start=lambda wildcards: option(
+            "--start", STUDY.search.arms[wildcards.arm].start
+        ),
         previous=lambda wildcards, input: option("--previous", input.previous),
     shell:
         "ATLAS_PROGRESS=lines python -m {params.step} --spec {params.spec:q} --part {wildcards.part}"
-        " {params.previous} {params.moments} --pool {input.pool} --streams {input.streams} --corpus {input.corpus}"
+        " {params.previous} {params.moments} {params.start} --pool {input.pool} --streams {input.streams} --corpus {input.corpus}"
         " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate}"
         " --threads {threads} --out {output} --log {log}"
 

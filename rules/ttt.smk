@@ -16,6 +16,7 @@ rule teach:
         manifest=f"{RESULTS}/base/base.json",
         certificate=f"{RESULTS}/base/certificate.json",
         moments=lambda wildcards: moments_of(STUDY.arm(wildcards.arm)),
+        start=lambda wildcards: start_of(STUDY.arm(wildcards.arm)),
     output:
         multiext(
             f"{RESULTS}/ttt/{{arm}}/{{block}}/",
@@ -45,12 +46,13 @@ rule teach:
         step=step_of,
         code=code_of(step_of),
         moments=lambda wildcards, input: option("--moments", input.moments),
+        start=lambda wildcards: option("--start", STUDY.arm(wildcards.arm).start),
         out=lambda wildcards, output: str(Path(output.record).parent),
     shell:
         "ATLAS_PROGRESS=lines python -m {params.step} --spec {params.spec:q} --pool {input.pool}"
         " --streams {input.streams} --corpus {input.corpus} --checkpoint {input.checkpoint}"
         " --manifest {input.manifest} --certificate {input.certificate} {params.moments}"
-        " --threads {threads} --out {params.out} --log {log}"
+        " {params.start} --threads {threads} --out {params.out} --log {log}"
 
 
 # What editors must leave alone: once for a base, whatever is written into it.

@@ -16,6 +16,7 @@ from atlas.digest import code_digest
 from atlas.memory import keep_freed_memory
 from atlas.specs import RunSpec
 from atlas.steps import add_spec, environment, now, parser
+from atlas.ttt import hub
 from atlas.ttt.course import Course
 from atlas.ttt.inputs import PACKAGES, Given, Inputs, prepare
 from atlas.ttt.records import facts_table, matrix_table, sessions_table
@@ -49,6 +50,7 @@ def carry_out(
         base_fingerprint=setting.manifest.fingerprint,
         frozen=setting.watch.close(),
         code_digest=code_digest(step),
+        start=files.sha256(hub.files_of(inputs.start)[-1]) if inputs.start else None,
         val_loss=losses,
         growth=setting.growth(),
         started=started,

@@ -67,7 +67,11 @@ class State:
 
 @dataclass
 class Course:
-    """Has a teacher teach, and measures. ``streams`` holds the facts of each lane in the order of teaching."""
+    """Has a teacher teach, and measures.
+
+    ``streams`` holds the facts of each lane in the order of teaching, ``start`` what all lanes begin with, float32
+    (1, parameters); None for a fresh adapter a lane.
+    """
 
     spec: RunSpec
     teacher: Teacher
@@ -75,13 +79,19 @@ class Course:
     streams: Sequence[Sequence[Fact]]
     placebo: Sequence[Fact]
     device: torch.device
+    start: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.items = [self.prober.items(lane) for lane in self.streams]  # facts x forms
         self.lines = [lane[:: self.spec.recipe.forms + 1] for lane in self.items]  # facts as taught
         self.base = score_base(self.adapters, self.lines, self.device)  # (lanes, facts)
-        theta = self.adapters.initial(self.spec.base_seed, self.spec.seeds).numpy()
-        self.state = State(self.teacher.learner(theta), Estimates.none(len(self.items), len(self.items[0])))
+        self.state = State(self.teacher.learner(self._first()), Estimates.none(len(self.items), len(self.items[0])))
+
+    def _first(self) -> np.ndarray:
+        """What the lanes begin with, float32 (lanes, parameters)."""
+        if self.start is None:
+            return self.adapters.initial(self.spec.base_seed, self.spec.seeds).numpy()
+        return self.start.repeat(len(self.spec.seeds), 1).numpy()
 
     @property
     def adapters(self) -> Adapters:

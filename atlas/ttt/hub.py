@@ -6,7 +6,10 @@ adapter is a folder of adapter_config.json and adapter_model.safetensors, as ``P
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,23 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from atlas import files
+from atlas.base.checkpoint import read_tensors
 from atlas.base.model import opt_config
 from atlas.base.text import SYMBOLS
+from atlas.errors import AtlasError
 from atlas.materials import Model
+from atlas.ttt.lora import Adapters
 
 MODEL = {"config": "config.json", "weights": "model.safetensors"}
 ADAPTER = {"config": "adapter_config.json", "weights": "adapter_model.safetensors"}
 INSIDE = "base_model.model."  # where PEFT holds the model that it adapts
+PLAIN: dict[str, tuple[Any, ...]] = {  # what makes an adapter more than two matrices a layer, and no tensor shows
+    "use_dora": (False,),
+    "use_qalora": (False,),
+    "alora_invocation_tokens": (),
+    "layer_replication": (),
+    "init_lora_weights": (True, False, "gaussian"),  # others change the base, too
+}
 A, B = ".lora_A", ".lora_B"  # the ends of our names of an adapter's two matrices
 
 
@@ -72,6 +85,68 @@ def adapter_config(ranks: Mapping[str, int], alpha: float, base: str) -> dict[st
         "use_rslora": False,
         "use_dora": False,
     }
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files of an adapter. AtlasError where one is missing."""
+    found = [folder / name for name in ADAPTER.values()]
+    for path in found:
+        if not path.is_file():
+            raise AtlasError(f"{path}: no such file; name the folder that PEFT's save_pretrained wrote")
+    return found
+
+
+def read_adapter(folder: Path, adapters: Adapters) -> Tensor:
+    """An adapter that PEFT wrote, as ``theta`` of one lane, float32 (1, parameters).
+
+    Where its scale is not the arm's alpha / rank, the difference goes into B: what it adds is the same.
+    Raises AtlasError where it is not plain LoRA, or not on the same layers or of the same ranks as the arm.
+    """
+    config_path, weights = files_of(folder)
+    config = Described(config_path, files.read_json(config_path))
+    found = {_own_name(name): tensor for name, tensor in read_tensors(weights).items()}
+    if odd := sorted(found.keys() ^ {*adapters.names}):
+        whose = "the adapter has no such tensor" if odd[0] in adapters.names else "the arm has no adapter there"
+        raise AtlasError(f"{weights}: {odd[0]}: {whose}; let the arm's targets and ranks be those of the adapter")
+    for slot in adapters.slots:
+        a, b = f"{slot.site.path}{A}", f"{slot.site.path}{B}"
+        for name, shape in ((a, (slot.rank, slot.width_in)), (b, (slot.width_out, slot.rank))):
+            if found[name].shape != shape:
+                expected = f"{list(shape)} for rank {slot.rank}; let the arm's ranks be those of the adapter"
+                raise AtlasError(f"{weights}: {name}: shape {list(found[name].shape)}, expected {expected}")
+        found[b] = found[b] * (config.scale(slot.site.path, slot.rank) / slot.module.scale)
+    return adapters.joined({name: tensor.float().T[None].contiguous() for name, tensor in found.items()})
+
+
+def _own_name(name: str) -> str:
+    """Our name of an adapter's matrix."""
+    return name.removeprefix(INSIDE).removesuffix(".weight")
+
+
+@dataclass(frozen=True)
+class Described:
+    """What an adapter_config.json says of how the adapter is used. AtlasError where it is not plain LoRA."""
+
+    path: Path
+    values: Any
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, dict) or self.values.get("peft_type") != "LORA":
+            raise AtlasError(f"{self.path}: not the config of a LoRA adapter; expected peft_type LORA")
+        for key, plain in PLAIN.items():
+            if (found := self.values.get(key)) is not None and found not in plain:
+                raise AtlasError(f"{self.path}: {key} is {found!r}; expected plain LoRA, which has none of that")
+
+    def scale(self, path: str, rank: int) -> float:
+        """What the addition to a layer is scaled by."""
+        alpha = float(self._pattern("alpha_pattern", path, self.values.get("lora_alpha")))
+        return alpha / (math.sqrt(rank) if self.values.get("use_rslora") else rank)
+
+    def _pattern(self, key: str, path: str, default: Any) -> Any:
+        """The entry of the first pattern that a layer's path ends with, as PEFT matches them."""
+        patterns = self.values.get(key) or {}
+        fits = (value for name, value in patterns.items() if re.fullmatch(rf"(.*\.)?({name})", path))
+        return next(fits, default)
 
 
 def tokenizer() -> dict[str, Any]:

@@ -23,6 +23,7 @@ from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, Fact, read_pool, read_strea
 from atlas.sections import Section
 from atlas.specs import RunSpec
 from atlas.steps import environment
+from atlas.ttt import hub
 from atlas.ttt.course import Course
 from atlas.ttt.frozen import Watch, reinitialise
 from atlas.ttt.growth import growths
@@ -47,6 +48,7 @@ class Inputs:
     certificate: Path
     threads: int
     moments: Path | None = None  # of the base's keys, for editors
+    start: Path | None = None  # folder of the PEFT adapter that all lanes begin with
 
     @classmethod
     def of(cls, args: Namespace) -> Inputs:
@@ -64,11 +66,13 @@ class Inputs:
         options.add_argument("--certificate", type=Path, required=True, help="certificate.json; without it no run")
         options.add_argument("--threads", type=int, default=1, help="processor threads")
         options.add_argument("--moments", type=Path, help="covariance.safetensors, for editors")
+        options.add_argument("--start", type=Path, help="folder of a PEFT adapter to begin with, for adapters")
 
     def identity(self, spec: Section, step: str) -> str:
         """All that decides a step's numbers: settings, code, inputs, packages, and where and how it computes."""
-        moments = [self.moments] if self.moments else []
-        inputs = [files.sha256(path) for path in (self.pool, *self.streams, *moments)]
+        given = [self.moments] if self.moments else []
+        given += hub.files_of(self.start) if self.start else []
+        inputs = [files.sha256(path) for path in (self.pool, *self.streams, *given)]
         base, versions = read_manifest(self.manifest).fingerprint, environment(*PACKAGES)["versions"]
         where = torch.cuda.is_available(), self.threads
         return json.dumps([spec.model_dump(), code_digest(step), base, inputs, versions, where], sort_keys=True)
@@ -147,15 +151,17 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
     held_out = encode(validation[: spec.probes.val_chars + 1], str(inputs.corpus))
     facts = read_pool(inputs.pool)
     given = Given(spec, inputs, model.to(device_of(spec)), manifest, _streams(spec, inputs, facts), text)
+    made = teacher(given)
     course = Course(
         spec=spec,
-        teacher=teacher(given),
+        teacher=made,
         prober=Prober(
             foils(facts, spec.probes.foils, spec.base_seed), str(inputs.pool), spec.recipe.forms, spec.recipe.mixed
         ),
         streams=given.streams,
         placebo=[fact for fact in facts if fact.role == PLACEBO],
         device=given.device,
+        start=hub.read_adapter(inputs.start, made.adapters) if inputs.start else None,
     )
     return Setting(course, model, manifest, watch, held_out, base_params)
 

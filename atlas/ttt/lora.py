@@ -10,7 +10,7 @@ anchoring and optimising an adapter is one operation on one tensor; so are their
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -244,7 +244,15 @@ class Adapters:
         parts = iter(self._parts(theta))
         return [slot.module.scale * (next(parts) @ next(parts)) for slot in self.slots]
 
+    def joined(self, named: Mapping[str, Tensor]) -> Tensor:
+        """``theta`` from tensors as ``named`` gives them, (lanes, parameters)."""
+        return torch.cat([named[name].flatten(1) for name in self.names], dim=1)
+
+    @property
+    def names(self) -> list[str]:
+        """``PATH.lora_A`` and ``PATH.lora_B`` of every slot, in the order of ``theta``."""
+        return [f"{slot.site.path}.{side}" for slot in self.slots for side in ("lora_A", "lora_B")]
+
     def named(self, theta: Tensor) -> dict[str, Tensor]:
         """Tensors by name, ``PATH.lora_A`` (lanes, in, rank) and ``PATH.lora_B`` (lanes, rank, out), for saving."""
-        names = [f"{slot.site.path}.{side}" for slot in self.slots for side in ("lora_A", "lora_B")]
-        return {name: part.contiguous() for name, part in zip(names, self._parts(theta.detach()), strict=True)}
+        return {name: part.contiguous() for name, part in zip(self.names, self._parts(theta.detach()), strict=True)}

@@ -130,6 +130,7 @@ class RunRecord(Section):
     reinit: list[Role] = Field(description="roles left at a fresh initialisation on purpose")
     method: Method = "lora"
     editing: Editing | None = Field(None, description="settings of the editor; null where a recipe trains")
+    start: str | None = Field(None, description="SHA-256 of the adapter that all lanes began with; null: fresh ones")
     val_loss: list[ValLoss]
     growth: list[Growth] = Field(
         [], description="at each checkpoint, seed by seed; none in runs of before it was noted"

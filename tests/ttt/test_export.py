@@ -1,6 +1,7 @@
 """What is exported, loaded by transformers and PEFT: it says of every fact what the run said."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from atlas.ttt.export import export
 from tests.ttt.tiny_run import make_inputs, spec, teach
 from tests.ttt.tiny_ttt import make_model
 
-RUNS = {
+RUNS: dict[str, dict[str, Any]] = {
     "adapters": {},
     "ranks_by_layer": {"targets": ["q", "v", "up", "down"], "ranks": [3, 5]},
     "one_layer": {"targets": ["k", "o"], "ranks": [0, 4]},

@@ -72,18 +72,22 @@ def certify(folder, **values):
     files.write_json(folder / "certificate.json", Certificate(checks=[], **values).model_dump())
 
 
-def arguments(folder, out, run) -> list[str]:
-    """The command line of a run; that of an editor names moments, which ``make_moments`` makes."""
+def arguments(folder, out, run, start=None) -> list[str]:
+    """The command line of a run; that of an editor names moments, which ``make_moments`` makes.
+
+    ``start`` is the adapter to begin with.
+    """
     streams = [str(folder / f"{seed}.parquet") for seed in run.seeds]
     inputs = FILES | ({"moments": "covariance.safetensors"} if run.editing else {})
     options = [text for name, file in inputs.items() for text in (f"--{name}", str(folder / file))]
+    options += ["--start", str(start)] if start else []
     return ["--spec", run.model_dump_json(), "--streams", *streams, *options, "--out", str(out)]
 
 
-def teach(folder, out, run=None, seeds=(1, 2)):
+def teach(folder, out, run=None, seeds=(1, 2), start=None):
     run = run or spec(seeds=list(seeds))
     step = edit if run.editing else trained
-    step.main(arguments(folder, out, run))
+    step.main(arguments(folder, out, run, start))
     return out
 
 

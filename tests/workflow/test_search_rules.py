@@ -18,6 +18,28 @@ SEARCH = {
 
 
 @pytest.fixture
+def adapter(fresh):
+    """A folder of an adapter, as far as rules look at it."""
+    folder = fresh.root / "an adapter"
+    folder.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / name).touch()
+    return folder
+
+
+def test_the_adapter_that_an_arm_begins_with_is_an_input_and_an_option(fresh, adapter):
+    begun = {"targets": ["q"], "start": adapter.name}
+    search = {**SEARCH, "arms": {"qv": begun}, "sweeps": {"rates": RATES}}
+    fresh.configure(
+        STUDY | {"arms": {"mine": begun}, "contrasts": {}, "ablations": {}, "precision": None, "search": search}
+    )
+    for target in ("results/ttt/mine/1-2/run.json", "search"):
+        printed = fresh.done("--dry-run", "--printshellcmds", target)
+        assert "--start 'an adapter'" in printed
+        assert "an adapter/adapter_model.safetensors" in printed
+
+
+@pytest.fixture
 def commands(fresh):
     """The command of each arm's job."""
     fresh.configure(STUDY | {"search": SEARCH})
