@@ -39,7 +39,7 @@ quick: $(VENV)/runtime.stamp  ## the same workflow on a tiny study, in results-q
 	@echo "atlas: its figures show that the workflow works, nothing else"
 
 .PHONY: rivals
-rivals: $(VENV)/runtime.stamp  ## the same facts by ROME, MEMIT, AlphaEdit and fine-tuning, in results-rivals
+rivals: $(VENV)/runtime.stamp  ## the first facts one by one, by adapters, fine-tuning and editors, in results-rivals
 	$(call study,results-rivals,--configfile studies/rivals.yaml)
 
 .PHONY: cluster

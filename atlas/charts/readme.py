@@ -25,6 +25,7 @@ COLUMNS = {
     "Recognition, rephrased": ("rephrase", "recognition"),
 }
 """Heading of a column to the probe and metric that it shows."""
+HARMED = "Loss on Shakespeare"
 
 HEADLINE = (
     "retention_qv_100",
@@ -108,12 +109,12 @@ def retention(results: Path) -> str:
     tables = results / "tables"
     arms = {row["arm"]: row for row in files.read_parquet(tables / "arms.parquet", ARMS).to_pylist()}
     rows = files.read_parquet(tables / "retention.parquet", RETENTION).to_pylist()
-    harm = files.read_parquet(tables / "harm.parquet", HARM).to_pylist()
+    harm = {(row["arm"], row["sessions"]): row for row in files.read_parquet(tables / "harm.parquet", HARM).to_pylist()}
     overall = [row for row in rows if row["domain"] == "all"]
     parts = [_origin(results, overall)]
     for sessions in sorted({row["sessions"] for row in overall}):
-        parts.append(_retention([row for row in overall if row["sessions"] == sessions], arms, sessions))
-    parts.append(_harm(harm))
+        lost = {arm: row for (arm, after), row in harm.items() if after == sessions}
+        parts.append(_retention([row for row in overall if row["sessions"] == sessions], arms, lost, sessions))
     return "\n\n".join(parts)
 
 
@@ -129,7 +130,7 @@ def _origin(results: Path, rows: Sequence[Row]) -> str:
     )
 
 
-def _retention(rows: Sequence[Row], arms: Mapping[str, Row], sessions: int) -> str:
+def _retention(rows: Sequence[Row], arms: Mapping[str, Row], harm: Mapping[str, Row], sessions: int) -> str:
     cells = {(row["arm"], row["probe"], row["metric"]): row for row in rows}
     facts = max(row["n_facts"] for row in rows if row["probe"] == "taught")
     lines = [
@@ -137,10 +138,12 @@ def _retention(rows: Sequence[Row], arms: Mapping[str, Row], sessions: int) -> s
             f"`{arm}`",
             f"{about['trainable_params']:,} ({about['share']:.0%})",
             *(_percent(cells.get((arm, *cell))) for cell in COLUMNS.values()),
+            _cost(harm.get(arm)),
         ]
         for arm, about in arms.items()
     ]
-    return f"**After {sessions} sessions ({facts} facts)**\n\n" + _markdown(["Arm", "Parameters", *COLUMNS], lines)
+    heading = ["Arm", "Parameters", *COLUMNS, HARMED]
+    return f"**After {sessions} sessions ({facts} facts)**\n\n" + _markdown(heading, lines)
 
 
 def _percent(row: Row | None) -> str:
@@ -151,13 +154,9 @@ def _percent(row: Row | None) -> str:
     return f"{row['value']:.1%} ({100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f})"
 
 
-def _harm(rows: Sequence[Row]) -> str:
-    lines = [
-        [f"`{row['arm']}`", str(row["sessions"]), f"{row['val_loss_base']:.3f}", f"{row['val_loss']:.3f}"]
-        for row in rows
-    ]
-    heading = ["Arm", "Sessions", "Shakespeare, base", "Shakespeare, after teaching"]
-    return "**What teaching cost the base (nats per character)**\n\n" + _markdown(heading, lines)
+def _cost(row: Row | None) -> str:
+    """What teaching cost the base: its loss on Shakespeare before and after, nats per character."""
+    return f"{row['val_loss_base']:.2f} → {row['val_loss']:.2f}" if row else ""
 
 
 def _markdown(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

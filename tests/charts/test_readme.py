@@ -44,15 +44,15 @@ def results(tmp_path):
 def test_one_table_a_checkpoint_in_rising_order(results):
     text = readme.retention(results)
     assert text.index("After 30 sessions (90 facts)") < text.index("After 100 sessions (300 facts)")
-    assert "| `qv` | 65,536 (7%) | 12.3% |  |  | 90.0% (80 to 100) |  |  |\n" in text
-    assert "| `qv` | 65,536 (7%) | 50.0% (25 to 75) |  |  |  |  |  |\n" in text
+    assert "| `qv` | 65,536 (7%) | 12.3% |  |  | 90.0% (80 to 100) |  |  |  |\n" in text
+    assert "| `qv` | 65,536 (7%) | 50.0% (25 to 75) |  |  |  |  |  | 1.50 → 1.68 |" in text
     assert "77.7" not in text  # single domains are not in these tables
 
 
 def test_the_price_that_the_base_paid_is_told(results):
     text = readme.retention(results)
     assert "1.500 nats per character, after 1,500 steps in 7.0 minutes" in text
-    assert "| `qv` | 100 | 1.500 | 1.679 |" in text
+    assert "| `qv` | 65,536 (7%) | 50.0% (25 to 75) |  |  |  |  |  | 1.50 → 1.68 |" in text
 
 
 BEGIN, END = readme.marks("retention")
