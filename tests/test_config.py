@@ -37,6 +37,7 @@ def test_the_default_study_has_the_arms_of_the_essay_its_controls_and_rivals():
         "untrained",
         "qv_recall",
         "ffn_recall",
+        "ffn_matched_recall",
         "finetune_all",
         "finetune_ffn",
         "finetune_attention",
