@@ -1,12 +1,13 @@
 """Which tensors a language model has, by architecture: name, shape, kind and role of each, from its config alone.
 
 A layout is written down a second time here, on purpose: taken from the model's own class, it could only agree with
-that class's mistakes. Names and shapes are those of `transformers` (OPT, GPT-2, GPT-NeoX, Llama and Mistral).
+that class's mistakes. Names and shapes are those of `transformers` (OPT, GPT-2, GPT-NeoX, Llama, Mistral, Qwen2,
+Qwen3).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -184,13 +185,38 @@ def _gpt_neox(given: Settings) -> Layout:
 
 
 def _llama(given: Settings) -> Layout:
+    bias = given.on("attention_bias", False)
+    return _gated(given, bias, bias, given.on("mlp_bias", False))
+
+
+def _qwen2(given: Settings) -> Layout:
+    return _gated(given, qkv_bias=True)
+
+
+def _qwen3(given: Settings) -> Layout:
+    bias = given.on("attention_bias", False)
+    inside = given.size("head_dim", 128)
+    norms = _norm("self_attn.q_norm", inside, bias=False) + _norm("self_attn.k_norm", inside, bias=False)
+    return _gated(given, bias, bias, inside=inside, more=norms)
+
+
+def _gated(
+    given: Settings,
+    qkv_bias: bool,
+    o_bias: bool = False,
+    bias: bool = False,
+    inside: int | None = None,
+    more: Sequence[Row] = (),
+) -> Layout:
+    """A Llama or one of its kin. ``inside``: width of a head, if not the config's; ``more``: rows of a layer."""
     width, ffn, vocab = given.size("hidden_size"), given.size("intermediate_size"), given.size("vocab_size")
-    heads, bias = given.size("num_attention_heads"), given.on("attention_bias", False)
-    inside = given.size("head_dim", width // heads)
+    heads = given.size("num_attention_heads")
+    inside = inside or given.size("head_dim", width // heads)
     full, fewer = heads * inside, given.size("num_key_value_heads", heads) * inside
-    layer = _linear("self_attn.q_proj", "q", full, width, bias) + _linear("self_attn.k_proj", "k", fewer, width, bias)
-    layer += _linear("self_attn.v_proj", "v", fewer, width, bias) + _linear("self_attn.o_proj", "o", width, full, bias)
-    bias = given.on("mlp_bias", False)
+    layer = _linear("self_attn.q_proj", "q", full, width, qkv_bias)
+    layer += _linear("self_attn.k_proj", "k", fewer, width, qkv_bias)
+    layer += _linear("self_attn.v_proj", "v", fewer, width, qkv_bias)
+    layer += _linear("self_attn.o_proj", "o", width, full, o_bias) + list(more)
     layer += _linear("mlp.gate_proj", "gate", ffn, width, bias) + _linear("mlp.up_proj", "up", ffn, width, bias)
     layer += _linear("mlp.down_proj", "down", width, ffn, bias)
     layer += _norm("input_layernorm", width, bias=False) + _norm("post_attention_layernorm", width, bias=False)
@@ -206,4 +232,6 @@ ARCHITECTURES: Mapping[str, Callable[[Settings], Layout]] = {
     "gpt_neox": _gpt_neox,
     "llama": _llama,
     "mistral": _llama,
+    "qwen2": _qwen2,
+    "qwen3": _qwen3,
 }

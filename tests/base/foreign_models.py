@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig, MistralConfig, OPTConfig
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 SIZES = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 TEXT = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
@@ -34,6 +43,16 @@ def _mistral(**more):
     return MistralConfig(**{**SIZES, **TEXT, "intermediate_size": 48, "max_position_embeddings": 24, **more})
 
 
+def _qwen2(**more):
+    return Qwen2Config(**{**SIZES, **TEXT, "intermediate_size": 48, "max_position_embeddings": 24, **more})
+
+
+def _qwen3(**more):
+    return Qwen3Config(
+        **{**SIZES, **TEXT, "intermediate_size": 48, "max_position_embeddings": 24, "head_dim": 16, **more}
+    )
+
+
 CONFIGS = {
     "opt": _opt(),
     "opt, untied": _opt(tie_word_embeddings=False),
@@ -47,6 +66,11 @@ CONFIGS = {
     "llama, grouped, tied": _llama(num_key_value_heads=1, tie_word_embeddings=True, attention_bias=True, mlp_bias=True),
     "llama, wide heads": _llama(head_dim=24, num_key_value_heads=1),
     "mistral": _mistral(num_key_value_heads=1),
+    "qwen2": _qwen2(num_key_value_heads=1),
+    "qwen2, tied": _qwen2(num_key_value_heads=2, tie_word_embeddings=True),
+    "qwen3": _qwen3(num_key_value_heads=1, head_dim=24),
+    "qwen3, biased": _qwen3(num_key_value_heads=2, attention_bias=True),
+    "qwen3, tied": _qwen3(tie_word_embeddings=True, num_key_value_heads=2),
 }
 """A config of every kind that changes names or shapes."""
 
