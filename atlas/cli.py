@@ -77,9 +77,13 @@ def _add_verify(commands: Subparsers) -> None:
     parser = _add(commands, "verify", _verify, "Check a checkpoint; exit 0 where all checks pass, else 1.")
     parser.epilog = (
         "Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
-        "GPT-NeoX, Llama and Mistral. For a model in memory: atlas.verify(model, checkpoint), see docs/guard.md."
+        "GPT-NeoX, Llama, Mistral, Qwen2 and Qwen3. Of these also GGUF files, which hold their config themselves "
+        "(takes the packages transformers and gguf). For a model in memory: atlas.verify(model, checkpoint), see "
+        "docs/guard.md."
     )
-    parser.add_argument("checkpoint", type=Path, help="safetensors file, model.safetensors.index.json, or their folder")
+    parser.add_argument(
+        "checkpoint", type=Path, help="safetensors or GGUF file, model.safetensors.index.json, or their folder"
+    )
     parser.add_argument("--manifest", type=Path, help="its manifest (default: the .json of the same name, if there)")
     parser.add_argument(
         "--corpus", type=Path, help="text to measure the loss on (default: corpus.txt beside it, if there)"

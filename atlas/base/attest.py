@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from atlas.base import checks
 from atlas.base.checkpoint import Certificate, Check, Mismatch, fingerprint, mismatches
-from atlas.base.foreign import read_shards_or_file
+from atlas.base.foreign import Contents, contents
 from atlas.base.parts import Part, parts_of
 from atlas.base.report import insist
 from atlas.base.ties import copies, root_of, shared
 from atlas.errors import AtlasError
 
+Value = TypeVar("Value")
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
 MEND = "the model is not what the file holds: mend the loading (names, `strict`), and verify again"
 
@@ -33,7 +36,7 @@ def verify(
 
     Args:
         model: any module, on any device. Its ``state_dict`` is what is compared, buffers included.
-        checkpoint: a safetensors file, an index of shards, or the folder of either.
+        checkpoint: a safetensors file, an index of shards, a GGUF file (read dequantised), or the folder of one.
         rename: names in the file to names in the model, where they differ; None leaves a tensor out. A function, or
             a mapping of whole names and of beginnings that end with a dot ("" is the beginning of all names).
         tied: parameters that share another's memory on purpose. What a `transformers` model declares is known.
@@ -43,37 +46,30 @@ def verify(
     Returns the checks, all passed. Raises ``atlas.GuardError``, whose ``failed`` has the checks that failed, with
     the tensors; AtlasError where the file cannot be read or a name of ``rename`` is not in it.
     """
-    tensors, misplaced = read_shards_or_file(Path(checkpoint))
-    in_file = renamed(tensors, rename, str(checkpoint))
+    found = contents(Path(checkpoint))
+    in_file = renamed(found.tensors, rename, str(checkpoint))
+    stored = renamed(found.stored, rename, str(checkpoint)) if found.stored else {}
     declared = {**getattr(model, "all_tied_weights_keys", {}), **(tied or {})}
-    certificate = _certify(model, in_file, misplaced, declared, cast=cast, trained=trained)
+    certificate = _certify(model, replace(found, tensors=in_file, stored=stored), declared, cast, trained)
     insist(certificate, checkpoint, MEND)
     return certificate
 
 
-def _certify(
-    model: nn.Module,
-    in_file: Mapping[str, Tensor],
-    misplaced: list[Mismatch],
-    declared: Mapping[str, str],
-    *,
-    cast: bool,
-    trained: bool,
-) -> Certificate:
-    in_memory = model.state_dict()
-    found = list(checks.fit([*misplaced, *_problems(model, in_file, declared, cast)]))
+def _certify(model: nn.Module, held: Contents, declared: Mapping[str, str], cast: bool, trained: bool) -> Certificate:
+    in_memory, in_file = model.state_dict(), held.tensors
+    found = list(checks.fit([*held.misplaced, *_problems(model, in_file, declared, cast)]))
     if any(not check.passed for check in found):
         return Certificate(passed=False, fingerprint="", checks=found)
     same = {name: tensor.to(in_memory[name].dtype) for name, tensor in in_file.items()}
     found += [checks.loaded(in_memory, same), shared(in_memory, in_file, declared)]
-    found += _trained(model, declared) if trained else []
+    found += _trained(model, declared, held.stored) if trained else []
     return Certificate(passed=all(check.passed for check in found), fingerprint=fingerprint(in_memory), checks=found)
 
 
-def _trained(model: nn.Module, declared: Mapping[str, str]) -> Iterator[Check]:
+def _trained(model: nn.Module, declared: Mapping[str, str], stored: Mapping[str, str]) -> Iterator[Check]:
     once: dict[str, Part] = {}  # of parameters that are declared to be one, the first
     for part in parts_of(model):
-        once.setdefault(root_of(part.name, declared), part)
+        once.setdefault(root_of(part.name, declared), replace(part, stored=stored.get(part.name, "")))
     parts = list(once.values())
     yield from checks.static(parts)
     yield copies(parts)
@@ -94,13 +90,13 @@ def _problems(
             yield Mismatch("finite", name, f"{bad} of {tensor.numel()} values in memory are not finite")
 
 
-def renamed(tensors: Mapping[str, Tensor], rename: Rename | None, origin: str) -> dict[str, Tensor]:
-    """Tensors by the names that the model has for them.
+def renamed(tensors: Mapping[str, Value], rename: Rename | None, origin: str) -> dict[str, Value]:
+    """Tensors, or what there is to say of each, by the names that the model has for them.
 
     Raises AtlasError where two get one name, or where a mapping names what is not there: a renaming that does
     nothing is a mistake.
     """
-    new: dict[str, Tensor] = {}
+    new: dict[str, Value] = {}
     used: set[str] = set()
     for name, tensor in tensors.items():
         if isinstance(rename, Mapping):

@@ -1,11 +1,11 @@
-"""Checkpoints that Atlas did not write: a safetensors file, or a folder of shards, with a `transformers` config."""
+"""Checkpoints that Atlas did not write: safetensors, in shards or not, with a `transformers` config, or GGUF."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,22 @@ from torch import Tensor
 
 from atlas import files
 from atlas.base.checkpoint import Mismatch, read_tensors
+from atlas.base.gguf_file import COMPUTED, SUFFIX, GgufFile, is_gguf
 from atlas.base.names import Layout, Row, layout
 from atlas.base.parts import Part
 from atlas.errors import AtlasError
 
 CONFIG = "config.json"
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The tensors of a checkpoint by name, as they lie there."""
+
+    tensors: dict[str, Tensor]
+    misplaced: tuple[Mismatch, ...] = ()  # what the index of shards and the shards say differently
+    stored: Mapping[str, str] = field(default_factory=dict)  # of GGUF: each tensor's kind, from which it is dequantised
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,8 @@ class Foreign:
     config: Mapping[str, Any]
     layout: Layout
     tensors: Mapping[str, Tensor]
-    misplaced: tuple[Mismatch, ...] = ()  # what the index of shards and the shards say differently
+    misplaced: tuple[Mismatch, ...] = ()  # this and the next as in Contents
+    stored: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def rows(self) -> dict[str, Row]:
@@ -59,7 +70,9 @@ class Foreign:
         numbers = sum(tensor.numel() for tensor in self.trained.values())
         computed = len(self.tensors) - len(self.trained)
         buffers = f" and {computed} that are computed, which are not looked at" if computed else ""
-        return f"{self.config['model_type']}, {len(self.trained)} tensors of {numbers:,} numbers{buffers}"
+        kinds = ", ".join(f"{many} as {kind}" for kind, many in Counter(self.stored.values()).most_common())
+        stored = f"; GGUF: {kinds}, judged by their dequantised numbers" if kinds else ""
+        return f"{self.config['model_type']}, {len(self.trained)} tensors of {numbers:,} numbers{buffers}{stored}"
 
     @cached_property
     def trained(self) -> dict[str, Tensor]:
@@ -100,53 +113,73 @@ class Foreign:
     def parts(self) -> list[Part]:
         """The parts of a file that fits its config. A tied head that stands there again is no part of its own."""
         rows = [row for row in self.rows.values() if not (self.layout.tied and row.role == "head")]
-        return [part for row in rows for part in row.parts(self.tensors[row.name])]
+        return [
+            replace(part, stored=self.stored.get(row.name, ""))
+            for row in rows
+            for part in row.parts(self.tensors[row.name])
+        ]
 
 
 def read_foreign(path: Path) -> Foreign:
-    """Read a checkpoint and the config beside it. ``path``: a folder, a safetensors file, or an index of shards.
+    """Read a checkpoint and its config. ``path``: a folder, a safetensors or GGUF file, or an index of shards.
 
     Raises AtlasError where a file is missing or damaged, or the architecture has no map of names.
     """
     checkpoint = checkpoint_in(path)
+    if is_gguf(checkpoint):
+        return _read_gguf(checkpoint)
     beside = checkpoint.parent / CONFIG
     config = files.read_json(beside)
     if not isinstance(config, dict):
         raise AtlasError(f"{beside}: not the config of a model; put the model's transformers config there")
     expected = layout(config, str(beside))
-    tensors, misplaced = read_shards_or_file(checkpoint)
-    return Foreign(path, config, expected, tensors, tuple(misplaced))
+    found = contents(checkpoint)
+    return Foreign(path, config, expected, found.tensors, found.misplaced)
+
+
+def _read_gguf(path: Path) -> Foreign:
+    """A GGUF file as a checkpoint. A head that is the embedding again is tied: the file has no other way to say so."""
+    file = GgufFile(path)
+    expected = layout(file.config, str(path))
+    embedding, head = (file.tensors.get(row.name) for row in (expected.rows[0], expected.head))
+    again = embedding is not None and head is not None and torch.equal(embedding, head)
+    expected = replace(expected, tied=expected.tied or again, buffers=f"{expected.buffers}|{COMPUTED}")
+    return Foreign(path, file.config, expected, file.tensors, stored=file.stored)
 
 
 def checkpoint_in(path: Path) -> Path:
-    """The checkpoint itself; of a folder the file that transformers would load, or its only safetensors file."""
+    """The checkpoint itself; of a folder the file that transformers would load, or its only safetensors or GGUF one."""
     if not path.is_dir():
         return path
     for name in (WHOLE, INDEX):
         if (path / name).is_file():
             return path / name
-    found = sorted(path.glob("*.safetensors"))
+    found = sorted(path.glob("*.safetensors")) or sorted(path.glob(f"*{SUFFIX}"))
     if len(found) == 1:
         return found[0]
+    kind = "GGUF" if found and found[0].suffix == SUFFIX else "safetensors"
     convert = "; convert a .bin file with save_pretrained" if list(path.glob("*.bin")) else ""
     raise AtlasError(
-        f"{path}: {len(found)} safetensors files, expected {WHOLE}, {INDEX} or a single one; "
+        f"{path}: {len(found)} {kind} files, expected {WHOLE}, {INDEX} or a single one; "
         f"name the file to verify{convert}"
     )
 
 
-def read_shards_or_file(path: Path) -> tuple[dict[str, Tensor], list[Mismatch]]:
-    """All tensors of a checkpoint, and what an index of shards says differently from the shards."""
+def contents(path: Path) -> Contents:
+    """All that a checkpoint holds, whatever it is and in however many files."""
     checkpoint = checkpoint_in(path)
+    if is_gguf(checkpoint):
+        file = GgufFile(checkpoint)
+        return Contents(file.tensors, stored=file.stored)
     if checkpoint.name.endswith(".index.json"):
         return _read_shards(checkpoint)
-    return read_tensors(checkpoint), []
+    return Contents(read_tensors(checkpoint))
 
 
-def _read_shards(index: Path) -> tuple[dict[str, Tensor], list[Mismatch]]:
+def _read_shards(index: Path) -> Contents:
     """All tensors of a checkpoint in several files, and where the index is wrong about them."""
-    contents = files.read_json(index)
-    places = contents.get("weight_map") if isinstance(contents, dict) else None
+    values = files.read_json(index)
+    places = values.get("weight_map") if isinstance(values, dict) else None
     if not isinstance(places, dict) or not places:
         raise AtlasError(f"{index}: no weight_map; expected the index that save_pretrained writes beside its shards")
     tensors: dict[str, Tensor] = {}
@@ -157,4 +190,4 @@ def _read_shards(index: Path) -> tuple[dict[str, Tensor], list[Mismatch]]:
                 wrong.append(Mismatch("names", name, f"in {shard}, the index has {places.get(name, 'no such tensor')}"))
             tensors.setdefault(name, tensor)
     wrong += [Mismatch("names", name, f"not in {places[name]}") for name in sorted(places.keys() - tensors.keys())]
-    return tensors, wrong
+    return Contents(tensors, tuple(wrong))

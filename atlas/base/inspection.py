@@ -8,6 +8,7 @@ from atlas import files
 from atlas.base import checks
 from atlas.base.checkpoint import Certificate, fingerprint
 from atlas.base.foreign import CONFIG, Foreign, checkpoint_in, read_foreign
+from atlas.base.gguf_file import is_gguf
 from atlas.base.model import opt_config
 from atlas.base.report import Report
 from atlas.base.text import SYMBOLS
@@ -25,7 +26,7 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
     """Verify any checkpoint with all that lies beside it, and say what could not be checked, and why.
 
     Args:
-        path: safetensors file, index of shards, or the folder of either.
+        path: safetensors or GGUF file, index of shards, or the folder of one.
         manifest: base.json of a checkpoint of Atlas's own; without it the .json of the same name, if there.
         text: text to measure the loss on; without it the corpus.txt beside the checkpoint, if there.
 
@@ -34,9 +35,12 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
     checkpoint = checkpoint_in(path)
     if not checkpoint.is_file():
         raise AtlasError(f"{path}: no such file; give a safetensors file, such as results/base/base.safetensors")
-    manifest = manifest or _if_there(checkpoint.with_suffix(".json"), but=checkpoint)
+    own = not is_gguf(checkpoint)
+    if manifest and not own:
+        raise AtlasError(f"{manifest}: goes with checkpoints of Atlas's own, but {checkpoint} is GGUF; leave it out")
+    manifest = manifest or (_if_there(checkpoint.with_suffix(".json"), but=checkpoint) if own else None)
     text = text or _if_there(checkpoint.with_name("corpus.txt"))
-    if manifest or _is_own(checkpoint.parent / CONFIG):
+    if manifest or (own and _is_own(checkpoint.parent / CONFIG)):
         certificate, missing = verify_checkpoint(checkpoint, manifest, text), _not_checked(manifest, text)
         words = "a model of Atlas's own"
     else:

@@ -22,6 +22,7 @@ class Part:
     kind: Kind
     role: str = ""  # q, k, v, o, up, gate, down; head for an output matrix of its own; empty where there is none
     layer: int | None = None
+    stored: str = ""  # how the file stores it, such as Q8_0, where files store tensors in more than one way (GGUF)
 
     @property
     def may_stay(self) -> bool:

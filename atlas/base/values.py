@@ -6,6 +6,7 @@ None of them asks how a model was initialised or trained. Each compares a tensor
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -51,13 +52,21 @@ def outliers(parts: Sequence[Part]) -> Check:
 
 
 def rounding(parts: Sequence[Part]) -> Check:
-    """Either all matrices of a file are rounded to bfloat16 or half precision, or none is."""
+    """Of the matrices that a file stores in one way, all are rounded to bfloat16 or half precision, or none is.
+
+    A GGUF file stores some in half precision and quantises others, and says so of each; that is no accident.
+    """
     matrices = [part for part in parts if part.kind == "matrix" and part.values.numel() >= FEWEST]
     rounded = {part.name: float(_rounded(part.values)) for part in matrices}
-    if 0 < sum(rounded.values()) < len(rounded):
-        sentence = "matrices rounded to 16 bits though others are not"
-        return at_most("rounding", sentence, rounded, 0.0, parts)
-    return at_most("rounding", "all matrices are held in one precision", dict.fromkeys(rounded, 0.0), 0.0, parts)
+    outcomes: dict[str, set[float]] = defaultdict(set)
+    for part in matrices:
+        outcomes[part.stored].add(rounded[part.name])
+    odd = {part.name: rounded[part.name] if len(outcomes[part.stored]) > 1 else 0.0 for part in matrices}
+    mixed = any(odd.values())
+    sentence = (
+        "matrices rounded to 16 bits though others are not" if mixed else "all matrices are held in one precision"
+    )
+    return at_most("rounding", sentence, odd, 0.0, parts)
 
 
 def at_most(name: str, sentence: str, measured: Mapping[str, float], limit: float, parts: Sequence[Part]) -> Check:
