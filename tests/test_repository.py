@@ -62,6 +62,13 @@ def test_the_locks_pin_every_direct_dependency():
         assert {re.split(r"[^\w-]", requirement)[0].lower() for requirement in wanted} <= pinned
 
 
+def test_who_develops_has_what_language_models_take():
+    """Said twice: an extra that names this package would put its path into the lock file."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert set(extras["lm"]) <= set(extras["dev"])
+
+
 def test_torch_is_the_public_version_that_every_index_has():
     assert "torch==2.13.0" in lines("requirements.lock")
 

@@ -1,0 +1,47 @@
+"""SmolLM2-135M-Instruct, quantised: a sound model that all checks pass, and that no damage to a matrix passes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+import atlas
+from atlas.base.foreign import read_foreign
+from atlas.base.inspection import verify_foreign
+
+UP = "model.layers.15.mlp.up_proj.weight"
+
+
+@pytest.fixture(scope="module")
+def foreign(smollm2):
+    return read_foreign(smollm2)
+
+
+def failures(certificate):
+    return {check.name: check.tensors for check in certificate.checks if not check.passed}
+
+
+def test_a_sound_model_gives_no_false_alarm(foreign):
+    certificate = verify_foreign(foreign)
+    assert failures(certificate) == {}
+    words = "272 tensors of 134,515,008 numbers; GGUF: 210 as Q4_1, 61 as F32, 1 as Q8_0"
+    assert foreign.words.startswith(f"llama, {words}")
+    assert foreign.layout.tied
+    aligned = next(check for check in certificate.checks if check.name == "aligned")
+    assert aligned.measured > 100  # 297; the limit is 5
+
+
+def test_one_matrix_of_random_numbers_is_named(foreign):
+    values = torch.randn(foreign.tensors[UP].shape, generator=torch.Generator().manual_seed(0)) * 0.02
+    found = failures(verify_foreign(replace(foreign, tensors={**foreign.tensors, UP: values})))
+    assert found == {"aligned": [UP], "spectrum": [UP]}
+
+
+def test_what_transformers_loads_is_what_the_file_holds(smollm2):
+    model = AutoModelForCausalLM.from_pretrained(smollm2.parent, gguf_file=smollm2.name, dtype=torch.float32)
+    assert atlas.verify(model, smollm2, trained=False).passed
+    with torch.no_grad():
+        model.get_parameter(UP)[0, 0] += 1
+    with pytest.raises(atlas.GuardError, match=f"loaded .*{UP}"):
+        atlas.verify(model, smollm2, trained=False)
