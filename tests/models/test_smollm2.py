@@ -29,7 +29,7 @@ def test_a_sound_model_gives_no_false_alarm(foreign):
     assert foreign.words.startswith(f"llama, {words}")
     assert foreign.layout.tied
     aligned = next(check for check in certificate.checks if check.name == "aligned")
-    assert aligned.measured > 100  # 297; the limit is 5
+    assert (aligned.measured or 0) > 100  # 296; the limit is 5
 
 
 def test_one_matrix_of_random_numbers_is_named(foreign):
