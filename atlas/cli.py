@@ -77,9 +77,9 @@ def _add_verify(commands: Subparsers) -> None:
     parser = _add(commands, "verify", _verify, "Check a checkpoint; exit 0 where all checks pass, else 1.")
     parser.epilog = (
         "Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
-        "GPT-NeoX, Llama, Mistral, Qwen2 and Qwen3. Of these also GGUF files, which hold their config themselves "
-        "(takes the packages transformers and gguf). For a model in memory: atlas.verify(model, checkpoint), see "
-        "docs/guard.md."
+        "GPT-NeoX, Llama, Mistral, Qwen2 and Qwen3; also GGUF files of Llama, Mistral, GPT-2, Qwen2 and Qwen3, which "
+        "hold their config themselves (takes the packages transformers and gguf). For a model in memory: "
+        "atlas.verify(model, checkpoint), see docs/guard.md."
     )
     parser.add_argument(
         "checkpoint", type=Path, help="safetensors or GGUF file, model.safetensors.index.json, or their folder"
