@@ -79,7 +79,7 @@ class Arm(Section):
 
     def adapter_parameters(self, model: Model) -> int:
         """Parameters of its LoRA adapters: of rank r on a matrix of m by n they are r (m + n)."""
-        sides = {"up": model.width + model.ffn, "down": model.width + model.ffn}
+        sides = dict.fromkeys(("up", "gate", "down"), model.width + model.ffn)
         return sum(sides.get(role, 2 * model.width) for role in self.targets) * sum(self.layer_ranks(model.layers))
 
     def recipe_over(self, study: Recipe) -> Recipe:

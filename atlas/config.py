@@ -13,6 +13,7 @@ from atlas.arms import Arm, check_arm
 from atlas.errors import AtlasError
 from atlas.materials import Base, Model, Pool
 from atlas.narrowing import narrowed, or_null
+from atlas.outside import shape_of
 from atlas.recipes.model import Recipe
 from atlas.sections import Name, Positive, Section, explain, laid_over
 from atlas.specs import Candidate, Device, Probes, RungSpec, RunSpec, StreamSpec
@@ -164,11 +165,27 @@ class Study(Section):
                 self._check_arm(f"search.sweeps: candidate {name}", candidate)
 
     def _check_arm(self, where: str, arm: Arm) -> None:
-        check_arm(where, arm, self.base.model)
+        check_arm(where, arm, self.shape)
+        if self.outside and arm.base.reinit:
+            raise ValueError(
+                f"{where}.base.reinit: the confound is shown on a base that is pretrained here; leave it out"
+            )
+        if not self.outside and "gate" in arm.targets:
+            raise ValueError(f"{where}.targets: the base that is pretrained here has no gate; name other layers")
         try:
             arm.recipe_over(self.recipe)
         except ValidationError as error:
             raise ValueError(f"{where}.recipe.{explain(error)}") from None
+
+    @property
+    def outside(self) -> str | None:
+        """Where the base is that comes from outside; None where it is pretrained."""
+        return self.base.model if isinstance(self.base.model, str) else None
+
+    @property
+    def shape(self) -> Model:
+        """The shape of the base. AtlasError where it comes from outside, and its config cannot be read."""
+        return shape_of(Path(self.outside)) if self.outside else self.base.own
 
     @property
     def sessions(self) -> int:
@@ -211,7 +228,7 @@ class Study(Section):
             facts_per_session=self.facts_per_session,
             checkpoints=checkpoints,
             targets=arm.roles,
-            ranks=arm.ranks_in(self.base.model),
+            ranks=arm.ranks_in(self.shape),
             alpha=self.alpha,
             recipe=recipe,
             probes=self.probes,

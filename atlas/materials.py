@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from atlas.errors import AtlasError
 from atlas.sections import Name, Positive, Rate, Section
 
 SHARES = {
@@ -93,6 +94,17 @@ class Base(Section):
     corpus: str = Field("shakespeare", description="'shakespeare' (fetched, hash-checked) or a text file")
     validation: float = Field(0.05, gt=0, lt=0.5, description="share of the corpus, from its end, for validation")
     seed: int = 0
-    model: Model = Model()
+    model: Model | str = Field(
+        Model(),
+        description="shape of the decoder that is pretrained; or a language model to take as it is: a folder of "
+        "transformers (config.json, safetensors, tokenizer.json) or a GGUF file",
+    )
     training: Pretraining = Pretraining()
     max_val_loss: float = Field(1.52, gt=0, description="nats per character; a worse base gets no certificate")
+
+    @property
+    def own(self) -> Model:
+        """The shape of the model that is pretrained. AtlasError where the model comes from outside."""
+        if isinstance(self.model, str):
+            raise AtlasError(f"base.model: {self.model} comes from outside; this takes a model that is pretrained here")
+        return self.model

@@ -150,7 +150,7 @@ def lora(task: Task, kernel: str) -> Any:
     import peft  # both take seconds to import, which `--help` need not wait for
     from transformers import OPTConfig, OPTForCausalLM
 
-    base = OPTForCausalLM(OPTConfig(**opt_config(task.study.base.model), attn_implementation=kernel))
+    base = OPTForCausalLM(OPTConfig(**opt_config(task.study.base.own), attn_implementation=kernel))
     weights = task.model().state_dict()
     base.load_state_dict({**weights, "lm_head.weight": weights["model.decoder.embed_tokens.weight"]}, strict=True)
     chosen = [MODULES[role] for role in task.arm.targets]

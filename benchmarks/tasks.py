@@ -108,7 +108,7 @@ class Task:
 
     def model(self) -> Transformer:
         """The base, in a copy of its own."""
-        model = fresh(self.study.base.model, self.study.base.seed)
+        model = fresh(self.study.base.own, self.study.base.seed)
         if self.weights is not None:
             model.load_state_dict(self.weights, strict=True)
         return model.to(self.dtype).eval()
@@ -123,7 +123,7 @@ class Task:
 
     @property
     def layers(self) -> int:
-        return self.study.base.model.layers
+        return self.study.base.own.layers
 
     def draw(self, lane: int, purpose: str) -> np.random.Generator:
         """A fresh generator for a lane of a session."""

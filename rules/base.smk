@@ -22,12 +22,22 @@ rule corpus:
         "python -m atlas.base.corpus --spec {params.spec:q} --out {output} --log {log}"
 
 
+# The base: pretrained here, or a language model from outside as it is.
+BASE_STEP = "atlas.base.adopt" if STUDY.outside else "atlas.base.pretrain"
+
+
 rule pretrain:
     input:
-        f"{RESULTS}/base/corpus.txt",
+        corpus=f"{RESULTS}/base/corpus.txt",
+        model=outside_files(),
     output:
         checkpoint=f"{RESULTS}/base/base.safetensors",
         manifest=f"{RESULTS}/base/base.json",
+        beside=(
+            expand(f"{RESULTS}/base/{{name}}", name=("lm.json", "tokenizer.json"))
+            if STUDY.outside
+            else []
+        ),
     log:
         f"{RESULTS}/logs/base/pretrain.log",
     cache: CACHED
@@ -41,9 +51,10 @@ rule pretrain:
         runtime=growing(60),
     params:
         spec=STUDY.base.model_dump_json(),
-        code=code_of("atlas.base.pretrain"),
+        step=BASE_STEP,
+        code=code_of(BASE_STEP),
     shell:
-        "python -m atlas.base.pretrain --spec {params.spec:q} --corpus {input}"
+        "python -m {params.step} --spec {params.spec:q} --corpus {input.corpus}"
         " --checkpoint {output.checkpoint} --manifest {output.manifest} --threads {threads} --log {log}"
 
 
@@ -54,7 +65,7 @@ rule certify:
         manifest=f"{RESULTS}/base/base.json",
     output:
         certificate=f"{RESULTS}/base/certificate.json",
-        config=f"{RESULTS}/base/config.json",
+        config=[] if STUDY.outside else f"{RESULTS}/base/config.json",
     log:
         f"{RESULTS}/logs/base/certify.log",
     group:

@@ -53,6 +53,14 @@ def present(path):
     return [path] if Path(path).is_file() else []
 
 
+def outside_files():
+    """The files of a base from outside, so that a change of them reruns what follows; none where one is pretrained."""
+    if not STUDY.outside:
+        return []
+    path = Path(STUDY.outside)
+    return sorted(map(str, path.glob("*.*"))) if path.is_dir() else present(path)
+
+
 def run_folders(arms):
     """The run folders of some arms, one a block of seeds."""
     return [f"{RESULTS}/ttt/{arm}/{block}" for arm in arms for block in STUDY.blocks]
@@ -90,12 +98,12 @@ def option(name, files):
 def varied_arms():
     """The arms that the ablations vary: same method, targets, ranks and base."""
     places = [
-        (*arm.place_in(STUDY.base.model), arm.base) for arm in STUDY.ablations.values()
+        (*arm.place_in(STUDY.shape), arm.base) for arm in STUDY.ablations.values()
     ]
     return [
         name
         for name, arm in STUDY.arms.items()
-        if not arm.recipe and (*arm.place_in(STUDY.base.model), arm.base) in places
+        if not arm.recipe and (*arm.place_in(STUDY.shape), arm.base) in places
     ]
 
 
@@ -121,7 +129,7 @@ def options_for(wildcards):
 
 def place_of(arm):
     """What two arms share that differ in nothing but their base."""
-    return *arm.place_in(STUDY.base.model), arm.recipe
+    return *arm.place_in(STUDY.shape), arm.recipe
 
 
 def reinits():

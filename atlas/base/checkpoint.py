@@ -14,10 +14,11 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from atlas.base.model import Transformer
+from atlas.base.build import empty_model
+from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.files import read_json, together, write_json
-from atlas.materials import Base
+from atlas.materials import Base, Model
 from atlas.sections import Section, explain
 
 NAMED_AT_MOST = 5  # problems spelt out in one line; `atlas verify` lists them all
@@ -89,7 +90,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 def save(
     checkpoint: Path | str,
     manifest: Path | str,
-    model: Transformer,
+    model: LanguageModel,
     *,
     config: Base,
     val_loss: float,
@@ -98,15 +99,19 @@ def save(
     corpus_sha256: str,
     code: str | None = None,
     run: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Write weights and manifest, both or none; return the manifest. AtlasError where they are not in one folder."""
+    """Write weights, manifest and what JSON goes ``beside`` them, by name, all or none; return the manifest.
+
+    AtlasError where checkpoint and manifest are not in one folder.
+    """
     if Path(checkpoint).parent != Path(manifest).parent:
         raise AtlasError(f"{manifest}: not beside {checkpoint}, but the two are written together; give one folder")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     record = Manifest(
         config=config,
         val_loss=val_loss,
-        steps=config.training.steps,
+        steps=config.training.steps if isinstance(config.model, Model) else 0,
         tokens=tokens,
         seconds=round(seconds, 1),
         fingerprint=fingerprint(tensors),
@@ -117,6 +122,8 @@ def save(
     )
     with together(manifest) as stage:  # transformers reads only files that say "pt"
         (stage / Path(checkpoint).name).write_bytes(to_safetensors(tensors, metadata={"format": "pt"}))
+        for name, content in (beside or {}).items():
+            write_json(stage / name, content)
         write_json(stage / Path(manifest).name, record.model_dump())
     return record
 
@@ -172,7 +179,7 @@ def load_strict(checkpoint: Path | str, model: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def load_certified(checkpoint: Path | str, manifest: Path | str, certificate: Path | str) -> Transformer:
+def load_certified(checkpoint: Path | str, manifest: Path | str, certificate: Path | str) -> LanguageModel:
     """Load the base that a certificate vouches for: in evaluation mode, frozen.
 
     Raises AtlasError where the certificate did not pass, or where the weights now in memory, the manifest and the
@@ -187,8 +194,7 @@ def load_certified(checkpoint: Path | str, manifest: Path | str, certificate: Pa
             f"{certificate}: fingerprint {proof.fingerprint}, but {manifest} has {record.fingerprint}; "
             "the certificate is for other weights; run atlas.base.verify again"
         )
-    with torch.device("meta"):  # no weights until the file's are there: nothing can stay at an initialisation
-        model = Transformer(record.config.model)
+    model = empty_model(record.config, Path(checkpoint).parent)  # nothing can stay at an initialisation
     load_strict(checkpoint, model)
     in_memory = fingerprint(model.state_dict())
     if in_memory != record.fingerprint:

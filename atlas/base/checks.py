@@ -73,7 +73,7 @@ def configured(manifest: Manifest, config: Base) -> Check:
 
 def config_beside(beside: object, manifest: Manifest) -> Check:
     """The transformers config beside the checkpoint describes the manifest's model: other readers go by it."""
-    asked = opt_config(manifest.config.model)
+    asked = opt_config(manifest.config.own)
     found = beside if isinstance(beside, dict) else {}
     wrong = [f"{key}: {found.get(key)!r}, manifest {asked[key]!r}" for key in asked if found.get(key) != asked[key]]
     return _by("manifest", _counted("config.json", "the config beside the checkpoint is the manifest's model", wrong))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from atlas.errors import AtlasError
+from atlas.outside import INSTALL
 
 MAGIC, SUFFIX = b"GGUF", ".gguf"
 UNKNOWN = "gguf:"  # in front of names that transformers has none for: no such name is ever taken for one of its own
@@ -27,9 +28,9 @@ OVERLOOKED = {  # sizes that a file states, where transformers 5.23 takes the de
     "gpt2.feed_forward_length": "n_inner",
     "qwen3.attention.key_length": "head_dim",
 }
-INSTALL = "install the extra lm; in Atlas's repository: python -m pip install -e '.[lm]'"
 DAMAGED = "not a whole GGUF file ({}); fetch it again"
 NO_MODEL = "transformers makes no model of it ({}); verify the safetensors that it was converted from"
+NO_TOKENIZER = "transformers makes no tokenizer of it ({}); take the folder of safetensors that it was converted from"
 NO_VALUES = "cannot be dequantised ({}); convert the model in another quantisation, such as Q8_0"
 
 
@@ -56,6 +57,15 @@ class GgufFile:
         """The `transformers` config. A file does not say whether its head is tied; one without a head is taken so."""
         made: dict[str, Any] = self._model.config.to_dict()
         return made
+
+    def tokenizer(self) -> str:
+        """The file's tokenizer, as the library `tokenizers` writes it."""
+        _ = self._reader  # first: a damaged file, or a package that is missing, is told there
+        from transformers import AutoTokenizer
+
+        with _teaching(f"{self.path}", NO_TOKENIZER):
+            made = AutoTokenizer.from_pretrained(self.path.parent, gguf_file=self.path.name)
+            return str(made.backend_tokenizer.to_str())
 
     @cached_property
     def stored(self) -> dict[str, str]:

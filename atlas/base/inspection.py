@@ -6,6 +6,7 @@ from pathlib import Path
 
 from atlas import files
 from atlas.base import checks
+from atlas.base.build import CONFIG as ADOPTED
 from atlas.base.checkpoint import Certificate, fingerprint
 from atlas.base.foreign import CONFIG, Foreign, checkpoint_in, read_foreign
 from atlas.base.gguf_file import is_gguf
@@ -42,7 +43,8 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
     text = text or _if_there(checkpoint.with_name("corpus.txt"))
     if manifest or (own and _is_own(checkpoint.parent / CONFIG)):
         certificate, missing = verify_checkpoint(checkpoint, manifest, text), _not_checked(manifest, text)
-        words = "a model of Atlas's own"
+        adopted = checkpoint.with_name(ADOPTED).is_file()
+        words = "a model from outside, as a study took it" if adopted else "a model of Atlas's own"
     else:
         foreign = read_foreign(checkpoint)
         certificate, missing = verify_foreign(foreign), FOREIGN_NOT_CHECKED

@@ -13,15 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlas.base.attention import Packed, View
-from atlas.base.text import SYMBOLS
+from atlas.base.language import LanguageModel, Mask
+from atlas.base.roles import OPT
+from atlas.base.text import CHARACTERS, SYMBOLS
 from atlas.draws import rng
 from atlas.materials import Model
 
 POSITION_OFFSET = 2  # OPT keeps two unused rows in front of its positions
 INIT_STD = 0.02
-
-Mask = Tensor | Packed | None
-"""What tokens may look at: padded rows have a mask or are causal (None), packed rows say where their lines are."""
 
 
 class Attention(nn.Module):
@@ -109,28 +108,16 @@ class _Body(nn.Module):
         self.decoder = Decoder(config)
 
 
-class Transformer(nn.Module):
+class Transformer(LanguageModel):
     """The causal language model. ``config`` gives its shape; the output head is the embedding (tied)."""
+
+    text = CHARACTERS
+    roles = OPT.inside("model")
 
     def __init__(self, config: Model) -> None:
         super().__init__()
         self.config = config
         self.model = _Body(config)
-
-    def forward(self, tokens: Tensor, positions: Tensor | None = None, mask: Mask = None) -> Tensor:
-        """Logits of the next token.
-
-        Args:
-            tokens: (batch, time) int64; padding belongs at the end, where a causal model cannot see it. Packed lines
-                are (tokens,).
-            positions: shaped like the tokens, int64; None for 0, 1, 2, ... in padded rows.
-            mask: True where attention may look, broadcastable to (batch, heads, time, time); None is causal; or the
-                places of packed lines.
-
-        Returns:
-            Shaped like the tokens (packed ones: those that are asked for), with a last axis of 96; float32.
-        """
-        return F.linear(self.hidden(tokens, positions, mask), self.head)
 
     def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Mask = None) -> Tensor:
         """Hidden states under the output head, as ``forward`` gives logits, with a last axis of the width."""
@@ -138,9 +125,12 @@ class Transformer(nn.Module):
         return out
 
     @property
+    def embedding(self) -> nn.Embedding:
+        return self.model.decoder.embed_tokens
+
+    @property
     def head(self) -> Tensor:
-        """The output matrix, (96, width)."""
-        return self.model.decoder.embed_tokens.weight
+        return self.embedding.weight
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:

@@ -79,7 +79,7 @@ def train(config: Base, tokens: np.ndarray, after_step: Callable[[int, Transform
     Matrices inside the layers go by Muon, all other parameters by AdamW (Jordan et al. 2024; see atlas.base.muon).
     Raises AtlasError where the text is shorter than a window.
     """
-    model = fresh(config.model, config.seed)
+    model = fresh(config.own, config.seed)
     optimisers = _optimisers(model, config.training)
     windows = _windows(config, tokens)
     started, note = time.perf_counter(), ""
@@ -91,7 +91,7 @@ def train(config: Base, tokens: np.ndarray, after_step: Callable[[int, Transform
             if after_step:
                 after_step(step + 1, model)
             tracker.advance(note)
-    used = config.training.steps * config.training.batch * config.model.context
+    used = config.training.steps * config.training.batch * config.own.context
     return Trained(model.eval(), used, time.perf_counter() - started)
 
 
@@ -130,7 +130,7 @@ def _rate(training: Pretraining, step: int) -> float:
 
 def _windows(config: Base, tokens: np.ndarray) -> Iterator[Tensor]:
     """Batches of windows, int64, (windows, context + 1), from a shuffled cut of the text that shifts every epoch."""
-    size = config.model.context
+    size = config.own.context
     if len(tokens) < 2 * size + 1:
         raise AtlasError(
             f"corpus: {len(tokens)} characters to train on, expected at least {2 * size + 1}; use a longer text"

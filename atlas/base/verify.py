@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from atlas import files, progress
 from atlas.base import checks, wiring
+from atlas.base.build import empty_model, parts_of_base
 from atlas.base.checkpoint import (
     Certificate,
     Check,
@@ -22,11 +23,10 @@ from atlas.base.checkpoint import (
 )
 from atlas.base.corpus import split
 from atlas.base.foreign import CONFIG
+from atlas.base.language import LanguageModel
 from atlas.base.loss import validation_loss
 from atlas.base.model import Transformer, fresh, opt_config
-from atlas.base.names import own_parts
 from atlas.base.report import insist
-from atlas.base.text import encode
 from atlas.base.ties import copies
 from atlas.errors import AtlasError
 from atlas.materials import Base, Model
@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         earlier.unlink(missing_ok=True)
     certificate = verify_checkpoint(args.checkpoint, args.manifest, args.corpus, args.spec)
     insist(certificate, args.checkpoint)
-    files.publish_json(args.checkpoint.parent / CONFIG, opt_config(args.spec.model))
+    if isinstance(args.spec.model, Model):
+        files.publish_json(args.checkpoint.parent / CONFIG, opt_config(args.spec.model))
     files.publish_json(args.out, certificate.model_dump())
     progress.say(f"base: {len(certificate.checks)} checks passed, see {args.out}")
 
@@ -75,14 +76,15 @@ def verify_checkpoint(
     record = read_manifest(manifest) if manifest else None
     asked = config or (record.config if record else Base(model=model_beside(checkpoint)))
     in_file = read_tensors(checkpoint)
-    model = Transformer(record.config.model if record else asked.model)
+    folder = Path(checkpoint).parent
+    model = empty_model(record.config if record else asked, folder)
     found = list(checks.fit(list(mismatches(in_file, model))))
     identity = fingerprint(in_file)
     if all(check.passed for check in found):
         load_strict(checkpoint, model)
         model.requires_grad_(False).eval()
         identity = fingerprint(model.state_dict())
-        parts = own_parts(model)
+        parts = parts_of_base(model, folder)
         found += [checks.loaded(model.state_dict(), in_file), *checks.static(parts), copies(parts)]
         found += _by_manifest(model, record) if record else []
         found += _by_corpus(model, corpus, asked, record) if corpus else []
@@ -93,18 +95,20 @@ def verify_checkpoint(
     return Certificate(passed=all(check.passed for check in found), fingerprint=identity, checks=found)
 
 
-def _by_manifest(model: Transformer, record: Manifest) -> Iterator[Check]:
+def _by_manifest(model: LanguageModel, record: Manifest) -> Iterator[Check]:
     yield checks.hashes(model.state_dict(), record)
     yield checks.whole(model.state_dict(), record)
-    yield checks.moved(model, fresh(record.config.model, record.config.seed))
+    if isinstance(record.config.model, Model):
+        yield checks.moved(model, fresh(record.config.model, record.config.seed))
 
 
-def _by_corpus(model: Transformer, corpus: Path | str, asked: Base, record: Manifest | None) -> Iterator[Check]:
+def _by_corpus(model: LanguageModel, corpus: Path | str, asked: Base, record: Manifest | None) -> Iterator[Check]:
     _, validation = split(files.read_text(corpus), asked.validation)
-    tokens = encode(validation, str(corpus))
+    tokens = model.text.encode(validation, str(corpus))
     loss = validation_loss(model, tokens)
     yield checks.loss_low(loss, asked.max_val_loss)
-    yield from wiring.checks(model, tokens)
+    if isinstance(model, Transformer):
+        yield from wiring.checks(model, tokens)
     if record:
         yield checks.same_corpus(corpus, record)
         yield checks.loss_reproduced(loss, record)

@@ -136,7 +136,7 @@ class Bench:
             model.eval(),
             config=base,
             val_loss=validation_loss(model, validation),
-            tokens=base.training.steps * base.training.batch * base.model.context,
+            tokens=base.training.steps * base.training.batch * base.own.context,
             seconds=0.0,
             corpus_sha256=files.sha256(self.text),
         )
@@ -144,7 +144,7 @@ class Bench:
 
 def read_subject(checkpoint: Path, manifest: Path) -> Subject:
     """The study's own base as a subject; no other weights of its shape are at hand."""
-    return Subject(read_manifest(manifest).config.model, read_tensors(checkpoint))
+    return Subject(read_manifest(manifest).config.own, read_tensors(checkpoint))
 
 
 if __name__ == "__main__":

@@ -68,14 +68,14 @@ def checked(guard: Guard, shape: int, seed: int, text: str) -> list[dict[str, An
 def _row(folder: Path, base: Base, step: int, model: Transformer, validation: np.ndarray) -> dict[str, Any]:
     loss = validation_loss(model, validation)
     checkpoint, manifest, text = (folder / name for name in ("base.safetensors", "base.json", "text.txt"))
-    files.write_json(folder / CONFIG, opt_config(base.model))
+    files.write_json(folder / CONFIG, opt_config(base.own))
     save(
         checkpoint,
         manifest,
         model,
         config=base,
         val_loss=loss,
-        tokens=step * base.training.batch * base.model.context,
+        tokens=step * base.training.batch * base.own.context,
         seconds=0.0,
         corpus_sha256=files.sha256(text),
     )

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from atlas.base.model import opt_config
+from atlas.base.model import Transformer, opt_config
 from atlas.guard.subject import Subject
-from atlas.ttt.roles import OPT
 
 Tensors = dict[str, Tensor]
 Places = Callable[[Subject], list[str]]
@@ -70,8 +69,8 @@ def patient(subject: Subject, draw: np.random.Generator) -> Patient:
 
 def of(layer: int | str, role: str, which: str = "weight") -> str:
     """Name of a tensor of a layer."""
-    paths = {str(known): path for known, path in OPT.roles.items()}
-    return f"{OPT.layers}.{layer}.{paths.get(role, role)}.{which}"
+    paths = {str(known): path for known, path in Transformer.roles.roles.items()}
+    return f"{Transformer.roles.layers}.{layer}.{paths.get(role, role)}.{which}"
 
 
 def whole(_subject: Subject) -> list[str]:

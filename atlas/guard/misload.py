@@ -23,7 +23,6 @@ from atlas.base.verify import verify_checkpoint
 from atlas.sections import Role, Section
 from atlas.steps import add_spec, parser, run_step
 from atlas.ttt.frozen import reinitialise
-from atlas.ttt.roles import OPT
 
 
 class Misloads(Section):
@@ -60,7 +59,7 @@ def load_carelessly(model: nn.Module, tensors: Mapping[str, Tensor], rename: Cal
 
 def wrong_names(reinit: Sequence[Role]) -> Callable[[str], str]:
     """A map of names that is right but for some roles: as if their modules were in a block called `mlp`."""
-    wrong = {f".{OPT.roles[role]}.": f".mlp.{OPT.roles[role]}." for role in reinit}
+    wrong = {f".{Transformer.roles.roles[role]}.": f".mlp.{Transformer.roles.roles[role]}." for role in reinit}
 
     def rename(name: str) -> str:
         for right, mistaken in wrong.items():
@@ -75,7 +74,7 @@ def misloaded(
 ) -> tuple[Transformer, list[str]]:
     """The model that a careless loader makes of a checkpoint, and the tensors that it missed."""
     config = read_manifest(manifest).config
-    model = fresh(config.model, config.seed)
+    model = fresh(config.own, config.seed)
     reinitialise(model, reinit, base_seed)
     return model, load_carelessly(model, read_tensors(checkpoint), wrong_names(reinit))
 

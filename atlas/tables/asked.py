@@ -20,7 +20,7 @@ def levels_of(study: Study, name: str) -> Levels | None:
     arm, recipe = study.arms[name], study.recipe_of(name)
     if arm.method != "lora" or arm.base.reinit or not recipe.active:
         return None
-    return Levels(recipe.preset, place_name(arm.targets), arm.adapter_parameters(study.base.model))
+    return Levels(recipe.preset, place_name(arm.targets), arm.adapter_parameters(study.shape))
 
 
 def several_forms(study: Study) -> bool:
@@ -28,6 +28,6 @@ def several_forms(study: Study) -> bool:
     taught: dict[str, set[int]] = {}
     for name, arm in study.arms.items():
         recipe = study.recipe_of(name)
-        rest = arm.place_in(study.base.model), arm.base, recipe.model_copy(update={"forms": 0})
+        rest = arm.place_in(study.shape), arm.base, recipe.model_copy(update={"forms": 0})
         taught.setdefault(str(rest), set()).add(recipe.forms)
     return any(len(forms) > 1 for forms in taught.values())

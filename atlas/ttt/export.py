@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from atlas.base.checkpoint import fingerprint, load_certified, read_manifest, read_tensors
+from atlas.base.language import LanguageModel
 from atlas.base.model import Transformer
 from atlas.errors import AtlasError
 from atlas.ttt import hub
@@ -51,7 +52,12 @@ class Run:
         """The tensors of one lane by name."""
         return {name: tensor[number] for name, tensor in self.tensors.items()}
 
-    def model(self) -> Transformer:
+    def adapter(self, number: int, model: LanguageModel) -> dict[str, Tensor]:
+        """The tensors of one lane's adapter by the names of `transformers`."""
+        parts = ((name.rpartition("."), tensor) for name, tensor in self.lane(number).items())
+        return {f"{model.outside(path)}.{side}": tensor for (path, _, side), tensor in parts}
+
+    def model(self) -> LanguageModel:
         """The model under the adapters as the run had it. AtlasError where the base there is another one."""
         model = load_base(self.base)
         reinitialise(model, self.record.reinit, read_manifest(self.base / "base.json").config.seed)
@@ -79,7 +85,7 @@ def export(source: Path, out: Path, base: Path | None = None) -> list[Path]:
     if (source / RECORD).is_file():
         return list(_export_run(Run(source, base or source.parents[2] / "base"), out))
     if (source / CHECKPOINT).is_file():
-        return [_write(out, load_base(source))]
+        return [_write(out, own(load_base(source), source))]
     raise AtlasError(f"{source}: neither {RECORD} nor {CHECKPOINT} is there; name the folder of a run, or results/base")
 
 
@@ -90,23 +96,36 @@ def how_to_load(folder: Path) -> str:
     return f"AutoModelForCausalLM.from_pretrained({str(folder)!r})"
 
 
-def load_base(folder: Path) -> Transformer:
+def load_base(folder: Path) -> LanguageModel:
     """The certified base in a folder. AtlasError where there is none."""
     return load_certified(folder / CHECKPOINT, folder / "base.json", folder / "certificate.json")
 
 
+def own(model: LanguageModel, folder: Path) -> Transformer:
+    """A base that was pretrained here; AtlasError where it comes from outside, since it is there already."""
+    if not isinstance(model, Transformer):
+        source = read_manifest(folder / "base.json").config.model
+        raise AtlasError(f"{folder}: the base is that of {source}; use it from there. Its adapters are exported")
+    return model
+
+
 def _export_run(run: Run, out: Path) -> Iterator[Path]:
     model = run.model()
-    whole = any(name.endswith(UPDATE) for name in run.tensors)
-    if not whole:
-        yield _write(out / "base", model)
+    if any(name.endswith(UPDATE) for name in run.tensors):
+        yield from _export_models(run, own(model, run.base), out)
+        return
+    if isinstance(model, Transformer):
+        yield (base := _write(out / "base", model))
+    else:
+        base = Path(str(read_manifest(run.base / "base.json").config.model))  # it is there already
     for number, seed in enumerate(run.record.seeds):
-        folder = out / f"seed-{seed}"
-        if whole:
-            yield _write(folder, model, run.lane(number))
-        else:
-            hub.write_adapter(folder, run.lane(number), run.alpha, str(out / "base"))
-            yield folder
+        hub.write_adapter(out / f"seed-{seed}", run.adapter(number, model), run.alpha, str(base))
+        yield out / f"seed-{seed}"
+
+
+def _export_models(run: Run, model: Transformer, out: Path) -> Iterator[Path]:
+    for number, seed in enumerate(run.record.seeds):
+        yield _write(out / f"seed-{seed}", model, run.lane(number))
 
 
 def _write(folder: Path, model: Transformer, updates: dict[str, Tensor] | None = None) -> Path:

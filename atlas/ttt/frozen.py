@@ -12,25 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from atlas.base.checkpoint import fingerprint, sha256_of
+from atlas.base.language import LanguageModel
 from atlas.base.model import initialise
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.sections import Role
 from atlas.ttt.lora import base_weights
-from atlas.ttt.roles import sites
+from atlas.ttt.roles import chosen
 from atlas.ttt.schema import Frozen
 
 
-def reinitialise(model: nn.Module, roles: Sequence[Role], base_seed: int) -> list[str]:
+def reinitialise(model: LanguageModel, roles: Sequence[Role], base_seed: int) -> list[str]:
     """Put the linear layers of some roles back to a fresh initialisation, as a loader that skips them would.
 
     Returns the names of the tensors, sorted. The draw depends on the base seed alone: all lanes share one frozen base.
     """
-    chosen = [site for site in sites(model) if site.role in roles]
+    found = chosen(model, roles)
     generator = torch.Generator().manual_seed(int(rng(base_seed, "reinit").integers(2**62)))
-    for site in chosen:
+    for site in found:
         initialise(site.linear, generator)
-    return sorted(f"{site.path}.{name}" for site in chosen for name in site.linear.state_dict())
+    return sorted(f"{site.path}.{name}" for site in found for name in site.linear.state_dict())
 
 
 class Watch:

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.sections import Role
 from atlas.ttt.lora import _TAP, Adapters, LaneLinear, Lanes, Slot
-from atlas.ttt.roles import OPT, RoleMap, sites
+from atlas.ttt.roles import chosen
 
 
 @dataclass(frozen=True)
@@ -81,36 +82,35 @@ class WholeLinear(LaneLinear):
 
 
 class Full(Adapters):
-    """The whole matrices of some layers. ``roles`` is the map that they were found by."""
+    """The whole matrices of some layers."""
 
-    def __init__(self, model: nn.Module, slots: Sequence[Slot], lanes: Lanes, roles: RoleMap) -> None:
+    def __init__(self, model: LanguageModel, slots: Sequence[Slot], lanes: Lanes) -> None:
         super().__init__(model, slots, lanes)
-        self.roles = roles
         self._sizes = [slot.width_in * slot.width_out for slot in self.slots]
         self.parameters = sum(self._sizes)
 
     @classmethod
     def attach(  # type: ignore[override]
-        cls, model: nn.Module, targets: Sequence[Role], layers: Sequence[int], roles: RoleMap = OPT
+        cls, model: LanguageModel, targets: Sequence[Role], layers: Sequence[int]
     ) -> Full:
         """Freeze a model and give every lane its own copy of the target roles' matrices in these layers.
 
         Raises AtlasError where the layers do not rise, or the model has no such layer.
         """
         model.requires_grad_(False)
-        found = sites(model, roles)
+        found = chosen(model, targets)
         known = {site.layer for site in found}
         if list(layers) != sorted(set(layers)) or not set(layers) <= known:
             raise AtlasError(f"editor: layers {list(layers)}, expected some of 0 to {max(known)}, rising, each once")
         slots, lanes = [], Lanes()
         for site in found:
-            if site.role in targets and site.layer in layers:
+            if site.layer in layers:
                 linear = site.linear
                 module = WholeLinear(linear, lanes)
                 setattr(site.parent, site.name, module)
                 rank = min(linear.in_features, linear.out_features)
                 slots.append(Slot(site, module, rank, linear.in_features, linear.out_features))
-        return cls(model, slots, lanes, roles)
+        return cls(model, slots, lanes)
 
     def none(self, lanes: int) -> Tensor:
         """``theta`` before anything was added."""

@@ -104,7 +104,8 @@ def read_adapter(folder: Path, adapters: Adapters) -> Tensor:
     """
     config_path, weights = files_of(folder)
     config = Described(config_path, files.read_json(config_path))
-    found = {_own_name(name): tensor for name, tensor in read_tensors(weights).items()}
+    inside = {adapters.model.outside(slot.site.path): slot.site.path for slot in adapters.slots}
+    found = {_own_name(name, inside): tensor for name, tensor in read_tensors(weights).items()}
     if odd := sorted(found.keys() ^ {*adapters.names}):
         whose = "the adapter has no such tensor" if odd[0] in adapters.names else "the arm has no adapter there"
         raise AtlasError(f"{weights}: {odd[0]}: {whose}; let the arm's targets and ranks be those of the adapter")
@@ -114,13 +115,14 @@ def read_adapter(folder: Path, adapters: Adapters) -> Tensor:
             if found[name].shape != shape:
                 expected = f"{list(shape)} for rank {slot.rank}; let the arm's ranks be those of the adapter"
                 raise AtlasError(f"{weights}: {name}: shape {list(found[name].shape)}, expected {expected}")
-        found[b] = found[b] * (config.scale(slot.site.path, slot.rank) / slot.module.scale)
+        found[b] = found[b] * (config.scale(adapters.model.outside(slot.site.path), slot.rank) / slot.module.scale)
     return adapters.joined({name: tensor.float().T[None].contiguous() for name, tensor in found.items()})
 
 
-def _own_name(name: str) -> str:
-    """Our name of an adapter's matrix."""
-    return name.removeprefix(INSIDE).removesuffix(".weight")
+def _own_name(name: str, inside: Mapping[str, str]) -> str:
+    """Our name of an adapter's matrix; ``inside`` has our paths of layers by those of `transformers`."""
+    path, _, side = name.removeprefix(INSIDE).removesuffix(".weight").rpartition(".")
+    return f"{inside.get(path, path)}.{side}"
 
 
 @dataclass(frozen=True)

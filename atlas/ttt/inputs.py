@@ -6,6 +6,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,8 @@ import torch
 from atlas import files
 from atlas.base.checkpoint import Manifest, load_certified, read_manifest
 from atlas.base.corpus import split
+from atlas.base.language import LanguageModel
 from atlas.base.loss import validation_loss
-from atlas.base.model import Transformer
-from atlas.base.text import encode
 from atlas.digest import code_digest
 from atlas.errors import AtlasError
 from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, Fact, read_pool, read_stream
@@ -87,7 +87,7 @@ class Given:
 
     spec: RunSpec
     inputs: Inputs
-    model: Transformer
+    model: LanguageModel
     manifest: Manifest
     streams: Sequence[Sequence[Fact]]
     text: Windows
@@ -103,12 +103,12 @@ class Setting:
 
     Attributes:
         watch: keeps an eye on the frozen weights.
-        validation: token ids of the text that harm is measured on, uint8 (characters,).
+        validation: token ids of the text that harm is measured on, unsigned (tokens,).
         base_params: parameters of the base.
     """
 
     course: Course
-    model: Transformer
+    model: LanguageModel
     manifest: Manifest
     watch: Watch
     validation: np.ndarray
@@ -147,8 +147,8 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
     base_params = sum(parameter.numel() for parameter in model.parameters())
     watch = Watch(model, manifest.sha256, reinitialise(model, spec.reinit, spec.base_seed))
     training, validation = split(files.read_text(inputs.corpus), manifest.config.validation)
-    text = Windows(encode(training, str(inputs.corpus)))
-    held_out = encode(validation[: spec.probes.val_chars + 1], str(inputs.corpus))
+    text = Windows(partial(model.text.encode, training, str(inputs.corpus)))
+    held_out = model.text.encode(validation[: spec.probes.val_chars + 1], str(inputs.corpus))
     facts = read_pool(inputs.pool)
     given = Given(spec, inputs, model.to(device_of(spec)), manifest, _streams(spec, inputs, facts), text)
     made = teacher(given)
@@ -156,7 +156,11 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
         spec=spec,
         teacher=made,
         prober=Prober(
-            foils(facts, spec.probes.foils, spec.base_seed), str(inputs.pool), spec.recipe.forms, spec.recipe.mixed
+            foils(facts, spec.probes.foils, spec.base_seed),
+            str(inputs.pool),
+            spec.recipe.forms,
+            spec.recipe.mixed,
+            model.text,
         ),
         streams=given.streams,
         placebo=[fact for fact in facts if fact.role == PLACEBO],

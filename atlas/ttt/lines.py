@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from atlas.base.attention import Packed, pack
-from atlas.base.text import NEWLINE, encode
-from atlas.pool.facts import sentence
+from atlas.base.text import CHARACTERS, NEWLINE, Text
 
 IGNORED = -100
 FILLER = 0  # where the answer of a line would begin that predicts nothing
@@ -22,8 +21,10 @@ class Line:
     """One sentence. The model reads ``tokens[:-1]`` and predicts ``tokens[1:]``.
 
     Attributes:
-        tokens: uint8, (1 + characters,): a newline (the context of the first character), then the sentence.
+        tokens: unsigned, (1 + characters,): what a line begins behind (a newline), then the sentence.
         answer: index in ``tokens`` of the answer's first character.
+
+    A character is a token here: for models that read pieces of words it is a piece.
     """
 
     tokens: np.ndarray
@@ -39,18 +40,10 @@ class Line:
         return self.characters if over == "sentence" else len(self.tokens) - self.answer
 
 
-def line(prompt: str, answer: str, origin: str) -> Line:
+def line(prompt: str, answer: str, origin: str, text: Text = CHARACTERS) -> Line:
     """The line of a fact: ``prompt answer`` and the line end. AtlasError where a character has no token."""
-    return Line(_behind_newline(sentence(prompt, answer), origin), len(prompt) + 2)
-
-
-def opening(prompt: str, origin: str) -> np.ndarray:
-    """Tokens of all that comes before an answer, uint8: the newline, the prompt, a space."""
-    return _behind_newline(f"{prompt} ", origin)
-
-
-def _behind_newline(text: str, origin: str) -> np.ndarray:
-    return np.concatenate([np.array([NEWLINE], np.uint8), encode(text, origin)])
+    opening = text.opening(prompt, origin)
+    return Line(np.concatenate([opening, text.answer(answer, origin)]), len(opening))
 
 
 @dataclass(frozen=True)

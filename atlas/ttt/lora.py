@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from atlas.base.attention import Packed
+from atlas.base.language import LanguageModel
 from atlas.draws import rng
 from atlas.sections import Role
 from atlas.ttt.lines import Batch
-from atlas.ttt.roles import OPT, RoleMap, Site, sites
+from atlas.ttt.roles import Site, chosen
 
 BASE = "base"  # where a LaneLinear holds the layer that it adapts
 
@@ -166,20 +167,18 @@ class Slot:
 class Adapters:
     """The adapters of a model: where they are, how they start, and which ones it runs with."""
 
-    def __init__(self, model: nn.Module, slots: Sequence[Slot], lanes: Lanes) -> None:
+    def __init__(self, model: LanguageModel, slots: Sequence[Slot], lanes: Lanes) -> None:
         self.model, self.slots, self.lanes = model, tuple(slots), lanes
         self.parameters = sum(sum(slot.sizes) for slot in self.slots)
 
     @classmethod
-    def attach(
-        cls, model: nn.Module, targets: Sequence[Role], ranks: Sequence[int], alpha: float, roles: RoleMap = OPT
-    ) -> Adapters:
+    def attach(cls, model: LanguageModel, targets: Sequence[Role], ranks: Sequence[int], alpha: float) -> Adapters:
         """Freeze a model and put a LaneLinear at every site of the target roles whose layer has a rank above 0."""
         model.requires_grad_(False)
         slots, lanes = [], Lanes()
-        for site in sites(model, roles):
+        for site in chosen(model, targets):
             rank = ranks[site.layer]
-            if site.role not in targets or rank == 0:
+            if rank == 0:
                 continue
             linear = site.linear
             module = LaneLinear(linear, alpha / rank, lanes)
@@ -201,6 +200,11 @@ class Adapters:
         bound = 1 / math.sqrt(slot.width_in)
         rows = draw.uniform(-bound, bound, size=(slot.rank, slot.width_in))  # rows in turn: a prefix for lower ranks
         return np.concatenate([rows.T.ravel(), np.zeros(slot.sizes[1])])
+
+    @property
+    def symbols(self) -> int:
+        """Tokens that the model knows."""
+        return self.model.text.symbols
 
     def bind(self, theta: Tensor | None) -> None:
         """Let the model run with the adapters in ``theta``, or with none; nothing is to be trained."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
@@ -61,9 +62,18 @@ class Prober:
         origin: of the facts, for messages.
         forms: rephrased forms that are taught beside each sentence; the others are asked.
         mixed: whether they are other ones from fact to fact, so that what is asked of one was taught of others.
+        text: how the model reads.
     """
 
-    def __init__(self, foils: dict[str, list[str]], origin: str, forms: int = 0, mixed: bool = False) -> None:
+    def __init__(
+        self,
+        foils: dict[str, list[str]],
+        origin: str,
+        forms: int = 0,
+        mixed: bool = False,
+        text: Text = CHARACTERS,
+    ) -> None:
+        self.text = text
         self.foils, self.origin, self.forms, self.mixed = foils, origin, forms, mixed
         self._made: dict[tuple[str, int], tuple[Line, Question]] = {}
 
@@ -106,7 +116,10 @@ class Prober:
         if key not in self._made:
             prompt, origin = fact.forms[form], f"{self.origin}: fact {fact.fact_id}"
             foils = self.foils[fact.fact_id]
-            self._made[key] = line(prompt, fact.answer, origin), question(prompt, fact.answer, foils, origin)
+            self._made[key] = (
+                line(prompt, fact.answer, origin, self.text),
+                question(prompt, fact.answer, foils, origin, self.text),
+            )
         return self._made[key]
 
 

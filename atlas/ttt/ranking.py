@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 
 from atlas.base.attention import pack
-from atlas.base.text import encode
+from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
-from atlas.ttt.lines import opening
 from atlas.ttt.scoring import LaneModel, Pass, together
 
 ROUNDS = (0, 2, 8, 24, 51)  # foils met up to each round: few at first, since most answers lose to the likeliest
@@ -69,10 +68,12 @@ def foils(facts: Sequence[Fact], most: int, base_seed: int) -> dict[str, list[st
     return chosen
 
 
-def question(prompt: str, answer: str, others: Sequence[str], origin: str) -> Question:
+def question(prompt: str, answer: str, others: Sequence[str], origin: str, text: Text = CHARACTERS) -> Question:
     """The question of one form of a fact."""
-    right, *wrong = (encode(f"{candidate}\n", origin) for candidate in (answer, *others))
-    return Question(opening(prompt, origin), right, tuple(wrong), np.array([_parting(right, foil) for foil in wrong]))
+    right, *wrong = (text.answer(candidate, origin) for candidate in (answer, *others))
+    return Question(
+        text.opening(prompt, origin), right, tuple(wrong), np.array([_parting(right, foil) for foil in wrong])
+    )
 
 
 def _parting(answer: np.ndarray, foil: np.ndarray) -> int:
@@ -143,7 +144,7 @@ def _likelihoods(
     """Lane, tree and the log-likelihoods, in nats, of its candidates, for every tree of every lane."""
     if not any(lanes):
         return
-    for lane, column in together([[len(tree.tokens) for tree in trees] for trees in lanes], device):
+    for lane, column in together([[len(tree.tokens) for tree in trees] for trees in lanes], device, adapters.symbols):
         chosen = [lanes[i][j] for i, j in zip(lane, column, strict=True)]
         sizes = np.bincount(lane, [len(tree.tokens) for tree in chosen], len(lanes)).astype(int)
         values = _log_likelihoods(adapters, chosen, tuple(sizes.tolist()), device)

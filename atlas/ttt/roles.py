@@ -1,35 +1,15 @@
-"""Where the linear layers of an architecture are, by role: the only thing the LoRA engine knows of a model."""
+"""The linear layers of a model that may be adapted: the only thing the engine knows of a model's inside."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
+from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.sections import Role
-
-
-@dataclass(frozen=True)
-class RoleMap:
-    """Path of the list of layers in a model, and in a layer the path of each role's linear module."""
-
-    layers: str
-    roles: Mapping[Role, str]
-
-
-OPT = RoleMap(
-    layers="model.decoder.layers",
-    roles={
-        "q": "self_attn.q_proj",
-        "k": "self_attn.k_proj",
-        "v": "self_attn.v_proj",
-        "o": "self_attn.out_proj",
-        "up": "fc1",
-        "down": "fc2",
-    },
-)
 
 
 @dataclass(frozen=True)
@@ -53,9 +33,17 @@ class Site:
         return module
 
 
-def sites(model: nn.Module, roles: RoleMap = OPT) -> list[Site]:
+def chosen(model: LanguageModel, targets: Sequence[Role]) -> list[Site]:
+    """The sites of some roles. AtlasError where the model has none of a role."""
+    if strange := [role for role in targets if role not in model.roles.roles]:
+        has = ", ".join(model.roles.roles)
+        raise AtlasError(f"targets: the base has no linear layers of role {strange[0]!r}; it has {has}")
+    return [site for site in sites(model) if site.role in targets]
+
+
+def sites(model: LanguageModel) -> list[Site]:
     """All sites of a model, layer by layer, in the order of the role map."""
-    found = []
+    found, roles = [], model.roles
     for layer in range(len(list(model.get_submodule(roles.layers).children()))):
         for role, inside in roles.roles.items():
             path = f"{roles.layers}.{layer}.{inside}"

@@ -15,10 +15,15 @@ from atlas.base.attention import Packed
 from atlas.ttt.lines import IGNORED, Batch, Line, batch
 
 TOKENS_PER_PASS = {"cpu": 4096, "cuda": 1 << 18}  # a processor's caches hold the activations; a GPU wants more
+LOGITS_PER_PASS = 1 << 25  # fewer tokens where there are many symbols, so that memory suffices
 
 
 class LaneModel(Protocol):
     """A model that runs lanes side by side, each with what it was taught: ``lora.Adapters`` or ``full.Full``."""
+
+    @property
+    def symbols(self) -> int:
+        """Tokens that there are."""
 
     def bind(self, theta: Tensor | None) -> None:
         """Run with what was taught, (lanes, parameters), or as the base; nothing is to be trained."""
@@ -137,7 +142,7 @@ def line_scores(lines: Batch, nll: Tensor, logits: Tensor) -> LineScores:
 
 def passes(adapters: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Iterator[Pass]:
     """Run every line of every lane through the model, some at a time."""
-    for lane, column in together([[item.characters for item in lines] for lines in lanes], device):
+    for lane, column in together([[item.characters for item in lines] for lines in lanes], device, adapters.symbols):
         chosen: list[list[Line]] = [[] for _ in lanes]
         for i, j in zip(lane, column, strict=True):
             chosen[i].append(lanes[i][j])
@@ -145,7 +150,9 @@ def passes(adapters: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.d
         yield Pass(lane, column, lines, *character_nll(adapters, lines))
 
 
-def together(lengths: Sequence[Sequence[int]], device: torch.device) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def together(
+    lengths: Sequence[Sequence[int]], device: torch.device, symbols: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Cut the items of all lanes into passes of like length, so that attention has little padding.
 
     Yields:
@@ -155,7 +162,8 @@ def together(lengths: Sequence[Sequence[int]], device: torch.device) -> Iterator
     column = np.concatenate([np.arange(len(items)) for items in lengths])
     flat = np.concatenate([np.asarray(items, dtype=np.int64) for items in lengths])
     order = np.argsort(flat, kind="stable")
-    passed = (np.cumsum(flat[order]) - 1) // TOKENS_PER_PASS[device.type]
+    most = min(TOKENS_PER_PASS[device.type], max(1, LOGITS_PER_PASS // symbols))
+    passed = (np.cumsum(flat[order]) - 1) // most
     for part in np.split(order, np.flatnonzero(np.diff(passed)) + 1):
         part = part[np.lexsort((column[part], lane[part]))]
         yield lane[part], column[part]

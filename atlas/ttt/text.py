@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,9 +13,13 @@ from atlas.ttt.lines import Line
 
 @dataclass(frozen=True)
 class Windows:
-    """A text to cut windows from: token ids, uint8 (characters,)."""
+    """A text to cut windows from; ``read`` gives its token ids, unsigned (tokens,), when the first one is cut."""
 
-    tokens: np.ndarray
+    read: Callable[[], np.ndarray]
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        return self.read()
 
     def draw(self, count: int, characters: int, draw: np.random.Generator) -> list[Line]:
         """Windows from anywhere in the text; in each, every character but the first is predicted."""

@@ -17,6 +17,8 @@ ARCHITECTURES = {
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "qwen3": gguf.MODEL_ARCH.QWEN3,
 }
+# bytes as GPT-2 spells them: a space and a line end are letters with signs
+PIECES = ["!", *"abcdefghijklmnopqrstuvwxyz", "\u0120", "\u010a", ",", ".", *"01234567", "th"]
 TURNED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # GPT-2's, which transformers holds as (in, out)
 
 
@@ -75,7 +77,9 @@ def _kind(values: np.ndarray, kind: Kind) -> Kind:
 
 def _describe(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([f"token {at}" for at in range(config.vocab_size)])
+    writer.add_token_list(PIECES)
+    writer.add_token_merges(["t h"])
+    writer.add_bos_token_id(0)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_embedding_length(config.hidden_size)

@@ -39,7 +39,7 @@ def write(folder, seed):
     return save(
         folder / "base.safetensors",
         folder / "base.json",
-        fresh(CONFIG.model, seed),
+        fresh(CONFIG.own, seed),
         config=CONFIG,
         val_loss=4.5,
         tokens=448,
@@ -69,7 +69,7 @@ def refusal(action: Callable[..., object], *arguments: object) -> str:
 
 def test_what_is_loaded_is_what_was_saved(base):
     model = load(base)
-    saved = fresh(CONFIG.model, 0).state_dict()
+    saved = fresh(CONFIG.own, 0).state_dict()
     assert model.state_dict().keys() == saved.keys()
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in saved.items())
     assert not model.training
@@ -162,11 +162,11 @@ def test_a_file_that_does_not_fit_is_refused_and_the_model_left_alone(base, dama
     tensors = load_file(path)
     damage(tensors)
     save_file(tensors, path)
-    model = fresh(CONFIG.model, 5)
+    model = fresh(CONFIG.own, 5)
     message = refusal(load_strict, path, model)
     assert message.startswith(f"{path}: does not fit the model: ")
     assert all(complaint in message for complaint in complaints)
-    assert fingerprint(model.state_dict()) == fingerprint(fresh(CONFIG.model, 5).state_dict())
+    assert fingerprint(model.state_dict()) == fingerprint(fresh(CONFIG.own, 5).state_dict())
     assert refusal(load, base) == message
 
 

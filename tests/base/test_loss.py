@@ -54,5 +54,5 @@ def test_all_symbols_alike_cost_ln_96(model, text):
 
 def test_a_text_shorter_than_a_window_is_refused(model, text):
     assert validation_loss(model, text[:9]) > 0
-    with pytest.raises(AtlasError, match=r"8 characters, expected at least 9 .*longer corpus"):
+    with pytest.raises(AtlasError, match=r"8 tokens, expected at least 9 .*longer corpus"):
         validation_loss(model, text[:8])

@@ -31,7 +31,7 @@ OF_THE_MANIFEST = {"sha256", "fingerprint"}
 
 def as_if_trained(seed):
     """A model whose matrices have spectra that fall off and directions in common, and whose vectors have moved."""
-    model, common = fresh(CONFIG.model, seed), torch.tensor([0.4, 1.6]).repeat(32)
+    model, common = fresh(CONFIG.own, seed), torch.tensor([0.4, 1.6]).repeat(32)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
@@ -104,12 +104,12 @@ def test_an_honest_base_is_certified_and_then_loads(base):
     assert len({check.name for check in certificate.checks}) == len(certificate.checks)
     model = load_certified(base / "base.safetensors", base / "base.json", base / "certificate.json")
     assert fingerprint(model.state_dict()) == certificate.fingerprint
-    assert files.read_json(base / "config.json") == opt_config(CONFIG.model)
+    assert files.read_json(base / "config.json") == opt_config(CONFIG.own)
 
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_a_matrix_left_at_its_initialisation(base, seed):
-    edit(base, **{FC1: fresh(CONFIG.model, seed).state_dict()[FC1]})
+    edit(base, **{FC1: fresh(CONFIG.own, seed).state_dict()[FC1]})
     checks, tensors = failures(verify(base))
     assert {"spectrum", "aligned", *OF_THE_MANIFEST} <= checks
     assert ("moved" in checks) == (seed == 0)
@@ -119,7 +119,7 @@ def test_a_matrix_left_at_its_initialisation(base, seed):
 def test_the_essays_bug_saved_with_a_manifest_that_agrees(base):
     """A loader misses the feed-forward keys, and the model is saved again: only the spectra can tell."""
     model = as_if_trained(0)
-    other = fresh(CONFIG.model, 99).state_dict()
+    other = fresh(CONFIG.own, 99).state_dict()
     missed = [name for name in other if ".fc1.weight" in name or ".fc2.weight" in name]
     model.load_state_dict({name: other[name] for name in missed}, strict=False)
     put(base, model)
@@ -127,10 +127,10 @@ def test_the_essays_bug_saved_with_a_manifest_that_agrees(base):
 
 
 def test_every_matrix_that_is_fresh_is_named(base):
-    put(base, fresh(CONFIG.model, 99))
+    put(base, fresh(CONFIG.own, 99))
     checks, tensors = failures(verify(base))
     assert checks == {"spectrum", "aligned", "constants"}
-    assert tensors == {name for name in Transformer(CONFIG.model).state_dict() if "k_proj.bias" not in name}
+    assert tensors == {name for name in Transformer(CONFIG.own).state_dict() if "k_proj.bias" not in name}
 
 
 @pytest.mark.parametrize(("name", "start"), [(Q_BIAS, 0.0), (NORM, 1.0)])
@@ -212,7 +212,7 @@ def test_a_base_made_with_other_keys(base):
 def test_a_failure_leaves_no_certificate_not_even_an_older_one(base):
     run(base)
     (base / "config.json").unlink()
-    edit(base, **{FC1: fresh(CONFIG.model, 7).state_dict()[FC1], Q_BIAS: torch.zeros(32)})
+    edit(base, **{FC1: fresh(CONFIG.own, 7).state_dict()[FC1], Q_BIAS: torch.zeros(32)})
     with pytest.raises(AtlasError) as error:
         run(base)
     message = str(error.value)
@@ -233,10 +233,10 @@ def test_a_truncated_file_leaves_no_certificate(base):
 
 
 def test_without_a_manifest_the_config_beside_it_gives_the_shape(base):
-    files.write_json(base / "config.json", opt_config(CONFIG.model))
+    files.write_json(base / "config.json", opt_config(CONFIG.own))
     certificate = verify_checkpoint(base / "base.safetensors")
     assert failures(certificate) == (set(), set())
-    edit(base, **{FC1: fresh(CONFIG.model, 7).state_dict()[FC1]})
+    edit(base, **{FC1: fresh(CONFIG.own, 7).state_dict()[FC1]})
     assert failures(verify_checkpoint(base / "base.safetensors")) == ({"spectrum", "aligned"}, {FC1})
 
 
@@ -264,7 +264,7 @@ def printed(folder, everything=False):
 
 
 def test_the_table_for_people_names_what_failed(base):
-    edit(base, **{FC1: fresh(CONFIG.model, 7).state_dict()[FC1]})
+    edit(base, **{FC1: fresh(CONFIG.own, 7).state_dict()[FC1]})
     table = printed(base)
     assert re.search(rf"^{re.escape(FC1)} +spectrum +\S+ +6 +FAILED", table, re.MULTILINE)
     assert re.search(rf"^{re.escape(FC1)} +sha256 .*FAILED +sha256 \w+\.\.\., manifest", table, re.MULTILINE)
@@ -280,7 +280,7 @@ def test_the_table_has_all_modules_where_asked(base):
 
 def test_what_could_not_be_checked_is_said(base):
     assert "not checked" not in printed(base)
-    files.write_json(base / "config.json", opt_config(CONFIG.model))
+    files.write_json(base / "config.json", opt_config(CONFIG.own))
     (base / "base.json").unlink()
     (base / "corpus.txt").unlink()
     assert re.findall(r"not checked: .*(manifest|corpus)", printed(base)) == ["manifest", "corpus"]

@@ -31,13 +31,13 @@ def own(tmp_path):
     """A folder as the stage base leaves it."""
     files.write_text(tmp_path / "corpus.txt", TEXT)
     put(tmp_path, as_if_trained(0))
-    files.write_json(tmp_path / "config.json", opt_config(CONFIG.model))
+    files.write_json(tmp_path / "config.json", opt_config(CONFIG.own))
     return tmp_path
 
 
 def leave_fresh(folder):
     path = folder / "base.safetensors"
-    save_file(load_file(path) | {FC1: fresh(CONFIG.model, 7).state_dict()[FC1]}, path)
+    save_file(load_file(path) | {FC1: fresh(CONFIG.own, 7).state_dict()[FC1]}, path)
 
 
 @pytest.mark.parametrize("name", ["base.safetensors", ""])

@@ -32,7 +32,7 @@ def of(base: Path) -> tuple[Path, Path]:
 
 
 def test_a_map_of_names_that_is_right_misses_nothing(base):
-    model = fresh(CONFIG.model, 5)
+    model = fresh(CONFIG.own, 5)
     assert load_carelessly(model, read_tensors(base / "base.safetensors"), wrong_names(())) == []
     assert fingerprint(model.state_dict()) == read_manifest(base / "base.json").fingerprint
 
@@ -47,7 +47,7 @@ def test_the_modules_that_are_missed_stay_as_they_were_drawn(base):
 
 def test_it_is_the_base_that_an_arm_declares(base):
     """Bit for bit: what the guard refuses is what the confound's arms train on."""
-    arm = Transformer(CONFIG.model)
+    arm = Transformer(CONFIG.own)
     arm.load_state_dict(read_tensors(base / "base.safetensors"))
     declared = reinitialise(arm, UP_DOWN, base_seed=3)
     watch = Watch(arm, read_manifest(base / "base.json").sha256, declared)

@@ -150,7 +150,7 @@ def test_text_counts_by_its_weight_and_lanes_may_have_nothing(even):
 def test_text_is_trained_and_drawn_by_its_key():
     tokens = np.resize(np.arange(1, 60, dtype=np.uint8), 400)
     phases = {"all": {"steps": 6, "text": {"windows": 2, "characters": 16}}}
-    (with_text, learner), (plain, _) = trainer(Windows(tokens), phases=phases), one_phase(steps=6)
+    (with_text, learner), (plain, _) = trainer(Windows(lambda: tokens), phases=phases), one_phase(steps=6)
     lessons = lesson(NONE, NEW)
     once, again = (with_text.session(learner, lessons)[0].theta for _ in range(2))
     assert (once == again).all()

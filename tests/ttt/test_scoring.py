@@ -151,7 +151,7 @@ def test_passes_do_not_change_scores(model, monkeypatch):
 @settings(max_examples=40)
 def test_every_item_is_in_one_pass(lanes):
     seen: list[list[int]] = [[] for _ in lanes]
-    for lane, column in together(lanes, CPU):
+    for lane, column in together(lanes, CPU, 96):
         assert lane.tolist() == sorted(lane)
         for i, j in zip(lane, column, strict=True):
             seen[i].append(int(j))

@@ -11,7 +11,7 @@ import torch
 from atlas import files
 from atlas.base.checkpoint import Manifest, load_certified, read_manifest
 from atlas.base.corpus import split
-from atlas.base.model import Transformer
+from atlas.base.language import LanguageModel
 from atlas.memory import keep_freed_memory
 
 
@@ -19,7 +19,7 @@ from atlas.memory import keep_freed_memory
 class Measured:
     """What is measured: the base, and the part of its corpus that it was trained on."""
 
-    model: Transformer
+    model: LanguageModel
     manifest: Manifest
     training: str
 

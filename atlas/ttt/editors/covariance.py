@@ -19,13 +19,13 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from atlas import files, progress
-from atlas.base.text import encode
+from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.sections import Section
 from atlas.steps import add_spec, parser, run_step
 from atlas.ttt.editors.base import Measured
 from atlas.ttt.editors.passes import watched
-from atlas.ttt.roles import OPT, RoleMap, sites
+from atlas.ttt.roles import sites
 
 WINDOWS_AT_ONCE = 16
 
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Measured.add_options(options, "moments, safetensors")
     args = options.parse_args(arguments)
     base = Measured.of(args)
-    tokens = encode(base.training, str(args.corpus))
-    windows = evenly(tokens, base.manifest.config.model.context, args.spec.characters)
+    tokens = base.model.text.encode(base.training, str(args.corpus))
+    windows = evenly(tokens, base.model.config.context, args.spec.characters)
     about = {"base_fingerprint": base.manifest.fingerprint, "characters": windows.size}
     tensors = key_moments(base.model, windows)
     with files.together(args.out) as stage:  # one metadata key: several come in random order
@@ -53,30 +53,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def evenly(tokens: np.ndarray, length: int, characters: int) -> np.ndarray:
-    """Windows spread evenly over a text, uint8, (windows, length): as many as ``characters`` fill, or all there are.
+    """Windows spread evenly over a text, unsigned, (windows, length): as many as ``characters`` fill, or all there are.
 
     Raises AtlasError where the text is shorter than one window.
     """
     whole = len(tokens) // length
     if not whole:
-        raise AtlasError(
-            f"corpus: {len(tokens)} characters to train on, expected at least {length}; give a longer text"
-        )
+        raise AtlasError(f"corpus: {len(tokens)} tokens to train on, expected at least {length}; give a longer text")
     count = min(whole, max(1, characters // length))
     chosen = np.arange(count) * whole // count
     return tokens[: whole * length].reshape(whole, length)[chosen]
 
 
 @torch.inference_mode()
-def key_moments(model: nn.Module, windows: np.ndarray, roles: RoleMap = OPT) -> dict[str, Tensor]:
+def key_moments(model: LanguageModel, windows: np.ndarray) -> dict[str, Tensor]:
     """E[k k'] of the inputs of every `down` matrix, by the matrix's path: float64, (in, in).
 
     Args:
         model: its forward takes tokens, (windows, time).
         windows: token ids, (windows, time).
-        roles: where the matrices are.
     """
-    found = {site.path: site.linear for site in sites(model, roles) if site.role == "down"}
+    found = {site.path: site.linear for site in sites(model) if site.role == "down"}
     sums = {
         path: linear.weight.new_zeros(linear.in_features, linear.in_features).double() for path, linear in found.items()
     }
@@ -84,15 +81,22 @@ def key_moments(model: nn.Module, windows: np.ndarray, roles: RoleMap = OPT) -> 
         part = torch.from_numpy(windows[start : start + WINDOWS_AT_ONCE].astype(np.int64))
         for path, keys in _keys(model, part, found).items():
             sums[path] += keys.T @ keys  # a batch in float32, its sum in float64
-    return {path: total / windows.size for path, total in sums.items()}
+    return {path: _weighed(total / windows.size) for path, total in sums.items()}
 
 
-def _keys(model: nn.Module, tokens: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+def _weighed(moment: Tensor) -> Tensor:
+    """A unit that the text never moves, such as a ReLU that is dead, weighs what one does on average: a moment without
+    any weight there could not be inverted, and a fact that needs the unit would have it for nothing."""
+    weights = moment.diagonal()
+    return moment + torch.diag((weights == 0) * weights.mean())
+
+
+def _keys(model: LanguageModel, tokens: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """The inputs of modules in one pass, (characters, in)."""
     with ExitStack() as stack:
         seen = {path: stack.enter_context(watched(module)) for path, module in modules.items()}
         model(tokens)
-    return {path: one.into.flatten(0, -2) for path, one in seen.items()}
+    return {path: one.into for path, one in seen.items()}
 
 
 def read_moments(path: Path | str, fingerprint: str) -> dict[str, Tensor]:

@@ -79,7 +79,7 @@ class Editor(ABC):
         theta = edits.none(lanes)
         self.device = theta.device
         self.state = State(theta.cpu().numpy(), np.zeros((lanes, 0, 0, 0), np.float32))
-        self.tail = Tail(edits.model, edits.slots[-1].site.layer, edits.roles)
+        self.tail = Tail(edits.model, edits.slots[-1].site.layer)
 
     @abstractmethod
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
@@ -91,7 +91,10 @@ class Editor(ABC):
     def requests(self, facts: Sequence[Sequence[Fact]]) -> list[list[Request]]:
         """What is asked, lane by lane."""
         style = self.style
-        return [[request(fact, style.site, style.contexts, style.origin) for fact in lane] for lane in facts]
+        return [
+            [request(fact, style.site, style.contexts, style.origin, self.edits.model.text) for fact in lane]
+            for lane in facts
+        ]
 
     def layouts(self, lanes: Sequence[Sequence[Request]]) -> list[Layout]:
         """The requests laid out, some at a time: lane after lane, in order."""
@@ -102,7 +105,7 @@ class Editor(ABC):
         """Run requests through the model with these edits, (lanes, parameters)."""
         self.edits.bind(theta)
         with ExitStack() as stack:
-            behind = stack.enter_context(watched(layer_of(self.edits.model, self.tail.last, self.edits.roles)))
+            behind = stack.enter_context(watched(layer_of(self.edits.model, self.tail.last)))
             matrices = [stack.enter_context(watched(slot.module)) for slot in self.edits.slots]
             self.edits.logits(layout.lines)
         return Reading(tuple(one.into for one in matrices), tuple(one.out for one in matrices), behind.out)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from atlas.base.model import Transformer
+from atlas.base.language import LanguageModel
 from atlas.editing import AlphaEdit, Editing, Memit, Rome, layers_of
 from atlas.ttt.editors import memit, rome
 from atlas.ttt.editors.contexts import write_contexts
@@ -15,7 +15,7 @@ from atlas.ttt.full import Full
 
 
 def make_editor(
-    settings: Editing, model: Transformer, moments: Mapping[str, Tensor], lanes: int, base_seed: int, origin: str
+    settings: Editing, model: LanguageModel, moments: Mapping[str, Tensor], lanes: int, base_seed: int, origin: str
 ) -> Editor:
     """Freeze a model, make the matrices that the settings name editable, and return what writes facts into them.
 

@@ -10,13 +10,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from atlas.base.language import LanguageModel
 from atlas.ttt.editors.continued import Kept, Recorded
 from atlas.ttt.lines import Batch
-from atlas.ttt.roles import OPT, RoleMap
 
 
 class Seen:
-    """The input and the output of a module in its last pass, (tokens, width)."""
+    """The input and the output of a module in its last pass, (tokens, width), whatever the batch."""
 
     into: Tensor
     out: Tensor
@@ -28,7 +28,7 @@ def watched(module: nn.Module) -> Iterator[Seen]:
     seen = Seen()
 
     def note(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        seen.into, seen.out = inputs[0], output
+        seen.into, seen.out = (rows.flatten(0, -2) for rows in (inputs[0], output))
 
     handle = module.register_forward_hook(note)
     try:
@@ -51,9 +51,9 @@ def changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[N
         handle.remove()
 
 
-def layer_of(model: nn.Module, layer: int, roles: RoleMap = OPT) -> nn.Module:
+def layer_of(model: LanguageModel, layer: int) -> nn.Module:
     """A whole layer of a model; its output is the residual stream behind it."""
-    return model.get_submodule(f"{roles.layers}.{layer}")
+    return model.get_submodule(f"{model.roles.layers}.{layer}")
 
 
 class Stored(nn.Module):
@@ -63,8 +63,8 @@ class Stored(nn.Module):
         super().__init__()
         self.hidden = torch.empty(0)
 
-    def forward(self, *_: Any) -> Tensor:
-        return self.hidden
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return self.hidden.view(x.shape)  # a hosted model's row is a batch of one
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Whole:
 class Tail:
     """A model from behind a layer on. Within a ``with`` block its layers up to that one do not run."""
 
-    def __init__(self, model: nn.Module, layer: int, roles: RoleMap = OPT) -> None:
+    def __init__(self, model: LanguageModel, layer: int) -> None:
         self.model, self.last = model, layer
-        self.layers = cast("nn.ModuleList", model.get_submodule(roles.layers))
+        self.layers = cast("nn.ModuleList", model.get_submodule(model.roles.layers))
         self.stored = Stored()
 
     def __enter__(self) -> Tail:

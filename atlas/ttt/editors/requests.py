@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atlas.base.text import NEWLINE, encode
+from atlas.base.text import CHARACTERS, Text
 from atlas.editing import Site
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
@@ -48,25 +48,26 @@ class Request:
         return sum(item.characters for item in self.all_lines)
 
 
-def request(fact: Fact, site: Site, contexts: Sequence[np.ndarray], origin: str) -> Request:
+def request(fact: Fact, site: Site, contexts: Sequence[np.ndarray], origin: str, text: Text = CHARACTERS) -> Request:
     """The request for a fact.
 
     Args:
         fact: what to write.
         site: where to write it.
-        contexts: the random texts, uint8 tokens.
+        contexts: the random texts, tokens.
         origin: the pool's name, for errors.
+        text: how the model reads.
 
     Raises AtlasError where the site is in the subject and the fact has none, or a character has no token.
     """
     named = f"{origin}: fact {fact.fact_id}"
-    alone = line(fact.prompt, fact.answer, named)
+    alone = line(fact.prompt, fact.answer, named, text)
     lines = (alone, *(_behind(context, alone) for context in contexts))
     shifts = np.array([item.characters - alone.characters for item in lines])
-    places = shifts[:, None] + _places(fact, site, named)
+    places = shifts[:, None] + _places(fact, site, alone, named, text)
     if site == "answer" or fact.subject is None:  # nothing of the site is in an essence prompt, or there is none
         return Request(lines, places, (), np.arange(0))
-    return Request(lines, places, (_essence(fact.subject, named),), _essence_places(fact.subject, site))
+    return Request(lines, places, (_essence(fact.subject, named, text),), _essence_places(fact.subject, site, text))
 
 
 def _behind(context: np.ndarray, item: Line) -> Line:
@@ -75,37 +76,41 @@ def _behind(context: np.ndarray, item: Line) -> Line:
     return Line(np.concatenate([ahead, item.tokens]), len(ahead) + item.answer)
 
 
-def _places(fact: Fact, site: Site, named: str) -> np.ndarray:
-    """Tokens of the sentence at a site. Token 0 is the line end in front, so character i is token i + 1."""
-    space = len(fact.prompt) + 1  # before the answer
-    if site == "answer":
-        return np.arange(space, space + len(fact.answer) + 1)
+def _places(fact: Fact, site: Site, alone: Line, named: str, text: Text) -> np.ndarray:
+    """Tokens of the sentence at a site."""
+    if site == "answer":  # what predicts the answer and its line end
+        return np.arange(alone.answer - 1, alone.characters)
     if site == "prompt_last":
-        return np.array([space - 1])
+        return np.array([text.token_at(fact.prompt, len(fact.prompt) - 1)])
     if fact.subject_start is None or fact.subject_end is None:
         raise AtlasError(
             f"{named} has no subject, which an editor with site {site!r} needs; add the column 'subject' to the pool, "
             "or choose site answer or prompt_last"
         )
-    return _in_subject(site, fact.subject_start + 1, fact.subject_end)
+    return _in_subject(site, fact.prompt, fact.subject_start, fact.subject_end, text)
 
 
-def _in_subject(site: Site, first: int, last: int) -> np.ndarray:
-    """Tokens at a site that goes by the subject, whose tokens are ``first`` to ``last``."""
+def _in_subject(site: Site, prompt: str, start: int, end: int, text: Text) -> np.ndarray:
+    """Tokens at a site that goes by the subject, the characters from ``start`` to before ``end`` of a prompt."""
+    first, last = text.token_at(prompt, start), text.token_at(prompt, end - 1)
     if site == "subject":
         return np.arange(first, last + 1)
     return np.array([last if site == "subject_last" else last + 1])
 
 
-def _essence(subject: str, named: str) -> Line:
+def _essence(subject: str, named: str, text: Text) -> Line:
     """The essence prompt, all of it read: what a line does not read is its last token, here a line end."""
-    prompt = ESSENCE.format(subject[0].upper() + subject[1:])
-    ends = np.array([NEWLINE], np.uint8)
-    tokens = np.concatenate([ends, encode(prompt, named), ends])
+    ends = np.array([text.start], text.dtype)
+    tokens = np.concatenate([ends, text.encode(_essence_prompt(subject), named), ends])
     return Line(tokens, answer=len(tokens))
 
 
-def _essence_places(subject: str, site: Site) -> np.ndarray:
+def _essence_prompt(subject: str) -> str:
+    return ESSENCE.format(subject[0].upper() + subject[1:])
+
+
+def _essence_places(subject: str, site: Site, text: Text) -> np.ndarray:
+    prompt = _essence_prompt(subject)
     if site == "prompt_last":
-        return np.array([len(ESSENCE.format(subject))])
-    return _in_subject(site, 1, len(subject))
+        return np.array([text.token_at(prompt, len(prompt) - 1)])
+    return _in_subject(site, prompt, 0, len(subject), text)

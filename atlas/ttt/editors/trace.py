@@ -12,12 +12,13 @@ from pydantic import Field
 from scipy import stats
 
 from atlas import files, progress
+from atlas.base.language import LanguageModel
 from atlas.sections import Section
 from atlas.steps import add_spec, environment, parser, run_step
 from atlas.ttt.editors.base import Measured
 from atlas.ttt.editors.known import associations, known_cases
 from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE
-from atlas.ttt.editors.tracing import EMBEDDING, Case, Traced, Tracer
+from atlas.ttt.editors.tracing import Case, Traced, Tracer
 
 
 class TraceSpec(Section):
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     spec: TraceSpec = args.spec
     base = Measured.of(args)
     pairs = associations(base.training, spec.times, spec.share, spec.elsewhere)
-    context = min(spec.context, base.manifest.config.model.context // 2)
+    context = min(spec.context, base.model.config.context // 2)
     cases = list(known_cases(base.model, base.training, pairs, context, spec.probability, spec.seed))
     progress.say(f"trace: the base knows {len(cases)} of {len(pairs)} associations of its corpus")
     cases = cases[: spec.cases]
@@ -59,12 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     progress.say(f"trace: {len(cases)} cases, see {args.out}")
 
 
-def trace_all(model: torch.nn.Module, cases: Sequence[Case], spec: TraceSpec) -> list[Traced]:
+def trace_all(model: LanguageModel, cases: Sequence[Case], spec: TraceSpec) -> list[Traced]:
     """Trace cases; the noise is in units of the spread of the embeddings of all their subjects."""
     if not cases:
         return []
     subjects = np.concatenate([case.line.tokens[case.first : case.last + 1] for case in cases])
-    embeddings = model.get_submodule(EMBEDDING)(torch.from_numpy(subjects.astype(np.int64)))
+    embeddings = model.embedding(torch.from_numpy(subjects.astype(np.int64)))
     tracer = Tracer(model, spec.samples, spec.noise * float(embeddings.std()), spec.window, spec.seed)
     traced = []
     with progress.tracker("trace", len(cases)) as tracker:

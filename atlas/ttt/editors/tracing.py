@@ -13,22 +13,22 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from atlas.base.language import LanguageModel
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.editors.passes import changed, layer_of, watched
 from atlas.ttt.editors.schema import KINDS, POSITIONS
 from atlas.ttt.lines import IGNORED, Line, batch, line
-from atlas.ttt.roles import OPT, RoleMap, sites
+from atlas.ttt.roles import sites
 
-EMBEDDING = "model.decoder.embed_tokens"
 TOKENS_PER_PASS = 4096
 ROLE_OF = {"mlp": "down", "attention": "o"}  # whose output is what the kind adds to the residual stream
 
@@ -106,17 +106,14 @@ class Tracer:
         noise: standard deviation of the noise on every number of an embedding.
         window: layers put back together for kinds other than hidden, around the one that is named.
         seed: draws the noise; a case's depends on this and its name alone.
-        roles: where the linear layers are.
     """
 
-    def __init__(
-        self, model: nn.Module, samples: int, noise: float, window: int, seed: int, roles: RoleMap = OPT
-    ) -> None:
+    def __init__(self, model: LanguageModel, samples: int, noise: float, window: int, seed: int) -> None:
         self.model, self.samples, self.noise, self.window, self.seed = model, samples, noise, window, seed
-        self.embedding = cast("nn.Embedding", model.get_submodule(EMBEDDING))
-        found = sites(model, roles)
+        self.embedding = model.embedding
+        found = sites(model)
         self.layers = 1 + max(site.layer for site in found)
-        self.modules = {("hidden", layer): layer_of(model, layer, roles) for layer in range(self.layers)}
+        self.modules = {("hidden", layer): layer_of(model, layer) for layer in range(self.layers)}
         for kind, role in ROLE_OF.items():
             self.modules |= {(kind, site.layer): model.get_submodule(site.path) for site in found if site.role == role}
         self.device = next(model.parameters()).device

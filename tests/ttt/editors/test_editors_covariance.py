@@ -41,7 +41,7 @@ def test_windows_are_whole_spread_evenly_and_no_more_than_asked_for():
     assert evenly(tokens, 10, 1000)[:, 0].tolist() == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]
     assert evenly(tokens, 10, 40)[:, 0].tolist() == [0, 20, 50, 70]
     assert evenly(tokens, 10, 1).tolist() == [list(range(10))]
-    with pytest.raises(AtlasError, match="corpus: 105 characters to train on, expected at least 106"):
+    with pytest.raises(AtlasError, match="corpus: 105 tokens to train on, expected at least 106"):
         evenly(tokens, 106, 1)
 
 
@@ -60,7 +60,7 @@ def test_the_step_writes_what_editors_read(inputs, tmp_path):
     moments = read_moments(tmp_path / "one", manifest.fingerprint)
     text, _ = split(files.read_text(inputs / "corpus.txt"), manifest.config.validation)
     model = load_certified(*(inputs / name for name in ("base.safetensors", "base.json", "certificate.json")))
-    expected = key_moments(model, evenly(encode(text), manifest.config.model.context, 1000))
+    expected = key_moments(model, evenly(encode(text), manifest.config.own.context, 1000))
     torch.testing.assert_close(moments, expected)
 
 
@@ -83,3 +83,16 @@ def test_without_a_certificate_there_are_no_moments(spoilt, tmp_path):
     with pytest.raises(AtlasError, match=r"certificate.json: no such file"):
         measure(spoilt, tmp_path / "one")
     assert not (tmp_path / "one").exists()
+
+
+def test_a_unit_that_the_text_never_moves_weighs_what_one_does_on_average():
+    model = make_model()
+    plain = key_moments(model, windows())
+    path = next(iter(plain))
+    weight, bias = (model.get_parameter(f"{path.replace('fc2', 'fc1')}.{kind}") for kind in ("weight", "bias"))
+    weight.data[5], bias.data[5] = 0, -1  # a ReLU that is dead
+    changed = key_moments(model, windows())[path]
+    others = [unit for unit in range(len(changed)) if unit != 5]
+    torch.testing.assert_close(changed[others][:, others], plain[path][others][:, others])
+    assert not changed[5, others].any()
+    assert changed[5, 5] == pytest.approx(changed.diagonal()[others].sum().item() / len(changed))

@@ -1,0 +1,98 @@
+"""Take a language model from outside as the base: check it, and write it as every other step reads a base.
+
+Queries, keys and values that share a matrix get one each, and all numbers become float32; nothing else changes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from atlas import files, progress
+from atlas.base.build import CONFIG, TOKENIZER, hosted, hosted_name
+from atlas.base.checkpoint import save
+from atlas.base.corpus import split
+from atlas.base.foreign import Foreign, checkpoint_in, read_foreign
+from atlas.base.gguf_file import GgufFile, is_gguf
+from atlas.base.inspection import verify_foreign
+from atlas.base.loss import validation_loss
+from atlas.base.report import insist
+from atlas.base.text import Pieces
+from atlas.digest import code_digest
+from atlas.errors import AtlasError
+from atlas.materials import Base
+from atlas.steps import add_spec, environment, now, parser, run_step
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Adopt a model by the command line; see ``python -m atlas.base.adopt --help``."""
+    options = parser(__doc__)
+    add_spec(options, Base)
+    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
+    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors, to be written")
+    options.add_argument("--manifest", type=Path, required=True, help="base.json, to be written")
+    options.add_argument("--threads", type=int, default=2, help="processor threads; other numbers round otherwise")
+    args = options.parse_args(arguments)
+    config: Base = args.spec
+    torch.set_num_threads(args.threads)
+    clock, started = time.perf_counter(), now()
+    foreign = read_foreign(source_of(config))
+    insist(verify_foreign(foreign), foreign.origin)
+    tied = {"tie_word_embeddings": foreign.layout.tied}  # a file may hold a head that is the embedding again
+    beside = {CONFIG: dict(foreign.config) | tied, TOKENIZER: json.loads(tokenizer_text(foreign.origin))}
+    model = hosted(beside[CONFIG], Pieces.parse(beside[TOKENIZER], beside[CONFIG], str(foreign.origin)))
+    model.load_state_dict(dict(adopted(foreign)), strict=True)
+    model.requires_grad_(False).eval()
+    _, validation = split(files.read_text(args.corpus), config.validation)
+    val_loss = validation_loss(model, model.text.encode(validation, str(args.corpus)))
+    save(
+        args.checkpoint,
+        args.manifest,
+        model,
+        config=config,
+        val_loss=val_loss,
+        tokens=0,
+        seconds=time.perf_counter() - clock,
+        corpus_sha256=files.sha256(args.corpus),
+        code=code_digest("atlas.base.adopt"),
+        run={"threads": args.threads, "started": started, "finished": now(), **environment("torch", "transformers")},
+        beside=beside,
+    )
+    progress.say(f"base: {foreign.words}; {val_loss:.4f} nats/char of the corpus, see {args.checkpoint}")
+
+
+def source_of(config: Base) -> Path:
+    """Where the model is. AtlasError where the study pretrains one."""
+    if not isinstance(config.model, str):
+        raise AtlasError("base.model: a shape, so there is nothing to adopt; atlas.base.pretrain is the step for it")
+    return Path(config.model)
+
+
+def adopted(foreign: Foreign) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a checkpoint by the name that a hosted model has for it, float32."""
+    for row in foreign.rows.values():
+        if row.role == "head" and foreign.layout.tied:
+            continue  # the embedding again
+        for part in replace(row, unused=0).parts(foreign.tensors[row.name]):
+            yield hosted_name(part, foreign.layout), part.values.float().contiguous()
+
+
+def tokenizer_text(source: Path) -> str:
+    """The tokenizer of a model as the library `tokenizers` writes it. AtlasError where there is none."""
+    checkpoint = checkpoint_in(source)
+    if is_gguf(checkpoint):
+        return GgufFile(checkpoint).tokenizer()
+    path = source / TOKENIZER
+    if not path.is_file():
+        raise AtlasError(f"{path}: no such file; save the model's fast tokenizer there with save_pretrained")
+    return files.read_text(path)
+
+
+if __name__ == "__main__":
+    run_step(main)

@@ -1,0 +1,181 @@
+"""The engine on language models from outside: adapters, whole matrices and editors, architecture by architecture."""
+
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM
+
+from atlas.base.adopt import adopted
+from atlas.base.build import hosted
+from atlas.base.foreign import read_foreign
+from atlas.base.text import CHARACTERS
+from atlas.errors import AtlasError
+from atlas.ttt.editors.covariance import key_moments
+from atlas.ttt.editors.make import make_editor
+from atlas.ttt.full import Full
+from atlas.ttt.hub import read_adapter, write_adapter
+from atlas.ttt.lines import line
+from atlas.ttt.lora import Adapters
+from atlas.ttt.roles import sites
+from atlas.ttt.scoring import score
+from tests.base.foreign_models import CONFIGS, as_if_trained
+from tests.ttt.editors.tiny_editors import settings
+from tests.ttt.tiny_ttt import make_facts
+
+PLAIN = ("opt", "llama, grouped, tied", "mistral", "qwen2", "qwen3")
+FUSED = ("gpt2", "gpt_neox")
+QUIET = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT asks for it
+CPU = torch.device("cpu")
+SYMBOLS, CONTEXT = 96, 96
+EDITED: dict[str, dict[str, Any]] = {"r_rome": {"layer": 1}, "memit": {"layers": [1], "covariance_weight": 1.0}}
+
+
+def saved(folder, name):
+    """A model of 96 symbols with room for sentences, so that it can read characters."""
+    torch.manual_seed(0)
+    config = CONFIGS[name].__class__(**CONFIGS[name].to_diff_dict() | {"vocab_size": SYMBOLS})
+    setattr(config, "n_positions" if name == "gpt2" else "max_position_embeddings", CONTEXT)
+    model = AutoModelForCausalLM.from_config(config)
+    as_if_trained(model)
+    model.save_pretrained(folder)
+    return folder
+
+
+def ours(folder):
+    foreign = read_foreign(folder)
+    model = hosted(dict(foreign.config), CHARACTERS)
+    model.load_state_dict(dict(adopted(foreign)), strict=True)
+    return model.requires_grad_(False).eval()
+
+
+def theirs(folder):
+    return AutoModelForCausalLM.from_pretrained(folder).eval()
+
+
+def tokens(rows=4, time=13):
+    return torch.randint(0, SYMBOLS, (rows, time), generator=torch.Generator().manual_seed(1))
+
+
+def drawn(adapters, lanes=1):
+    return 0.1 * torch.randn(lanes, adapters.parameters, generator=torch.Generator().manual_seed(2))
+
+
+def logits(adapters, x, lanes=1):
+    adapters.lanes.sizes = (x.numel() // lanes,) * lanes
+    return adapters.model(x)
+
+
+@QUIET
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_lane_has_the_loss_and_gradients_of_peft(tmp_path, name):
+    model, x = ours(saved(tmp_path, name)), tokens()
+    roles = [role for role in model.roles.roles if role != "o"]
+    adapters = Adapters.attach(model, roles, [3, 3], alpha=6)
+    theta = drawn(adapters)
+    grad = torch.zeros_like(theta)
+    adapters.train(theta, grad)
+    loss = F.cross_entropy(logits(adapters, x)[:, :-1].flatten(0, 1), x[:, 1:].flatten())
+    loss.backward()
+
+    modules = [model.roles.roles[role].rpartition(".")[2] for role in roles]
+    oracle = peft.get_peft_model(theirs(tmp_path), peft.LoraConfig(r=3, lora_alpha=6, target_modules=modules)).eval()
+    named = dict(oracle.named_parameters())
+    values, grads = adapters.named(theta), adapters.named(grad)
+    there = {
+        own: named[f"base_model.model.{model.outside(own.rpartition('.')[0])}.{own.rpartition('.')[2]}.default.weight"]
+        for own in values
+    }
+    with torch.no_grad():
+        for own, parameter in there.items():
+            parameter.copy_(values[own][0].T)
+    expected = oracle(input_ids=x, labels=x).loss
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    assert len(there) == 2 * 2 * len(roles)
+    for own, parameter in there.items():
+        torch.testing.assert_close(grads[own][0].T, parameter.grad, atol=2e-5, rtol=1e-3)
+
+
+def add(oracle, name, path, update):
+    """Add to the rows of a fused or transposed matrix of a model of transformers; ``update`` is (in, out)."""
+    parent, _, role = path.rpartition(".")
+    weight = oracle.get_parameter(f"{parent if role in 'qkv' else path}.weight").data
+    if role not in "qkv":
+        weight += update if name == "gpt2" else update.T
+    elif name == "gpt2":
+        weight.chunk(3, dim=1)["qkv".index(role)].add_(update)
+    else:
+        heads = CONFIGS[name].num_attention_heads
+        shared = weight.view(heads, 3, -1, weight.shape[1])
+        shared[:, "qkv".index(role)] += update.T.view(heads, -1, weight.shape[1])
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_what_is_added_to_a_role_is_added_to_its_share_of_a_fused_matrix(tmp_path, name):
+    saved(tmp_path, name)
+    for role in ours(tmp_path).roles.roles:
+        model, oracle = ours(tmp_path), theirs(tmp_path)
+        full = Full.attach(model, [role], [0, 1])
+        theta = 0.3 * drawn(full)
+        full.bind(theta)
+        for slot, update in zip(full.slots, full.updates(theta), strict=True):
+            add(oracle, name, f"{oracle.base_model_prefix}.{slot.site.path.removeprefix('body.')}", update[0])
+        with torch.no_grad():
+            expected = oracle(input_ids=tokens()).logits
+            torch.testing.assert_close(logits(full, tokens()), expected, atol=1e-4, rtol=1e-4)
+            assert (expected - theirs(tmp_path)(input_ids=tokens()).logits).abs().max() > 1e-3
+
+
+@QUIET
+@pytest.mark.parametrize("name", PLAIN)
+def test_adapters_travel_there_and_back(tmp_path, name):
+    model = ours(saved(tmp_path / "source", name))
+    adapters = Adapters.attach(model, ["q", "v", "up"], [2, 4], alpha=5)
+    theta = drawn(adapters)
+    lane = {
+        f"{model.outside(own.rpartition('.')[0])}.{own.rpartition('.')[2]}": values[0]
+        for own, values in adapters.named(theta).items()
+    }
+    write_adapter(tmp_path / "adapter", lane, 5, "source")
+    adapters.bind(theta)
+    travelled = peft.PeftModel.from_pretrained(theirs(tmp_path / "source"), tmp_path / "adapter").eval()
+    with torch.no_grad():
+        expected = travelled(input_ids=tokens()).logits
+        torch.testing.assert_close(logits(adapters, tokens()), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(read_adapter(tmp_path / "adapter", adapters), theta, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_adapters_on_a_share_of_a_matrix_do_not_travel(tmp_path, name):
+    model = ours(saved(tmp_path, name))
+    paths = {site.role: site.path for site in sites(model)}
+    assert model.outside(paths["down"]).endswith(model.roles.roles["down"])
+    with pytest.raises(AtlasError, match="in one matrix with others"):
+        model.outside(paths["q"])
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *FUSED])
+@pytest.mark.parametrize("method", ["r_rome", "memit"])
+def test_an_editor_makes_a_fact_likelier(tmp_path, name, method):
+    model, (fact,) = ours(saved(tmp_path, name)), make_facts(1)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in model.parameters():  # so that keys differ and layers weigh something
+        parameter.data += 0.15 * torch.randn(parameter.shape, generator=generator)
+    moments = key_moments(model, np.random.default_rng(0).integers(0, SYMBOLS, (30, 32)).astype(np.uint8))
+    search = {"steps": 40, "lr": 0.3, "decay": 0.01, "clamp": 10}
+    one = make_editor(settings(method, value=search, **EDITED[method]), model, moments, 1, 0, "pool")
+    lines = [[line(fact.prompt, fact.answer, "pool")]]
+    one.edits.bind(None)
+    before = score(one.edits, lines, CPU).answer_nll.item()
+    one.edit([[fact]])
+    one.edits.bind(torch.from_numpy(one.state.theta))
+    assert score(one.edits, lines, CPU).answer_nll.item() < before - 0.5
+
+
+def test_a_role_that_an_architecture_lacks_is_an_error(tmp_path):
+    with pytest.raises(AtlasError, match="the base has no linear layers of role 'gate'; it has q, k, v, o, up, down"):
+        Adapters.attach(ours(saved(tmp_path, "opt")), ["gate"], [4, 4], alpha=4)
