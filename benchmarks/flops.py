@@ -34,7 +34,7 @@ UNDER: dict[Role, tuple[Role, ...]] = {
 
 def of_task(task: Task) -> int:
     """Necessary FLOPs of one sample of a task."""
-    setting, shape = task.setting, task.study.base.model
+    setting, shape = task.setting, task.study.base.own
     ranks = [task.rank] * shape.layers
     lengths = [item.characters for lane in task.lines for item in lane]
     if setting.work == "score":
