@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -182,7 +183,7 @@ class Study(Section):
         """Where the base is that comes from outside; None where it is pretrained."""
         return self.base.model if isinstance(self.base.model, str) else None
 
-    @property
+    @cached_property
     def shape(self) -> Model:
         """The shape of the base. AtlasError where it comes from outside, and its config cannot be read."""
         return shape_of(Path(self.outside)) if self.outside else self.base.own
