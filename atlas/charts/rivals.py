@@ -31,7 +31,7 @@ TABLE = {
 
 def draw(tables: Tables) -> alt.VConcatChart:
     """One panel for editors and one for fine-tuning, adapters grey in both; lines are named where they end."""
-    rows, palette = recall(tables), colours(tables.names)
+    rows, palette = without_variants(recall(tables), tables.arms), colours(tables.names)
     palette |= dict.fromkeys(rows.loc[rows["method"] == ADAPTERS, "arm"], SOFT)  # they stand beside arms of any colour
     top = max(0.05, 1.05 * float(rows["value"].max()))
     panels = []
@@ -51,6 +51,15 @@ def recall(tables: Tables) -> pd.DataFrame:
     rows = frame[frame["metric"] == METRIC]
     kept = thinned(sorted(set(rows["sessions"])), points)
     return rows[rows["sessions"].isin(kept)].drop(columns=["metric", "contract"]).reset_index(drop=True)
+
+
+def without_variants(rows: pd.DataFrame, arms: pd.DataFrame) -> pd.DataFrame:
+    """The rows without adapters that vary another arm: one of each place and recipe stays, the first, of one rank and
+    on the base as it is. Rivals all stay."""
+    adapters = arms[arms["method"] == ADAPTERS]
+    plain = adapters[(adapters["reinit"] == "") & ~adapters["ranks"].str.contains(",")]
+    kept = {*plain.drop_duplicates(["targets", "recipe"])["arm"], *arms.loc[arms["method"] != ADAPTERS, "arm"]}
+    return rows[rows["arm"].isin(kept)]
 
 
 def families(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:

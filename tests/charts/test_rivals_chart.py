@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -78,6 +79,21 @@ def test_a_study_without_editors_has_no_panel_of_them(results):
     tuned = rows[rows["method"].isin(["lora", "finetune"])]
     assert list(rivals.families(tuned)) == ["Fine-tuning of whole matrices"]
     assert set(rivals.families(rows)["Editors"]["arm"]) == {"qv", "ffn", "rome", "memit", "memit_at_once"}
+
+
+def test_of_adapters_one_of_each_place_and_recipe_is_drawn_and_all_rivals(results):
+    rows, table = rivals.recall(Tables(results / "tables")), Tables(results / "tables").arms
+    assert {*rivals.without_variants(rows, table)["arm"]} == {*rival_arms()}
+    variants = table[table["arm"].isin(["qv", "ffn"])]
+    others = [
+        variants.assign(arm=variants["arm"] + "_small", ranks="4"),  # the same place and recipe as before
+        variants.assign(arm=variants["arm"] + "_mid", ranks="4,32,32,4"),
+        variants.assign(arm=variants["arm"] + "_random", reinit="up,down", recipe="other"),
+        variants.assign(arm=variants["arm"] + "_other", recipe="recall"),
+    ]
+    more = pd.concat([table, *others], ignore_index=True)
+    drawn = pd.concat([rows, *(rows[rows["arm"] == "qv"].assign(arm=arm) for arm in more["arm"][len(table) :])])
+    assert {*rivals.without_variants(drawn, more)["arm"]} == {*rival_arms(), "qv_other", "ffn_other"}
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.08))
