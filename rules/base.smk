@@ -24,6 +24,9 @@ rule corpus:
 
 # The base: pretrained here, or a language model from outside as it is.
 BASE_STEP = "atlas.base.adopt" if STUDY.outside else "atlas.base.pretrain"
+BESIDE = {
+    name: f"{RESULTS}/base/{name}.json" for name in ("lm", "tokenizer") if STUDY.outside
+}
 
 
 rule pretrain:
@@ -31,13 +34,9 @@ rule pretrain:
         corpus=f"{RESULTS}/base/corpus.txt",
         model=outside_files(),
     output:
+        **BESIDE,
         checkpoint=f"{RESULTS}/base/base.safetensors",
         manifest=f"{RESULTS}/base/base.json",
-        beside=(
-            expand(f"{RESULTS}/base/{{name}}", name=("lm.json", "tokenizer.json"))
-            if STUDY.outside
-            else []
-        ),
     log:
         f"{RESULTS}/logs/base/pretrain.log",
     cache: CACHED

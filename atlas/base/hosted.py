@@ -25,6 +25,7 @@ from atlas.errors import AtlasError
 from atlas.materials import Model
 
 ATTENTION = "atlas_packed"
+LINES = "atlas_lines"  # the attribute under which a module finds where the lines of its row are
 SHARED = {f"{name}.{part}" for name in ("c_attn", "query_key_value") for part in unfused.PARTS}
 
 
@@ -58,7 +59,7 @@ class Hosted(LanguageModel):
         self.out = None if self.tied else head
         self.lines = Lines()
         for module in self.body.modules():
-            module.__dict__["lines"] = self.lines  # our attention is handed its module, and nothing else of ours
+            setattr(module, LINES, self.lines)  # our attention is handed its module, and nothing else of ours
 
     def outside(self, path: str) -> str:
         if ".".join(path.split(".")[-2:]) in SHARED:
@@ -109,7 +110,7 @@ def _attend(
     """
     heads, size = query.shape[1], query.shape[3]
     key, value = (x.repeat_interleave(heads // x.shape[1], dim=1) for x in (key, value))
-    packed = cast("Lines", module.__dict__["lines"]).packed
+    packed = cast("Lines", getattr(module, LINES)).packed
     if packed is None:
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
         return mixed.transpose(1, 2).contiguous(), None

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.base.text import decode, encode
+from atlas.base.text import CHARACTERS, decode, encode
 from atlas.errors import AtlasError
 from atlas.ttt import ranking, scoring
 from atlas.ttt.lines import IGNORED, batch, line
@@ -26,6 +26,12 @@ LINES = [
 def bare(model) -> Adapters:
     """The engine with nothing attached."""
     return Adapters(model, [], Lanes())
+
+
+def of_characters(forward):
+    """A function in place of a model that reads characters."""
+    forward.text = CHARACTERS
+    return forward
 
 
 def plain_nll(model, prompt: str, answer: str) -> tuple[float, float, float]:
@@ -124,6 +130,7 @@ def test_recall_sees_a_model_that_knows():
     """A model that always continues 'ab\\n' recalls 'ab' and nothing else."""
     nxt = {" ": "a", "a": "b", "b": "\n"}
 
+    @of_characters
     def knowing(tokens, *_):
         logits = torch.zeros(*tokens.shape, 96)
         for i, token in enumerate(tokens):
@@ -214,6 +221,7 @@ def test_a_foil_parts_from_the_answer_at_a_token():
 
 
 def test_a_foil_as_likely_as_the_answer_is_not_beaten():
+    @of_characters
     def undecided(tokens, *_):
         return torch.zeros(*tokens.shape, 96)
 

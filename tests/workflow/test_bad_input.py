@@ -33,7 +33,7 @@ def refused(checkout: Checkout, *arguments: str) -> str:
     [
         ({"sedes": [1]}, "config.yaml: sedes: unknown key"),
         ({"arms": {"qv": {"targets": ["q"], "ranks": 33}}}, "arms.qv.ranks: rank 33 is impossible"),
-        ({"arms": {"qv": {"targets": ["gate"]}}}, "arms.qv.targets.0: "),
+        ({"arms": {"qv": {"targets": ["mlp"]}}}, "arms.qv.targets.0: "),
         ({"checkpoints": [1, 90]}, "90 sessions of 2 facts need 180 facts, pool.taught has 24"),
     ],
 )

@@ -80,7 +80,7 @@ def test_what_a_model_from_outside_cannot_have_is_said_at_once(outside):
     for arm, words in (
         (
             {"targets": ["q"], "base": {"reinit": ["up"]}},
-            r"arms.a.base.reinit: only for a base that is pretrained here",
+            r"arms.a.base.reinit: the confound is shown on a base that is pretrained here",
         ),
         ({"targets": ["q"], "ranks": [4, 4, 4]}, r"arms.a.ranks: 3 ranks for 2 layers"),
     ):
