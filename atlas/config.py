@@ -17,7 +17,7 @@ from atlas.narrowing import narrowed, or_null
 from atlas.outside import shape_of
 from atlas.recipes.model import Recipe
 from atlas.sections import Name, Positive, Section, explain, laid_over
-from atlas.specs import Candidate, Device, Probes, RungSpec, RunSpec, StreamSpec
+from atlas.specs import Candidate, Device, Keys, Probes, RungSpec, RunSpec, StreamSpec, Tracing
 from atlas.sweeps import Search
 
 
@@ -74,6 +74,13 @@ class Study(Section):
     base: Base = Base()
     recipe: Recipe = Recipe.model_validate({})
     probes: Probes = Probes()
+    counterfactual: bool = Field(
+        False,
+        description="ask the base first, and teach what it knows with another answer of the same template; what it "
+        "does not know is taught as it is",
+    )
+    keys: Keys = Keys()
+    trace: Tracing = Tracing()
     only: list[Name] | None = Field(
         None,
         min_length=1,
@@ -216,6 +223,11 @@ class Study(Section):
 
     def stream_spec(self, seed: int) -> StreamSpec:
         return StreamSpec(seed=seed, sessions=self.sessions, facts_per_session=self.facts_per_session)
+
+    @property
+    def tracing(self) -> Tracing:
+        """How the base is traced, with the window that its layers ask for."""
+        return self.trace.model_copy(update={"window": self.trace.window or max(1, self.shape.layers // 5)})
 
     def run_spec(self, name: str, block: str) -> RunSpec:
         """The part of the study that one run depends on, and nothing else: what it leaves out reruns nothing."""

@@ -26,6 +26,24 @@ class Probes(Section):
     )
 
 
+class Keys(Section):
+    """The keys of text that editors must leave alone: their second moment, C in ROME and MEMIT."""
+
+    characters: int = Field(
+        1 << 18, gt=0, description="characters (or pieces) of the corpus whose keys are taken, at most; whole windows"
+    )
+
+
+class Tracing(Section):
+    """Causal tracing, which says where the base keeps what it knows."""
+
+    cases: Positive = Field(64, description="things known that are traced, at most")
+    samples: Positive = Field(10, description="noises a case")
+    window: Positive | None = Field(
+        None, description="layers whose feed-forward or attention is put back together; null: a fifth of them"
+    )
+
+
 class StreamSpec(Section):
     """What decides which facts a seed is taught, and when."""
 

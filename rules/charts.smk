@@ -21,10 +21,16 @@ if any(STUDY.contrasts.values()):
     CHARTS["contrasts"] = (("contrasts",), "Contrasts", "planned comparisons")
 if RIVALS:
     CHARTS["rivals"] = (("arms", "rivals", "retention"), "Rivals", "recall by edits")
+if "knowledge" in TABLES:
+    CHARTS["knowledge"] = (
+        ("arms", "knowledge"),
+        "Knowledge",
+        "known and unknown facts",
+    )
 if REINITS:
     CHARTS["confound"] = (("arms", "confound"), "Guard", "what a mis-loaded base does")
 # with what is not made from tables: where facts are, for the editors
-SHOWN = [*CHARTS, *(["trace"] if EDITORS and not STUDY.outside else [])]
+SHOWN = [*CHARTS, *(["trace"] if EDITORS else [])]
 FORMATS = ("json", "html", "svg", "png")
 DATA = beside("atlas/charts/data")  # no code, so not in the code digest: files to watch
 FONTS = expand(f"{DATA}/fonts/atlas-sans-{{weight}}.woff2", weight=("regular", "bold"))

@@ -4,7 +4,7 @@ SEARCHED = STUDY.search.arms if STUDY.search.sweeps else []
 # Rungs count from 0. Which candidates a rung tries is worked out from the trials of the one before.
 rule trials:
     input:
-        pool=f"{RESULTS}/pool/pool.parquet",
+        pool=TAUGHT_POOL,
         streams=expand(
             f"{RESULTS}/pool/streams/{{seed}}.parquet", seed=STUDY.search.seeds
         ),

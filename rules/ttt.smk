@@ -2,11 +2,38 @@ import json
 
 EDITORS = [name for name, arm in STUDY.arms.items() if arm.edits]
 RIVALS = [name for name, arm in STUDY.arms.items() if arm.method != "lora"]
+TAUGHT_POOL = f"{RESULTS}/{'ttt' if STUDY.counterfactual else 'pool'}/pool.parquet"
+
+
+# What the base knows already, and what it is taught instead.
+rule knowledge:
+    input:
+        pool=f"{RESULTS}/pool/pool.parquet",
+        checkpoint=f"{RESULTS}/base/base.safetensors",
+        manifest=f"{RESULTS}/base/base.json",
+        certificate=f"{RESULTS}/base/certificate.json",
+    output:
+        f"{RESULTS}/ttt/pool.parquet",
+    log:
+        f"{RESULTS}/logs/ttt/knowledge.log",
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        spec=json.dumps({"seed": STUDY.base.seed}),
+        code=code_of("atlas.ttt.knowledge"),
+    shell:
+        "python -m atlas.ttt.knowledge --spec {params.spec:q} --pool {input.pool}"
+        " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate}"
+        " --threads {threads} --out {output} --log {log}"
 
 
 rule teach:
     input:
-        pool=f"{RESULTS}/pool/pool.parquet",
+        pool=TAUGHT_POOL,
         streams=lambda wildcards: [
             f"{RESULTS}/pool/streams/{seed}.parquet"
             for seed in STUDY.blocks[wildcards.block]
@@ -74,7 +101,7 @@ rule covariance:
         mem_mb=growing(2000),
         runtime=growing(15),
     params:
-        spec="{}",
+        spec=STUDY.keys.model_dump_json(),
         code=code_of("atlas.ttt.editors.covariance"),
     shell:
         "python -m atlas.ttt.editors.covariance --spec {params.spec:q} --corpus {input.corpus}"
@@ -88,6 +115,7 @@ rule trace:
         checkpoint=f"{RESULTS}/base/base.safetensors",
         manifest=f"{RESULTS}/base/base.json",
         certificate=f"{RESULTS}/base/certificate.json",
+        known=[f"{RESULTS}/ttt/pool.parquet"] if STUDY.outside else [],
     output:
         f"{RESULTS}/ttt/trace.parquet",
     log:
@@ -100,9 +128,10 @@ rule trace:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        spec=json.dumps({"seed": STUDY.base.seed}),
+        spec=json.dumps({"seed": STUDY.base.seed, **STUDY.tracing.model_dump()}),
+        known=lambda wildcards, input: option("--known", input.known),
         code=code_of("atlas.ttt.editors.trace"),
     shell:
         "ATLAS_PROGRESS=lines python -m atlas.ttt.editors.trace --spec {params.spec:q} --corpus {input.corpus}"
-        " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate}"
+        " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate} {params.known}"
         " --threads {threads} --out {output} --log {log}"

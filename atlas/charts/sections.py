@@ -16,8 +16,10 @@ from atlas.charts import (
     figures,
     forms,
     harm,
+    knowledge,
     matrix,
     memory,
+    real,
     retention,
     rivals,
     speed,
@@ -45,6 +47,13 @@ class Section:
 SECTIONS = (
     Section("retention", "What is left", ("retention",), retention.live, (figures.retention_tables, memory.controls)),
     Section("claims", "The essay, claim by claim", ("claims",), claims_live.live, (figures.in_words,)),
+    Section(
+        "knowledge",
+        "Does it hold in a real model?",
+        ("knowledge",),
+        knowledge.live,
+        (real.kinds, real.placements),
+    ),
     Section(
         "arms",
         "Arms and parameters",

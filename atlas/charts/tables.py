@@ -39,6 +39,10 @@ class Tables:
         return self._read("matrix", schema.MATRIX)
 
     @property
+    def knowledge(self) -> pd.DataFrame:
+        return self._read("knowledge", schema.KNOWLEDGE)
+
+    @property
     def harm(self) -> pd.DataFrame:
         return self._read("harm", schema.HARM)
 

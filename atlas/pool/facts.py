@@ -34,6 +34,14 @@ SUBJECT_SCHEMA = pa.schema(
 )
 """Columns that a pool may lack: only editors need them."""
 
+KNOWLEDGE_SCHEMA = pa.schema(
+    [
+        ("true_answer", pa.string()),  # what the base says where ``answer`` contradicts it, else null
+        ("known", pa.bool_()),  # whether the base gives the answer of the fact tables, untaught
+    ]
+)
+"""Columns of a pool as a base is taught it, see ``atlas.ttt.knowledge``."""
+
 STREAM_SCHEMA = pa.schema(
     [("seed", pa.int32()), ("session", pa.int32()), ("slot", pa.int32()), ("fact_id", pa.string())]
 )
@@ -45,6 +53,7 @@ class Fact:
 
     Facts that share a ``template`` ask for the same kind of answer, so they are each other's foils. The ``subject``
     stands in the prompt from character ``subject_start`` on, but for its capital letters; both None where not known.
+    Where the base knows the fact and ``answer`` contradicts it, ``true_answer`` is what the base says.
     """
 
     fact_id: str
@@ -56,6 +65,7 @@ class Fact:
     rephrases: tuple[str, ...]
     subject: str | None = None
     subject_start: int | None = None
+    true_answer: str | None = None
 
     @property
     def subject_end(self) -> int | None:
@@ -106,8 +116,8 @@ def read_pool(path: Path | str) -> list[Fact]:
     """
     table = files.read_parquet(path, POOL_SCHEMA)
     _check_no_nulls(path, table.select(POOL_SCHEMA.names))
-    known = [name for name in ("subject", "subject_start") if name in table.column_names]
-    rows = table.select([*POOL_SCHEMA.names, *known]).to_pylist()
+    further = [name for name in ("subject", "subject_start", "true_answer") if name in table.column_names]
+    rows = table.select([*POOL_SCHEMA.names, *further]).to_pylist()
     facts = [Fact(**{**row, "rephrases": tuple(row["rephrases"])}) for row in rows]
     seen: set[str] = set()
     for fact in facts:

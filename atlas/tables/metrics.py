@@ -80,6 +80,16 @@ METRICS = (
         "0",
     ),
     Metric(
+        "answered",
+        _PROBES,
+        "1 where greedy decoding gives the answer first, whatever comes behind, else 0; mean over the forms of a fact",
+        "answer first",
+        "0 to 1",
+        HIGHER,
+        f"{_HERE}; what a model knows that was never taught to end a line behind an answer",
+        "what the base answers without an adapter",
+    ),
+    Metric(
         "rise",
         "the validation text of the base, after the sessions of a checkpoint",
         "loss per character with the adapter less that without, in nats",

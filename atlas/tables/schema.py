@@ -228,6 +228,21 @@ HARM = pa.schema(
     ]
 )
 
+KNOWLEDGE = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("sessions", pa.int32()),
+        ("kind", pa.string()),  # unknown; counterfactual: the base says otherwise; known; untouched: known and placebo
+        ("probe", pa.string()),  # taught, rephrase, placebo
+        ("metric", pa.string()),  # recall, answered, ranked
+        ("n_seeds", pa.int32()),
+        ("n_facts", pa.int32()),  # facts of a seed (the mean, rounded, where seeds differ)
+        ("n_tests", pa.int64()),  # facts of all seeds together
+        *_INTERVAL,
+        ("contract", pa.string()),
+    ]
+)
+
 RIVALS = pa.schema(
     [
         ("arm", pa.string()),

@@ -36,7 +36,7 @@ class Loss:
     def scores(self) -> LineScores:
         """Scores of the facts, lane after lane."""
         found = line_scores(self.lines, self.nll.detach(), self.logits.detach())
-        parts = found.nll, found.answer_nll, found.recalled, found.worst
+        parts = found.nll, found.answer_nll, found.recalled, found.answered, found.worst
         return LineScores(*(part[self.of_facts] for part in parts))
 
 

@@ -47,13 +47,16 @@ class Question:
 
 
 def foils(facts: Sequence[Fact], most: int, base_seed: int) -> dict[str, list[str]]:
-    """Foils of every fact: at most ``most`` other answers of its template, fixed per fact.
+    """Foils of every fact: at most ``most`` other answers of its template, fixed per fact; the one it contradicts is
+    among them.
 
     Raises AtlasError where a template has a single answer, which nothing could be ranked against.
     """
     answers: dict[str, list[str]] = {}
     for fact in facts:
         answers.setdefault(fact.template, []).append(fact.answer)
+        if fact.true_answer is not None:
+            answers[fact.template].append(fact.true_answer)
     choices = {template: sorted(set(found)) for template, found in answers.items()}
     chosen = {}
     for fact in facts:
@@ -64,6 +67,8 @@ def foils(facts: Sequence[Fact], most: int, base_seed: int) -> dict[str, list[st
                 "ranked; add facts with other answers or move it to another template"
             )
         picked = rng(base_seed, "foils", fact.fact_id).permutation(len(others))[:most]
+        if fact.true_answer is not None and (true := others.index(fact.true_answer)) not in picked:
+            picked[0] = true  # what is contradicted has to be beaten
         chosen[fact.fact_id] = [others[i] for i in sorted(picked)]
     return chosen
 

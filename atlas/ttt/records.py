@@ -71,6 +71,9 @@ def _facts(course: Course, point: Checkpoint, lane: int) -> dict[str, Any]:
         "recalled": found.adapted.recalled[lane],
         "foils": [probe.foils for probe in probes],
         "recalled_base": found.base.recalled[lane],
+        "answered": found.adapted.answered[lane],
+        "answered_base": found.base.answered[lane],
+        "contradicts": [probe.dated.fact.true_answer is not None for probe in probes],
     }
 
 

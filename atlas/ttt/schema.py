@@ -40,6 +40,9 @@ FACTS = pa.schema(
         ("recalled", pa.bool_()),
         ("foils", pa.int32()),  # how many other answers the ranked metric compared with
         ("recalled_base", pa.bool_()),
+        ("answered", pa.bool_()),  # greedy decoding gives the answer first, whatever comes behind
+        ("answered_base", pa.bool_()),
+        ("contradicts", pa.bool_()),  # the answer that is taught is another one than the base gives
     ]
 )
 """facts.parquet: one row per (seed, checkpoint, probe, fact, form)."""

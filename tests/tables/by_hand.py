@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from atlas.tables.runs import Runs, read
 from atlas.ttt.schema import FACTS, MATRIX
@@ -21,8 +22,8 @@ def runs_with(folder: Path, seeds: Sequence[int], name: str, rows: Sequence[Mapp
     run = write_run(folder / "qv" / "block", "qv", ARM, seeds, Design(tuple(seeds)))
     zero = dict.fromkeys(schema.names, 0) | {"arm": "qv"}
     frame = pd.DataFrame([zero | dict(row) for row in rows])
-    flags = {name: bool for name in ("recognised", "ranked", "recalled", "recalled_base") if name in frame}
-    write_frame(run / f"{name}.parquet", frame.astype(flags), schema)
+    flags = [field.name for field in schema if field.type == pa.bool_()]
+    write_frame(run / f"{name}.parquet", frame.astype(dict.fromkeys(flags, bool)), schema)
     return read([run])
 
 

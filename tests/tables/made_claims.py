@@ -124,5 +124,8 @@ def _probed(arm: str, sessions: int, probe: str, kept: list[bool]) -> pd.DataFra
             "recognised": kept,
             "foils": 50,
             "recalled_base": False,
+            "answered": False,
+            "answered_base": False,
+            "contradicts": False,
         }
     )

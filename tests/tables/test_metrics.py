@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.tables import continual, measures, metrics, rivals, scores
+from atlas.tables import continual, knowledge, measures, metrics, rivals, scores
 from atlas.tables.intervals import Sample, estimate
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -27,6 +27,7 @@ def test_every_metric_of_the_tables_is_declared():
         *continual.SHARES,
         *continual.DIFFERENCES,
         *rivals.METRICS,
+        *knowledge.SCORES,
     }
     assert {declared.name for declared in metrics.METRICS} == computed
     assert all(callable(getattr(measures, name)) for name in (*continual.SHARES, *continual.DIFFERENCES, "half_life"))

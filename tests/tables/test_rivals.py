@@ -37,6 +37,9 @@ def fact(seed, sessions, probe, name, recalled, cost=0.0, form=0):
         "recalled": recalled,
         "foils": 5,
         "recalled_base": False,
+        "answered": recalled,
+        "answered_base": False,
+        "contradicts": False,
     }
 
 

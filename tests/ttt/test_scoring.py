@@ -1,5 +1,7 @@
 """Scores: against a plain computation, real greedy decoding, and one pass per candidate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -140,7 +142,9 @@ def test_recall_sees_a_model_that_knows():
         return logits
 
     lines = [line("Q", answer, "t") for answer in ("ab", "a", "abb", "b", "ab ")]
-    assert score(bare(knowing), [lines], CPU).recalled[0].tolist() == [True, False, False, False, False]
+    found = score(bare(knowing), [lines], CPU)
+    assert found.recalled[0].tolist() == [True, False, False, False, False]
+    assert found.answered[0].tolist() == [True, True, False, False, False]  # "a" comes first, and then something else
 
 
 def test_passes_do_not_change_scores(model, monkeypatch):
@@ -238,6 +242,16 @@ def test_foils_are_other_answers_of_the_template_fixed_per_fact():
         assert fact.answer not in chosen[fact.fact_id]
         assert set(chosen[fact.fact_id]) <= {other.answer for other in facts if other.template == fact.template}
         assert len(set(chosen[fact.fact_id])) == (50 if fact.template == "a/b" else 3)
+
+
+@pytest.mark.parametrize("most", [1, 5, 50])
+def test_what_a_fact_contradicts_is_among_its_foils(most):
+    facts = make_facts(80, template="a/b")
+    contrary = [replace(fact, true_answer=f"true {at}") for at, fact in enumerate(facts)]
+    chosen = foils(contrary, most, 0)
+    for fact in contrary:
+        assert fact.true_answer in chosen[fact.fact_id]
+        assert len(set(chosen[fact.fact_id])) == most
     assert len({tuple(some) for some in chosen.values()}) > 60
 
 

@@ -50,12 +50,13 @@ def outside(fresh):
     """A checkout with a study on a model in a folder of its own."""
     save_model(fresh.root / "my-model")
     base = {"corpus": "corpus-of-the-test.txt", "model": "my-model", "max_val_loss": 1000}
-    fresh.configure(STUDY | {"base": base, "arms": ARMS, "ablations": {}, "contrasts": {"places": [["qv", "ffn"]]}})
+    study = STUDY | {"base": base, "arms": ARMS, "ablations": {}, "contrasts": {"places": [["qv", "ffn"]]}}
+    fresh.configure(study | {"counterfactual": True, "trace": {"cases": 2, "samples": 2}, "keys": {"characters": 2048}})
     return fresh
 
 
 def test_a_study_runs_on_a_model_from_outside_and_again_where_that_changes(outside):
-    outside.done("tables")
+    outside.done("tables", "results/ttt/trace.parquet")
     manifest = json.loads(outside.file("base/base.json").read_text())
     certificate = json.loads(outside.file("base/certificate.json").read_text())
     assert certificate["passed"]
@@ -67,6 +68,11 @@ def test_a_study_runs_on_a_model_from_outside_and_again_where_that_changes(outsi
     arms = pq.read_table(outside.file("tables/arms.parquet")).to_pandas()
     params = dict(zip(arms["arm"], arms["trainable_params"], strict=True))
     assert params["qv"] == 2 * (4 * (32 + 32) + 4 * (32 + 16))  # one group of values for two heads
+    asked = pq.read_table(outside.file("ttt/pool.parquet")).to_pandas()
+    assert (asked["true_answer"].notna() == (asked["known"] & (asked["role"] == "taught"))).all()
+    kinds = pq.read_table(outside.file("tables/knowledge.parquet")).to_pandas()
+    assert {*kinds["arm"]} == {*ARMS}
+    assert "unknown" in {*kinds["kind"]}
     for arm in ARMS:
         rows = pq.read_table(outside.file(f"ttt/{arm}/1-2/facts.parquet")).to_pandas().query("probe == 'taught'")
         assert (rows["answer_nll"] != rows["answer_nll_base"]).all()

@@ -1,7 +1,7 @@
 """Measure the second moment of every layer's keys on the corpus: what editors must not move.
 
 Meng et al. 2022 call C = E[k k'] the covariance of keys, though it is not centred. It is measured once, on the base,
-from windows of the model's full context spread evenly over the training part of the corpus, and serves every editor.
+from windows of the model's context spread evenly over the training part of the corpus, and serves every editor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
@@ -21,30 +20,25 @@ from torch import Tensor, nn
 from atlas import files, progress
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
-from atlas.sections import Section
+from atlas.specs import Keys
 from atlas.steps import add_spec, parser, run_step
 from atlas.ttt.editors.base import Measured
 from atlas.ttt.editors.passes import watched
 from atlas.ttt.roles import sites
 
-WINDOWS_AT_ONCE = 16
-
-
-class KeysSpec(Section):
-    """What decides the moments besides the base and its corpus."""
-
-    characters: int = Field(1 << 18, gt=0, description="characters whose keys are taken, at most; whole windows")
+TOKENS_AT_ONCE = 4096
+LONGEST = 512  # tokens of a window: attention over the whole context of some models would take hours
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure by the command line; see ``python -m atlas.ttt.editors.covariance --help``."""
     options = parser(__doc__)
-    add_spec(options, KeysSpec)
+    add_spec(options, Keys)
     Measured.add_options(options, "moments, safetensors")
     args = options.parse_args(arguments)
     base = Measured.of(args)
     tokens = base.model.text.encode(base.training, str(args.corpus))
-    windows = evenly(tokens, base.model.config.context, args.spec.characters)
+    windows = evenly(tokens, min(base.model.config.context, LONGEST), args.spec.characters)
     about = {"base_fingerprint": base.manifest.fingerprint, "characters": windows.size}
     tensors = key_moments(base.model, windows)
     with files.together(args.out) as stage:  # one metadata key: several come in random order
@@ -77,8 +71,9 @@ def key_moments(model: LanguageModel, windows: np.ndarray) -> dict[str, Tensor]:
     sums = {
         path: linear.weight.new_zeros(linear.in_features, linear.in_features).double() for path, linear in found.items()
     }
-    for start in range(0, len(windows), WINDOWS_AT_ONCE):
-        part = torch.from_numpy(windows[start : start + WINDOWS_AT_ONCE].astype(np.int64))
+    at_once = max(1, TOKENS_AT_ONCE // windows.shape[1])
+    for start in range(0, len(windows), at_once):
+        part = torch.from_numpy(windows[start : start + at_once].astype(np.int64))
         for path, keys in _keys(model, part, found).items():
             sums[path] += keys.T @ keys  # a batch in float32, its sum in float64
     return {path: _weighed(total / windows.size) for path, total in sums.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,27 +14,26 @@ from scipy import stats
 
 from atlas import files, progress
 from atlas.base.language import LanguageModel
-from atlas.sections import Section
+from atlas.draws import rng
+from atlas.specs import Tracing
 from atlas.steps import add_spec, environment, parser, run_step
 from atlas.ttt.editors.base import Measured
 from atlas.ttt.editors.known import associations, known_cases
 from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE
-from atlas.ttt.editors.tracing import Case, Traced, Tracer
+from atlas.ttt.editors.tracing import Case, Traced, Tracer, fact_case
+from atlas.ttt.knowledge import known_facts
 
 
-class TraceSpec(Section):
-    """What decides the table besides the base and its corpus."""
+class TraceSpec(Tracing):
+    """What decides the table besides the base, and its corpus or the facts that it knows."""
 
     seed: int = Field(0, description="draws noises and the places of pairs")
     times: int = Field(20, gt=0, description="times that the corpus has a pair of words, at least")
     share: float = Field(0.5, gt=0, le=1, description="of the words behind the first one with the same first letter")
     elsewhere: float = Field(0.2, gt=0, le=1, description="most that the second word is of all with its first letter")
     probability: float = Field(0.3, ge=0, lt=1, description="of the answer, for the base to know it")
-    cases: int = Field(64, gt=0, description="pairs that are traced, at most; the most frequent of those known")
     context: int = Field(40, ge=0, description="characters before a pair")
-    samples: int = Field(10, gt=0, description="noises a case")
     noise: float = Field(3.0, gt=0, description="standard deviations of the embeddings of the subjects' characters")
-    window: int = Field(1, gt=0, description="layers whose feed-forward or attention is put back together")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,14 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     add_spec(options, TraceSpec)
     Measured.add_options(options, "trace.parquet")
+    options.add_argument("--known", type=Path, help="ttt/pool.parquet, for facts that the base knows; else the corpus")
     args = options.parse_args(arguments)
     spec: TraceSpec = args.spec
     base = Measured.of(args)
-    pairs = associations(base.training, spec.times, spec.share, spec.elsewhere)
-    context = min(spec.context, base.model.config.context // 2)
-    cases = list(known_cases(base.model, base.training, pairs, context, spec.probability, spec.seed))
-    progress.say(f"trace: the base knows {len(cases)} of {len(pairs)} associations of its corpus")
-    cases = cases[: spec.cases]
+    cases = (_of_pool(base, args.known, spec) if args.known else _of_corpus(base, spec))[: spec.cases]
     provenance = {
         "step": "atlas.ttt.editors.trace",
         "spec": spec.model_dump(),
@@ -60,13 +57,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     progress.say(f"trace: {len(cases)} cases, see {args.out}")
 
 
+def _of_corpus(base: Measured, spec: TraceSpec) -> list[Case]:
+    """What the base knows of its corpus, the most frequent first."""
+    pairs = associations(base.training, spec.times, spec.share, spec.elsewhere)
+    context = min(spec.context, base.model.config.context // 2)
+    cases = list(known_cases(base.model, base.training, pairs, context, spec.probability, spec.seed))
+    progress.say(f"trace: the base knows {len(cases)} of {len(pairs)} associations of its corpus")
+    return cases
+
+
+def _of_pool(base: Measured, path: Path, spec: TraceSpec) -> list[Case]:
+    """The facts of a pool that the base knows and whose subject the pool names, in drawn order."""
+    facts = [fact for fact in known_facts(path) if fact.subject is not None]
+    order = rng(spec.seed, "trace", "facts").permutation(len(facts))
+    progress.say(f"trace: the base knows {len(facts)} facts of the pool")
+    return [fact_case(facts[at], str(path), base.model.text) for at in order]
+
+
 def trace_all(model: LanguageModel, cases: Sequence[Case], spec: TraceSpec) -> list[Traced]:
     """Trace cases; the noise is in units of the spread of the embeddings of all their subjects."""
     if not cases:
         return []
     subjects = np.concatenate([case.line.tokens[case.first : case.last + 1] for case in cases])
     embeddings = model.embedding(torch.from_numpy(subjects.astype(np.int64)))
-    tracer = Tracer(model, spec.samples, spec.noise * float(embeddings.std()), spec.window, spec.seed)
+    tracer = Tracer(model, spec.samples, spec.noise * float(embeddings.std()), spec.window or 1, spec.seed)
     traced = []
     with progress.tracker("trace", len(cases)) as tracker:
         for case in cases:

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atlas.base.language import LanguageModel
+from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
@@ -61,14 +62,18 @@ class Case:
         return {name: places for name, places in found.items() if len(places)}
 
 
-def fact_case(fact: Fact, origin: str) -> Case:
-    """The case of a fact that a model was taught. AtlasError where the pool does not say what its subject is."""
+def fact_case(fact: Fact, origin: str, text: Text = CHARACTERS) -> Case:
+    """The case of a fact that a model knows; what it puts behind the answer does not count.
+
+    Raises AtlasError where the pool does not say what the fact's subject is.
+    """
     if fact.subject_start is None or fact.subject_end is None:
         raise AtlasError(
             f"{origin}: fact {fact.fact_id} has no subject to corrupt; add the column 'subject' to the pool"
         )
-    item = line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}")
-    return Case(fact.fact_id, item, fact.subject_start + 1, fact.subject_end)  # token 0 is the line end in front
+    whole = line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", text)
+    first, last = (text.token_at(fact.prompt, at) for at in (fact.subject_start, fact.subject_end - 1))
+    return Case(fact.fact_id, Line(whole.tokens[:-1], whole.answer), first, last)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""What the base knows of the pool before any teaching, and what it is then taught.
+
+A fact counts as known where the base, asked in the words that would be taught, gives the answer first by greedy
+decoding. What it does not know is taught as it is. What it knows already is taught with another answer of the same
+template, so that there is something to learn: the counterfactuals of Meng et al. 2022 (arXiv 2202.05262, section 3.4).
+Placebo facts are left as they are: those known show what teaching does to knowledge that it never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import Field
+
+from atlas import files, progress
+from atlas.base.checkpoint import load_certified, read_manifest
+from atlas.base.language import LanguageModel
+from atlas.draws import rng
+from atlas.pool.facts import KNOWLEDGE_SCHEMA, POOL_SCHEMA, TAUGHT, Fact, pool_table, read_pool
+from atlas.sections import Section
+from atlas.steps import add_spec, environment, parser, run_step
+from atlas.ttt.lines import line
+from atlas.ttt.lora import Adapters, Lanes
+from atlas.ttt.ranking import foils
+from atlas.ttt.scoring import score
+
+KNOWN = pa.schema([POOL_SCHEMA.field("fact_id"), KNOWLEDGE_SCHEMA.field("known")])
+
+
+class KnowledgeSpec(Section):
+    """What decides the answers that are taught, besides pool and base."""
+
+    seed: int = Field(0, description="draws the answers that contradict what is known")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Ask a base by the command line; see ``python -m atlas.ttt.knowledge --help``."""
+    options = parser(__doc__)
+    add_spec(options, KnowledgeSpec)
+    options.add_argument("--pool", type=Path, required=True, help="pool.parquet")
+    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
+    options.add_argument("--manifest", type=Path, required=True, help="base.json")
+    options.add_argument("--certificate", type=Path, required=True, help="certificate.json; without it no answer")
+    options.add_argument("--threads", type=int, default=1, help="processor threads; other numbers round otherwise")
+    options.add_argument("--out", type=Path, required=True, help="the pool as it is taught, to be written")
+    args = options.parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    model = load_certified(args.checkpoint, args.manifest, args.certificate)
+    facts = read_pool(args.pool)
+    known = knows(model, facts, str(args.pool))
+    provenance = {
+        "step": "atlas.ttt.knowledge",
+        "spec": args.spec.model_dump(),
+        "base_fingerprint": read_manifest(args.manifest).fingerprint,
+        **environment("torch", "numpy"),
+    }
+    files.write_parquet(args.out, knowledge_table(facts, known, args.spec.seed), provenance)
+    taught = sum(known[fact.fact_id] for fact in facts if fact.role == TAUGHT)
+    progress.say(
+        f"knowledge: the base knows {sum(known.values())} of {len(facts)} facts, {taught} of them are to be taught "
+        f"with another answer; see {args.out}"
+    )
+
+
+def knows(model: LanguageModel, facts: Sequence[Fact], origin: str) -> dict[str, bool]:
+    """Whether a model gives the answer of each fact, by fact_id; ``origin`` is for messages."""
+    base = Adapters(model, [], Lanes())
+    base.bind(None)
+    lines = [line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", model.text) for fact in facts]
+    answered = score(base, [lines], next(model.parameters()).device).answered[0]
+    return {fact.fact_id: bool(given) for fact, given in zip(facts, answered, strict=True)}
+
+
+def known_facts(path: Path) -> list[Fact]:
+    """The facts of a pool as it is taught that the base knows, with the answers that it gives.
+
+    Raises AtlasError where the pool is damaged, or no base was asked for it.
+    """
+    known = dict(zip(*(files.read_parquet(path, KNOWN).column(name).to_pylist() for name in KNOWN.names), strict=True))
+    return [replace(fact, answer=fact.true_answer or fact.answer) for fact in read_pool(path) if known[fact.fact_id]]
+
+
+def contradicted(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) -> list[Fact]:
+    """The facts as they are taught: those known and to be taught with another answer of their template."""
+    others = foils(facts, len(facts), seed)
+    return [
+        _with_other_answer(fact, others[fact.fact_id], seed) if fact.role == TAUGHT and known[fact.fact_id] else fact
+        for fact in facts
+    ]
+
+
+def _with_other_answer(fact: Fact, others: Sequence[str], seed: int) -> Fact:
+    drawn = int(rng(seed, "counterfactual", fact.fact_id).integers(len(others)))
+    return replace(fact, answer=others[drawn], true_answer=fact.answer)
+
+
+def knowledge_table(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) -> pa.Table:
+    """The pool as it is taught, with the columns of ``KNOWLEDGE_SCHEMA`` beside its own, one row a fact."""
+    taught = contradicted(facts, known, seed)
+    columns = {
+        "true_answer": [fact.true_answer for fact in taught],
+        "known": np.array([known[fact.fact_id] for fact in taught]),
+    }
+    table = pool_table(taught)
+    for field in KNOWLEDGE_SCHEMA:
+        table = table.append_column(field, pa.array(columns[field.name], field.type))
+    return table
+
+
+if __name__ == "__main__":
+    run_step(main)

@@ -1,0 +1,69 @@
+"""The chart of known and unknown facts, and the section on a real model."""
+
+import pandas as pd
+import pytest
+
+from atlas import files
+from atlas.charts import knowledge, real, sections
+from atlas.charts.tables import Tables
+from atlas.tables import arms, contrasts, output
+from atlas.tables import knowledge as knowledge_table
+from atlas.tables.runs import read
+from atlas.ttt.schema import FACTS
+from tests.charts.test_charts_drawn import NETWORK, ending, run_step
+from tests.synthetic import Design, SyntheticArm, write_frame, write_study
+
+ARMS = {"qv": SyntheticArm(recall=0.9), "ffn": SyntheticArm(("up", "down"), recall=0.1)}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """Tables of a base that knew every third fact; arm ffn destroyed what it was not taught."""
+    folder = tmp_path_factory.mktemp("knowledge")
+    runs = write_study(folder / "ttt", ARMS, Design(seeds=(1, 2, 3, 4, 5, 6), checkpoints=(4, 10)))
+    for run in runs:
+        facts = pd.read_parquet(run / "facts.parquet")
+        known = facts["fact_id"].str.extract(r"(\d+)$")[0].astype(int) % 3 == 0
+        placebo = facts["probe"] == "placebo"
+        facts["contradicts"], facts["answered_base"] = known & ~placebo, known & placebo
+        facts["answered"] = facts["recalled"] | (placebo & (facts["arm"] == "qv"))
+        write_frame(run / "facts.parquet", facts, FACTS)
+    made = read(runs)
+    planned = contrasts.table(made, contrasts.Contrasts(contrasts={"places": [("qv", "ffn")]}))
+    for name, table in {
+        "arms": arms.table(made),
+        "knowledge": knowledge_table.table(made),
+        "contrasts": planned,
+    }.items():
+        files.write_parquet(folder / "tables" / f"{name}.parquet", table, output.provenance("atlas.tables.arms", made))
+    return Tables(folder / "tables")
+
+
+def test_the_chart_says_what_is_learned_and_what_is_lost(tables, tmp_path):
+    run_step("knowledge", tables.folder, tmp_path / "knowledge")
+    svg = ending(tmp_path / "knowledge", "svg").read_text()
+    for words in ("unknown before", "against what it knew", "never touched", "after 4 sessions", "after 10 sessions"):
+        assert words in svg
+    assert not NETWORK.search(ending(tmp_path / "knowledge", "html").read_text())
+    rows = knowledge.headline(tables.knowledge)
+    assert "known facts still answered: from 0% (ffn) to 100% (qv)" in knowledge.finding(rows)
+    assert set(rows.loc[rows["kind"] == "untouched", "metric"]) == {"answered"}
+    assert set(rows.loc[rows["kind"] != "untouched", "metric"]) == {"recall"}
+
+
+def test_the_section_names_the_place_that_wins_with_its_interval(tables):
+    said = real.placements(tables)
+    row = tables.contrasts.query("metric == 'recall' and probe == 'taught' and domain == 'all' and sessions == 10")
+    assert f"{100 * row['diff'].iloc[0]:+.1f} points" in said
+    assert f"{100 * row['ci_low'].iloc[0]:+.1f} to {100 * row['ci_high'].iloc[0]:+.1f}" in said
+    assert "qv recalls more than ffn: " in said
+    assert "after 10 sessions, 6 seeds" in said
+
+
+def test_the_section_stands_on_the_page_with_all_kinds(tables):
+    (shown,) = [part for part in sections.present(tables, {"knowledge": "<svg>"}, {}) if part.picture]
+    assert shown.section.heading == "Does it hold in a real model?"
+    kinds = real.kinds(tables)
+    assert kinds.count('<tr data-arm="qv">') == 2  # a table a checkpoint
+    assert "Taught against what it knew: recall" in kinds
+    assert [figure.name for figure in shown.alive] == ["knowledge"]

@@ -1,0 +1,73 @@
+"""What a base knows of the pool, and what it is taught instead."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from atlas import files
+from atlas.base.text import decode, encode
+from atlas.errors import AtlasError
+from atlas.pool.facts import pool_table, read_pool
+from atlas.ttt.knowledge import contradicted, knowledge_table, known_facts, knows
+from tests.ttt.tiny_ttt import make_facts, make_model
+
+FACTS = make_facts(12) + make_facts(6, role="placebo")
+KNOWN = {fact.fact_id: at % 3 == 0 for at, fact in enumerate(FACTS)}
+
+
+def says(model, prompt, characters):
+    """What a model puts behind a prompt by greedy decoding, from the space on."""
+    text = f"\n{prompt} "
+    for _ in range(characters):
+        tokens = torch.from_numpy(encode(text).astype("int64"))
+        text += decode([int(model(tokens[None])[0, -1].argmax())])
+    return text[len(prompt) + 2 :]
+
+
+def test_known_is_what_greedy_decoding_gives_first():
+    model, facts = make_model(), []
+    for at, fact in enumerate(FACTS):
+        given = says(model, fact.prompt, 3)
+        assert "\n" not in given
+        wrong = given[:2] + ("a" if given[2] != "a" else "b")
+        facts.append(replace(fact, answer=given if at % 2 else wrong))
+    found = knows(model, facts, "pool")
+    assert found == {fact.fact_id: bool(at % 2) for at, fact in enumerate(facts)}
+
+
+def test_what_is_known_is_taught_with_another_answer_of_its_template():
+    others = make_facts(4, template="towns/river")
+    facts = contradicted([*FACTS, *others], KNOWN | {fact.fact_id: True for fact in others}, seed=0)
+    for was, now in zip([*FACTS, *others], facts, strict=True):
+        if was.role == "placebo" or not KNOWN.get(was.fact_id, True):
+            assert now == was
+        else:
+            assert (now.true_answer, now.prompt) == (was.answer, was.prompt)
+            assert now.answer != was.answer
+            assert now.answer in {fact.answer for fact in [*FACTS, *others] if fact.template == was.template}
+
+
+def test_the_other_answer_depends_on_seed_and_fact_alone():
+    def taught(facts, seed):
+        return {fact.fact_id: fact.answer for fact in contradicted(facts, KNOWN, seed)}
+
+    assert taught(FACTS, 0) == taught(FACTS[::-1], 0)
+    assert taught(FACTS, 0) != taught(FACTS, 1)
+
+
+def test_a_pool_as_it_is_taught_is_a_pool_and_says_what_is_known(tmp_path):
+    path = tmp_path / "pool.parquet"
+    files.write_parquet(path, knowledge_table(FACTS, KNOWN, seed=0), {})
+    facts = read_pool(path)
+    assert facts == contradicted(FACTS, KNOWN, seed=0)
+    assert {fact.fact_id: fact.answer for fact in known_facts(path)} == {
+        fact.fact_id: fact.answer for fact in FACTS if KNOWN[fact.fact_id]
+    }
+
+
+def test_a_pool_that_no_base_was_asked_for_is_refused(tmp_path):
+    path = tmp_path / "pool.parquet"
+    files.write_parquet(path, pool_table(FACTS), {})
+    with pytest.raises(AtlasError, match="known"):
+        known_facts(path)
