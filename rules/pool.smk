@@ -1,4 +1,8 @@
 POOL = beside("atlas/pool")
+# what is taught: the pool, or where a study contradicts its base, the pool as that was asked for it
+TAUGHT_POOL = (
+    f"{RESULTS}/{'pool' if STUDY.counterfactual is None else 'ttt'}/pool.parquet"
+)
 
 
 localrules:
@@ -30,7 +34,7 @@ rule facts:
 
 rule stream:
     input:
-        f"{RESULTS}/pool/pool.parquet",
+        TAUGHT_POOL,
     output:
         f"{RESULTS}/pool/streams/{{seed}}.parquet",
     log:

@@ -2,7 +2,6 @@ import json
 
 EDITORS = [name for name, arm in STUDY.arms.items() if arm.edits]
 RIVALS = [name for name, arm in STUDY.arms.items() if arm.method != "lora"]
-TAUGHT_POOL = f"{RESULTS}/{'ttt' if STUDY.counterfactual else 'pool'}/pool.parquet"
 
 
 # What the base knows already, and what it is taught instead.

@@ -13,6 +13,7 @@ from atlas.steps import run_step
 from atlas.ttt.editors.schema import KINDS, POSITIONS
 
 ROW_HEIGHT = 30
+WRITTEN = 8  # layers whose effects fit into the cells as figures
 NAMES = 130  # pixels left of the panels, for the positions
 PANELS = {"hidden": "the whole state", "mlp": "the feed-forward part", "attention": "the attention part"}
 PLACES = {
@@ -38,25 +39,34 @@ def draw(tables: Tables) -> alt.TopLevelMixin:
         )
     shown = rows.assign(place=rows["position"].map(PLACES))
     most = max(0.01, float(shown["effect"].abs().max()))
-    panels = [panel(shown[shown["kind"] == kind], kind, most, first=kind == KINDS[0]) for kind in KINDS]
-    return alt.hconcat(*panels, spacing=14).properties(title=title(finding(shown), subtitle(shown)))
+    deep = shown["layer"].nunique() > WRITTEN
+    width = WIDTH - NAMES if deep else (WIDTH - NAMES) / len(KINDS)
+    panels = [
+        panel(shown[shown["kind"] == kind], kind, most, width, named=deep or at == 0) for at, kind in enumerate(KINDS)
+    ]
+    joined = alt.vconcat(*panels, spacing=14) if deep else alt.hconcat(*panels, spacing=14)
+    return joined.properties(title=title(finding(shown), subtitle(shown)))
 
 
-def panel(rows: pd.DataFrame, kind: str, most: float, first: bool) -> alt.LayerChart:
-    """One kind of state. Positions are named at the first panel only."""
+def panel(rows: pd.DataFrame, kind: str, most: float, width: float, named: bool) -> alt.LayerChart:
+    """One kind of state, its positions named or as those beside it. Of many layers colours alone say the effects."""
+    deep = rows["layer"].nunique() > WRITTEN
     places = [PLACES[name] for name in POSITIONS if PLACES[name] in set(rows["place"])]
-    axis = alt.Axis(title=None, labelLimit=NAMES) if first else None
+    axis = alt.Axis(title=None, labelLimit=NAMES) if named else None
     base = alt.Chart(rows).encode(
-        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)), y=alt.Y("place:N", sort=places, axis=axis)
+        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        y=alt.Y("place:N", sort=places, axis=axis),
     )
     scale = alt.Scale(domain=[-most, 0, most], range=[RED, PAPER, BLUE], interpolate="rgb")
-    cells = base.mark_rect().encode(color=alt.Color("effect:Q", scale=scale, legend=None), tooltip=_tooltip())
+    legend = alt.Legend(title=None, format=".2f", gradientLength=80) if deep else None
+    cells = base.mark_rect().encode(color=alt.Color("effect:Q", scale=scale, legend=legend), tooltip=_tooltip())
     # by name, not of the theme: cells are as light on a dark page
     bright = alt.condition(f"abs(datum.effect) > {0.55 * most}", alt.value("white"), alt.value("black"))
     texts = base.mark_text(fontSize=11).encode(text=alt.Text("effect:Q", format=".2f"), color=bright)
     heading = alt.TitleParams(PANELS[kind], fontSize=12, offset=6)
-    width = (WIDTH - NAMES) / len(KINDS)
-    return alt.layer(cells, texts).properties(width=width, height=ROW_HEIGHT * len(places), title=heading)
+    layers = alt.layer(cells) if deep else alt.layer(cells, texts)
+    height = ROW_HEIGHT * len(places) * (0.7 if deep else 1)
+    return layers.properties(width=width, height=height, title=heading)
 
 
 def _tooltip() -> list[alt.Tooltip]:
@@ -81,10 +91,10 @@ def subtitle(rows: pd.DataFrame) -> list[str]:
     """Texts, probabilities without and with noise, and how to read a cell."""
     whole = rows.sort_values("n", kind="stable").iloc[-1]
     return [
-        f"{plural(int(whole['n']), 'text')} of the base's corpus whose next word it knows: probability "
+        f"{plural(int(whole['n']), 'text')} that the base completes by itself: probability of the answer "
         f"{percent(whole['probability'])}, or {percent(whole['corrupted'])} with the subject drowned in noise.",
-        "A cell is what comes back of it, on average, when that state alone is as it was without noise; characters "
-        "downwards, layers from 0 to the right.",
+        "A cell is what comes back of it, on average, when that state alone is as it was without noise; places "
+        "in the text downwards, layers from 0 to the right.",
     ]
 
 

@@ -1,11 +1,14 @@
 """Draw the stream of one seed: which fact is taught in which session, a stratified sample of the pool in random order.
 
+Where a study contradicts what its base knows, the facts that do are a stratum of their own.
+
 A stream depends on the seed, the pool and its own length only. Every arm of a seed reads the same stream.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +25,7 @@ from atlas.steps import add_spec, parser, run_step
 def draw(spec: StreamSpec, facts: list[Fact]) -> list[Lesson]:
     """Draw a stream of ``sessions * facts_per_session`` taught facts, each once, domains in the pool's shares.
 
-    Raises AtlasError where the pool teaches fewer facts than that.
+    Raises AtlasError where the pool teaches fewer facts than that, in all or of those that contradict the base.
     """
     taught = [fact for fact in facts if fact.role == TAUGHT]
     needed = spec.sessions * spec.facts_per_session
@@ -33,14 +36,34 @@ def draw(spec: StreamSpec, facts: list[Fact]) -> list[Lesson]:
         )
     generator = rng(spec.seed, "stream")
     chosen: list[str] = []
-    for domain, count in largest_remainder(needed, Counter(fact.domain for fact in taught)).items():
-        ids = [fact.fact_id for fact in taught if fact.domain == domain]
-        chosen += [ids[index] for index in generator.permutation(len(ids))[:count]]
+    for part, wanted in _parts(taught, needed, spec.counterfactual):
+        for domain, count in largest_remainder(wanted, Counter(fact.domain for fact in part)).items():
+            ids = [fact.fact_id for fact in part if fact.domain == domain]
+            chosen += [ids[index] for index in generator.permutation(len(ids))[:count]]
     order = generator.permutation(needed)
     return [
         Lesson(place // spec.facts_per_session + 1, place % spec.facts_per_session, chosen[index])
         for place, index in enumerate(order)
     ]
+
+
+def _parts(taught: list[Fact], needed: int, counterfactual: float | None) -> Iterator[tuple[list[Fact], int]]:
+    """The facts to draw from, and how many of them: all, or apart those that contradict the base and those that not."""
+    if counterfactual is None:
+        yield taught, needed
+        return
+    contrary = [fact for fact in taught if fact.true_answer is not None]
+    others = [fact for fact in taught if fact.true_answer is None]
+    wanted = round(counterfactual * needed)
+    for part, count, what in ((contrary, wanted, "knows"), (others, needed - wanted, "does not know")):
+        if count > len(part):
+            raise AtlasError(
+                f"counterfactual: {counterfactual:g} of {needed} facts asks for {count} that the base {what}, the pool "
+                f"has {len(part)} to teach; change counterfactual, lower checkpoints or facts_per_session, or raise "
+                "pool.taught"
+            )
+        if count:
+            yield part, count
 
 
 def stream_table(seed: int, lessons: list[Lesson]) -> pa.Table:

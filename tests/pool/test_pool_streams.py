@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pyarrow as pa
@@ -150,3 +151,22 @@ def test_a_stream_s_table_has_a_row_a_lesson():
     table = stream_table(7, draw(SPEC, FACTS))
     assert table.num_rows == 300
     assert set(table.column("seed").to_pylist()) == {7}
+
+
+KNOWN = [replace(fact, true_answer="what it says") if at % 7 == 0 else fact for at, fact in enumerate(FACTS)]
+
+
+@pytest.mark.parametrize(("share", "contrary"), [(0, 0), (0.25, 12), (0.5, 24), (1, 48)])
+def test_facts_that_contradict_the_base_have_the_share_that_is_asked_for(share, contrary):
+    lessons = draw(StreamSpec(seed=3, sessions=16, facts_per_session=3, counterfactual=share), KNOWN)
+    true = {fact.fact_id: fact.true_answer for fact in KNOWN}
+    drawn = [true[lesson.fact_id] is not None for lesson in lessons]
+    assert sum(drawn) == contrary
+    assert len({lesson.fact_id for lesson in lessons}) == 48
+    assert drawn != sorted(drawn)[::-1] or share in (0, 1)  # mixed, not one kind after the other
+
+
+def test_too_few_facts_that_the_base_knows_are_said():
+    few = [*KNOWN[:1], *(replace(fact, true_answer=None) for fact in KNOWN[1:])]
+    with pytest.raises(AtlasError, match=r"0.5 of 12 facts asks for 6 that the base knows, the pool has 1 to"):
+        draw(StreamSpec(seed=1, sessions=4, facts_per_session=3, counterfactual=0.5), few)

@@ -51,7 +51,7 @@ def outside(fresh):
     save_model(fresh.root / "my-model")
     base = {"corpus": "corpus-of-the-test.txt", "model": "my-model", "max_val_loss": 1000}
     study = STUDY | {"base": base, "arms": ARMS, "ablations": {}, "contrasts": {"places": [["qv", "ffn"]]}}
-    fresh.configure(study | {"counterfactual": True, "trace": {"cases": 2, "samples": 2}, "keys": {"characters": 2048}})
+    fresh.configure(study | {"counterfactual": 0, "trace": {"cases": 2, "samples": 2}, "keys": {"characters": 2048}})
     return fresh
 
 
