@@ -39,8 +39,8 @@ def table(runs: Runs) -> pa.Table:
 def fact_scores(facts: pd.DataFrame) -> pd.DataFrame:
     """Rows of facts.parquet with each fact once, its ``score`` the mean over its forms: of facts taught recall, of
     those never taught whether they are unharmed, from 0 to 1."""
-    costs = facts["answer_nll"] <= facts["answer_nll_base"] + editing.TOLERANCE
-    score = facts["recalled"].where(facts["probe"] != "placebo", costs).astype(float)
+    unharmed = editing.unharmed(facts["answer_nll"], facts["answer_nll_base"])
+    score = facts["recalled"].where(facts["probe"] != "placebo", unharmed).astype(float)
     columns = facts[PER_FACT].assign(score=score)
     return columns.groupby(PER_FACT, observed=True, sort=False)["score"].mean().reset_index()
 
