@@ -1,12 +1,15 @@
 """Causal tracing against one run at a time by hand, and what it may be relied on for."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from atlas.base.text import SYMBOLS, Pieces
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.ttt.editors.schema import KINDS, POSITIONS
@@ -142,3 +145,18 @@ def test_a_model_with_adapters_is_traced_as_the_model_that_they_make():
 def test_a_fact_without_subject_cannot_be_traced():
     with pytest.raises(AtlasError, match=r"^pool: fact towns/mayor/taught-0 has no subject to corrupt"):
         fact_case(replace(FACTS[0], subject=None, subject_start=None), "pool")
+
+
+def test_a_case_of_pieces_has_the_tokens_of_the_subject_and_no_line_end():
+    pieces = [*SYMBOLS, "th", " th", "<s>"]
+    made = Tokenizer(models.BPE(vocab={piece: at for at, piece in enumerate(pieces)}, merges=[("t", "h"), (" ", "th")]))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Split("\n", "isolated"), decoders.Fuse()
+    config = {"vocab_size": len(pieces), "bos_token_id": len(pieces) - 1}
+    text = Pieces.parse(json.loads(made.to_str()), config, "tokenizer.json")
+    prompt = "In the north the mayor of Oathsmith is"
+    fact = replace(FACTS[0], prompt=prompt, subject="Oathsmith", subject_start=prompt.index("Oathsmith"))
+    case = fact_case(fact, "pool", text)
+    read = [pieces[token] for token in case.line.tokens]
+    assert read[case.first : case.last + 1] == ["O", "a", "th", "s", "m", "i", "th"]
+    assert "".join(read[case.line.answer :]) == f" {fact.answer}"
+    assert "".join(read[1 : case.line.answer]) == prompt
