@@ -18,6 +18,7 @@ from atlas.tables.intervals import Floats
 
 ADAPTERS = "lora"
 METRIC = "efficacy"
+NAMED = 0.05  # recall at the end of a line, at least, for its name beside it on the page
 TICKS = [count * tens for tens in (1, 10, 100, 1000) for count in (1, 3)]
 TABLE = {
     "Arm": ("arm", TEXT),
@@ -126,11 +127,14 @@ def _tooltip() -> list[alt.Tooltip]:
 
 
 def live(tables: Tables) -> Figure:
-    """All arms that are chosen in one panel, up to the sessions that are chosen."""
-    rows, palette = recall(tables), colours(tables.names)
+    """All arms that are chosen in one panel, up to the sessions that are chosen.
+
+    Lines that end low have no names, which would lie upon each other there.
+    """
+    rows, palette = without_variants(recall(tables), tables.arms), colours(tables.names)
     data = alt.Chart(alt.NamedData(name=ROWS))
     last = data.transform_joinaggregate(last="max(edits)", groupby=["arm"]).transform_filter(
-        "datum.edits == datum.last"
+        f"datum.edits == datum.last && datum.value >= {NAMED}"
     )
     texts = last.mark_text(align="right", dy=-9, fontSize=11).encode(
         x="edits:Q", y="value:Q", text="arm:N", color=hue(palette)

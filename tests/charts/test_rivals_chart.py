@@ -120,6 +120,7 @@ def test_the_section_has_the_figures_of_every_checkpoint_and_links_to_its_table(
     assert "ttt/trace.parquet" in page.section(shown["trace"], tables, "tables")
     figure = shown["rivals"].alive[0].described()
     assert figure["checkpoints"] == [4, 10]
+    assert "datum.value >= 0.05" in json.dumps(figure["spec"])
 
 
 def test_the_trace_says_where_most_comes_back(results, tmp_path):
