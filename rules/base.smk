@@ -46,7 +46,7 @@ rule pretrain:
         "../envs/atlas.yaml"
     threads: 2
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(MEMORY),
         runtime=growing(60),
     params:
         spec=STUDY.base.model_dump_json(),
@@ -73,7 +73,7 @@ rule certify:
         "../envs/atlas.yaml"
     threads: 2
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(MEMORY),
         runtime=growing(15),
     params:
         spec=STUDY.base.model_dump_json(),

@@ -42,6 +42,10 @@ def beside(path):
     return os.path.relpath(Path(workflow.basedir, path))
 
 
+# megabytes that a step with the base in memory asks for; those from outside are larger, and editors hold moments of theirs
+MEMORY = 8000 if STUDY.outside else 2000
+
+
 def growing(amount):
     """A resource of which a job asks for more each time that a cluster's scheduler ended it for want of it."""
     return lambda wildcards, attempt: amount * attempt

@@ -32,7 +32,7 @@ rule trials:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(MEMORY),
         runtime=growing(240),
         gpu=1 if STUDY.device == "cuda" else 0,
     params:

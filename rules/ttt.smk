@@ -19,7 +19,7 @@ rule knowledge:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(MEMORY),
         runtime=growing(30),
     params:
         spec=json.dumps({"seed": STUDY.base.seed}),
@@ -62,7 +62,7 @@ rule teach:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(MEMORY),
         runtime=growing(120),
         gpu=1 if STUDY.device == "cuda" else 0,  # auto takes a GPU where it meets one
     params:
@@ -97,7 +97,7 @@ rule covariance:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(MEMORY),
         runtime=growing(15),
     params:
         spec=STUDY.keys.model_dump_json(),
@@ -124,7 +124,7 @@ rule trace:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
+        mem_mb=growing(MEMORY),
         runtime=growing(30),
     params:
         spec=json.dumps({"seed": STUDY.base.seed, **STUDY.tracing.model_dump()}),
