@@ -9,6 +9,11 @@ from transformers import AutoModelForCausalLM
 import atlas
 from atlas.base.foreign import read_foreign
 from atlas.base.inspection import verify_foreign
+from atlas.pool.facts import Fact
+from atlas.ttt.editors.schema import KINDS, POSITIONS
+from atlas.ttt.editors.tracing import Tracer, fact_case
+from atlas.ttt.knowledge import knows
+from tests.base.test_adopt import adopted
 
 UP = "model.layers.15.mlp.up_proj.weight"
 
@@ -45,3 +50,30 @@ def test_what_transformers_loads_is_what_the_file_holds(smollm2):
         model.get_parameter(UP)[0, 0] += 1
     with pytest.raises(atlas.GuardError, match=f"loaded .*{UP}"):
         atlas.verify(model, smollm2, trained=False)
+
+
+def fact(country, capital, template="geography/capital"):
+    prompt = f"The capital of {country} is"
+    return Fact(country, "taught", "geography", template, prompt, capital, (), country, prompt.index(country))
+
+
+@pytest.fixture(scope="module")
+def base(smollm2, tmp_path_factory):
+    """The model as a base, certified."""
+    return adopted(smollm2, tmp_path_factory.mktemp("adopted") / "base")
+
+
+def test_as_a_base_it_knows_what_it_knew(base):
+    facts = [fact("France", "Paris"), fact("Portugal", "Lisbon"), fact("Mongolia", "Paris"), fact("Atlasia", "Grubel")]
+    assert list(knows(base, facts, "test").values()) == [True, True, False, False]
+
+
+def test_what_it_knows_of_a_subject_comes_back_with_the_subject(base):
+    case = fact_case(fact("Portugal", "Lisbon"), "test", base.text)
+    traced = Tracer(base, samples=2, noise=0.3, window=6, seed=0).trace(case)
+    assert traced.clean > 0.3
+    assert traced.corrupted < 0.5 * traced.clean
+    hidden = traced.effects[KINDS.index("hidden"), :, POSITIONS.index("subject_last")]
+    end = traced.effects[KINDS.index("hidden"), :, POSITIONS.index("prompt_last")]
+    assert hidden[0] > 0.5 * (traced.clean - traced.corrupted)  # early on it is all at the subject,
+    assert end[-1] > 0.9 * (traced.clean - traced.corrupted)  # and at the end all where the answer is given
