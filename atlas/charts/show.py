@@ -15,7 +15,7 @@ from atlas import files
 from atlas.charts.prose import amount
 from atlas.errors import AtlasError
 
-HIDDEN = {"contract", "n_tests", "p_attainable", "effect", "reason", "label", "kind", "topic", "finding", "ci_high"}
+HIDDEN = {"contract", "n_tests", "p_attainable", "effect", "reason", "label", "topic", "finding", "ci_high"}
 HIDDEN |= {"essay_ci_low", "essay_ci_high", "note", "unit", "claim_id", "p_value", "arms"}
 """Columns that a terminal has no room for; ``--csv`` prints them all. The interval's ends stand in one column."""
 SHARES = {
@@ -91,7 +91,8 @@ def _chosen(
 
 def show(frame: pd.DataFrame, title: str, console: Console) -> None:
     """Print rows as a table, figures as a person reads them, columns that say the same everywhere above it."""
-    shown = [str(name) for name in frame if name not in HIDDEN and frame[name].notna().any()]
+    hidden = HIDDEN | ({"kind"} if "claim_id" in frame else set())  # of a claim it is its rule, which its unit tells
+    shown = [str(name) for name in frame if name not in hidden and frame[name].notna().any()]
     same = {name: frame[name].iloc[0] for name in shown if len(frame) > 1 and _alike(frame[name])}
     stated = "; ".join(f"{_heading(name)}: {_text(name, frame.iloc[0].to_dict())}" for name in same)
     table = Table(title=f"{title}{f' ({stated})' if stated else ''}", title_justify="left", title_style="bold")

@@ -128,3 +128,11 @@ def test_the_speedrun_is_printed_with_whole_seconds_and_its_commit_once():
     assert "commit: abc" in said
     assert re.search(r"ffn.* 99\.2%.* 98\.5% to 99\.6%.*yes.* 12,346 ", said)
     assert re.search(r"qv.* 50\.0%.* no .* 100 ", said)
+
+
+def test_the_kind_of_a_fact_is_shown_and_that_of_a_claim_is_not():
+    row = {"kind": "untouched", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6}
+    for more, there in (({"arm": "qv"}, True), ({"claim_id": "c1"}, False)):
+        console = Console(record=True, width=120)
+        show.show(pd.DataFrame([row | more, row | more | {"kind": "unknown"}]), "table", console)
+        assert ("untouched" in console.export_text()) == there
