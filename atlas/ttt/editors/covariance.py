@@ -27,7 +27,6 @@ from atlas.ttt.editors.passes import watched
 from atlas.ttt.roles import sites
 
 TOKENS_AT_ONCE = 4096
-LONGEST = 512  # tokens of a window: attention over the whole context of some models would take hours
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = options.parse_args(arguments)
     base = Measured.of(args)
     tokens = base.model.text.encode(base.training, str(args.corpus))
-    windows = evenly(tokens, min(base.model.config.context, LONGEST), args.spec.characters)
+    windows = evenly(tokens, base.model.config.context, args.spec.characters)
     about = {"base_fingerprint": base.manifest.fingerprint, "characters": windows.size}
     tensors = key_moments(base.model, windows)
     with files.together(args.out) as stage:  # one metadata key: several come in random order
