@@ -1,5 +1,6 @@
 """The engine on language models from outside: adapters, whole matrices and editors, architecture by architecture."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from atlas.base.text import CHARACTERS
 from atlas.errors import AtlasError
 from atlas.ttt.editors.covariance import key_moments
 from atlas.ttt.editors.make import make_editor
+from atlas.ttt.editors.schema import KINDS, POSITIONS
+from atlas.ttt.editors.tracing import Tracer, fact_case
 from atlas.ttt.full import Full
 from atlas.ttt.hub import read_adapter, write_adapter
 from atlas.ttt.lines import line
@@ -179,3 +182,17 @@ def test_an_editor_makes_a_fact_likelier(tmp_path, name, method):
 def test_a_role_that_an_architecture_lacks_is_an_error(tmp_path):
     with pytest.raises(AtlasError, match="the base has no linear layers of role 'gate'; it has q, k, v, o, up, down"):
         Adapters.attach(ours(saved(tmp_path, "opt")), ["gate"], [4, 4], alpha=4)
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *FUSED])
+def test_tracing_puts_back_what_a_model_from_outside_had(name, tmp_path):
+    """An answer of one character comes back whole with the last layer's state where it is given, and not at all with
+    the last layer's state anywhere else."""
+    model = ours(saved(tmp_path, name))
+    fact = replace(make_facts(1)[0], answer="D", subject="Taught 0", subject_start=13)
+    traced = Tracer(model, samples=2, noise=1.0, window=1, seed=0).trace(fact_case(fact, "pool"))
+    at_end = traced.effects[KINDS.index("hidden"), -1, POSITIONS.index("prompt_last")]
+    assert at_end == pytest.approx(traced.clean - traced.corrupted, rel=1e-3, abs=1e-7)
+    assert traced.clean != pytest.approx(traced.corrupted, rel=1e-2)
+    elsewhere = traced.effects[KINDS.index("hidden"), -1, POSITIONS.index("subject_last")]
+    assert elsewhere == pytest.approx(0, abs=1e-6)

@@ -164,9 +164,9 @@ class Tracer:
         noise = torch.stack([self._noise(case, run.sample) for run in runs])  # (runs, subject, width)
 
         def corrupt(out: Tensor) -> Tensor:
-            out = out.view(len(runs), time, -1).clone()
-            out[:, case.first : case.last + 1] += noise
-            return out.flatten(0, 1)
+            noisy = out.reshape(len(runs), time, -1).clone()
+            noisy[:, case.first : case.last + 1] += noise
+            return noisy.view_as(out)
 
         with ExitStack() as stack:
             stack.enter_context(changed(self.embedding, corrupt))
@@ -200,4 +200,4 @@ class Tracer:
 
 
 def _put_back(rows: Tensor, state: Tensor, out: Tensor) -> Tensor:
-    return out.index_copy(0, rows, state)
+    return out.flatten(end_dim=-2).index_copy(0, rows, state).view_as(out)
