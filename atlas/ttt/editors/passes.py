@@ -39,7 +39,7 @@ def watched(module: nn.Module) -> Iterator[Seen]:
 
 @contextmanager
 def changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Let a module give ``change`` of its output, (tokens, width) or with a batch of one, in the passes of this block."""
+    """Let a module give ``change`` of its output, (tokens, width) with a batch or without, in this block's passes."""
 
     def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         return change(output)
