@@ -135,13 +135,13 @@ class LineScores:
 def line_scores(lines: Batch, nll: Tensor, logits: Tensor) -> LineScores:
     """Scores of a batch from every token's ``nll`` and ``logits``."""
     sums, of_answers = lines.line_sums, nll * lines.answers
-    wrong = (logits.argmax(-1) != lines.targets) & lines.answers
-    wrong_before_end = wrong.index_fill(0, lines.lengths.cumsum(0) - 1, value=False)
+    wrong, ends = (logits.argmax(-1) != lines.targets) & lines.answers, lines.lengths.cumsum(0) - 1
+    answered = sums(wrong.index_fill(0, ends, value=False)) == 0
     found = (
         sums(nll) / sums(lines.targets != IGNORED),
         sums(of_answers) / sums(lines.answers),
-        sums(wrong) == 0,
-        sums(wrong_before_end) == 0,
+        answered & ~wrong[ends],
+        answered,
         torch.segment_reduce(of_answers, "max", lengths=lines.lengths, unsafe=True),
     )
     return LineScores(*(part.cpu().numpy() for part in found))
