@@ -63,7 +63,7 @@ def judge(book: Ledger, runs: Runs) -> list[Judged]:
 
 
 def _under(under: Under, book: Ledger, runs: Runs) -> list[Judged]:
-    study = Study(under.runs)
+    study = Study(under.runs, book.facts_per_session)
     return _in_families([one for claim in book.all_claims for one in _each(claim, book, study, under, runs)])
 
 

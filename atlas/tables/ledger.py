@@ -132,6 +132,7 @@ class Ledger(Section):
     """All that the essay claims."""
 
     base_params: Positive = Field(description="parameters of the base that the essay's shares follow from")
+    facts_per_session: Positive = Field(description="that the essay teaches")
     figures: list[Figure] = Field(min_length=1)
     claims: list[Annotated[Exact | Order | Same | Spread | Untestable, Field(discriminator="rule")]]
 

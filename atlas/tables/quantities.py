@@ -35,14 +35,14 @@ class Measured:
 
 
 class Study:
-    """The scores of a study, by cell and metric, as claims ask for them."""
+    """The scores of a study, by cell and metric, as claims on sessions of so many facts ask for them."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, facts_per_session: int) -> None:
         scores = fact_scores(runs.facts).astype({"arm": str, "probe": str, "domain": str})
         both = pd.concat([scores.assign(domain=ALL), scores], ignore_index=True)
         self._cells = {metric: counted(both, metric, CELL) for metric in METRICS}
         self._domains = list(dict.fromkeys(scores["domain"]))
-        self._runs = runs
+        self._runs, self._expected = runs, facts_per_session
         self._compare = cache(paired.Paired(runs).compare)
 
     def combined(self, claim: Combined, metric: str) -> Measured:
@@ -116,6 +116,10 @@ class Study:
         sample = self._cells[metric].sample(cell.place)
         if sample is None:
             raise NotMeasuredError(self._lacking(cell))
+        if self._runs.facts_per_session != self._expected:
+            raise NotMeasuredError(
+                f"the study teaches {self._runs.facts_per_session} facts a session, the essay {self._expected}"
+            )
         return sample
 
     def _lacking(self, cell: Cell) -> str:

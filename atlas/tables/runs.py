@@ -44,6 +44,13 @@ class Runs:
         """All rows of sessions.parquet, see ``atlas.ttt.schema.SESSIONS``."""
         return self._joined("sessions.parquet", SESSIONS, ("session", "phase"))
 
+    @cached_property
+    def facts_per_session(self) -> int:
+        """Facts that a session teaches, the same in all runs."""
+        taught = self.facts[self.facts["probe"] == "taught"]
+        facts = taught.groupby(["arm", "seed", "sessions"], observed=True)["fact_id"].nunique()
+        return int(facts.iloc[0] // facts.index[0][-1])
+
     def of(self, arm: str) -> list[RunRecord]:
         """Records of one arm, a block each."""
         return [record for record in self.records if record.arm == arm]
