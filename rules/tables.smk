@@ -16,7 +16,11 @@ TABLES = (
     *(["ablations"] if STUDY.ablations else []),
     *(["confound"] if REINITS else []),
     *(["rivals"] if RIVALS else []),
-    *(["knowledge"] if STUDY.outside or STUDY.counterfactual is not None else []),
+    *(
+        ["knowledge", "knowledge_contrasts"]
+        if STUDY.outside or STUDY.counterfactual is not None
+        else []
+    ),
 )
 LEDGER = beside("atlas/tables/claims.yaml")  # no code, so not in the code digest
 

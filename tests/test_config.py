@@ -83,11 +83,15 @@ def test_the_quick_study_keeps_every_arm_that_adapts_and_of_the_rivals_one_of_a_
     assert quick.arms.keys() <= default.arms.keys()
 
 
+ON_TOP_OF = {"smollm2_edits": "smollm2", "smollm2_gpu": "smollm2"}
+
+
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("studies/*.yaml")), ids=lambda path: path.stem)
 def test_every_study_fits_on_the_default_one_and_writes_elsewhere(path, monkeypatch):
     smollm2 = Model(layers=30, width=576, heads=9, ffn=1536, context=256)  # the one from outside, which is fetched
     monkeypatch.setattr(config, "shape_of", lambda _path: smollm2)
-    laid = config.load(REPOSITORY / "config.yaml", path)
+    below = [path.with_stem(ON_TOP_OF[path.stem])] if path.stem in ON_TOP_OF else []
+    laid = config.load(REPOSITORY / "config.yaml", *below, path)
     assert laid.results == f"results-{path.stem.replace('_', '-')}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -11,8 +12,9 @@ from atlas.charts.figures import cell, table
 from atlas.charts.knowledge import ASKED, headline
 from atlas.charts.tables import Tables
 from atlas.charts.words import percent, plural
+from atlas.tables.knowledge import UNTOUCHED
 
-WORDS = {"a > b": "recalls more than", "b > a": "recalls less than"}
+MORE = {"a > b": "more", "b > a": "less"}
 
 
 def kinds(tables: Tables) -> str:
@@ -35,17 +37,30 @@ def _kinds(rows: pd.DataFrame, arms: list[str]) -> str:
 
 
 def placements(tables: Tables) -> str:
-    """The planned comparisons by recall of the facts taught, a sentence each; nothing where the study plans none."""
+    """The planned comparisons by recall of the facts taught, then by what is left of known facts that were never
+    touched, a sentence each; nothing where the study plans none."""
     if not tables.has("contrasts"):
         return ""
-    rows = tables.contrasts
-    asked = (rows["metric"] == "recall") & (rows["probe"] == "taught") & (rows["domain"] == "all")
-    last = rows[asked & (rows["sessions"] == rows["sessions"].max())]
-    said = "\n".join(f"<li>{html.escape(_sentence(row))}</li>" for row in last.to_dict("records"))
-    return f"<h3>Which place wins here</h3>\n<ul>\n{said}\n</ul>" if said else ""
+    taught = tables.contrasts.query("metric == 'recall' and probe == 'taught' and domain == 'all'")
+    known = tables.knowledge_contrasts.query("metric == 'answered'")
+    untouched = known[known["kind"] == UNTOUCHED]
+    return "\n".join(
+        [
+            *_compared("Which place wins here", taught, "recalls"),
+            *_compared("Which place leaves more of what the model knew", untouched, "leaves"),
+        ]
+    )
 
 
-def _sentence(row: dict[Any, Any]) -> str:
+def _compared(heading: str, rows: pd.DataFrame, verb: str) -> Iterator[str]:
+    """A heading and the comparisons after the last session; nothing without any."""
+    last = rows[rows["sessions"] == rows["sessions"].max()].to_dict("records")
+    if last:
+        said = "\n".join(f"<li>{html.escape(_sentence(row, verb))}</li>" for row in last)
+        yield f"<h3>{heading}</h3>\n<ul>\n{said}\n</ul>"
+
+
+def _sentence(row: dict[Any, Any], verb: str) -> str:
     """One comparison in words, with what the sample cannot tell."""
     after = f"after {plural(int(row['sessions']), 'session')}, {plural(int(row['n_seeds']), 'seed')}"
     figures = f"{percent(row['value_a'])} against {percent(row['value_b'])}"
@@ -53,6 +68,6 @@ def _sentence(row: dict[Any, Any]) -> str:
         "" if pd.isna(row["ci_low"]) else f" (95% interval {100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f})"
     )
     difference = f"{figures}, a difference of {100 * row['diff']:+.1f} points{interval}; {after}"
-    if row["verdict"] in WORDS:
-        return f"{row['arm_a']} {WORDS[row['verdict']]} {row['arm_b']}: {difference}."
+    if row["verdict"] in MORE:
+        return f"{row['arm_a']} {verb} {MORE[row['verdict']]} than {row['arm_b']}: {difference}."
     return f"{row['arm_a']} and {row['arm_b']}: unresolved. {difference[0].upper()}{difference[1:]}."

@@ -50,7 +50,7 @@ SECTIONS = (
     Section(
         "knowledge",
         "Does it hold in a real model?",
-        ("knowledge",),
+        ("knowledge", "knowledge_contrasts"),
         knowledge.live,
         (real.kinds, real.placements),
     ),

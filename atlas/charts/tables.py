@@ -43,6 +43,11 @@ class Tables:
         return self._read("knowledge", schema.KNOWLEDGE)
 
     @property
+    def knowledge_contrasts(self) -> pd.DataFrame:
+        """Empty where the study plans no contrast."""
+        return self._read("knowledge_contrasts", schema.KNOWLEDGE_CONTRASTS, may_be_empty=True)
+
+    @property
     def harm(self) -> pd.DataFrame:
         return self._read("harm", schema.HARM)
 

@@ -34,7 +34,7 @@ def table(runs: Runs, misloads: Sequence[Misload], origin: str) -> pa.Table:
     ``origin`` is the file of the misloads. Raises AtlasError where it has no base with the fingerprint that a run
     trained on.
     """
-    paired = Paired(runs)
+    paired = Paired.of(runs)
     seeds = sorted({seed for record in runs.records for seed in record.seeds})
     rows = [
         row

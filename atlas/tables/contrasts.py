@@ -9,7 +9,7 @@ reason says so. Each cell is a question of its own: no correction is made over m
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -37,13 +37,21 @@ def table(runs: Runs, plan: Contrasts) -> pa.Table:
 
     Raises AtlasError where a contrast names an arm without runs.
     """
-    paired = Paired(runs)
-    rows = pd.DataFrame([row for family, pairs in plan.contrasts.items() for row in _family(family, pairs, paired)])
+    rows = compared(Paired.of(runs), plan)
     if rows.empty:
         return CONTRASTS.empty_table()
+    return output.as_table(reading_order(rows, "place", list(dict.fromkeys(rows["place"]))), CONTRASTS)
+
+
+def compared(paired: Paired, plan: Contrasts) -> pd.DataFrame:
+    """The rows of all planned contrasts in every cell that both arms have, contrast after contrast; ``place`` names
+    the contrast."""
+    rows = pd.DataFrame([row for family, pairs in plan.contrasts.items() for row in _family(family, pairs, paired)])
+    if rows.empty:
+        return rows
     places = [" ".join((family, *pair)) for family, pairs in plan.contrasts.items() for pair in pairs]
     named = rows.assign(place=rows["family"] + " " + rows["arm_a"] + " " + rows["arm_b"])
-    return output.as_table(reading_order(named, "place", places), CONTRASTS)
+    return named.sort_values("place", key=lambda names: names.map(places.index), kind="stable")
 
 
 def _family(family: str, pairs: list[tuple[str, str]], paired: Paired) -> Iterator[dict[str, Any]]:
@@ -88,11 +96,16 @@ def _row(comparison: Comparison, p_adjusted: float, family: int) -> dict[str, An
 
 def main() -> None:
     """Write contrasts.parquet for the runs given."""
-    arguments = output.options(__doc__)
+    make("atlas.tables.contrasts", __doc__, table)
+
+
+def make(module: str, doc: str | None, compare: Callable[[Runs, Contrasts], pa.Table]) -> None:
+    """Make by the command line a table of planned contrasts."""
+    arguments = output.options(doc)
     add_spec(arguments, Contrasts)
     args = arguments.parse_args()
     runs = read(args.runs)
-    output.write("atlas.tables.contrasts", args.out, table(runs, args.spec), runs)
+    output.write(module, args.out, compare(runs, args.spec), runs)
 
 
 if __name__ == "__main__":

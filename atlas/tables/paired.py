@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -49,21 +49,32 @@ class Comparison:
 
 
 class Paired:
-    """Scores of all arms and ablations side by side, one row a fact that was asked."""
+    """Scores of all arms and ablations side by side, one row a fact that was asked.
 
-    def __init__(self, runs: Runs) -> None:
-        scores = fact_scores(runs.facts).astype(dict.fromkeys(("arm", "probe", "domain", "fact_id"), str))
-        everything = pd.concat([scores.assign(domain=ALL), scores], ignore_index=True)
-        self._scores = everything.pivot(index=ASKED, columns="arm", values=list(METRICS))
-        self._runs = runs
+    Args:
+        arms: those that there are.
+        scores: of every fact, with the columns arm, sessions, probe, domain, seed, fact_id and one per metric.
+        metrics: the names of these.
+    """
+
+    def __init__(self, arms: Sequence[str], scores: pd.DataFrame, metrics: Collection[str]) -> None:
+        named = scores.astype(dict.fromkeys(("arm", "probe", "domain", "fact_id"), str))
+        self._scores = named.pivot(index=ASKED, columns="arm", values=list(metrics))
+        self._arms, self._metrics = arms, metrics
+
+    @classmethod
+    def of(cls, runs: Runs) -> Paired:
+        """By all metrics and domains of some runs."""
+        scores = fact_scores(runs.facts).astype({"domain": str})
+        return cls(runs.arms, pd.concat([scores.assign(domain=ALL), scores], ignore_index=True), METRICS)
 
     def compare(self, arm_a: str, arm_b: str) -> dict[Cell, Comparison]:
         """Compare two arms in every cell that both have. Raises AtlasError where there are no runs of one of them."""
         for arm in (arm_a, arm_b):
-            if arm not in self._runs.arms:
-                raise AtlasError(f"contrast {arm_a} - {arm_b}: no run of {arm!r} among {', '.join(self._runs.arms)}")
+            if arm not in self._arms:
+                raise AtlasError(f"contrast {arm_a} - {arm_b}: no run of {arm!r} among {', '.join(self._arms)}")
         found = {}
-        for metric in METRICS:
+        for metric in self._metrics:
             both = self._scores[metric][[arm_a, arm_b]].dropna().reset_index()
             both["diff"] = both[arm_a] - both[arm_b]
             by_seed = both.groupby([*CELL, "seed"])[[arm_a, arm_b]].mean()

@@ -64,7 +64,7 @@ def difference(study: Study, wanted: Precision) -> Estimate:
     """The contrast from the seeds that both of its arms have finished."""
     cell = _cell(study, wanted)
     folders = [Path(study.results, "ttt", arm, block) for block in finished(study, wanted) for arm in wanted.contrast]
-    found = Paired(read(folders)).compare(*wanted.contrast) if folders else {}
+    found = Paired.of(read(folders)).compare(*wanted.contrast) if folders else {}
     if cell not in found or found[cell].diff.n_seeds < 2:
         raise AtlasError(
             f"{study.results}/ttt: fewer than two seeds of {' and '.join(wanted.contrast)} are finished, so there is "

@@ -43,7 +43,7 @@ class Study:
         self._cells = {metric: counted(both, metric, CELL) for metric in METRICS}
         self._domains = list(dict.fromkeys(scores["domain"]))
         self._runs, self._expected = runs, facts_per_session
-        self._compare = cache(paired.Paired(runs).compare)
+        self._compare = cache(paired.Paired.of(runs).compare)
 
     def combined(self, claim: Combined, metric: str) -> Measured:
         """Plus cells less minus cells, or their slopes. Raises NotMeasuredError."""

@@ -243,6 +243,10 @@ KNOWLEDGE = pa.schema(
     ]
 )
 
+KNOWLEDGE_CONTRASTS = pa.schema(
+    [pa.field("kind", pa.string()) if field.name == "domain" else field for field in CONTRASTS]  # kind: see KNOWLEDGE
+)
+
 RIVALS = pa.schema(
     [
         ("arm", pa.string()),

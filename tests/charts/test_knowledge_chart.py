@@ -6,7 +6,7 @@ import pytest
 from atlas import files
 from atlas.charts import knowledge, real, sections
 from atlas.charts.tables import Tables
-from atlas.tables import arms, contrasts, output
+from atlas.tables import arms, contrasts, knowledge_contrasts, output
 from atlas.tables import knowledge as knowledge_table
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS
@@ -29,11 +29,12 @@ def tables(tmp_path_factory):
         facts["answered"] = facts["recalled"] | (placebo & (facts["arm"] == "qv"))
         write_frame(run / "facts.parquet", facts, FACTS)
     made = read(runs)
-    planned = contrasts.table(made, contrasts.Contrasts(contrasts={"places": [("qv", "ffn")]}))
+    plan = contrasts.Contrasts(contrasts={"places": [("qv", "ffn")]})
     for name, table in {
         "arms": arms.table(made),
         "knowledge": knowledge_table.table(made),
-        "contrasts": planned,
+        "contrasts": contrasts.table(made, plan),
+        "knowledge_contrasts": knowledge_contrasts.table(made, plan),
     }.items():
         files.write_parquet(folder / "tables" / f"{name}.parquet", table, output.provenance("atlas.tables.arms", made))
     return Tables(folder / "tables")
@@ -58,6 +59,12 @@ def test_the_section_names_the_place_that_wins_with_its_interval(tables):
     assert f"{100 * row['ci_low'].iloc[0]:+.1f} to {100 * row['ci_high'].iloc[0]:+.1f}" in said
     assert "qv recalls more than ffn: " in said
     assert "after 10 sessions, 6 seeds" in said
+
+
+def test_the_section_names_the_place_that_breaks_less(tables):
+    recalled, kept = real.placements(tables).split("Which place leaves more of what the model knew")
+    assert "leaves" not in recalled
+    assert "qv leaves more than ffn: 100% against 0%, a difference of +100.0 points" in kept
 
 
 def test_the_section_stands_on_the_page_with_all_kinds(tables):

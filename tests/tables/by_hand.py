@@ -16,11 +16,13 @@ from tests.synthetic import Design, SyntheticArm, write_frame, write_run
 ARM = SyntheticArm()
 
 
-def runs_with(folder: Path, seeds: Sequence[int], name: str, rows: Sequence[Mapping[str, Any]]) -> Runs:
-    """One run of arm ``qv`` whose facts or matrix (``name``) hold exactly ``rows``; columns not given are zero."""
+def runs_with(
+    folder: Path, seeds: Sequence[int], name: str, rows: Sequence[Mapping[str, Any]], arm: str = "qv"
+) -> Runs:
+    """One run of an arm whose facts or matrix (``name``) hold exactly ``rows``; columns not given are zero."""
     schema = {"facts": FACTS, "matrix": MATRIX}[name]
-    run = write_run(folder / "qv" / "block", "qv", ARM, seeds, Design(tuple(seeds)))
-    zero = dict.fromkeys(schema.names, 0) | {"arm": "qv"}
+    run = write_run(folder / arm / "block", arm, ARM, seeds, Design(tuple(seeds)))
+    zero = dict.fromkeys(schema.names, 0) | {"arm": arm}
     frame = pd.DataFrame([zero | dict(row) for row in rows])
     flags = [field.name for field in schema if field.type == pa.bool_()]
     write_frame(run / f"{name}.parquet", frame.astype(dict.fromkeys(flags, bool)), schema)

@@ -71,7 +71,7 @@ def test_the_difference_of_a_fact_is_between_the_same_fact_of_both_arms(tmp_path
             rows = files.read_parquet(folder / "facts.parquet").to_pandas()
             rows["recalled"] = (rows.groupby(["seed", "sessions", "probe", "form"]).cumcount() % 2 == 0) ^ other
             write_frame(folder / "facts.parquet", rows, FACTS)
-        diff = Paired(read(folders)).compare("good", "poor")[Cell(4, "taught", "recall")].diff
+        diff = Paired.of(read(folders)).compare("good", "poor")[Cell(4, "taught", "recall")].diff
         assert diff.value == 0
         widths[name] = diff.ci_high - diff.ci_low
     assert widths["agree"] < widths["differ"] / 3

@@ -2,7 +2,9 @@
 
 import pytest
 
-from atlas.tables import knowledge
+from atlas.tables import knowledge, knowledge_contrasts
+from atlas.tables.contrasts import Contrasts
+from atlas.tables.runs import read
 from tests.tables.by_hand import runs_with
 
 
@@ -45,3 +47,24 @@ def test_a_base_that_knows_nothing_has_unknown_facts_alone(tmp_path):
     rows = [row(1, "new"), row(1, "other", "rephrase", 1), row(1, "never", "placebo")]
     found = knowledge.table(runs_with(tmp_path, [1], "facts", rows)).to_pylist()
     assert {one["kind"] for one in found} == {"unknown"}
+
+
+def test_arms_are_compared_by_kind_of_fact(tmp_path):
+    """Of two known facts never touched, arm qv keeps both under seed 1 and one under seed 2, arm other none."""
+    destroyed = [one | {"arm": "other"} | ({"answered": False} if one["probe"] == "placebo" else {}) for one in ROWS]
+    folders = [*runs_with(tmp_path / "a", [1, 2], "facts", ROWS).folders]
+    folders += runs_with(tmp_path / "b", [1, 2], "facts", destroyed, arm="other").folders
+    plan = Contrasts(contrasts={"places": [("qv", "other")]})
+    rows = knowledge_contrasts.table(read(folders), plan).to_pylist()
+    found = {(one["kind"], one["probe"], one["metric"]): one for one in rows}
+    kept = found["untouched", "placebo", "answered"]
+    assert (kept["value_a"], kept["value_b"], kept["diff"]) == pytest.approx((0.75, 0, 0.75))
+    assert (kept["n_seeds"], kept["n_facts"], kept["p_value"]) == (2, 2, 0.5)
+    assert (kept["verdict"], kept["family"]) == ("unresolved", "places")
+    assert found["unknown", "taught", "recall"]["diff"] == 0
+    assert {one["kind"] for one in rows} == set(knowledge.KINDS)  # and no row over all kinds together
+
+
+def test_without_a_plan_nothing_is_compared(tmp_path):
+    runs = runs_with(tmp_path, [1, 2], "facts", ROWS)
+    assert knowledge_contrasts.table(runs, Contrasts(contrasts={})).num_rows == 0
