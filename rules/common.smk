@@ -115,7 +115,11 @@ def runs_for(wildcards):
     """The runs that a table is made from."""
     if wildcards.table == "ablations":
         return run_folders([*varied_arms(), *STUDY.ablations])
-    if wildcards.table in ("contrasts", "knowledge_contrasts", "claims"):  # these compare recipes, too
+    if wildcards.table in (
+        "contrasts",
+        "knowledge_contrasts",
+        "claims",
+    ):  # these compare recipes, too
         return run_folders([*STUDY.arms, *STUDY.ablations])
     return run_folders(STUDY.arms)
 
