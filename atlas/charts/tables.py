@@ -86,6 +86,11 @@ class Tables:
         return self._read("trace", editors.TRACE, may_be_empty=True)
 
     @property
+    def trace_window(self) -> int:
+        """Layers whose feed-forward or attention parts the trace put back together."""
+        return int(files.provenance_of(self.folder / "trace.parquet").get("spec", {}).get("window") or 1)
+
+    @property
     def speedrun(self) -> pd.DataFrame:
         return self._read("speedrun", schema.SPEEDRUN)
 

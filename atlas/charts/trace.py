@@ -45,7 +45,7 @@ def draw(tables: Tables) -> alt.TopLevelMixin:
         panel(shown[shown["kind"] == kind], kind, most, width, named=deep or at == 0) for at, kind in enumerate(KINDS)
     ]
     joined = alt.vconcat(*panels, spacing=14) if deep else alt.hconcat(*panels, spacing=14)
-    return joined.properties(title=title(finding(shown), subtitle(shown)))
+    return joined.properties(title=title(finding(shown, tables.trace_window), subtitle(shown, tables.trace_window)))
 
 
 def panel(rows: pd.DataFrame, kind: str, most: float, width: float, named: bool) -> alt.LayerChart:
@@ -54,7 +54,7 @@ def panel(rows: pd.DataFrame, kind: str, most: float, width: float, named: bool)
     places = [PLACES[name] for name in POSITIONS if PLACES[name] in set(rows["place"])]
     axis = alt.Axis(title=None, labelLimit=NAMES) if named else None
     base = alt.Chart(rows).encode(
-        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0, labelOverlap=True, labelSeparation=8)),
         y=alt.Y("place:N", sort=places, axis=axis),
     )
     scale = alt.Scale(domain=[-most, 0, most], range=[RED, PAPER, BLUE], interpolate="rgb")
@@ -78,23 +78,30 @@ def _tooltip() -> list[alt.Tooltip]:
     ]
 
 
-def finding(rows: pd.DataFrame) -> str:
-    """The feed-forward part that brings most of the answer back, and where."""
+def finding(rows: pd.DataFrame, window: int) -> str:
+    """The feed-forward part that brings most of the answer back, or the ``window`` of them, and where."""
     best = rows[rows["kind"] == "mlp"].sort_values("effect", kind="stable").iloc[-1]
+    first, last = max(0, best["layer"] - (window - 1) // 2), min(rows["layer"].max(), best["layer"] + window // 2)
+    what, layers = (
+        ("one feed-forward part", f"layer {best['layer']}")
+        if window == 1
+        else (f"{last - first + 1} feed-forward parts", f"layers {first} to {last}")
+    )
     return (
-        f"Restoring one feed-forward part brings back at most {best['effect']:.2f} of the answer's probability: "
-        f"layer {best['layer']}, {best['place']}"
+        f"Restoring {what} brings back at most {best['effect']:.2f} of the answer's probability: "
+        f"{layers}, {best['place']}"
     )
 
 
-def subtitle(rows: pd.DataFrame) -> list[str]:
+def subtitle(rows: pd.DataFrame, window: int) -> list[str]:
     """Texts, probabilities without and with noise, and how to read a cell."""
     whole = rows.sort_values("n", kind="stable").iloc[-1]
+    together = f"; parts of {window} layers are put back together, around the one named" if window > 1 else ""
     return [
         f"{plural(int(whole['n']), 'text')} that the base completes by itself: probability of the answer "
         f"{percent(whole['probability'])}, or {percent(whole['corrupted'])} with the subject drowned in noise.",
         "A cell is what comes back of it, on average, when that state alone is as it was without noise; places "
-        "in the text downwards, layers from 0 to the right.",
+        f"in the text downwards, layers from 0 to the right{together}.",
     ]
 
 

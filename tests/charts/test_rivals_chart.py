@@ -133,6 +133,16 @@ def test_the_trace_says_where_most_comes_back(results, tmp_path):
     assert all(f">{heading}<" in svg for heading in trace.PANELS.values())
 
 
+def test_parts_that_were_put_back_together_are_named_together(tmp_path):
+    files.write_parquet(tmp_path / "trace.parquet", traced(cases=3), {"spec": {"window": 4}})
+    tables = Tables(tmp_path)
+    assert tables.trace_window == 4
+    rows = tables.trace.assign(place=tables.trace["position"].map(trace.PLACES))
+    said = "Restoring 3 feed-forward parts brings back at most 0.60 of the answer's probability: layers 0 to 2"
+    assert said in trace.finding(rows, tables.trace_window)
+    assert "parts of 4 layers are put back together" in " ".join(trace.subtitle(rows, tables.trace_window))
+
+
 def test_a_base_that_knows_nothing_is_said_to(tmp_path):
     files.write_parquet(tmp_path / "trace.parquet", traced(cases=0), {})
     run_step("trace", tmp_path, tmp_path / "trace")
