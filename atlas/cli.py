@@ -166,6 +166,9 @@ def _add_readme(commands: Subparsers) -> None:
         commands, "readme", _readme, "Fill the headline, tables and chart of the README from a study's results."
     )
     parser.add_argument("--readme", type=Path, default=Path("README.md"), help="file to fill (default: README.md)")
+    parser.add_argument(
+        "--real", type=Path, metavar="FOLDER", help="results of a study on a real model: fill its block instead"
+    )
     _add_study(parser)
 
 
@@ -173,10 +176,11 @@ def _readme(arguments: argparse.Namespace) -> None:
     from atlas.charts import readme  # reads tables, which takes a second of imports
 
     text = files.read_text(arguments.readme)
-    results = Path(config.load(*arguments.study).results)
-    blocks = readme.render(results)
+    results = arguments.real or Path(config.load(*arguments.study).results)
+    blocks = {readme.REAL: readme.real_model(results)} if arguments.real else readme.render(results)
     files.write_text(arguments.readme, readme.filled(text, blocks, str(arguments.readme)))
-    readme.publish_picture(results, arguments.readme.parent / "docs" / "img" / "retention.png")
+    if not arguments.real:
+        readme.publish_picture(results, arguments.readme.parent / "docs" / "img" / "retention.png")
 
 
 def _add_plan(commands: Subparsers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,19 @@ import pandas as pd
 
 from atlas import files
 from atlas.charts import prose
+from atlas.charts.knowledge import ASKED, subtitle
+from atlas.charts.knowledge import headline as headline_of
+from atlas.charts.real import comparisons
 from atlas.charts.tables import Tables
+from atlas.charts.words import plural
 from atlas.errors import AtlasError
+from atlas.tables.knowledge import UNKNOWN
 from atlas.tables.schema import ARMS, HARM, RETENTION
 
-BLOCKS = ("headline", "retention")
-COMMAND = "make reproduce && atlas readme"
+REPHRASED = "rephrased"  # stands among the kinds of facts
+REAL = "real"  # the block on a model from outside, of a study of its own
+BLOCKS = ("headline", "retention", REAL)
+COMMAND, COMMAND_REAL = "make reproduce && atlas readme", "make smollm2 && atlas readme --real results-smollm2"
 COLUMNS = {
     "Recall": ("taught", "recall"),
     "Ranked": ("taught", "ranked"),
@@ -45,7 +53,7 @@ HEADLINE = (
 )
 """The claims that the essay's argument rests on, chosen before the study was run; results/charts/claims.md has all."""
 
-Row = Mapping[str, Any]
+Row = Mapping[Any, Any]
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -65,7 +73,7 @@ def filled(text: str, blocks: Mapping[str, str], origin: str) -> str:
 
 
 def render(results: Path) -> dict[str, str]:
-    """Markdown of every block, from a study's results. Raises AtlasError where a table is missing or damaged."""
+    """Markdown of a study's blocks, from its results. Raises AtlasError where a table is missing or damaged."""
     return {"headline": headline(Tables(results / "tables").claims), "retention": retention(results)}
 
 
@@ -146,10 +154,46 @@ def _retention(rows: Sequence[Row], arms: Mapping[str, Row], harm: Mapping[str, 
     return f"**After {sessions} sessions ({facts} facts)**\n\n" + _markdown(heading, lines)
 
 
+def real_model(results: Path) -> str:
+    """By kind of fact what a study on a model from outside measured, and its planned comparisons in words."""
+    tables = Tables(results / "tables")
+    rows = headline_of(tables.knowledge)
+    rephrased = tables.knowledge.query("probe == 'rephrase' and metric == 'recall'")
+    both = pd.concat([rows, rephrased[rephrased["kind"] == UNKNOWN].assign(kind=REPHRASED)])
+    runs = [files.read_json(run) for run in results.glob("ttt/*/*/run.json")]
+    parts = [
+        f"Made by `{COMMAND_REAL}`. {' '.join(subtitle(rows))} "
+        f"All runs took {sum(run['seconds'] for run in runs) / 3600:.1f} hours of one core."
+    ]
+    for sessions in sorted(set(rows["sessions"])):
+        table = _by_kind(both[both["sessions"] == sessions], tables.arms)
+        parts.append(f"**After {plural(int(sessions), 'session')}**\n\n{table}")
+    for heading, sentences in comparisons(tables):
+        parts.append(f"**{heading}**\n\n" + "\n".join(f"- {sentence}" for sentence in sentences))
+    return "\n\n".join(parts)
+
+
+def _by_kind(rows: pd.DataFrame, arms: pd.DataFrame) -> str:
+    """One checkpoint: a row an arm, a column a kind of fact."""
+    found = {(row["arm"], row["kind"]): row for row in rows.to_dict("records")}
+    said = {kind: words[0].upper() + words[1:] for kind, (_, words) in ASKED.items()}
+    said[REPHRASED] = "Unknown before, asked in other words: recall"
+    heading = {kind: words for kind, words in said.items() if kind in set(rows["kind"])}
+    lines = [
+        [
+            f"`{arm['arm']}`",
+            f"{arm['trainable_params']:,}",
+            *(_percent(found.get((arm["arm"], kind))) for kind in heading),
+        ]
+        for arm in arms.to_dict("records")
+    ]
+    return _markdown(["Arm", "Parameters", *heading.values()], lines)
+
+
 def _percent(row: Row | None) -> str:
     if row is None:
         return ""
-    if row["ci_low"] is None:
+    if row["ci_low"] is None or math.isnan(row["ci_low"]):
         return f"{row['value']:.1%}"
     return f"{row['value']:.1%} ({100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f})"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -39,25 +38,32 @@ def _kinds(rows: pd.DataFrame, arms: list[str]) -> str:
 def placements(tables: Tables) -> str:
     """The planned comparisons by recall of the facts taught, then by what is left of known facts that were never
     touched, a sentence each; nothing where the study plans none."""
-    if not tables.has("contrasts"):
-        return ""
-    taught = tables.contrasts.query("metric == 'recall' and probe == 'taught' and domain == 'all'")
-    known = tables.knowledge_contrasts.query("metric == 'answered'")
-    untouched = known[known["kind"] == UNTOUCHED]
     return "\n".join(
-        [
-            *_compared("Which place wins here", taught, "recalls"),
-            *_compared("Which place leaves more of what the model knew", untouched, "leaves"),
-        ]
+        f"<h3>{heading}</h3>\n<ul>\n{_items(sentences)}\n</ul>" for heading, sentences in comparisons(tables)
     )
 
 
-def _compared(heading: str, rows: pd.DataFrame, verb: str) -> Iterator[str]:
-    """A heading and the comparisons after the last session; nothing without any."""
-    last = rows[rows["sessions"] == rows["sessions"].max()].to_dict("records")
-    if last:
-        said = "\n".join(f"<li>{html.escape(_sentence(row, verb))}</li>" for row in last)
-        yield f"<h3>{heading}</h3>\n<ul>\n{said}\n</ul>"
+def _items(sentences: list[str]) -> str:
+    return "\n".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+
+
+def comparisons(tables: Tables) -> list[tuple[str, list[str]]]:
+    """Headings, and below each the planned comparisons after the last session in words; none where none are planned."""
+    if not tables.has("contrasts"):
+        return []
+    taught = tables.contrasts.query("metric == 'recall' and probe == 'taught' and domain == 'all'")
+    known = tables.knowledge_contrasts.query("metric == 'answered'")
+    untouched = known[known["kind"] == UNTOUCHED]
+    found = [
+        ("Which place wins here", _sentences(taught, "recalls")),
+        ("Which place leaves more of what the model knew", _sentences(untouched, "leaves")),
+    ]
+    return [(heading, sentences) for heading, sentences in found if sentences]
+
+
+def _sentences(rows: pd.DataFrame, verb: str) -> list[str]:
+    last = rows[rows["sessions"] == rows["sessions"].max()]
+    return [_sentence(row, verb) for row in last.to_dict("records")]
 
 
 def _sentence(row: dict[Any, Any], verb: str) -> str:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from atlas import files
-from atlas.charts import knowledge, real, sections
+from atlas.charts import knowledge, readme, real, sections
 from atlas.charts.tables import Tables
 from atlas.tables import arms, contrasts, knowledge_contrasts, output
 from atlas.tables import knowledge as knowledge_table
@@ -74,3 +74,16 @@ def test_the_section_stands_on_the_page_with_all_kinds(tables):
     assert kinds.count('<tr data-arm="qv">') == 2  # a table a checkpoint
     assert "Taught against what it knew: recall" in kinds
     assert [figure.name for figure in shown.alive] == ["knowledge"]
+
+
+def test_the_readme_has_the_same_figures(tables):
+    text = readme.real_model(tables.folder.parent)
+    assert text.index("**After 4 sessions**") < text.index("**After 10 sessions**")
+    (kept,) = tables.knowledge.query(
+        "arm == 'qv' and kind == 'untouched' and metric == 'answered' and sessions == 10"
+    ).to_dict("records")
+    row = next(line for line in text.split("After 10 sessions")[1].splitlines() if line.startswith("| `qv` |"))
+    assert row.split(" | ")[4] == f"{kept['value']:.1%} ({100 * kept['ci_low']:.0f} to {100 * kept['ci_high']:.0f})"
+    assert "Unknown before, asked in other words: recall |" in text
+    for heading, sentences in real.comparisons(tables):
+        assert f"**{heading}**\n\n- {sentences[0]}" in text
