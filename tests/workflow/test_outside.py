@@ -73,6 +73,9 @@ def test_a_study_runs_on_a_model_from_outside_and_again_where_that_changes(outsi
     kinds = pq.read_table(outside.file("tables/knowledge.parquet")).to_pandas()
     assert {*kinds["arm"]} == {*ARMS}
     assert "unknown" in {*kinds["kind"]}
+    compared = pq.read_table(outside.file("tables/knowledge_contrasts.parquet")).to_pandas()
+    assert {*compared["kind"]} == {*kinds["kind"]}
+    assert {*compared["arm_a"], *compared["arm_b"]} == {"qv", "ffn"}
     for arm in ARMS:
         rows = pq.read_table(outside.file(f"ttt/{arm}/1-2/facts.parquet")).to_pandas().query("probe == 'taught'")
         assert (rows["answer_nll"] != rows["answer_nll_base"]).all()
