@@ -86,8 +86,8 @@ class Study(Section):
     only: list[Name] | None = Field(
         None,
         min_length=1,
-        description="arms and ablations to keep, for a study laid on top of another; contrasts with one that is left "
-        "out go, too; null: all",
+        description="arms and ablations to keep, in this order, for a study laid on top of another; contrasts with one "
+        "that is left out go, too; null: all",
     )
     arms: dict[Name, Arm] = Field(
         min_length=1, description="null in the place of an arm leaves it out, as `only` does", json_schema_extra=or_null

@@ -1,4 +1,5 @@
-"""A study laid on top of another without some of its arms: those that `only` does not name, or that are null."""
+"""A study laid on top of another without some of its arms: those that `only` does not name, or that are null. `only`
+gives their order, too."""
 
 from __future__ import annotations
 
@@ -21,10 +22,12 @@ def narrowed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     if unknown := [name for name in only or () if named.get(name) is None]:
         raise ValueError(f"only: {unknown[0]!r} is neither an arm nor an ablation; name some that are")
     gone = {name for name, arm in named.items() if arm is None or (only is not None and name not in only)}
-    return _without(given, groups, gone) if gone else given
+    return _without(given, groups, gone, only or list(named)) if gone else given
 
 
-def _without(given: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]], gone: set[str]) -> dict[str, Any]:
+def _without(
+    given: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]], gone: set[str], order: list[str]
+) -> dict[str, Any]:
     families = {
         family: [pair for pair in pairs if gone.isdisjoint(pair)]
         for family, pairs in (given.get("contrasts") or {}).items()
@@ -32,7 +35,10 @@ def _without(given: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]], 
     aim = given.get("precision")
     return {
         **given,
-        **{kind: {name: arm for name, arm in group.items() if name not in gone} for kind, group in groups.items()},
+        **{
+            kind: {name: group[name] for name in order if name in group and name not in gone}
+            for kind, group in groups.items()
+        },
         "contrasts": {family: pairs for family, pairs in families.items() if pairs},
         "precision": aim if aim and gone.isdisjoint(aim.get("contrast", ())) else None,
     }

@@ -284,10 +284,10 @@ def test_a_change_of_the_recipe_leaves_editors_alone():
 
 def test_a_study_on_top_keeps_the_arms_that_it_names_and_what_compares_them():
     loaded = config.load(REPOSITORY / "config.yaml")
-    some = config.study(
-        {**yaml.safe_load((REPOSITORY / "config.yaml").read_text()), "only": ["qv", "qv_ffn", "untrained"]}
-    )
-    assert some.arms == {name: loaded.arms[name] for name in ("qv", "qv_ffn", "untrained")}
+    wanted = ["untrained", "qv_ffn", "qv"]
+    some = config.study({**yaml.safe_load((REPOSITORY / "config.yaml").read_text()), "only": wanted})
+    assert some.arms == {name: loaded.arms[name] for name in wanted}
+    assert [*some.arms] == wanted  # their order, too, in all tables and charts
     assert some.ablations == {}
     assert some.contrasts == {"essay": [("qv", "qv_ffn")], "controls": [("qv", "untrained")]}
     assert some.precision is None  # of qv and ffn

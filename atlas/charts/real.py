@@ -36,8 +36,8 @@ def _kinds(rows: pd.DataFrame, arms: list[str]) -> str:
 
 
 def placements(tables: Tables) -> str:
-    """The planned comparisons by recall of the facts taught, then by what is left of known facts that were never
-    touched, a sentence each; nothing where the study plans none."""
+    """The planned comparisons by recall of the facts taught, as taught and in other words, then by what is left of
+    known facts that were never touched, a sentence each; nothing where the study plans none."""
     return "\n".join(
         f"<h3>{heading}</h3>\n<ul>\n{_items(sentences)}\n</ul>" for heading, sentences in comparisons(tables)
     )
@@ -51,11 +51,12 @@ def comparisons(tables: Tables) -> list[tuple[str, list[str]]]:
     """Headings, and below each the planned comparisons after the last session in words; none where none are planned."""
     if not tables.has("contrasts"):
         return []
-    taught = tables.contrasts.query("metric == 'recall' and probe == 'taught' and domain == 'all'")
+    recalled = tables.contrasts.query("metric == 'recall' and domain == 'all'")
     known = tables.knowledge_contrasts.query("metric == 'answered'")
     untouched = known[known["kind"] == UNTOUCHED]
     found = [
-        ("Which place wins here", _sentences(taught, "recalls")),
+        ("Which place wins here", _sentences(recalled[recalled["probe"] == "taught"], "recalls")),
+        ("And asked in other words", _sentences(recalled[recalled["probe"] == "rephrase"], "recalls")),
         ("Which place leaves more of what the model knew", _sentences(untouched, "leaves")),
     ]
     return [(heading, sentences) for heading, sentences in found if sentences]
@@ -76,4 +77,4 @@ def _sentence(row: dict[Any, Any], verb: str) -> str:
     difference = f"{figures}, a difference of {100 * row['diff']:+.1f} points{interval}; {after}"
     if row["verdict"] in MORE:
         return f"{row['arm_a']} {verb} {MORE[row['verdict']]} than {row['arm_b']}: {difference}."
-    return f"{row['arm_a']} and {row['arm_b']}: unresolved. {difference[0].upper()}{difference[1:]}."
+    return f"{row['arm_a']} and {row['arm_b']}: unresolved ({row['reason']}). {difference}."
