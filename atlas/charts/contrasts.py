@@ -132,7 +132,7 @@ def decisions(rows: pd.DataFrame, metric: str) -> list[str]:
     """What the comparisons of one metric and checkpoint decide, and how many of them stay open."""
     decided = rows[rows["verdict"] != "unresolved"]
     said = [_higher(row) for row in decided.drop_duplicates("pair").to_dict("records")]
-    where = f"{SHORT[metric]} after {rows['sessions'].iloc[0]} sessions"
+    where = f"{SHORT[metric]} after {plural(int(rows['sessions'].iloc[0]), 'session')}"
     counted = f"{where}: {len(decided)} of {plural(len(rows), 'comparison')} decided"
     if not said and (rows["p_attainable"] >= LEVEL).all():
         said = [f"{plural(int(rows['n_seeds'].max()), 'seed')} cannot decide any, however large the difference"]

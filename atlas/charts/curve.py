@@ -148,7 +148,7 @@ def ending(rows: pd.DataFrame, metric: str, sessions: int) -> str:
 def finding(rows: pd.DataFrame) -> str:
     """How much of all that was taught is recalled at the end."""
     last = rows[(rows["sessions"] == rows["sessions"].max()) & (rows["metric"] == "recall")]
-    return extremes(last, f"Still recalled after {last['sessions'].iloc[0]} sessions")
+    return extremes(last, f"Still recalled after {plural(int(last['sessions'].iloc[0]), 'session')}")
 
 
 def subtitle(rows: pd.DataFrame) -> list[str]:

@@ -134,7 +134,7 @@ def live(tables: Tables) -> Figure:
         chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT)),
         columns=TABLE,
         said={
-            cell: (f"After {cell[1]} sessions: {spread(part, arms, cell[0])}.", " ".join(subtitle(part)))
+            cell: (f"After {plural(cell[1], 'session')}: {spread(part, arms, cell[0])}.", " ".join(subtitle(part)))
             for cell, part in cells(mine)
         },
         where={"domain": list(columns), "probe": ["taught"]},
@@ -162,9 +162,9 @@ def subtitle(rows: pd.DataFrame) -> list[str]:
     seeds, sessions = int(rows["n_seeds"].max()), rows["sessions"].iloc[0]
     few = rows.loc[rows["n_tests"] < FEW, "domain"].unique()
     sentences = [
-        f"Taught facts after {sessions} sessions; {plural(seeds, 'seed')}; below each domain its facts a seed; the "
-        "line in a cell is the 95% interval, from 0% at its left end to 100% at its right, the square facts never "
-        "taught."
+        f"Taught facts after {plural(sessions, 'session')}; {plural(seeds, 'seed')}; below each domain its "
+        "facts a seed; the line in a cell is the 95% interval, from 0% at its left end to 100% at its right, the square "
+        "facts never taught."
     ]
     if len(few):
         sentences.append(f"Fewer than {FEW} facts in all seeds together, so hardly an estimate: {listed(few)}.")

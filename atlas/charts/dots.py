@@ -10,6 +10,7 @@ import pandas as pd
 
 from atlas.charts.live import COUNT, NARROW, ROWS, SHARE, TEXT
 from atlas.charts.theme import INK, PAPER, PLACEBO, WIDTH
+from atlas.charts.words import plural
 
 ESSAY = "the essay's figure"
 NEVER, HOLLOW = "never taught (placebo)", "hollow"
@@ -38,7 +39,8 @@ def dressed(rows: pd.DataFrame) -> pd.DataFrame:
     cell = ["arm", "sessions", "metric", "domain"]
     placebo = rows[rows["probe"] == "placebo"].set_index(cell)["value"].rename("placebo")
     return rows.assign(
-        series=rows["probe"].map(SERIES), panel=[f"after {sessions} sessions" for sessions in rows["sessions"]]
+        series=rows["probe"].map(SERIES),
+        panel=[f"after {plural(sessions, 'session')}" for sessions in rows["sessions"]],
     ).join(placebo, on=cell)
 
 

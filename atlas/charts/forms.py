@@ -46,7 +46,8 @@ def panel(rows: pd.DataFrame, palette: Mapping[str, str], first: bool) -> alt.La
     legend = alt.Legend(orient="top", title=None, symbolType="stroke") if first else None
     unseen = rows[rows["probe"] == "rephrase"].sort_values("forms", kind="stable")
     ends = unseen.drop_duplicates("place", keep="last").assign(arm=lambda part: part["place"])
-    heading = alt.TitleParams(f"after {rows['sessions'].iloc[0]} sessions", fontSize=13, fontWeight=600, offset=4)
+    after = f"after {plural(int(rows['sessions'].iloc[0]), 'session')}"
+    heading = alt.TitleParams(after, fontSize=13, fontWeight=600, offset=4)
     layered = alt.layer(lines(alt.Chart(rows), palette, legend), *scatter.names(ends, palette))
     return layered.properties(width=WIDTH - scatter.NAMES, height=scatter.HEIGHT, title=heading)
 

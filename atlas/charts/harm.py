@@ -29,7 +29,7 @@ TABLE = {
 def draw(tables: Tables) -> alt.VConcatChart:
     """One panel a checkpoint, one row an arm; below, recall against the harm."""
     arms, rows = tables.names, tables.harm
-    rows = rows.assign(panel=[f"after {sessions} sessions" for sessions in rows["sessions"]])
+    rows = rows.assign(panel=[f"after {plural(sessions, 'session')}" for sessions in rows["sessions"]])
     columns = list(dict.fromkeys(rows.sort_values("sessions")["panel"]))
     width = WIDTH / len(columns) - FIGURES
     panel = layers(alt.Chart(rows), colours(arms), alt.value(width)).properties(
@@ -102,7 +102,7 @@ def finding(rows: pd.DataFrame) -> str:
     last = rows[rows["sessions"] == rows["sessions"].max()]
     ordered = last.sort_values("rise", kind="stable")
     least, most = ordered.iloc[0], ordered.iloc[-1]
-    after = f"Loss on the base's own text after {last['sessions'].iloc[0]} sessions"
+    after = f"Loss on the base's own text after {plural(int(last['sessions'].iloc[0]), 'session')}"
     if len(last) == 1:
         return f"{after}: {least['rise']:+.2f} ({least['arm']})"
     return f"{after}: {least['rise']:+.2f} ({least['arm']}) to {most['rise']:+.2f} ({most['arm']})"

@@ -37,7 +37,7 @@ def dressed(speedrun: pd.DataFrame) -> pd.DataFrame:
     """Recall under the name that charts give a share, and the panel of each row."""
     rows = speedrun.rename(columns={"recall": "value"}).drop(columns=["commit"])
     panels = [
-        f"after {sessions} sessions, {plural(facts, 'fact')}"
+        f"after {plural(sessions, 'session')}, {plural(facts, 'fact')}"
         for sessions, facts in zip(rows["sessions"], rows["n_facts"], strict=True)
     ]
     return rows.assign(panel=panels, qualifies=rows["qualifies"].astype(int))
