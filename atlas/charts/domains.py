@@ -163,8 +163,8 @@ def subtitle(rows: pd.DataFrame) -> list[str]:
     few = rows.loc[rows["n_tests"] < FEW, "domain"].unique()
     sentences = [
         f"Taught facts after {plural(sessions, 'session')}; {plural(seeds, 'seed')}; below each domain its "
-        "facts a seed; the line in a cell is the 95% interval, from 0% at its left end to 100% at its right, the square "
-        "facts never taught."
+        "facts a seed; the line in a cell is the 95% interval, from 0% at its left end to 100% at its right, the "
+        "square facts never taught."
     ]
     if len(few):
         sentences.append(f"Fewer than {FEW} facts in all seeds together, so hardly an estimate: {listed(few)}.")
