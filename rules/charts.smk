@@ -6,9 +6,12 @@ CHARTS = {
     "curve": (("arms", "curve", "retention"), "Forgetting", "over sessions"),
     "matrix": (("arms", "matrix"), "Forgetting", "by session and age"),
     "harm": (("arms", "harm", "retention"), "Cost", "harm to the base"),
-    "capacity": (("arms", "capacity"), "Forgetting", "facts per parameter"),
     "speed": (("arms", "speedrun"), "Cost", "recall against core-seconds"),
 }
+if any(
+    not arm.edits and STUDY.recipe_of(name).active for name, arm in STUDY.arms.items()
+):
+    CHARTS["capacity"] = (("arms", "capacity"), "Forgetting", "facts per parameter")
 if STUDY.ablations:
     CHARTS["ablations"] = (("ablations",), "Recipe", "ablations")
 if SEARCHED:

@@ -211,3 +211,13 @@ def test_the_users_own_pool_counts_by_its_bytes(copy, edit, expected):
     assert copy.jobs() == set()
     edit(own)
     assert copy.jobs() == (everything if expected is None else expected)
+
+
+def test_a_study_of_editors_alone_has_no_chart_of_facts_per_trained_parameter(fresh):
+    """Nothing is trained there, so the table behind it is empty."""
+    alone = {"rome": {"method": "rome", "editing": {"layer": 1}}}
+    for arms, there in ((alone, False), (alone | {"qv": STUDY["arms"]["qv"]}, True)):
+        fresh.configure(STUDY | {"arms": arms, "ablations": {}, "contrasts": {}, "precision": None})
+        listed = fresh.done("--dry-run", "charts")
+        assert ("chart_capacity" in listed) is there
+        assert "chart_rivals" in listed
