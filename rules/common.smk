@@ -111,15 +111,15 @@ def varied_arms():
     ]
 
 
+# tables of the planned comparisons
+PLANNED = ("contrasts", "knowledge_contrasts")
+
+
 def runs_for(wildcards):
     """The runs that a table is made from."""
     if wildcards.table == "ablations":
         return run_folders([*varied_arms(), *STUDY.ablations])
-    if wildcards.table in (
-        "contrasts",
-        "knowledge_contrasts",
-        "claims",
-    ):  # these compare recipes, too
+    if wildcards.table in (*PLANNED, "claims"):  # these compare recipes, too
         return run_folders([*STUDY.arms, *STUDY.ablations])
     return run_folders(STUDY.arms)
 
@@ -128,7 +128,7 @@ def options_for(wildcards):
     """What a table takes besides its runs."""
     if wildcards.table == "ablations":
         return f"--references {' '.join(varied_arms())}"
-    if wildcards.table in ("contrasts", "knowledge_contrasts"):
+    if wildcards.table in PLANNED:
         return f"--spec {shlex.quote(json.dumps({'contrasts': STUDY.contrasts}))}"
     if wildcards.table == "confound":
         return f"--misloads {RESULTS}/guard/misloaded.json"
