@@ -12,7 +12,7 @@ from atlas.charts.live import COUNT, HALF, NARROW, POINTS, ROWS, SHARE, TEXT, Fi
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLACK, BLUE, INK, RED, SHADE, SOFT, WIDTH, title
-from atlas.charts.words import SHORT, basis, listed, plural, sentences
+from atlas.charts.words import SHORT, after, basis, listed, plural, sentences
 from atlas.steps import run_step
 from atlas.tables.inference import LEVEL
 
@@ -132,7 +132,7 @@ def decisions(rows: pd.DataFrame, metric: str) -> list[str]:
     """What the comparisons of one metric and checkpoint decide, and how many of them stay open."""
     decided = rows[rows["verdict"] != "unresolved"]
     said = [_higher(row) for row in decided.drop_duplicates("pair").to_dict("records")]
-    where = f"{SHORT[metric]} after {plural(int(rows['sessions'].iloc[0]), 'session')}"
+    where = f"{SHORT[metric]} {after(rows['sessions'].iloc[0])}"
     counted = f"{where}: {len(decided)} of {plural(len(rows), 'comparison')} decided"
     if not said and (rows["p_attainable"] >= LEVEL).all():
         said = [f"{plural(int(rows['n_seeds'].max()), 'seed')} cannot decide any, however large the difference"]

@@ -12,7 +12,7 @@ from atlas.charts.live import COUNT, ROWS, SHARE, TEXT, TOP, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BAND, PAPER, PLACEBO, WIDTH, colours, hue, share_tips, title
-from atlas.charts.words import METRIC_NAMES, SHORT, banded, extremes, plural
+from atlas.charts.words import METRIC_NAMES, SHORT, after, banded, extremes, plural
 from atlas.steps import run_step
 
 COLUMNS, GAP = 4, 16  # of panels; pixels between them
@@ -148,7 +148,7 @@ def ending(rows: pd.DataFrame, metric: str, sessions: int) -> str:
 def finding(rows: pd.DataFrame) -> str:
     """How much of all that was taught is recalled at the end."""
     last = rows[(rows["sessions"] == rows["sessions"].max()) & (rows["metric"] == "recall")]
-    return extremes(last, f"Still recalled after {plural(int(last['sessions'].iloc[0]), 'session')}")
+    return extremes(last, f"Still recalled {after(last['sessions'].iloc[0])}")
 
 
 def subtitle(rows: pd.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from atlas.charts.live import COUNT, NARROW, ROWS, SHARE, TEXT
 from atlas.charts.theme import INK, PAPER, PLACEBO, WIDTH
-from atlas.charts.words import plural
+from atlas.charts.words import after
 
 ESSAY = "the essay's figure"
 NEVER, HOLLOW = "never taught (placebo)", "hollow"
@@ -40,7 +40,7 @@ def dressed(rows: pd.DataFrame) -> pd.DataFrame:
     placebo = rows[rows["probe"] == "placebo"].set_index(cell)["value"].rename("placebo")
     return rows.assign(
         series=rows["probe"].map(SERIES),
-        panel=[f"after {plural(sessions, 'session')}" for sessions in rows["sessions"]],
+        panel=[after(sessions) for sessions in rows["sessions"]],
     ).join(placebo, on=cell)
 
 

@@ -12,7 +12,7 @@ from atlas.charts.live import COUNT, NARROW, ROWS, SHARE, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import WIDTH, colours, hue, share_tips, title
-from atlas.charts.words import SHORT, basis, listed, plural
+from atlas.charts.words import SHORT, after, basis, listed, plural
 from atlas.steps import run_step
 
 SERIES = {"rephrase": "in a form never taught", "taught": "as taught"}
@@ -46,8 +46,7 @@ def panel(rows: pd.DataFrame, palette: Mapping[str, str], first: bool) -> alt.La
     legend = alt.Legend(orient="top", title=None, symbolType="stroke") if first else None
     unseen = rows[rows["probe"] == "rephrase"].sort_values("forms", kind="stable")
     ends = unseen.drop_duplicates("place", keep="last").assign(arm=lambda part: part["place"])
-    after = f"after {plural(int(rows['sessions'].iloc[0]), 'session')}"
-    heading = alt.TitleParams(after, fontSize=13, fontWeight=600, offset=4)
+    heading = alt.TitleParams(after(rows["sessions"].iloc[0]), fontSize=13, fontWeight=600, offset=4)
     layered = alt.layer(lines(alt.Chart(rows), palette, legend), *scatter.names(ends, palette))
     return layered.properties(width=WIDTH - scatter.NAMES, height=scatter.HEIGHT, title=heading)
 

@@ -9,7 +9,7 @@ from atlas.charts import scatter
 from atlas.charts.live import NATS, SHARE, TEXT, Figure
 from atlas.charts.tables import Tables
 from atlas.charts.theme import colours
-from atlas.charts.words import basis, listed, plural
+from atlas.charts.words import after, basis, listed
 from atlas.search.halving import fronts
 
 COST = scatter.Cost("rise", "rise of the base's loss, nats per character", interval=("rise_low", "rise_high"))
@@ -46,7 +46,7 @@ def joined(tables: Tables) -> pd.DataFrame:
             for _, part in rows[rows["reinit"] == ""].groupby("sessions")
         ]
     )
-    heading = [f"recall against harm, after {plural(sessions, 'session')}" for sessions in rows["sessions"]]
+    heading = [f"recall against harm, {after(sessions)}" for sessions in rows["sessions"]]
     return rows.assign(panel=heading, best=best.reindex(rows.index, fill_value=False).astype(int))
 
 
@@ -70,4 +70,4 @@ def finding(rows: pd.DataFrame) -> str:
     """The arms that no other one beats in both recall and harm after the last checkpoint, the gentlest first."""
     last = rows[(rows["sessions"] == rows["sessions"].max()) & (rows["best"] == 1)].sort_values("rise", kind="stable")
     said = listed(f"{row['arm']} ({row['value']:.1%}, {row['rise']:+.2f})" for row in last.to_dict("records"))
-    return f"No arm recalls more for less harm, after {plural(int(last['sessions'].iloc[0]), 'session')}: {said}"
+    return f"No arm recalls more for less harm, {after(last['sessions'].iloc[0])}: {said}"

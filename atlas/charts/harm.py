@@ -12,7 +12,7 @@ from atlas.charts.live import COUNT, NATS, ROWS, TEXT, Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import INK, WIDTH, colours, hue, title
-from atlas.charts.words import plural
+from atlas.charts.words import after, plural
 from atlas.steps import run_step
 
 ROW_HEIGHT = 26
@@ -29,7 +29,7 @@ TABLE = {
 def draw(tables: Tables) -> alt.VConcatChart:
     """One panel a checkpoint, one row an arm; below, recall against the harm."""
     arms, rows = tables.names, tables.harm
-    rows = rows.assign(panel=[f"after {plural(sessions, 'session')}" for sessions in rows["sessions"]])
+    rows = rows.assign(panel=[after(sessions) for sessions in rows["sessions"]])
     columns = list(dict.fromkeys(rows.sort_values("sessions")["panel"]))
     width = WIDTH / len(columns) - FIGURES
     panel = layers(alt.Chart(rows), colours(arms), alt.value(width)).properties(
@@ -102,10 +102,10 @@ def finding(rows: pd.DataFrame) -> str:
     last = rows[rows["sessions"] == rows["sessions"].max()]
     ordered = last.sort_values("rise", kind="stable")
     least, most = ordered.iloc[0], ordered.iloc[-1]
-    after = f"Loss on the base's own text after {plural(int(last['sessions'].iloc[0]), 'session')}"
+    loss = f"Loss on the base's own text {after(last['sessions'].iloc[0])}"
     if len(last) == 1:
-        return f"{after}: {least['rise']:+.2f} ({least['arm']})"
-    return f"{after}: {least['rise']:+.2f} ({least['arm']}) to {most['rise']:+.2f} ({most['arm']})"
+        return f"{loss}: {least['rise']:+.2f} ({least['arm']})"
+    return f"{loss}: {least['rise']:+.2f} ({least['arm']}) to {most['rise']:+.2f} ({most['arm']})"
 
 
 def subtitle(rows: pd.DataFrame) -> list[str]:

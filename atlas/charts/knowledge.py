@@ -11,7 +11,7 @@ from atlas.charts.live import COUNT, NARROW, ROWS, SHARE, TEXT, Figure
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLACK, BLUE, RED, WIDTH, share_tips, title
-from atlas.charts.words import extremes, listed, plural
+from atlas.charts.words import after, extremes, listed, plural
 from atlas.steps import run_step
 from atlas.tables.knowledge import CONTRADICTED, KNOWN, UNKNOWN, UNTOUCHED
 
@@ -52,7 +52,7 @@ def headline(knowledge: pd.DataFrame) -> pd.DataFrame:
 def panel(rows: pd.DataFrame, arms: Sequence[str], first: bool) -> alt.LayerChart:
     """One checkpoint."""
     legend = alt.Legend(orient="top", title=None, columns=2, labelLimit=0) if first else None
-    heading = alt.TitleParams(f"after {plural(int(rows['sessions'].iloc[0]), 'session')}", fontSize=13, offset=6)
+    heading = alt.TitleParams(after(rows["sessions"].iloc[0]), fontSize=13, offset=6)
     chart = layers(alt.Chart(rows), series_of(rows), arms, legend)
     return chart.properties(width=WIDTH - 120, height=ROW_HEIGHT * rows["arm"].nunique(), title=heading)
 

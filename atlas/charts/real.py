@@ -10,7 +10,7 @@ import pandas as pd
 from atlas.charts.figures import cell, table
 from atlas.charts.knowledge import ASKED, headline
 from atlas.charts.tables import Tables
-from atlas.charts.words import percent, plural
+from atlas.charts.words import after, percent, plural
 from atlas.tables.knowledge import UNTOUCHED
 
 MORE = {"a > b": "more", "b > a": "less"}
@@ -69,12 +69,12 @@ def _sentences(rows: pd.DataFrame, verb: str) -> list[str]:
 
 def _sentence(row: dict[Any, Any], verb: str) -> str:
     """One comparison in words, with what the sample cannot tell."""
-    after = f"after {plural(int(row['sessions']), 'session')}, {plural(int(row['n_seeds']), 'seed')}"
+    basis = f"{after(row['sessions'])}, {plural(int(row['n_seeds']), 'seed')}"
     figures = f"{percent(row['value_a'])} against {percent(row['value_b'])}"
     interval = (
         "" if pd.isna(row["ci_low"]) else f" (95% interval {100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f})"
     )
-    difference = f"{figures}, a difference of {100 * row['diff']:+.1f} points{interval}; {after}"
+    difference = f"{figures}, a difference of {100 * row['diff']:+.1f} points{interval}; {basis}"
     if row["verdict"] in MORE:
         return f"{row['arm_a']} {verb} {MORE[row['verdict']]} than {row['arm_b']}: {difference}."
     return f"{row['arm_a']} and {row['arm_b']}: unresolved ({row['reason']}). {difference}."

@@ -11,7 +11,7 @@ import pandas as pd
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import PALETTE, PAPER, SOFT, WIDTH, title
-from atlas.charts.words import plural
+from atlas.charts.words import after, plural
 from atlas.steps import run_step
 
 HEIGHT, SPACING = 110, 26  # pixels of a panel, and between two
@@ -85,7 +85,7 @@ def panel(rows: pd.DataFrame, against: Against, arm: str, rung: int, first: bool
         fill=alt.condition("datum.survived", alt.Fill("family:N", scale=hues, legend=None), alt.value(PAPER)),
         tooltip=_tooltip(),
     )
-    said = f"{arm}, after {plural(rung, 'session')}" if first else f"after {plural(rung, 'session')}"
+    said = f"{arm}, {after(rung)}" if first else after(rung)
     heading = alt.TitleParams(said, fontSize=11, fontWeight=600, offset=2)
     layered = alt.layer(line.encode(color=alt.value(SOFT)), ends, dots)
     return layered.properties(width=WIDTH / len(rungs) - SPACING, height=HEIGHT, title=heading)
@@ -117,7 +117,7 @@ def finding(rows: pd.DataFrame) -> list[str]:
     last = rows[rows["sessions"] == rows["sessions"].max()]
     best = last.sort_values(["recall", "characters"], ascending=[False, True], kind="stable").drop_duplicates("arm")
     said = [f"{row['arm']} {row['recall']:.1%} ({row['candidate']})" for row in best.to_dict("records")]
-    return [f"Best recall after {plural(int(last['sessions'].iloc[0]), 'session')}: {', '.join(said)}"]
+    return [f"Best recall {after(last['sessions'].iloc[0])}: {', '.join(said)}"]
 
 
 def subtitle(rows: pd.DataFrame) -> list[str]:

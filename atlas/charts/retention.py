@@ -11,7 +11,7 @@ from atlas.charts.live import Figure, cells
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import colours, title
-from atlas.charts.words import METRIC_NAMES, SHORT, basis, extremes, placebo_warning, plural, sentences
+from atlas.charts.words import METRIC_NAMES, SHORT, after, basis, extremes, placebo_warning, sentences
 from atlas.steps import run_step
 from atlas.tables.essay import retention_figures
 
@@ -80,7 +80,7 @@ def said(rows: pd.DataFrame) -> list[str]:
     """What the rows of one metric and checkpoint show: the range over arms, and the placebo beside it."""
     metric, sessions = rows["metric"].iloc[0], rows["sessions"].iloc[0]
     taught, placebo = rows[rows["probe"] == "taught"], rows[rows["probe"] == "placebo"]
-    range_ = extremes(taught, f"{SHORT[metric]} after {plural(sessions, 'session')}")
+    range_ = extremes(taught, f"{SHORT[metric]} {after(sessions)}")
     if placebo.empty:
         return [range_]
     return [range_, placebo_warning(placebo) if metric == "recognition" else extremes(placebo, "Facts never taught")]

@@ -10,7 +10,7 @@ from atlas.charts.live import COUNT, SHARE, TEXT, Figure
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import colours, title
-from atlas.charts.words import basis, percent, plural
+from atlas.charts.words import after, basis, percent, plural
 from atlas.steps import run_step
 from atlas.tables.speedrun import GOAL
 
@@ -37,7 +37,7 @@ def dressed(speedrun: pd.DataFrame) -> pd.DataFrame:
     """Recall under the name that charts give a share, and the panel of each row."""
     rows = speedrun.rename(columns={"recall": "value"}).drop(columns=["commit"])
     panels = [
-        f"after {plural(sessions, 'session')}, {plural(facts, 'fact')}"
+        f"{after(sessions)}, {plural(facts, 'fact')}"
         for sessions, facts in zip(rows["sessions"], rows["n_facts"], strict=True)
     ]
     return rows.assign(panel=panels, qualifies=rows["qualifies"].astype(int))

@@ -42,6 +42,11 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def after(sessions: int) -> str:
+    """``after 1 session``, ``after 30 sessions``."""
+    return f"after {plural(int(sessions), 'session')}"
+
+
 def basis(rows: pd.DataFrame) -> str:
     """Seeds and facts behind some rows, and what their intervals are."""
     facts = listed(f"{int(n):,}" for n in sorted(set(rows["n_facts"])))
