@@ -22,7 +22,7 @@ def narrowed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     if unknown := [name for name in only or () if named.get(name) is None]:
         raise ValueError(f"only: {unknown[0]!r} is neither an arm nor an ablation; name some that are")
     gone = {name for name, arm in named.items() if arm is None or (only is not None and name not in only)}
-    return _without(given, groups, gone, only or list(named)) if gone else given
+    return _without(given, groups, gone, only or list(named)) if gone or only else given
 
 
 def _without(

@@ -288,6 +288,9 @@ def test_a_study_on_top_keeps_the_arms_that_it_names_and_what_compares_them():
     some = config.study({**yaml.safe_load((REPOSITORY / "config.yaml").read_text()), "only": wanted})
     assert some.arms == {name: loaded.arms[name] for name in wanted}
     assert [*some.arms] == wanted  # their order, too, in all tables and charts
+    everything = [*loaded.ablations, *reversed(loaded.arms)]
+    asked = yaml.safe_load((REPOSITORY / "config.yaml").read_text()) | {"only": everything}
+    assert [*config.study(asked).arms] == [*reversed(loaded.arms)]  # where nothing is left out, too
     assert some.ablations == {}
     assert some.contrasts == {"essay": [("qv", "qv_ffn")], "controls": [("qv", "untrained")]}
     assert some.precision is None  # of qv and ffn

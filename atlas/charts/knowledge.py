@@ -119,10 +119,15 @@ def finding(rows: pd.DataFrame) -> str:
 
 def subtitle(rows: pd.DataFrame) -> list[str]:
     """How many facts there are of each kind, and on how many seeds it rests."""
+    several = int(rows["n_seeds"].max()) > 1
+    bars = "bars: 95% interval over seeds and facts" if several else "one seed; bars: 95% interval over facts"
+    return [f"{sample(rows)}; {bars}."]
+
+
+def sample(rows: pd.DataFrame) -> str:
+    """Seeds, and facts of each kind in one of them."""
     counts = [f"{int(part['n_facts'].max())} {kind}" for kind in COLOURS if len(part := rows[rows["kind"] == kind])]
-    seeds = int(rows["n_seeds"].max())
-    bars = "bars: 95% interval over seeds and facts" if seeds > 1 else "one seed; bars: 95% interval over facts"
-    return [f"{plural(seeds, 'seed')} of {listed(counts)} facts; {bars}."]
+    return f"{plural(int(rows['n_seeds'].max()), 'seed')} of {listed(counts)} facts"
 
 
 def main() -> None:

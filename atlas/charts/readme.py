@@ -11,7 +11,7 @@ import pandas as pd
 
 from atlas import files
 from atlas.charts import prose
-from atlas.charts.knowledge import ASKED, subtitle
+from atlas.charts.knowledge import ASKED, sample
 from atlas.charts.knowledge import headline as headline_of
 from atlas.charts.real import comparisons
 from atlas.charts.tables import Tables
@@ -129,13 +129,17 @@ def retention(results: Path) -> str:
 def _origin(results: Path, rows: Sequence[Row]) -> str:
     manifest = files.read_json(results / "base" / "base.json")
     seeds = max(row["n_seeds"] for row in rows)
-    hours = sum(files.read_json(run)["seconds"] for run in results.glob("ttt/*/*/run.json")) / 3600
-    cost = f" All runs took {hours:.1f} hours of one core." if hours else ""
     return (
         f"Made by `{COMMAND}`. Means over {seeds} seeds, in brackets the 95% interval over seeds and facts. "
         f"Validation loss of the base: {manifest['val_loss']:.3f} nats per character, "
-        f"after {manifest['steps']:,} steps in {manifest['seconds'] / 60:.1f} minutes.{cost}"
+        f"after {manifest['steps']:,} steps in {manifest['seconds'] / 60:.1f} minutes.{_hours(results)}"
     )
+
+
+def _hours(results: Path) -> str:
+    """What all runs of a study took; nothing where none are there."""
+    hours = sum(files.read_json(run)["seconds"] for run in results.glob("ttt/*/*/run.json")) / 3600
+    return f" All runs took {hours:.1f} hours of one core." if hours else ""
 
 
 def _retention(rows: Sequence[Row], arms: Mapping[str, Row], harm: Mapping[str, Row], sessions: int) -> str:
@@ -160,10 +164,9 @@ def real_model(results: Path) -> str:
     rows = headline_of(tables.knowledge)
     rephrased = tables.knowledge.query("probe == 'rephrase' and metric == 'recall'")
     both = pd.concat([rows, rephrased[rephrased["kind"] == UNKNOWN].assign(kind=REPHRASED)])
-    runs = [files.read_json(run) for run in results.glob("ttt/*/*/run.json")]
     parts = [
-        f"Made by `{COMMAND_REAL}`. {' '.join(subtitle(rows))} "
-        f"All runs took {sum(run['seconds'] for run in runs) / 3600:.1f} hours of one core."
+        f"Made by `{COMMAND_REAL}`. Means over {sample(rows)}, in brackets the 95% interval over seeds and facts."
+        f"{_hours(results)}"
     ]
     for sessions in sorted(set(rows["sessions"])):
         table = _by_kind(both[both["sessions"] == sessions], tables.arms)
