@@ -46,7 +46,12 @@ def jobs(words: str = "", state: str = "") -> list[Job]:
 
 def processes(checkout: Checkout, step: str) -> list[psutil.Process]:
     """Processes of a step, such as atlas.ttt.run, in a checkout."""
-    return [process for process in running_steps(checkout) if process.cmdline()[2] == step]
+    return [process for process in running_steps(checkout) if process.info["cmdline"][2] == step]
+
+
+def commands(running: list[psutil.Process]) -> set[tuple[str, ...]]:
+    """What processes run, as they were when they were found."""
+    return {tuple(process.info["cmdline"]) for process in running}
 
 
 @contextmanager

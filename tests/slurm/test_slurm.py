@@ -76,17 +76,18 @@ def test_of_two_writers_after_a_killed_controller_none_harms_the_other(storm, un
     again = storm.checkout.copy(tmp_path / "atlas")
     for path in again.file("ttt").glob("*/*/*"):
         path.unlink()
-    orphans = []
+    writers = lambda: scheduler.processes(again, "atlas.ttt.run")  # noqa: E731
     with scheduler.snakemake(again, *TARGETS) as killed:
-        started = lambda: scheduler.jobs("rule_teach_", "RUNNING")  # noqa: E731
-        orphans = scheduler.wait_for("a run after the controller's start", started)
+        orphans = scheduler.wait_for("a run", writers)
+        for writer in orphans:
+            writer.suspend()  # so that it is still at work when its twin begins
         os.killpg(killed.pid, signal.SIGKILL)
     with scheduler.snakemake(again, *TARGETS) as second:
-        twins = scheduler.wait_for(
-            "the same runs by the next controller",
-            lambda: [job for job in scheduler.jobs("rule_teach_", "RUNNING") if job not in orphans],
-        )
-        assert {job.comment for job in twins} & {job.comment for job in scheduler.jobs() if job in orphans}
+        others = lambda: [writer for writer in writers() if writer not in orphans]  # noqa: E731
+        twins = lambda: scheduler.commands(orphans) & scheduler.commands(others())  # noqa: E731
+        scheduler.wait_for("the same run by the next controller", twins)
+        for writer in orphans:
+            writer.resume()
         assert second.wait(timeout=240) == 0, (again.root / "printed.txt").read_text()
     scheduler.wait_for("the end of all jobs", lambda: not scheduler.jobs(state="RUNNING"))
     assert problems(again, undisturbed, *TARGETS) == []

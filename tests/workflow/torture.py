@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -127,14 +128,12 @@ class Tormentor:
 def running_steps(checkout: Checkout, group: int | None = None) -> list[psutil.Process]:
     """Steps that run in this checkout, of one Snakemake or (without ``group``) of any, dead ones included."""
     found = []
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-            mine = process.cwd() == str(checkout.root) and words[1:2] == ["-m"] and words[2].startswith("atlas.")
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or []
+        mine = process.info["cwd"] == str(checkout.root) and words[1:2] == ["-m"] and words[2].startswith("atlas.")
+        with suppress(ProcessLookupError):
             if mine and (group is None or os.getpgid(process.pid) == group):
                 found.append(process)
-        except (psutil.Error, ProcessLookupError):
-            continue
     return found
 
 
