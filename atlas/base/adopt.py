@@ -27,7 +27,7 @@ from atlas.base.text import Pieces
 from atlas.digest import code_digest
 from atlas.errors import AtlasError
 from atlas.materials import Base
-from atlas.steps import add_spec, environment, now, parser, run_step
+from atlas.steps import add_base, add_spec, environment, now, parser, run_step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     add_spec(options, Base)
     options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
-    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors, to be written")
-    options.add_argument("--manifest", type=Path, required=True, help="base.json, to be written")
-    options.add_argument("--threads", type=int, default=2, help="processor threads; other numbers round otherwise")
+    add_base(options, threads=2, remark=", to be written")
     args = options.parse_args(arguments)
     config: Base = args.spec
     torch.set_num_threads(args.threads)

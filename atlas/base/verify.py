@@ -31,7 +31,7 @@ from atlas.base.ties import copies
 from atlas.errors import AtlasError
 from atlas.materials import Base, Model
 from atlas.sections import explain
-from atlas.steps import add_spec, parser, run_step
+from atlas.steps import add_base, add_spec, parser, run_step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,9 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     add_spec(options, Base)
     options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
-    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
-    options.add_argument("--manifest", type=Path, required=True, help="base.json")
-    options.add_argument("--threads", type=int, default=2, help="processor threads")
+    add_base(options, threads=2)
     options.add_argument(
         "--out", type=Path, required=True, help=f"certificate.json, to be written; {CONFIG} goes beside the checkpoint"
     )

@@ -21,7 +21,7 @@ from atlas.base.foreign import CONFIG
 from atlas.base.model import Transformer, fresh, opt_config
 from atlas.base.verify import verify_checkpoint
 from atlas.sections import Role, Section
-from atlas.steps import add_spec, parser, run_step
+from atlas.steps import add_base, add_spec, parser, run_step
 from atlas.ttt.frozen import reinitialise
 
 
@@ -104,10 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Mis-load and verify by the command line; see ``python -m atlas.guard.misload --help``."""
     options = parser(__doc__)
     add_spec(options, Misloads)
-    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
-    options.add_argument("--manifest", type=Path, required=True, help="base.json")
+    add_base(options, threads=2)
     options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
-    options.add_argument("--threads", type=int, default=2, help="processor threads")
     options.add_argument(
         "--out", type=Path, required=True, help="misloaded.json, to be written; checkpoints go beside it"
     )

@@ -22,7 +22,7 @@ from atlas.errors import AtlasError
 from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, Fact, read_pool, read_stream
 from atlas.sections import Section
 from atlas.specs import RunSpec
-from atlas.steps import environment
+from atlas.steps import add_certified, environment
 from atlas.ttt import hub
 from atlas.ttt.course import Course
 from atlas.ttt.frozen import Watch, reinitialise
@@ -61,10 +61,7 @@ class Inputs:
         options.add_argument("--pool", type=Path, required=True, help="pool.parquet")
         options.add_argument("--streams", type=Path, nargs="+", required=True, help="a stream per seed, in their order")
         options.add_argument("--corpus", type=Path, required=True, help="corpus.txt, for the harm done to the base")
-        options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
-        options.add_argument("--manifest", type=Path, required=True, help="base.json")
-        options.add_argument("--certificate", type=Path, required=True, help="certificate.json; without it no run")
-        options.add_argument("--threads", type=int, default=1, help="processor threads")
+        add_certified(options, without="run")
         options.add_argument("--moments", type=Path, help="covariance.safetensors, for editors")
         options.add_argument("--start", type=Path, help="folder of a PEFT adapter to begin with, for adapters")
 

@@ -23,7 +23,7 @@ from atlas.base.language import LanguageModel
 from atlas.draws import rng
 from atlas.pool.facts import KNOWLEDGE_SCHEMA, POOL_SCHEMA, TAUGHT, Fact, pool_table, read_pool
 from atlas.sections import Section
-from atlas.steps import add_spec, environment, parser, run_step
+from atlas.steps import add_certified, add_spec, environment, parser, run_step
 from atlas.ttt.lines import line
 from atlas.ttt.lora import Adapters, Lanes
 from atlas.ttt.ranking import foils
@@ -43,10 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     add_spec(options, KnowledgeSpec)
     options.add_argument("--pool", type=Path, required=True, help="pool.parquet")
-    options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
-    options.add_argument("--manifest", type=Path, required=True, help="base.json")
-    options.add_argument("--certificate", type=Path, required=True, help="certificate.json; without it no answer")
-    options.add_argument("--threads", type=int, default=1, help="processor threads; other numbers round otherwise")
+    add_certified(options, without="answer")
     options.add_argument("--out", type=Path, required=True, help="the pool as it is taught, to be written")
     args = options.parse_args(arguments)
     torch.set_num_threads(args.threads)

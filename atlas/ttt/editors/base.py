@@ -13,6 +13,7 @@ from atlas.base.checkpoint import Manifest, load_certified, read_manifest
 from atlas.base.corpus import split
 from atlas.base.language import LanguageModel
 from atlas.memory import keep_freed_memory
+from atlas.steps import add_certified
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,7 @@ class Measured:
     def add_options(options: ArgumentParser, out: str) -> None:
         """Add the options of such a step; ``out`` says what it writes."""
         options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
-        options.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
-        options.add_argument("--manifest", type=Path, required=True, help="base.json")
-        options.add_argument("--certificate", type=Path, required=True, help="certificate.json; without it no measure")
-        options.add_argument("--threads", type=int, default=1, help="processor threads; other numbers round otherwise")
+        add_certified(options, without="measure")
         options.add_argument("--out", type=Path, required=True, help=f"{out}, to be written")
 
     @classmethod
