@@ -40,18 +40,18 @@ def table(runs: Runs, plan: Contrasts) -> pa.Table:
     rows = compared(Paired.of(runs), plan)
     if rows.empty:
         return CONTRASTS.empty_table()
-    return output.as_table(reading_order(rows, "place", list(dict.fromkeys(rows["place"]))), CONTRASTS)
+    return output.as_table(reading_order(rows, "place", places(plan)), CONTRASTS)
 
 
 def compared(paired: Paired, plan: Contrasts) -> pd.DataFrame:
-    """The rows of all planned contrasts in every cell that both arms have, contrast after contrast; ``place`` names
-    the contrast."""
+    """The rows of all planned contrasts in every cell that both arms have; ``place`` names the contrast."""
     rows = pd.DataFrame([row for family, pairs in plan.contrasts.items() for row in _family(family, pairs, paired)])
-    if rows.empty:
-        return rows
-    places = [" ".join((family, *pair)) for family, pairs in plan.contrasts.items() for pair in pairs]
-    named = rows.assign(place=rows["family"] + " " + rows["arm_a"] + " " + rows["arm_b"])
-    return named.sort_values("place", key=lambda names: names.map(places.index), kind="stable")
+    return rows if rows.empty else rows.assign(place=rows["family"] + " " + rows["arm_a"] + " " + rows["arm_b"])
+
+
+def places(plan: Contrasts) -> list[str]:
+    """The names of all planned contrasts, in the study's order."""
+    return [" ".join((family, *pair)) for family, pairs in plan.contrasts.items() for pair in pairs]
 
 
 def _family(family: str, pairs: list[tuple[str, str]], paired: Paired) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from atlas.steps import run_step
 from atlas.tables import output
-from atlas.tables.contrasts import Contrasts, compared, make
+from atlas.tables.contrasts import Contrasts, compared, make, places
 from atlas.tables.knowledge import KINDS, SCORES, with_kinds
 from atlas.tables.paired import Paired
 from atlas.tables.runs import Runs
@@ -26,7 +26,7 @@ def table(runs: Runs, plan: Contrasts) -> pa.Table:
     if rows.empty:
         return KNOWLEDGE_CONTRASTS.empty_table()
     rows = rows.rename(columns={"domain": "kind"})
-    order = {"kind": list(KINDS), "probe": list(PROBES), "place": list(dict.fromkeys(rows["place"]))}
+    order = {"kind": list(KINDS), "probe": list(PROBES), "place": places(plan)}
     keys = ["place", "sessions", "kind", "probe"]
     ordered = rows.sort_values(
         keys, key=lambda column: column.map(order[column.name].index) if column.name in order else column, kind="stable"
