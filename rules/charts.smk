@@ -26,7 +26,7 @@ if RIVALS:
     CHARTS["rivals"] = (("arms", "rivals", "retention"), "Rivals", "recall by edits")
 if "knowledge" in TABLES:
     CHARTS["knowledge"] = (
-        ("arms", "knowledge"),
+        ("arms", "knowledge", "controls"),
         "Knowledge",
         "known and unknown facts",
     )

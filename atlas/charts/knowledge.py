@@ -39,7 +39,7 @@ def draw(tables: Tables) -> alt.VConcatChart:
     """One panel a checkpoint, below one another; in each a row an arm, with a dot a kind of fact."""
     rows = headline(tables.knowledge)
     panels = [panel(part, tables.names, first=at == 0) for at, (_, part) in enumerate(rows.groupby("sessions"))]
-    return alt.vconcat(*panels, spacing=18).properties(title=title(finding(rows), subtitle(rows)))
+    return alt.vconcat(*panels, spacing=18).properties(title=title(finding(taught(rows, tables)), subtitle(rows)))
 
 
 def headline(knowledge: pd.DataFrame) -> pd.DataFrame:
@@ -102,8 +102,13 @@ def live(tables: Tables) -> Figure:
         rows=rows.drop(columns="metric"),
         chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT / 4)),
         columns=TABLE,
-        said={("", at): (f"{finding(part)}.", " ".join(subtitle(part))) for at, part in parts.items()},
+        said={("", at): (f"{finding(taught(part, tables))}.", " ".join(subtitle(part))) for at, part in parts.items()},
     )
+
+
+def taught(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+    """The rows of arms that learn: a control that does not keeps all it knew, and that says nothing of teaching."""
+    return rows[~rows["arm"].isin(tables.controls["arm"])]
 
 
 def finding(rows: pd.DataFrame) -> str:

@@ -6,14 +6,18 @@ import pytest
 from atlas import files
 from atlas.charts import knowledge, readme, real, sections
 from atlas.charts.tables import Tables
-from atlas.tables import arms, contrasts, knowledge_contrasts, output
+from atlas.tables import arms, contrasts, controls, knowledge_contrasts, output
 from atlas.tables import knowledge as knowledge_table
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS
 from tests.charts.test_charts_drawn import NETWORK, ending, run_step
-from tests.synthetic import Design, SyntheticArm, write_frame, write_study
+from tests.synthetic import Design, SyntheticArm, arms_like_the_study, write_frame, write_study
 
-ARMS = {"qv": SyntheticArm(recall=0.9), "ffn": SyntheticArm(("up", "down"), recall=0.1)}
+ARMS = {
+    "qv": SyntheticArm(recall=0.9),
+    "ffn": SyntheticArm(("up", "down"), recall=0.1),
+    "untrained": arms_like_the_study()["untrained"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +30,13 @@ def tables(tmp_path_factory):
         known = facts["fact_id"].str.extract(r"(\d+)$")[0].astype(int) % 3 == 0
         placebo = facts["probe"] == "placebo"
         facts["contradicts"], facts["answered_base"] = known & ~placebo, known & placebo
-        facts["answered"] = facts["recalled"] | (placebo & (facts["arm"] == "qv"))
+        facts["answered"] = facts["recalled"] | (placebo & facts["arm"].isin(["qv", "untrained"]))
         write_frame(run / "facts.parquet", facts, FACTS)
     made = read(runs)
     plan = contrasts.Contrasts(contrasts={"places": [("qv", "ffn")]})
     for name, table in {
         "arms": arms.table(made),
+        "controls": controls.table(made),
         "knowledge": knowledge_table.table(made),
         "contrasts": contrasts.table(made, plan),
         "knowledge_contrasts": knowledge_contrasts.table(made, plan),
@@ -47,7 +52,9 @@ def test_the_chart_says_what_is_learned_and_what_is_lost(tables, tmp_path):
         assert words in svg
     assert not NETWORK.search(ending(tmp_path / "knowledge", "html").read_text())
     rows = knowledge.headline(tables.knowledge)
-    assert "known facts still answered: from 0% (ffn) to 100% (qv)" in knowledge.finding(rows)
+    learned = knowledge.finding(knowledge.taught(rows, tables))
+    assert "known facts still answered: from 0% (ffn) to 100% (qv)" in learned  # not: untrained
+    assert learned in svg
     assert set(rows.loc[rows["kind"] == "untouched", "metric"]) == {"answered"}
     assert set(rows.loc[rows["kind"] != "untouched", "metric"]) == {"recall"}
 
