@@ -75,7 +75,9 @@ def panel(rows: pd.DataFrame, metric: str, labels: bool, first: bool) -> alt.Lay
     order = list(dict.fromkeys(rows.sort_values(["sessions"], kind="stable")["label"]))
     names = alt.Axis(minExtent=LABELS, maxExtent=LABELS, labelLimit=LABELS, labelFontSize=11) if labels else None
     base = alt.Chart(shown).encode(y=alt.Y("label:N", sort=order, title=None, axis=names))
-    axis = alt.Axis(format="+.0%" if bound > 0.06 else "+.1%", title=None, tickCount=3, labelOverlap=True)
+    axis = alt.Axis(
+        format="+.0%" if bound > 0.06 else "+.1%", title=None, tickCount=3, labelOverlap=True, labelFlush=20
+    )
     chart = layers(base, axis, alt.Scale(domain=[-bound, bound], nice=False), LEGEND)
     head = alt.TitleParams(
         METRICS[metric] if first else "", fontSize=12, color=INK, anchor="middle", frame="group", offset=4

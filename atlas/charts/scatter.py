@@ -94,7 +94,7 @@ def names(rows: pd.DataFrame, palette: Mapping[str, str]) -> list[alt.Chart]:
     ordered = rows.sort_values("value", ascending=False, kind="stable")
     pixels = (HIGHEST - ordered["value"].to_numpy(float)) / (HIGHEST - LOWEST) * HEIGHT
     ordered = ordered.assign(
-        at=spread(pixels, GAP),
+        at=spread(pixels, GAP, HEIGHT),
         said=[f"{arm}  {value:.1%}" for arm, value in zip(ordered["arm"], ordered["value"], strict=True)],
     )
     place = alt.Y("at:Q", axis=None, scale=None)
@@ -102,11 +102,13 @@ def names(rows: pd.DataFrame, palette: Mapping[str, str]) -> list[alt.Chart]:
     return [text.encode(x=alt.value(WIDTH - NAMES), y=place, text="said:N", color=hue(palette))]
 
 
-def spread(at: Floats, gap: float) -> list[float]:
-    """Positions in rising order, at least ``gap`` apart and as near to ``at`` (rising) as can be, in squares.
+def spread(at: Floats, gap: float, end: float) -> list[float]:
+    """Positions from 0 to ``end``, rising, at least ``gap`` apart and as near to ``at`` (rising) as can be, in squares;
+    past the end where there is no room for all.
 
     Least squares under that order is isotonic regression of the positions less their ranks' share: neighbours that are
-    too near move as one block (Robertson, Wright and Dykstra, Order Restricted Statistical Inference, 1988).
+    too near move as one block, and bounds clip the blocks (Robertson, Wright and Dykstra, Order Restricted Statistical
+    Inference, 1988).
     """
     blocks: list[tuple[float, int]] = []
     for number, value in enumerate(at):
@@ -115,7 +117,8 @@ def spread(at: Floats, gap: float) -> list[float]:
             before, many = blocks.pop()
             mean, count = (mean * count + before * many) / (count + many), count + many
         blocks.append((mean, count))
-    means = [mean for mean, count in blocks for _ in range(count)]
+    highest = max(0.0, end - (len(at) - 1) * gap)
+    means = [min(max(mean, 0.0), highest) for mean, count in blocks for _ in range(count)]
     return [mean + number * gap for number, mean in enumerate(means)]
 
 

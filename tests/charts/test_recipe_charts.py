@@ -84,17 +84,26 @@ def test_the_speedruns_title_names_the_cheapest_that_reaches_the_goal(presets_fo
     assert speed.finding(poor) == "No arm recalls 99% of 30 facts; the best is ffn_matched_recall with 100.0%"
 
 
-@given(lists(floats(0, 200), min_size=1, max_size=12).map(sorted), floats(1, 30))
-def test_names_are_far_enough_apart_and_no_farther_from_their_marks_than_others_could_be(at, gap):
-    placed = scatter.spread(np.array(at), gap)
+@given(lists(floats(0, 200), min_size=1, max_size=12).map(sorted), floats(1, 30), floats(0, 400))
+def test_names_are_far_enough_apart_and_no_farther_from_their_marks_than_others_could_be(at, gap, end):
+    placed = scatter.spread(np.array(at), gap, end)
     assert all(after - before >= gap - 1e-6 for before, after in itertools.pairwise(placed))
     ranks = gap * np.arange(len(at))
-    best = optimize.isotonic_regression(np.array(at) - ranks).x + ranks
+    best = optimize.isotonic_regression(np.array(at) - ranks).x.clip(0, max(0, end - ranks[-1])) + ranks
     np.testing.assert_allclose(placed, best, atol=1e-6)
 
 
-def test_names_that_have_room_stay_where_they_are():
-    assert scatter.spread(np.array([0.0, 20.0, 21.0]), 10) == pytest.approx([0.0, 15.5, 25.5])
+@pytest.mark.parametrize(
+    ("at", "placed"),
+    [
+        ([0, 20, 21], [0, 15.5, 25.5]),  # the first has room
+        ([0, 1, 2], [0, 10, 20]),  # in the middle of their marks they would begin above the panel, in its legend
+        ([98, 99, 100], [80, 90, 100]),
+        ([0] * 12, [*range(0, 120, 10)]),  # there is no room for all: past the end
+    ],
+)
+def test_names_have_room_within_the_panel(at, placed):
+    assert scatter.spread(np.array(at, float), 10, end=100) == pytest.approx(placed)
 
 
 @pytest.fixture(scope="module")
