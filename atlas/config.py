@@ -101,7 +101,10 @@ class Study(Section):
         None, min_length=1, description="checkpoints of the ablations, some of the study's; null: all"
     )
     contrasts: dict[Name, list[tuple[Name, Name]]] = Field(
-        {}, description="families of planned comparisons of two arms; Holm's correction goes over a family"
+        {},
+        description="families of planned comparisons of two arms; Holm's correction goes over a family; null leaves "
+        "one out",
+        json_schema_extra=or_null,
     )
     precision: Precision | None = Field(None, description="null: `atlas plan` has nothing to aim at")
     guard: Guard = Guard()

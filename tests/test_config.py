@@ -310,6 +310,28 @@ def test_null_leaves_an_arm_out_and_what_compares_it():
     assert some.precision is None
 
 
+def test_null_leaves_a_family_of_contrasts_out():
+    arms, plan = {**ARMS, "ffn": {"targets": ["up", "down"]}}, {"x": None, "y": [["ffn", "qv"]]}
+    assert study(arms=arms, contrasts=plan).contrasts == {"y": [("ffn", "qv")]}
+    assert study(arms=arms, contrasts=plan, only=["ffn", "qv"]).contrasts == {"y": [("ffn", "qv")]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"contrasts": [["qv", "ffn"]]}, "contrasts: .*valid dictionary"),
+        ({"contrasts": {"x": 3}}, r"contrasts\.x: .*valid list"),
+        ({"contrasts": {"x": ["qv"]}}, r"contrasts\.x\.0: .*valid tuple"),
+        ({"precision": {"contrast": 3}}, r"precision\.contrast: .*valid tuple"),
+        ({"precision": "qv"}, "precision: "),
+        ({"only": [["qv"]]}, r"only\.0: .*valid string"),
+    ],
+)
+def test_what_is_of_the_wrong_form_is_said_in_one_line_also_where_arms_are_left_out(wrong, said):
+    with pytest.raises(AtlasError, match=said):
+        study(**{"arms": {**ARMS, "gone": None}, **wrong})
+
+
 def test_what_is_left_out_takes_no_misnamed_contrast_along():
     arms = {**ARMS, "gone": None}
     with pytest.raises(AtlasError, match=r"contrasts\.x: 'misnamed' is neither an arm nor an ablation"):
