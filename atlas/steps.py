@@ -7,6 +7,7 @@ import contextlib
 import errno
 import importlib.metadata
 import platform
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -115,5 +116,20 @@ def environment(*packages: str) -> dict[str, Any]:
             "atlas": __version__,
             **{name: importlib.metadata.version(name) for name in packages},
         },
-        "host": {"name": platform.node(), "machine": platform.machine(), "system": platform.platform()},
+        "host": {
+            "name": platform.node(),
+            "machine": platform.machine(),
+            "processor": processor(),
+            "system": platform.platform(),
+        },
     }
+
+
+def processor(described: Path = Path("/proc/cpuinfo")) -> str:
+    """The model of processor, by name and numbers: on another one sums round otherwise, and runs differ."""
+    if not described.is_file():
+        return platform.processor()
+    first = described.read_text(encoding="utf-8").partition("\n\n")[0]
+    fields = dict(re.findall(r"^(.+?)\s*: (.+)$", first, re.MULTILINE))
+    named = {"model name": "", "cpu family": "family ", "model": "model ", "CPU implementer": "", "CPU part": "part "}
+    return ", ".join(word + fields[field] for field, word in named.items() if field in fields)

@@ -77,8 +77,25 @@ def test_specs_come_inline_or_from_a_file(tmp_path):
         steps.parse_spec(specs.StreamSpec, '{"sede": 1, "seed": 1, "sessions": 2, "facts_per_session": 3}')
 
 
+@pytest.mark.parametrize(
+    ("described", "processor"),
+    [
+        (
+            "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 207\nmodel name\t: Xeon\nflags\t: a\n\nmodel name\t: B\n",
+            "Xeon, family 6, model 207",
+        ),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\n", "0x41, part 0xd0c"),  # as ARM has it
+        ("", ""),
+    ],
+)
+def test_a_processor_is_told_by_name_and_numbers(described, processor, tmp_path):
+    (tmp_path / "cpuinfo").write_text(described)
+    assert steps.processor(tmp_path / "cpuinfo") == processor
+
+
 def test_the_record_of_a_run_names_versions_and_host():
     record = steps.environment("numpy")
     assert {"python", "atlas", "numpy"} == set(record["versions"])
     assert record["host"]["machine"]
+    assert record["host"]["processor"] == steps.processor()
     assert steps.now().endswith("+00:00")

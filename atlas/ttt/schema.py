@@ -105,6 +105,7 @@ class Host(Section):
 
     name: str
     machine: str
+    processor: str = ""  # of records before it was told
     system: str
 
 
