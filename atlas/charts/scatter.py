@@ -16,7 +16,7 @@ HEIGHT = 210  # of a panel, pixels
 NAMES = 190  # right of a panel, for names and figures
 GAP = 14  # from one name to the next
 LOWEST, HIGHEST = -0.03, 1.03  # ends of the scale of recall: room for marks at 0 and 1
-SHAPES = ("circle", "diamond", "square", "triangle-up", "cross")
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
 
 
 @dataclass(frozen=True)
