@@ -11,7 +11,7 @@ from atlas.charts.live import COUNT, NARROW, ROWS, SHARE, TEXT, Figure
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLACK, BLUE, RED, WIDTH, share_tips, title
-from atlas.charts.words import after, extremes, listed, plural
+from atlas.charts.words import after, extremes, interval, listed, plural
 from atlas.steps import run_step
 from atlas.tables.knowledge import CONTRADICTED, KNOWN, UNKNOWN, UNTOUCHED
 
@@ -96,13 +96,17 @@ def live(tables: Tables) -> Figure:
     legend = alt.Legend(orient="top", title=None, columns=NARROW, labelLimit=0)
     chart = layers(alt.Chart(alt.NamedData(name=ROWS)), series_of(rows), tables.names, legend)
     parts = {at: rows[rows["sessions"] == at] for at in sorted(map(int, set(rows["sessions"])))}
+    learned = taught(rows, tables)
     return Figure(
         name="knowledge",
         table="knowledge",
         rows=rows.drop(columns="metric"),
         chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT / 4)),
         columns=TABLE,
-        said={("", at): (f"{finding(taught(part, tables))}.", " ".join(subtitle(part))) for at, part in parts.items()},
+        said={
+            ("", at): (f"{finding(learned[learned['sessions'] == at])}.", " ".join(subtitle(part)))
+            for at, part in parts.items()
+        },
     )
 
 
@@ -124,9 +128,7 @@ def finding(rows: pd.DataFrame) -> str:
 
 def subtitle(rows: pd.DataFrame) -> list[str]:
     """How many facts there are of each kind, and on how many seeds it rests."""
-    several = int(rows["n_seeds"].max()) > 1
-    bars = "bars: 95% interval over seeds and facts" if several else "one seed; bars: 95% interval over facts"
-    return [f"{sample(rows)}; {bars}."]
+    return [f"{sample(rows)}; {interval(rows)}."]
 
 
 def sample(rows: pd.DataFrame) -> str:
