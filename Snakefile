@@ -1,5 +1,5 @@
 # Atlas: table of contents. Each stage has its rules in rules/STAGE.smk and its code in atlas/STAGE/.
-from atlas import locks
+from atlas.workflow import locks
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -16,9 +16,10 @@ include: "rules/pool.smk"
 include: "rules/base.smk"
 include: "rules/ttt.smk"
 include: "rules/search.smk"
-include: "rules/guard.smk"
+include: "rules/audit.smk"
 include: "rules/tables.smk"
 include: "rules/charts.smk"
+include: "rules/page.smk"
 include: "rules/ends.smk"
 
 
@@ -65,7 +66,7 @@ rule search:
 rule guard:
     input:
         rules.misload.output.report if REINITS else [],
-        expand(f"{RESULTS}/guard/{{table}}.parquet", table=GUARD_PARTS),
+        expand(f"{RESULTS}/audit/{{table}}.parquet", table=GUARD_PARTS),
         expand(f"{RESULTS}/charts/detection.{{format}}", format=FORMATS),
 
 

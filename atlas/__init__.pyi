@@ -1,4 +1,4 @@
-from atlas.base.attest import verify as verify
-from atlas.base.report import GuardError as GuardError
+from atlas.guard.attest import verify as verify
+from atlas.guard.report import GuardError as GuardError
 
 __version__: str

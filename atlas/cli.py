@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas import __version__, config, files
+from atlas import __version__
 from atlas.errors import AtlasError
-from atlas.steps import run_step
+from atlas.study import config
+from atlas.workflow import files
+from atlas.workflow.steps import run_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +26,7 @@ WIDE = 200  # columns of a table that goes to a file or a pipe: names stay on on
 
 
 def main() -> None:
-    """Entry point of the command; exit codes as in ``atlas.steps.run_step``."""
+    """Entry point of the command; exit codes as in ``atlas.workflow.steps.run_step``."""
     run_step(_main)
 
 
@@ -95,7 +97,7 @@ def _add_verify(commands: Subparsers) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from atlas.base import inspection, report  # takes torch, which is slow to import
+    from atlas.guard import inspection, report  # takes torch, which is slow to import
 
     found = inspection.inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)
     if arguments.json:
@@ -173,7 +175,7 @@ def _add_readme(commands: Subparsers) -> None:
 
 
 def _readme(arguments: argparse.Namespace) -> None:
-    from atlas.charts import readme  # reads tables, which takes a second of imports
+    from atlas.page import readme  # reads tables, which takes a second of imports
 
     text = files.read_text(arguments.readme)
     results = arguments.real or Path(config.load(*arguments.study).results)
@@ -251,7 +253,7 @@ def _add_why(commands: Subparsers) -> None:
 
 
 def _why(arguments: argparse.Namespace) -> None:
-    from atlas import why
+    from atlas.workflow import why
 
     print(why.explain(arguments.target, arguments.options))
 
@@ -279,7 +281,7 @@ def _add_show(commands: Subparsers) -> None:
 def _show(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from atlas.charts import show  # reads tables, which takes a second of imports
+    from atlas.page import show  # reads tables, which takes a second of imports
 
     choice = show.Choice(arguments.arm, arguments.metric, arguments.domain, arguments.sessions)
     rows = show.rows(_results(arguments) / "tables", arguments.table, choice)
@@ -301,7 +303,7 @@ def _add_compare(commands: Subparsers) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from atlas.charts import compare  # reads tables, which takes a second of imports
+    from atlas.page import compare  # reads tables, which takes a second of imports
 
     wanted = compare.Wanted(arguments.metric, arguments.probe, arguments.domain, arguments.sessions)
     print(compare.compare(_results(arguments), arguments.first, arguments.second, wanted))

@@ -13,13 +13,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from atlas import progress
 from atlas.base.checkpoint import read_tensors
-from atlas.config import Study, load
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.build import build
-from atlas.steps import environment, now, parser, run_step
+from atlas.study.config import Study, load
+from atlas.workflow import progress
+from atlas.workflow.steps import environment, now, parser, run_step
 from benchmarks import flops, measure, report
 from benchmarks.engines import Atlas, Engine, sample
 from benchmarks.rival import Peft, fastest

@@ -10,12 +10,12 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from atlas.recipes.model import Recipe
+from atlas.study.recipes import Recipe
+from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.engine.scoring import score
 from atlas.ttt.estimates import Estimates
 from atlas.ttt.lesson import Lesson
-from atlas.ttt.lora import Adapters
 from atlas.ttt.recipe import Trainer
-from atlas.ttt.scoring import score
 from benchmarks.tasks import Task
 
 CPU = torch.device("cpu")

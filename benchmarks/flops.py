@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atlas.base.text import SYMBOLS
-from atlas.materials import Model
-from atlas.sections import Role
+from atlas.study.base_settings import Model
+from atlas.study.settings import Role
 from benchmarks.tasks import Task
 
 UNDER: dict[Role, tuple[Role, ...]] = {

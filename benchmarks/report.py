@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from atlas import files, progress
 from atlas.charts.output import save
 from atlas.charts.theme import PALETTE, SOFT, title
+from atlas.workflow import files, progress
 
 SETTING = ["work", "arm", "lanes", "facts"]
 NAMES = {"atlas": "Atlas", "peft": "transformers with PEFT"}

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atlas.base.model import opt_config
-from atlas.sections import Role
-from atlas.ttt.lines import IGNORED, Line
-from atlas.ttt.lora import Adapters
+from atlas.study.settings import Role
+from atlas.ttt.engine.lines import IGNORED, Line
+from atlas.ttt.engine.lora import Adapters
 from benchmarks.tasks import Task
 
 KERNELS = ("sdpa", "eager")

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.arms import Arm
 from atlas.base.model import Transformer, fresh
-from atlas.config import Study
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import TAUGHT, Fact
-from atlas.recipes.model import Phase, Recipe
-from atlas.ttt.lines import Line, line
-from atlas.ttt.lora import Adapters
+from atlas.study.arms import Arm
+from atlas.study.config import Study
+from atlas.study.recipes import Phase, Recipe
+from atlas.ttt.engine.lines import Line, line
+from atlas.ttt.engine.lora import Adapters
 
 Work = Literal["step", "session", "score"]
 

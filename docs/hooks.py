@@ -14,9 +14,10 @@ import jinja2
 import yaml
 from latex2mathml.converter import convert
 
-from atlas import __version__, config
-from atlas.editing import BY_METHOD
-from atlas.recipes.model import PRESETS, preset
+from atlas import __version__
+from atlas.study import config
+from atlas.study.editor_settings import BY_METHOD
+from atlas.study.recipes import PRESETS, preset
 from atlas.tables import inference, intervals, ledger, power, verdicts
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +53,7 @@ def values() -> dict[str, Any]:
         "presets_table": table(["Preset", "Key", "Value"], presets()),
         "arms_table": table(["Arm", "Targets", "Ranks"], arms(study)),
         "editing_tables": "\n\n".join(editing_table(method) for method in BY_METHOD),
-        "sites": literal("atlas/editing.py", "Site"),
+        "sites": literal("atlas/study/editor_settings.py", "Site"),
         "ledger_table": table(["Claim", "Topic", "Rule"], claims()),
         "claims": len(ledger.read().all_claims),
         "confidence": f"{intervals.CONFIDENCE:.0%}",

@@ -77,8 +77,8 @@ rule certify:
         runtime=growing(15),
     params:
         spec=STUDY.base.model_dump_json(),
-        code=code_of("atlas.base.verify"),
+        code=code_of("atlas.base.certify"),
     shell:
-        "python -m atlas.base.verify --spec {params.spec:q} --corpus {input.corpus}"
+        "python -m atlas.base.certify --spec {params.spec:q} --corpus {input.corpus}"
         " --checkpoint {input.checkpoint} --manifest {input.manifest} --threads {threads}"
         " --out {output.certificate} --log {log}"

@@ -5,7 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from atlas import config as study_config, digest
+from atlas.study import config as study_config
+from atlas.workflow import digest
 from atlas.errors import AtlasError
 from atlas.tables import asked
 
@@ -131,7 +132,7 @@ def options_for(wildcards):
     if wildcards.table in PLANNED:
         return f"--spec {shlex.quote(json.dumps({'contrasts': STUDY.contrasts}))}"
     if wildcards.table == "confound":
-        return f"--misloads {RESULTS}/guard/misloaded.json"
+        return f"--misloads {RESULTS}/audit/misloaded.json"
     return ""
 
 

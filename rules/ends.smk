@@ -1,7 +1,7 @@
-# How a run went, said when it ends; atlas/summary.py has the words.
+# How a run went, said when it ends; atlas/workflow/ending.py has the words.
 import time
 
-from atlas import summary
+from atlas.workflow import ending
 
 STARTED = time.time()
 
@@ -14,16 +14,16 @@ def failures():
     """The jobs that failed for good. Of a group it is the one that wrote its log last, since the others had to wait."""
     for failed in workflow.scheduler.failed:
         members = failed.jobs if failed.is_group() else [failed]
-        yield max(members, key=lambda job: summary.written(log_of(job)))
+        yield max(members, key=lambda job: ending.written(log_of(job)))
 
 
 def say_how_it_went():
     """Print what became of every job; targets, which only gather, do not count."""
     dag, failed = workflow.dag, set(failures())
     jobs = [
-        summary.Job(
+        ending.Job(
             name=" ".join([job.rule.name, *job.wildcards]),
-            state=summary.state(
+            state=ending.state(
                 dag.needrun(job), dag.finished(job), job in failed, log_of(job), STARTED
             ),
             log=log_of(job),
@@ -31,4 +31,4 @@ def say_how_it_went():
         for job in dag.jobs
         if not job.rule.norun
     ]
-    print(summary.text(jobs, time.time() - STARTED, RESULTS), file=sys.stderr)
+    print(ending.text(jobs, time.time() - STARTED, RESULTS), file=sys.stderr)

@@ -32,7 +32,7 @@ rule table:
         ],
         ledger=lambda wildcards: ([LEDGER] if wildcards.table == "claims" else []),
         misloads=lambda wildcards: (
-            [f"{RESULTS}/guard/misloaded.json"]
+            [f"{RESULTS}/audit/misloaded.json"]
             if wildcards.table == "confound"
             else []
         ),

@@ -8,7 +8,7 @@ from atlas.base.model import Transformer
 from atlas.base.pretrain import train
 from atlas.base.text import encode
 from atlas.draws import rng
-from atlas.materials import Base, Model, Pretraining
+from atlas.study.base_settings import Base, Model, Pretraining
 
 SHAPE = Model(layers=2, width=32, heads=2, ffn=64, context=32)
 WORDS = ["the", "king", "and", "queen", "shall", "ride", "to", "war", "before"]

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from atlas import files
-from atlas.arms import Arm, Method
 from atlas.draws import rng
-from atlas.editing import BY_METHOD
-from atlas.recipes.model import Recipe
-from atlas.sections import Role
+from atlas.study.arms import Arm, Method
+from atlas.study.editor_settings import BY_METHOD
+from atlas.study.recipes import Recipe
+from atlas.study.settings import Role
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, RunRecord
+from atlas.workflow import files
 
 DOMAINS = {"codes": 90, "personal": 70, "geography": 50, "history": 34, "science": 33, "biology": 15}
 DOMAINS |= {"language": 6, "identity": 2}  # per 300 facts

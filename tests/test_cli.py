@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from atlas import __version__, materials, specs
+from atlas import __version__
+from atlas.study import base_settings, jobs, pool_settings
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -27,11 +28,11 @@ def test_version_and_help():
 @pytest.mark.parametrize(
     ("arguments", "kind"),
     [
-        (("pool",), materials.Pool),
-        (("base",), materials.Base),
-        (("stream", 3), specs.StreamSpec),
-        (("run", "qv_mid"), specs.RunSpec),
-        (("run", "ffn_no_rehearsal", "1-8"), specs.RunSpec),
+        (("pool",), pool_settings.Pool),
+        (("base",), base_settings.Base),
+        (("stream", 3), jobs.StreamSpec),
+        (("run", "qv_mid"), jobs.RunSpec),
+        (("run", "ffn_no_rehearsal", "1-8"), jobs.RunSpec),
     ],
 )
 def test_specs_are_what_the_steps_take(arguments, kind):

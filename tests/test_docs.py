@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from atlas import config
-from atlas.charts import readme
+from atlas.page import readme
+from atlas.study import config
 from tests.charts.test_charts_drawn import NETWORK
 
 REPOSITORY = Path(__file__).parents[1]

@@ -44,7 +44,7 @@ def test_every_rule_uses_the_one_environment():
 
 
 def test_the_readme_has_the_marks_that_atlas_readme_fills():
-    from atlas.charts import readme
+    from atlas.page import readme
 
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     filled = readme.filled(text, dict.fromkeys(readme.BLOCKS, "x"), "README.md")

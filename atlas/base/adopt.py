@@ -14,20 +14,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from atlas import files, progress
 from atlas.base.build import CONFIG, TOKENIZER, hosted, hosted_name
 from atlas.base.checkpoint import save
 from atlas.base.corpus import split
-from atlas.base.foreign import Foreign, checkpoint_in, read_foreign
-from atlas.base.gguf_file import GgufFile, is_gguf
-from atlas.base.inspection import verify_foreign
 from atlas.base.loss import validation_loss
-from atlas.base.report import insist
 from atlas.base.text import Pieces
-from atlas.digest import code_digest
 from atlas.errors import AtlasError
-from atlas.materials import Base
-from atlas.steps import add_base, add_spec, environment, now, parser, run_step
+from atlas.guard.foreign import Foreign, checkpoint_in, read_foreign
+from atlas.guard.gguf_file import GgufFile, is_gguf
+from atlas.guard.inspection import verify_foreign
+from atlas.guard.report import insist
+from atlas.study.base_settings import Base
+from atlas.workflow import files, progress
+from atlas.workflow.digest import code_digest
+from atlas.workflow.steps import add_base, add_spec, environment, now, parser, run_step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

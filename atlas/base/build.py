@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas import files
 from atlas.base.language import LanguageModel
 from atlas.base.model import Transformer
-from atlas.base.names import Layout, layout, own_parts
-from atlas.base.parts import Part
 from atlas.base.text import Pieces, Text
 from atlas.errors import AtlasError
-from atlas.materials import Base, Model
-from atlas.outside import INSTALL, shape_from
+from atlas.guard.names import Layout, layout, own_parts
+from atlas.guard.parts import Part
+from atlas.study.base_settings import Base, Model
+from atlas.study.model_shape import INSTALL, shape_from
+from atlas.workflow import files
 
 CONFIG, TOKENIZER = "lm.json", "tokenizer.json"  # of a base from outside, beside its checkpoint
 BODY, OUT = "body", "out"  # where a hosted model holds all but its head, and a head of its own

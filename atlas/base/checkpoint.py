@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from atlas.base.build import empty_model
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
-from atlas.files import read_json, together, write_json
-from atlas.materials import Base, Model
-from atlas.sections import Section, explain
+from atlas.study.base_settings import Base, Model
+from atlas.study.settings import Section, explain
+from atlas.workflow.files import read_json, together, write_json
 
 NAMED_AT_MOST = 5  # problems spelt out in one line; `atlas verify` lists them all
 REMEDY = "delete it and run snakemake to remake it"
@@ -192,7 +192,7 @@ def load_certified(checkpoint: Path | str, manifest: Path | str, certificate: Pa
     if proof.fingerprint != record.fingerprint:
         raise AtlasError(
             f"{certificate}: fingerprint {proof.fingerprint}, but {manifest} has {record.fingerprint}; "
-            "the certificate is for other weights; run atlas.base.verify again"
+            "the certificate is for other weights; run atlas.base.certify again"
         )
     model = empty_model(record.config, Path(checkpoint).parent)  # nothing can stay at an initialisation
     load_strict(checkpoint, model)

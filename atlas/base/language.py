@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from atlas.base.attention import Packed
 from atlas.base.roles import RoleMap
 from atlas.base.text import Text
-from atlas.materials import Model
+from atlas.study.base_settings import Model
 
 Mask = Tensor | Packed | None
 """What tokens may look at: padded rows have a mask or are causal (None), packed rows say where their lines are."""

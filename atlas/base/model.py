@@ -17,7 +17,7 @@ from atlas.base.language import LanguageModel, Mask
 from atlas.base.roles import OPT
 from atlas.base.text import CHARACTERS, SYMBOLS
 from atlas.draws import rng
-from atlas.materials import Model
+from atlas.study.base_settings import Model
 
 POSITION_OFFSET = 2  # OPT keeps two unused rows in front of its positions
 INIT_STD = 0.02

@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas import files, progress
 from atlas.base.checkpoint import save
 from atlas.base.corpus import split
 from atlas.base.loss import validation_loss
 from atlas.base.model import Transformer, fresh
 from atlas.base.muon import Muon
 from atlas.base.text import encode
-from atlas.digest import code_digest
 from atlas.draws import rng
 from atlas.errors import AtlasError
-from atlas.materials import Base, Pretraining
-from atlas.memory import keep_freed_memory
-from atlas.steps import add_base, add_spec, environment, now, parser, run_step
+from atlas.study.base_settings import Base, Pretraining
+from atlas.workflow import files, progress
+from atlas.workflow.allocator import keep_freed_memory
+from atlas.workflow.digest import code_digest
+from atlas.workflow.steps import add_base, add_spec, environment, now, parser, run_step
 
 NOTED_EVERY = 20  # steps between readings of the loss, which cost a little
 

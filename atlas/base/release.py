@@ -15,10 +15,10 @@ from pathlib import Path
 from unearth.errors import HashMismatchError, UnpackError
 from unearth.preparer import HTTPErrors
 
-from atlas import files, progress
 from atlas.base.index import finder_of_pip
 from atlas.errors import AtlasError
-from atlas.steps import parser, run_step
+from atlas.workflow import files, progress
+from atlas.workflow.steps import parser, run_step
 
 CHECK_INDEX = "check the network and `pip config list`"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from atlas.sections import Role
+from atlas.study.settings import Role
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import colours, title
 from atlas.charts.words import METRIC_NAMES, SHORT, basis, percent, placebo_warning, sentences
-from atlas.steps import run_step
+from atlas.workflow.steps import run_step
 
 METRICS = ("recall", "recognition")
 

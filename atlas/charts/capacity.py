@@ -14,7 +14,7 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import WIDTH, colours, hue, share_tips, title
 from atlas.charts.words import interval, listed, percent, plural
-from atlas.steps import run_step
+from atlas.workflow.steps import run_step
 
 HELD = 0.9  # recall at which an arm still holds its facts, for the title
 FEW = 3  # arms that the title names

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from atlas.charts.output import single_chart
-from atlas.charts.prose import METRICS, counts, presets
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BAND, BLACK, BLUE, INK, PAPER, PLACEBO, RED, RULE, WIDTH, title
 from atlas.charts.words import listed, plural
-from atlas.steps import run_step
-from atlas.tables.verdicts import NOT_TESTABLE, REPRODUCED
+from atlas.tables.verdicts import CONTRADICTED, NOT_TESTABLE, REPRODUCED, UNRESOLVED
+from atlas.workflow.steps import run_step
 
+METRICS = ("recall", "ranked", "recognition")
 LOOKS = {
     "reproduced": (BLUE, "circle"),
     "contradicted": (RED, "M-.9,-.6L-.6,-.9L0,-.3L.6,-.9L.9,-.6L.3,0L.9,.6L.6,.9L0,.3L-.6,.9L-.9,.6L-.3,0Z"),
@@ -39,6 +39,26 @@ HEADINGS = {
 ROW_HEIGHT, LABELS = 17, 236  # pixels
 LEGEND = alt.Legend(orient="top")
 AGAIN = "|"  # in the name of a row: the claim above it, with the preset that follows
+
+
+def presets(claims: pd.DataFrame) -> list[str]:
+    """The presets that claims on facts were judged under."""
+    return list(dict.fromkeys(claims.loc[claims["metric"].isin(METRICS), "preset"]))
+
+
+def with_preset(preset: str, claims: pd.DataFrame) -> str:
+    """What a sentence adds about its preset where ``claims`` have several."""
+    return f" with preset {preset}" if len(presets(claims)) > 1 else ""
+
+
+def counts(rows: pd.DataFrame) -> str:
+    """``3 of 10 claims reproduced, 5 contradicted, 2 unresolved``, of the rows of one metric."""
+    tested = rows[rows["verdict"] != NOT_TESTABLE]
+    if tested.empty:
+        return f"none of {plural(len(rows), 'claim')} can be tested at the size of this study"
+    number = tested["verdict"].value_counts().reindex([REPRODUCED, CONTRADICTED, UNRESOLVED], fill_value=0)
+    reproduced = f"{number[REPRODUCED]} of {plural(len(tested), 'claim')} reproduced"
+    return f"{reproduced}, {number[CONTRADICTED]} contradicted, {number[UNRESOLVED]} unresolved"
 
 
 def draw(tables: Tables) -> alt.VConcatChart:

@@ -5,9 +5,20 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from atlas.charts.claims import HEADINGS, ROW_HEIGHT, essays, key_label, keyed, ours, subtitle
+from atlas.charts.claims import (
+    HEADINGS,
+    METRICS,
+    ROW_HEIGHT,
+    counts,
+    essays,
+    key_label,
+    keyed,
+    ours,
+    presets,
+    subtitle,
+    with_preset,
+)
 from atlas.charts.live import HALF, NARROW, POINTS, ROWS, SHARE, TEXT, Figure
-from atlas.charts.prose import METRICS, counts, presets, with_preset
 from atlas.charts.tables import Tables
 from atlas.charts.theme import RULE
 from atlas.tables import ledger

@@ -13,7 +13,7 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import INK, SOFT, WIDTH, colours, title
 from atlas.charts.words import SHORT, listed, percent, plural, span
-from atlas.steps import run_step
+from atlas.workflow.steps import run_step
 
 READINGS = {
     ("taught", "recall"): "recall",

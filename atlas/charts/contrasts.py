@@ -13,8 +13,8 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLACK, BLUE, INK, RED, SHADE, SOFT, WIDTH, title
 from atlas.charts.words import SHORT, after, basis, listed, plural, sentences
-from atlas.steps import run_step
 from atlas.tables.inference import LEVEL
+from atlas.workflow.steps import run_step
 
 METRICS = {"recall": "recall", "ranked": "ranked", "recognition_net": "recognition, net of placebo"}
 METRICS_OF_THE_PAGE = ("recall", "ranked", "recognition", "recognition_net")

@@ -13,7 +13,7 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BAND, PAPER, PLACEBO, WIDTH, colours, hue, share_tips, title
 from atlas.charts.words import METRIC_NAMES, SHORT, after, banded, extremes, plural
-from atlas.steps import run_step
+from atlas.workflow.steps import run_step
 
 COLUMNS, GAP = 4, 16  # of panels; pixels between them
 SIDE = (WIDTH + 40) / COLUMNS - GAP - 28

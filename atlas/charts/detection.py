@@ -5,12 +5,12 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
+from atlas.audit.schema import LEVELS
+from atlas.audit.summary import FELT, NOTHING, changed, felt, least_evidence, seen
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import INK, PLACEBO, SOFT, title
-from atlas.guard.schema import LEVELS
-from atlas.guard.summary import FELT, NOTHING, changed, felt, least_evidence, seen
-from atlas.steps import run_step
+from atlas.workflow.steps import run_step
 
 WIDTH, ROW_HEIGHT = 420, 17
 LEAST, MOST, UNREAD = 1e-4, 10.0, 100.0  # ends of the axis of losses, and where files stand that do not load
@@ -78,7 +78,7 @@ def subtitle(rows: pd.DataFrame, honest: pd.DataFrame) -> list[str]:
 
 
 def main() -> None:
-    """Draw the chart from the guard's tables, ``--tables results/guard``."""
+    """Draw the chart from the guard's tables, ``--tables results/audit``."""
     single_chart(__doc__, draw)
 
 

@@ -14,7 +14,7 @@ from atlas.charts.retention import live_rows
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLUE, INK, PAPER, WIDTH, title
 from atlas.charts.words import METRIC_NAMES, SHORT, listed, percent, plural
-from atlas.steps import run_step
+from atlas.workflow.steps import run_step
 
 METRICS = ("recall", "recognition")
 ROW_HEIGHT = 32

@@ -13,7 +13,7 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import WIDTH, colours, hue, share_tips, title
 from atlas.charts.words import SHORT, after, basis, listed, plural
-from atlas.steps import run_step
+from atlas.workflow.steps import run_step
 
 SERIES = {"rephrase": "in a form never taught", "taught": "as taught"}
 TABLE = {

@@ -13,7 +13,7 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import INK, WIDTH, colours, hue, title
 from atlas.charts.words import after, plural
-from atlas.steps import run_step
+from atlas.workflow.steps import run_step
 
 ROW_HEIGHT = 26
 FIGURES = 96  # pixels right of a panel, for the figures

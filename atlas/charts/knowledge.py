@@ -12,8 +12,8 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLACK, BLUE, RED, WIDTH, share_tips, title
 from atlas.charts.words import after, extremes, interval, listed, plural
-from atlas.steps import run_step
 from atlas.tables.knowledge import CONTRADICTED, KNOWN, UNKNOWN, UNTOUCHED
+from atlas.workflow.steps import run_step
 
 ROW_HEIGHT = 34
 ASKED = {

@@ -13,8 +13,8 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLUE, WIDTH, title
 from atlas.charts.words import SHORT, percent, span
-from atlas.steps import run_step
 from atlas.tables.intervals import wilson
+from atlas.workflow.steps import run_step
 
 METRIC = "recall"
 MOST = 30  # columns: narrower ones could not be told apart

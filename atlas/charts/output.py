@@ -9,11 +9,11 @@ from pathlib import Path
 import altair as alt
 import vl_convert
 
-from atlas import files
 from atlas.charts import fonts
 from atlas.charts.tables import Tables
-from atlas.progress import say
-from atlas.steps import parser
+from atlas.workflow import files
+from atlas.workflow.progress import say
+from atlas.workflow.steps import parser
 
 SCALE = 2  # pixels of the PNG per pixel of the chart: sharp in print
 

@@ -12,7 +12,7 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import PALETTE, PAPER, SOFT, WIDTH, title
 from atlas.charts.words import after, plural
-from atlas.steps import run_step
+from atlas.workflow.steps import run_step
 
 HEIGHT, SPACING = 110, 26  # pixels of a panel, and between two
 PERCENT = alt.Axis(format="%", values=[0, 0.5, 1], title="recall")

@@ -12,8 +12,8 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import colours, title
 from atlas.charts.words import METRIC_NAMES, SHORT, after, basis, extremes, placebo_warning, sentences
-from atlas.steps import run_step
 from atlas.tables.essay import retention_figures
+from atlas.workflow.steps import run_step
 
 METRICS = ("recall", "ranked", "recognition")
 ESSAY_METRIC = "recognition"  # what the essay's retention is read as

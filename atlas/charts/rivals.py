@@ -13,8 +13,8 @@ from atlas.charts.scatter import GAP, HEIGHT, NAMES
 from atlas.charts.tables import Tables
 from atlas.charts.theme import SOFT, WIDTH, colours, hue, share_tips, title
 from atlas.charts.words import banded, extremes, percent, plural
-from atlas.steps import run_step
 from atlas.tables.intervals import Floats
+from atlas.workflow.steps import run_step
 
 ADAPTERS = "lora"
 METRIC = "efficacy"

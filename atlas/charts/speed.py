@@ -11,8 +11,8 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import colours, title
 from atlas.charts.words import after, basis, percent, plural
-from atlas.steps import run_step
 from atlas.tables.speedrun import GOAL
+from atlas.workflow.steps import run_step
 
 COST = scatter.Cost("core_seconds", "core-seconds of a seed", log=True, format=",.0f")
 TABLE = {

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from atlas import files
+from atlas.audit import schema as guard
 from atlas.errors import AtlasError
-from atlas.guard import schema as guard
 from atlas.tables import schema
 from atlas.ttt.editors import schema as editors
+from atlas.workflow import files
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLUE, PAPER, RED, SOFT, WIDTH, title
 from atlas.charts.words import percent, plural
-from atlas.steps import run_step
 from atlas.ttt.editors.schema import KINDS, POSITIONS
+from atlas.workflow.steps import run_step
 
 ROW_HEIGHT = 30
 WRITTEN = 8  # layers whose effects fit into the cells as figures

@@ -10,8 +10,8 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLUE, INK, RULE, WIDTH, share_tips, title
 from atlas.charts.words import SHORT, percent, plural
-from atlas.steps import run_step
 from atlas.tables.scores import METRICS
+from atlas.workflow.steps import run_step
 
 ROW_HEIGHT = 22
 FIGURES = 40  # pixels right of a panel, for the figures

@@ -8,16 +8,16 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from atlas import files
+from atlas.audit.schema import DETECTION, HONEST
 from atlas.base.checkpoint import fingerprint, read_certificate, read_manifest, read_tensors
 from atlas.check.formats import FORMATS
 from atlas.errors import AtlasError
-from atlas.guard.schema import DETECTION, HONEST
 from atlas.pool.facts import read_pool, read_stream
 from atlas.tables import checks, schema
 from atlas.tables.confound import read_misloads
 from atlas.ttt.editors.schema import TRACE
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
+from atlas.workflow import files
 
 
 class DisagreeError(AtlasError):
@@ -85,11 +85,11 @@ READERS: tuple[tuple[str, Reader], ...] = (
     ("ttt/*/*/matrix.parquet", partial(_of_run, columns=MATRIX, key=("session", "fact_id"))),
     ("ttt/*/*/sessions.parquet", partial(_of_run, columns=SESSIONS, key=("session", "phase"))),
     ("ttt/trace.parquet", partial(_table, columns=TRACE)),
-    ("guard/misloaded.json", read_misloads),
-    ("guard/parts/damage-*.parquet", partial(_table, columns=DETECTION)),
-    ("guard/parts/honest-*.parquet", partial(_table, columns=HONEST)),
-    ("guard/detection.parquet", partial(_table, columns=DETECTION)),
-    ("guard/false_alarms.parquet", partial(_table, columns=HONEST)),
+    ("audit/misloaded.json", read_misloads),
+    ("audit/parts/damage-*.parquet", partial(_table, columns=DETECTION)),
+    ("audit/parts/honest-*.parquet", partial(_table, columns=HONEST)),
+    ("audit/detection.parquet", partial(_table, columns=DETECTION)),
+    ("audit/false_alarms.parquet", partial(_table, columns=HONEST)),
     *(
         (f"tables/{name.lower()}.parquet", partial(_table, columns=columns))
         for name, columns in vars(schema).items()

@@ -13,7 +13,7 @@ import torch
 
 from atlas.base.checkpoint import read_tensors
 from atlas.errors import AtlasError
-from atlas.files import read_json, read_parquet, read_text
+from atlas.workflow.files import read_json, read_parquet, read_text
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

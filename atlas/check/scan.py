@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from atlas import outputs, sums
 from atlas.check.contents import DisagreeError, reader_of
 from atlas.errors import AtlasError
+from atlas.workflow import checksums, publishing
 
 LOGS = "logs"  # appended to while jobs run, and nothing is made from them
 
@@ -40,7 +40,7 @@ def scan(results: Path) -> Report:
     known = without_sum = 0
     unknown = []
     for folder in [results, *_folders(results)]:
-        expected = sums.read(folder)
+        expected = checksums.read(folder)
         found += _of_list(folder, expected)
         for path in sorted(folder.iterdir()):
             if _is_skipped(path) or (path.is_dir() and not path.is_symlink()):
@@ -64,30 +64,30 @@ def _folders(results: Path) -> Iterator[Path]:
 
 
 def _is_skipped(path: Path) -> bool:
-    return path.name.startswith(".") or path.name == sums.NAME
+    return path.name.startswith(".") or path.name == checksums.NAME
 
 
-def _of_list(folder: Path, expected: dict[str, sums.Sum]) -> Iterator[Finding]:
+def _of_list(folder: Path, expected: dict[str, checksums.Sum]) -> Iterator[Finding]:
     """What is wrong with the list of checksums itself, and what it names that is lost."""
-    path = folder / sums.NAME
+    path = folder / checksums.NAME
     if not path.is_file():
         return
     first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    if first != sums.header(len(expected)):
+    if first != checksums.header(len(expected)):
         yield Finding(path, f"has {len(expected)} checksums under the headline {first[:60]!r}: damaged or cut off")
     for name in expected:
         if not (folder / name).exists() and not (folder / name).is_symlink():
             yield Finding(folder / name, f"lost: {path} names it, but there is no such file")
 
 
-def _problem(path: Path, name: PurePosixPath, wanted: sums.Sum | None) -> str | None:
+def _problem(path: Path, name: PurePosixPath, wanted: checksums.Sum | None) -> str | None:
     """What is wrong with a file, in the words of its reader where that one notices; None where it is sound."""
     if path.is_symlink() and not path.exists():
         return f"a link to {path.readlink()}, where there is no file"
     reader = reader_of(name)
     changed = False
     try:
-        changed = wanted is not None and sums.sha256(path) != wanted.sha256
+        changed = wanted is not None and checksums.sha256(path) != wanted.sha256
         if reader:
             reader(path)
     except DisagreeError as error:  # where the checksum holds, the other file is to blame, and has one, too
@@ -96,7 +96,7 @@ def _problem(path: Path, name: PurePosixPath, wanted: sums.Sum | None) -> str | 
         return _first(path, error)
     except (OSError, ValueError, KeyError, TypeError) as error:  # what no reader of damaged bytes foresees
         return f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-    return f"not the bytes that were written: its sha256 is not the one in {sums.NAME}" if changed else None
+    return f"not the bytes that were written: its sha256 is not the one in {checksums.NAME}" if changed else None
 
 
 def _first(path: Path, error: AtlasError) -> str:
@@ -116,8 +116,8 @@ def remove(findings: tuple[Finding, ...]) -> list[Path]:
                 deleted.append(path.resolve())
             if path.is_symlink() or path.exists():
                 deleted.append(path)
-        if sums.NAME not in names and (folder / sums.NAME).is_file():
-            outputs.forget(folder, names)
+        if checksums.NAME not in names and (folder / checksums.NAME).is_file():
+            publishing.forget(folder, names)
     for path in deleted:
         path.unlink()
     return deleted
@@ -137,7 +137,7 @@ def remedy(results: Path, findings: tuple[Finding, ...]) -> str:
     """How files that were damaged or lost are made again."""
     ways = []
     names = [finding.path.relative_to(results) for finding in findings]
-    if any(name.parts[0] == "guard" or name.stem == "detection" for name in names):
+    if any(name.parts[0] == "audit" or name.stem == "detection" for name in names):
         ways.append("`snakemake guard`")
     if Path("report.html") in names:
         ways.append("`make report`")

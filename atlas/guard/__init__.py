@@ -1,1 +1,1 @@
-"""Stage guard: damage done on purpose, and what verification sees of it."""
+"""The guard: whether a checkpoint, or a model in memory, holds what it should. A library that stands alone."""

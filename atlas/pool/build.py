@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from atlas import files, progress
 from atlas.draws import Key, rng
 from atlas.errors import AtlasError
-from atlas.materials import Pool
 from atlas.pool import builtin, own, rules
 from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact, pool_table
 from atlas.pool.shares import largest_remainder
-from atlas.steps import add_spec, parser, run_step
+from atlas.study.pool_settings import Pool
+from atlas.workflow import files, progress
+from atlas.workflow.steps import add_spec, parser, run_step
 
 OWN_TAUGHT, OWN_WHOLE = 4, 5  # of an own pool without roles, four facts in five are taught
 

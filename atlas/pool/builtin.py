@@ -14,11 +14,11 @@ from typing import Annotated, NamedTuple
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from atlas import files
 from atlas.errors import AtlasError
 from atlas.pool.facts import UNDRAWN, Fact
 from atlas.pool.rules import MIN_REPHRASES
-from atlas.sections import explain
+from atlas.study.settings import explain
+from atlas.workflow import files
 
 DATA = Path(__file__).parent / "data"
 HEADER = ("relation", "subject", "answer")

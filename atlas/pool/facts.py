@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from atlas import files
 from atlas.errors import AtlasError
+from atlas.workflow import files
 
 TAUGHT, PLACEBO = "taught", "placebo"
 UNDRAWN = ""  # role of a fact that atlas.pool.build has not yet drawn

@@ -13,12 +13,12 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from atlas import files, progress
 from atlas.draws import Key, rng
 from atlas.errors import AtlasError
 from atlas.pool.builtin import DATA, HEADER, Relation, Row, make_fact, read_relations
 from atlas.pool.rules import problems
-from atlas.steps import parser, run_step
+from atlas.workflow import files, progress
+from atlas.workflow.steps import parser, run_step
 
 WORDS = Path(__file__).parent / "words.yaml"
 SYMBOLS = {"#": "0123456789", "%": "123456789", "@": "ABCDEFGHJKLMNPQRSTUVWXYZ"}  # no I and O: they read as 1 and 0

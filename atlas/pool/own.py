@@ -19,11 +19,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from atlas import files, progress
 from atlas.errors import AtlasError
 from atlas.pool import published
 from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
-from atlas.sections import explain
+from atlas.study.settings import explain
+from atlas.workflow import files, progress
 
 DEFAULT_DOMAIN = "own"
 SEPARATOR = " | "

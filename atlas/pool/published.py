@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from atlas import files
 from atlas.errors import AtlasError
 from atlas.pool.facts import UNDRAWN, Fact
-from atlas.sections import explain
+from atlas.study.settings import explain
+from atlas.workflow import files
 
 SUFFIX = ".json"
 HOLE = "{}"  # the subject's place in a prompt of CounterFact

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from atlas import files, progress
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import STREAM_SCHEMA, TAUGHT, Fact, Lesson, read_pool
 from atlas.pool.shares import largest_remainder
-from atlas.specs import StreamSpec
-from atlas.steps import add_spec, parser, run_step
+from atlas.study.jobs import StreamSpec
+from atlas.workflow import files, progress
+from atlas.workflow.steps import add_spec, parser, run_step
 
 
 def draw(spec: StreamSpec, facts: list[Fact]) -> list[Lesson]:

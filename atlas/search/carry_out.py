@@ -13,17 +13,17 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from atlas import files, progress
-from atlas.digest import code_digest
-from atlas.memory import keep_freed_memory
 from atlas.search.halving import survivors
 from atlas.search.schema import TRIALS
 from atlas.search.trial import Trial, attempt
-from atlas.specs import RungSpec
-from atlas.steps import add_spec, environment, parser
+from atlas.study.jobs import RungSpec
 from atlas.ttt.inputs import Given, Inputs
 from atlas.ttt.resume import Saved
 from atlas.ttt.teacher import Teacher
+from atlas.workflow import files, progress
+from atlas.workflow.allocator import keep_freed_memory
+from atlas.workflow.digest import code_digest
+from atlas.workflow.steps import add_spec, environment, parser
 
 
 @dataclass

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atlas.search.carry_out import carry_out
-from atlas.steps import run_step
 from atlas.ttt.train import trainer
+from atlas.workflow.steps import run_step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

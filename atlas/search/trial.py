@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from atlas.specs import RunSpec
+from atlas.study.jobs import RunSpec
 from atlas.ttt.inputs import Given, Inputs, prepare
 from atlas.ttt.records import facts_table
 from atlas.ttt.resume import Saved

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from atlas.errors import AtlasError
-from atlas.steps import run_step
 from atlas.tables import output, retention
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import ABLATIONS
 from atlas.ttt.schema import RunRecord
+from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs, references: Sequence[str]) -> pa.Table:

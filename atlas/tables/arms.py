@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.runs import Runs
 from atlas.tables.schema import ARMS
 from atlas.ttt.schema import RunRecord
+from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs) -> pa.Table:

@@ -5,7 +5,7 @@ Nothing here that is slow to import: every snakemake command asks.
 
 from __future__ import annotations
 
-from atlas.config import Study
+from atlas.study.config import Study
 from atlas.tables.factorial import FEWEST_SEEDS, Levels, design, place_name
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import curve, output
 from atlas.tables.arms import ranks_text
 from atlas.tables.runs import Runs
 from atlas.tables.schema import CAPACITY
+from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs) -> pa.Table:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import ledger, output
 from atlas.tables.judge import Judged, judge
 from atlas.tables.ledger import Exact, Spread, Untestable, Value
 from atlas.tables.runs import Runs
 from atlas.tables.schema import CLAIMS
+from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs) -> pa.Table:

@@ -14,18 +14,18 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from atlas import files
+from atlas.audit.misload import Misload, MisloadReport
 from atlas.base.checkpoint import Certificate
 from atlas.errors import AtlasError
-from atlas.guard.misload import Misload, MisloadReport
-from atlas.sections import explain
-from atlas.steps import run_step
+from atlas.study.settings import explain
 from atlas.tables import output
 from atlas.tables.paired import Comparison, Paired
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import CONFOUND
 from atlas.tables.scores import ALL
 from atlas.ttt.schema import RunRecord
+from atlas.workflow import files
+from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs, misloads: Sequence[Misload], origin: str) -> pa.Table:
@@ -73,7 +73,7 @@ def _verdicts(records: Sequence[RunRecord], misloads: Sequence[Misload], origin:
             }
     raise AtlasError(
         f"{origin}: no mis-loaded base with fingerprint {frozen}, which arm {records[0].arm!r} trained on; "
-        "make it again with atlas.guard.misload from the same base"
+        "make it again with atlas.audit.misload from the same base"
     )
 
 
@@ -103,13 +103,13 @@ def read_misloads(path: Path) -> list[Misload]:
     try:
         return MisloadReport.model_validate(files.read_json(path)).misloads
     except ValidationError as error:
-        raise AtlasError(f"{path}: {explain(error)}; make it again with atlas.guard.misload") from None
+        raise AtlasError(f"{path}: {explain(error)}; make it again with atlas.audit.misload") from None
 
 
 def main() -> None:
     """Write confound.parquet for the runs given."""
     arguments = output.options(__doc__)
-    arguments.add_argument("--misloads", type=Path, required=True, help="misloaded.json of atlas.guard.misload")
+    arguments.add_argument("--misloads", type=Path, required=True, help="misloaded.json of atlas.audit.misload")
     args = arguments.parse_args()
     runs = read(args.runs)
     found = table(runs, read_misloads(args.misloads), str(args.misloads))

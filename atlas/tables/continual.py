@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import measures, output
 from atlas.tables.intervals import estimate
 from atlas.tables.metrics import contract
 from atlas.tables.runs import Runs
 from atlas.tables.schema import CONTINUAL
 from atlas.tables.scores import counted, recognised
+from atlas.workflow.steps import run_step
 
 METRICS = ("recall", "recognition")
 SHARES = {"average": measures.average}

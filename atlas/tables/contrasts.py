@@ -15,8 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas.sections import Name, Section
-from atlas.steps import add_spec, run_step
+from atlas.study.settings import Name, Section
 from atlas.tables import output
 from atlas.tables.inference import attainable, holm, verdict
 from atlas.tables.paired import Cell, Comparison, Paired
@@ -24,6 +23,7 @@ from atlas.tables.power import smallest_difference
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import CONTRASTS
 from atlas.tables.scores import reading_order
+from atlas.workflow.steps import add_spec, run_step
 
 
 class Contrasts(Section):

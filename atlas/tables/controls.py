@@ -16,12 +16,12 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.errors import AtlasError
-from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.intervals import Estimate, estimate
 from atlas.tables.runs import Runs
 from atlas.tables.schema import CONTROLS
 from atlas.tables.scores import ALL, CHANCE, METRICS, counted, fact_scores, reading_order
+from atlas.workflow.steps import run_step
 
 CELL = ["arm", "sessions", "probe"]
 

@@ -7,12 +7,12 @@ from dataclasses import asdict
 import pandas as pd
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.intervals import estimate
 from atlas.tables.runs import Runs
 from atlas.tables.schema import CURVE
 from atlas.tables.scores import complete, counted, matrix_scores
+from atlas.workflow.steps import run_step
 
 METRICS = ("recall", "recognition")
 

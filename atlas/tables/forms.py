@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.intervals import estimate
 from atlas.tables.runs import Runs
 from atlas.tables.schema import FORMS
 from atlas.tables.scores import METRICS, counted, fact_scores
 from atlas.ttt.schema import RunRecord
+from atlas.workflow.steps import run_step
 
 CELL = ["arm", "sessions", "probe"]
 QUESTION = ["seed", "sessions", "probe", "fact_id", "form"]

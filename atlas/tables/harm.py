@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.intervals import seed_interval
 from atlas.tables.runs import Runs
 from atlas.tables.schema import HARM
+from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs) -> pa.Table:

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.intervals import estimate
 from atlas.tables.runs import Runs
 from atlas.tables.schema import KNOWLEDGE
 from atlas.tables.scores import counted
+from atlas.workflow.steps import run_step
 
 UNKNOWN, CONTRADICTED, KNOWN, UNTOUCHED = "unknown", "counterfactual", "known", "untouched"
 KINDS = (UNKNOWN, CONTRADICTED, KNOWN, UNTOUCHED)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.contrasts import Contrasts, compared, make, places
 from atlas.tables.knowledge import KINDS, SCORES, with_kinds
@@ -15,6 +14,7 @@ from atlas.tables.paired import Paired
 from atlas.tables.runs import Runs
 from atlas.tables.schema import KNOWLEDGE_CONTRASTS
 from atlas.ttt.schema import PROBES
+from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs, plan: Contrasts) -> pa.Table:

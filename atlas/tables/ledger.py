@@ -9,9 +9,9 @@ from typing import Annotated, Literal, get_args
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from atlas import files
 from atlas.errors import AtlasError
-from atlas.sections import Name, Positive, Section, explain
+from atlas.study.settings import Name, Positive, Section, explain
+from atlas.workflow import files
 
 SOURCE = Path(__file__).with_name("claims.yaml")
 

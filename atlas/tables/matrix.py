@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.curve import METRICS
 from atlas.tables.runs import Runs
 from atlas.tables.schema import MATRIX
 from atlas.tables.scores import matrix_scores
+from atlas.workflow.steps import run_step
 
 CELL = ["arm", "session", "session_taught"]
 

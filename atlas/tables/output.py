@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas import files
-from atlas.digest import ROOT, code_digest
-from atlas.progress import say
-from atlas.steps import environment, parser
 from atlas.tables.metrics import contract
 from atlas.tables.runs import Runs, read
+from atlas.workflow import files
+from atlas.workflow.digest import ROOT, code_digest
+from atlas.workflow.progress import say
+from atlas.workflow.steps import environment, parser
 
 
 def options(doc: str | None) -> ArgumentParser:

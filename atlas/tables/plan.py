@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from atlas.config import Precision, Study
 from atlas.errors import AtlasError
+from atlas.study.config import Precision, Study
 from atlas.tables.inference import LEVEL, seeds_to_decide
 from atlas.tables.intervals import Estimate
 from atlas.tables.paired import Cell, Paired

@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas import files
-from atlas.digest import code_digest
-from atlas.progress import say
 from atlas.search.halving import fronts
 from atlas.search.schema import TRIALS
-from atlas.steps import environment, parser, run_step
 from atlas.tables import output
 from atlas.tables.schema import RECIPES
+from atlas.workflow import files
+from atlas.workflow.digest import code_digest
+from atlas.workflow.progress import say
+from atlas.workflow.steps import environment, parser, run_step
 
 MEANS = ("recall", "ranked", "recall_rephrase", "rise", "core_seconds", "characters")
 

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.intervals import Estimate, estimate
 from atlas.tables.runs import Runs
 from atlas.tables.schema import RETENTION
 from atlas.tables.scores import ALL, CHANCE, METRICS, NET, Counted, counted, fact_scores, reading_order
+from atlas.workflow.steps import run_step
 
 CELL = ["arm", "sessions", "probe", "domain"]
 

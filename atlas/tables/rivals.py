@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import editing, output
 from atlas.tables.intervals import Floats, estimate, seed_interval
 from atlas.tables.runs import Runs
 from atlas.tables.schema import RIVALS
 from atlas.tables.scores import PER_FACT, complete, counted, matrix_scores
+from atlas.workflow.steps import run_step
 
 SHARES = {"efficacy": "taught", "paraphrase": "rephrase", "specificity": "placebo"}
 """Metric to the probe that it asks, in the order of the harmonic mean."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from atlas import files
 from atlas.tables import checks
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, RunRecord, read_record
+from atlas.workflow import files
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import output, retention
 from atlas.tables.arms import ranks_text
 from atlas.tables.runs import Runs
 from atlas.tables.schema import SPEEDRUN
+from atlas.workflow.steps import run_step
 
 GOAL = 0.99  # recall of all facts taught
 

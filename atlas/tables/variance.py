@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from atlas.steps import run_step
 from atlas.tables import output
 from atlas.tables.anova import decompose
 from atlas.tables.factorial import FEWEST_SEEDS, Design, Levels, design, place_name
@@ -21,6 +20,7 @@ from atlas.tables.runs import Runs
 from atlas.tables.schema import VARIANCE
 from atlas.tables.scores import METRICS, fact_scores
 from atlas.ttt.schema import RunRecord
+from atlas.workflow.steps import run_step
 
 
 def levels_of(records: list[RunRecord]) -> dict[str, Levels]:

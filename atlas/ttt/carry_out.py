@@ -11,11 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save as to_safetensors
 
-from atlas import files, progress
-from atlas.digest import code_digest
-from atlas.memory import keep_freed_memory
-from atlas.specs import RunSpec
-from atlas.steps import add_spec, environment, now, parser
+from atlas.study.jobs import RunSpec
 from atlas.ttt import hub
 from atlas.ttt.course import Course
 from atlas.ttt.inputs import PACKAGES, Given, Inputs, prepare
@@ -23,6 +19,10 @@ from atlas.ttt.records import facts_table, matrix_table, sessions_table
 from atlas.ttt.resume import Saved
 from atlas.ttt.schema import RunRecord
 from atlas.ttt.teacher import Teacher
+from atlas.workflow import files, progress
+from atlas.workflow.allocator import keep_freed_memory
+from atlas.workflow.digest import code_digest
+from atlas.workflow.steps import add_spec, environment, now, parser
 
 
 def carry_out(

@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas import progress
 from atlas.draws import rng
 from atlas.pool.facts import Fact
-from atlas.specs import RunSpec
+from atlas.study.jobs import RunSpec
+from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.engine.scoring import Scores, score, score_base
 from atlas.ttt.estimates import Estimates, on_schedule
 from atlas.ttt.lesson import Lesson
-from atlas.ttt.lora import Adapters
 from atlas.ttt.probes import Dated, Measured, Probe, Prober, measure
 from atlas.ttt.recipe import weakness
 from atlas.ttt.resume import Saved
-from atlas.ttt.scoring import Scores, score, score_base
 from atlas.ttt.teacher import Learner, Teacher, Trace
+from atlas.workflow import progress
 
 
 @dataclass(frozen=True)

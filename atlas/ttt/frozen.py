@@ -16,9 +16,9 @@ from atlas.base.language import LanguageModel
 from atlas.base.model import initialise
 from atlas.draws import rng
 from atlas.errors import AtlasError
-from atlas.sections import Role
-from atlas.ttt.lora import base_weights
-from atlas.ttt.roles import chosen
+from atlas.study.settings import Role
+from atlas.ttt.engine.lora import base_weights
+from atlas.ttt.engine.roles import chosen
 from atlas.ttt.schema import Frozen
 
 

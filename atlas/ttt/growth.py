@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.ttt.lora import Adapters
+from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.schema import Growth
 
 

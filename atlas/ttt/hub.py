@@ -16,13 +16,13 @@ from typing import Any
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from atlas import files
 from atlas.base.checkpoint import read_tensors
 from atlas.base.model import opt_config
 from atlas.base.text import SYMBOLS
 from atlas.errors import AtlasError
-from atlas.materials import Model
-from atlas.ttt.lora import Adapters
+from atlas.study.base_settings import Model
+from atlas.ttt.engine.lora import Adapters
+from atlas.workflow import files
 
 MODEL = {"config": "config.json", "weights": "model.safetensors"}
 ADAPTER = {"config": "adapter_config.json", "weights": "adapter_model.safetensors"}

@@ -12,26 +12,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atlas import files
 from atlas.base.checkpoint import Manifest, load_certified, read_manifest
 from atlas.base.corpus import split
 from atlas.base.language import LanguageModel
 from atlas.base.loss import validation_loss
-from atlas.digest import code_digest
 from atlas.errors import AtlasError
 from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, Fact, read_pool, read_stream
-from atlas.sections import Section
-from atlas.specs import RunSpec
-from atlas.steps import add_certified, environment
+from atlas.study.jobs import RunSpec
+from atlas.study.settings import Section
 from atlas.ttt import hub
 from atlas.ttt.course import Course
+from atlas.ttt.engine.text import Windows
 from atlas.ttt.frozen import Watch, reinitialise
 from atlas.ttt.growth import growths
 from atlas.ttt.probes import Prober
 from atlas.ttt.ranking import foils
 from atlas.ttt.schema import Growth, ValLoss
 from atlas.ttt.teacher import Teacher
-from atlas.ttt.text import Windows
+from atlas.workflow import files
+from atlas.workflow.digest import code_digest
+from atlas.workflow.steps import add_certified, environment
 
 PACKAGES = ("torch", "numpy", "pyarrow", "safetensors")
 

@@ -17,17 +17,17 @@ import pyarrow as pa
 import torch
 from pydantic import Field
 
-from atlas import files, progress
 from atlas.base.checkpoint import load_certified, read_manifest
 from atlas.base.language import LanguageModel
 from atlas.draws import rng
 from atlas.pool.facts import KNOWLEDGE_SCHEMA, POOL_SCHEMA, TAUGHT, Fact, pool_table, read_pool
-from atlas.sections import Section
-from atlas.steps import add_certified, add_spec, environment, parser, run_step
-from atlas.ttt.lines import line
-from atlas.ttt.lora import Adapters, Lanes
+from atlas.study.settings import Section
+from atlas.ttt.engine.lines import line
+from atlas.ttt.engine.lora import Adapters, Lanes
+from atlas.ttt.engine.scoring import score
 from atlas.ttt.ranking import foils
-from atlas.ttt.scoring import score
+from atlas.workflow import files, progress
+from atlas.workflow.steps import add_certified, add_spec, environment, parser, run_step
 
 KNOWN = pa.schema([POOL_SCHEMA.field("fact_id"), KNOWLEDGE_SCHEMA.field("known")])
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atlas.recipes.model import Phase, Rehearsal
+from atlas.study.recipes import Phase, Rehearsal
+from atlas.ttt.engine.lines import Line
 from atlas.ttt.estimates import Estimates
-from atlas.ttt.lines import Line
 
 Draw = Callable[[int, str], np.random.Generator]
 """A fresh generator for a lane and a purpose."""

@@ -14,9 +14,9 @@ from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
-from atlas.ttt.lines import Line, line
+from atlas.ttt.engine.lines import Line, line
+from atlas.ttt.engine.scoring import LaneModel, Scores, passes, score_base
 from atlas.ttt.ranking import Question, Ranking, question
-from atlas.ttt.scoring import LaneModel, Scores, passes, score_base
 
 Kind = Literal["taught", "rephrase", "placebo"]
 

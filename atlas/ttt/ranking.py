@@ -23,7 +23,7 @@ from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
-from atlas.ttt.scoring import LaneModel, Pass, together
+from atlas.ttt.engine.scoring import LaneModel, Pass, together
 
 ROUNDS = (0, 2, 8, 24, 51)  # foils met up to each round: few at first, since most answers lose to the likeliest
 REST = 2.0  # nats that a foil is taken to lose by each further character, in the order of meeting them

@@ -1,7 +1,7 @@
 """A recipe at work: one session of test-time training, phase by phase, for all lanes at once.
 
 Every phase trains a copy of the adapter and blends it in; which facts, how long and how is said by
-``atlas.recipes.model.Phase``.
+``atlas.study.recipes.Phase``.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from atlas.errors import AtlasError
-from atlas.recipes.model import Phase, Recipe, Until
-from atlas.ttt.descent import Descent, Memory
+from atlas.study.recipes import Phase, Recipe, Until
+from atlas.ttt.engine.descent import Descent, Memory
+from atlas.ttt.engine.lines import Line
+from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.engine.loss import Loss, loss
+from atlas.ttt.engine.scoring import LineScores, Scores
+from atlas.ttt.engine.text import Windows
 from atlas.ttt.lesson import Items, Lesson
-from atlas.ttt.lines import Line
-from atlas.ttt.lora import Adapters
-from atlas.ttt.loss import Loss, loss
-from atlas.ttt.scoring import LineScores, Scores
 from atlas.ttt.teacher import Learner, Trace
-from atlas.ttt.text import Windows
 
 
 class Ends:

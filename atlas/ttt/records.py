@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from atlas.ttt.course import Checkpoint, Course, Taught
+from atlas.ttt.engine.scoring import Scores
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS
-from atlas.ttt.scoring import Scores
 
 
 def facts_table(course: Course) -> pa.Table:

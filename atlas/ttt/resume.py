@@ -18,8 +18,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from atlas import progress
-from atlas.files import whole
+from atlas.workflow import progress
+from atlas.workflow.files import whole
 
 T = TypeVar("T")
 

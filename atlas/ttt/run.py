@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas.steps import run_step
 from atlas.ttt.carry_out import carry_out
 from atlas.ttt.train import trainer
+from atlas.workflow.steps import run_step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

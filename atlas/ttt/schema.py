@@ -12,12 +12,12 @@ from typing import Annotated
 import pyarrow as pa
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
-from atlas import files
-from atlas.arms import Method
-from atlas.editing import Editing, Memit
 from atlas.errors import AtlasError
-from atlas.recipes.model import Recipe
-from atlas.sections import Count, Role, Section, explain
+from atlas.study.arms import Method
+from atlas.study.editor_settings import Editing, Memit
+from atlas.study.recipes import Recipe
+from atlas.study.settings import Count, Role, Section, explain
+from atlas.workflow import files
 
 PROBES = ("taught", "rephrase", "placebo")
 
@@ -61,7 +61,7 @@ MATRIX = pa.schema(
         ("recalled_before", pa.bool_()),
     ]
 )
-"""matrix.parquet: one row per (seed, session, fact measured then), see ``atlas.specs.Probes.matrix``."""
+"""matrix.parquet: one row per (seed, session, fact measured then), see ``atlas.study.jobs.Probes.matrix``."""
 
 SESSIONS = pa.schema(
     [

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from atlas.ttt.descent import Memory
+from atlas.ttt.engine.descent import Memory
+from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.lesson import Lesson
-from atlas.ttt.lora import Adapters
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from atlas.errors import AtlasError
-from atlas.ttt.full import Full
+from atlas.ttt.engine.full import Full
+from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.inputs import Given
-from atlas.ttt.lora import Adapters
 from atlas.ttt.recipe import Trainer
 
 

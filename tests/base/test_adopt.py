@@ -9,16 +9,16 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from atlas import files
-from atlas.base import adopt, verify
+from atlas.base import adopt, certify
 from atlas.base.attention import pack
 from atlas.base.checkpoint import load_certified
 from atlas.base.loss import validation_loss
 from atlas.errors import AtlasError
-from atlas.materials import Base
-from atlas.outside import shape_of
-from tests.base.foreign_models import CONFIGS, model_of, saved
-from tests.base.gguf_files import written
+from atlas.study.base_settings import Base
+from atlas.study.model_shape import shape_of
+from atlas.workflow import files
+from tests.guard.foreign_models import CONFIGS, model_of, saved
+from tests.guard.gguf_files import written
 
 CPU = torch.device("cpu")
 LETTERS = "abcdefghijklmnopqrstuvwxyzTB,.' \n"
@@ -44,7 +44,7 @@ def adopted(source, folder, **changes):
     options = ["--spec", base.model_dump_json(), "--corpus", str(folder / "corpus.txt"), "--threads", "1"]
     places = ["--checkpoint", str(folder / "base.safetensors"), "--manifest", str(folder / "base.json")]
     adopt.main([*options, *places])
-    verify.main([*options, *places, "--out", str(folder / "certificate.json")])
+    certify.main([*options, *places, "--out", str(folder / "certificate.json")])
     return load_certified(folder / "base.safetensors", folder / "base.json", folder / "certificate.json")
 
 

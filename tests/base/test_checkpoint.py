@@ -19,8 +19,8 @@ from atlas.base.checkpoint import (
 )
 from atlas.base.model import fresh
 from atlas.errors import AtlasError
-from atlas.files import write_json
-from atlas.materials import Base, Model, Pretraining
+from atlas.study.base_settings import Base, Model, Pretraining
+from atlas.workflow.files import write_json
 
 CONFIG = Base(model=Model(layers=2, width=16, heads=2, ffn=32, context=8), training=Pretraining(steps=7))
 FC1 = "model.decoder.layers.1.fc1.weight"
@@ -203,7 +203,7 @@ def test_a_certificate_of_other_weights_is_refused(base):
     after = write(base, seed=1).fingerprint
     message = refusal(load, base)
     assert f"certificate.json: fingerprint {before}, but {base / 'base.json'} has {after}" in message
-    assert "run atlas.base.verify again" in message
+    assert "run atlas.base.certify again" in message
 
 
 def test_a_checkpoint_put_under_another_manifest_is_refused(base, tmp_path_factory):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from atlas.base.loss import validation_loss
 from atlas.base.model import fresh
 from atlas.errors import AtlasError
-from atlas.materials import Model
+from atlas.study.base_settings import Model
 
 SHAPE = Model(layers=1, width=16, heads=2, ffn=32, context=8)
 

@@ -8,8 +8,8 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from atlas.base.checkpoint import save
 from atlas.base.model import Transformer, fresh, opt_config
-from atlas.files import write_json
-from atlas.materials import Base, Model
+from atlas.study.base_settings import Base, Model
+from atlas.workflow.files import write_json
 
 SHAPE = Model(layers=2, width=32, heads=4, ffn=48, context=24)
 

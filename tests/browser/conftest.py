@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.browser import chromium
-from tests.charts.made_page import make_page, save_picture
 from tests.charts.made_tables import make_tables
+from tests.page.made_page import make_page, save_picture
 from tests.synthetic import Design, ablations_like_the_study, many_arms
 
 PICTURES = Path("results-browser")  # git ignores it

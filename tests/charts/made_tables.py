@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from atlas import files
+from atlas.audit.misload import Misload
 from atlas.base.checkpoint import Certificate, Check
-from atlas.guard.misload import Misload
 from atlas.tables import (
     ablations,
     arms,
@@ -27,6 +26,7 @@ from atlas.tables import (
     variance,
 )
 from atlas.tables.runs import read
+from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, write_study
 
 STEPS = {

@@ -8,12 +8,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from atlas import files
-from atlas.charts import answer, claims, prose
+from atlas.charts import claims
+from atlas.charts.claims import METRICS
 from atlas.charts.tables import Tables
+from atlas.page import answer, prose
 from atlas.tables import claims as ledger_step
 from atlas.tables import ledger, output
 from atlas.tables.schema import CLAIMS
+from atlas.workflow import files
 from tests.tables.made_claims import AS_PUBLISHED, LOST_BY_FFN, study
 
 NOTHING: dict[str, Any] = {name: float("nan") for name in ("essay_value", "essay_ci_low", "essay_ci_high")}
@@ -48,7 +50,7 @@ def frame(*rows: dict[str, Any]) -> pd.DataFrame:
 
 def under_all(*verdicts: str, **values: Any) -> pd.DataFrame:
     return frame(
-        *(row(m, verdict=v, measured=0.1, **values) for m, v in zip(prose.METRICS, verdicts, strict=True)),
+        *(row(m, verdict=v, measured=0.1, **values) for m, v in zip(METRICS, verdicts, strict=True)),
     )
 
 
@@ -59,7 +61,7 @@ def test_the_chart_has_a_row_for_every_claim_on_facts_and_a_column_a_metric(fold
         "metric == 'recall' and (essay_value.notna() or measured.notna())"
     )
     assert shown == set(measured_or_printed["label"])
-    assert {value["metric"] for rows in spec["datasets"].values() for value in rows} == set(prose.METRICS)
+    assert {value["metric"] for rows in spec["datasets"].values() for value in rows} == set(METRICS)
 
 
 def test_every_claim_on_facts_of_the_ledger_has_a_heading():
@@ -175,7 +177,7 @@ def test_an_entry_has_every_figure_and_says_a_shared_note_once():
 
 
 def test_what_was_not_tested_says_why_once():
-    rows = [row(metric, verdict="not testable", note="no such arm") for metric in prose.METRICS]
+    rows = [row(metric, verdict="not testable", note="no such arm") for metric in METRICS]
     assert prose.entry(rows) == "- **A beats b.** Not tested: no such arm."
 
 

@@ -3,10 +3,10 @@
 import pyarrow as pa
 import pytest
 
-from atlas import files
+from atlas.audit.schema import DETECTION, HONEST
 from atlas.charts import detection
 from atlas.charts.tables import Tables
-from atlas.guard.schema import DETECTION, HONEST
+from atlas.workflow import files
 
 DAMAGE = [
     # family, kind, loads, rise, logit change, harmless, unknowable, failed at: file, text, manifest

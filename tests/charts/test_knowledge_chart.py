@@ -3,13 +3,14 @@
 import pandas as pd
 import pytest
 
-from atlas import files
-from atlas.charts import knowledge, readme, real, sections
+from atlas.charts import knowledge
 from atlas.charts.tables import Tables
+from atlas.page import readme, real, sections
 from atlas.tables import arms, contrasts, controls, knowledge_contrasts, output
 from atlas.tables import knowledge as knowledge_table
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS
+from atlas.workflow import files
 from tests.charts.test_charts_drawn import NETWORK, ending, run_step
 from tests.synthetic import Design, SyntheticArm, arms_like_the_study, write_frame, write_study
 

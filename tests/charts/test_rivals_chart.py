@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas import files
-from atlas.charts import page, rivals, sections, trace
+from atlas.charts import rivals, trace
 from atlas.charts.tables import Tables
+from atlas.page import page, sections
 from atlas.tables import arms, output, retention
 from atlas.tables import rivals as rivals_table
 from atlas.tables.runs import read
 from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE
+from atlas.workflow import files
 from tests.charts.test_charts_drawn import NETWORK, ending, run_step
 from tests.synthetic import Design, write_study
 from tests.synthetic import rivals as rival_arms

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import atlas
-from atlas.base.foreign import read_foreign
-from atlas.base.inspection import verify_foreign
+from atlas.guard.foreign import read_foreign
+from atlas.guard.inspection import verify_foreign
 from atlas.pool.facts import Fact
 from atlas.ttt.editors.schema import KINDS, POSITIONS
 from atlas.ttt.editors.tracing import Tracer, fact_case

@@ -8,13 +8,13 @@ from collections import Counter, defaultdict
 import pytest
 from pydantic import ValidationError
 
-from atlas import files
 from atlas.errors import AtlasError
-from atlas.materials import SHARES, Pool
 from atlas.pool import builtin
 from atlas.pool.build import build
 from atlas.pool.facts import PLACEBO, POOL_SCHEMA, SUBJECT_SCHEMA, TAUGHT, read_pool
 from atlas.pool.shares import largest_remainder
+from atlas.study.pool_settings import SHARES, Pool
+from atlas.workflow import files
 from tests.pool.made_facts import as_row, make_fact, make_pool, with_roles
 
 DEFAULT = build(Pool())

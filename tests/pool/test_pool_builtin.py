@@ -5,9 +5,9 @@ from collections import Counter, defaultdict
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.materials import SHARES
 from atlas.pool import builtin, invent, rules
 from atlas.pool.shares import largest_remainder
+from atlas.study.pool_settings import SHARES
 
 FACTS = builtin.read_facts(SHARES)
 INVENTED = {"codes", "personal", "identity"}

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from atlas import files
 from atlas.errors import AtlasError
-from atlas.materials import Pool
 from atlas.pool import own
 from atlas.pool.build import build
 from atlas.pool.facts import PLACEBO, TAUGHT, pool_table, read_pool
+from atlas.study.pool_settings import Pool
+from atlas.workflow import files
 
 NEW = "requested_rewrite.target_new.str"
 TOWNS = ["Aldermoor", "Bellhaven", "Cragford", "Dunwick", "Elmstead", "Fernhill"]

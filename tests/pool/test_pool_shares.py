@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import AtlasError
-from atlas.materials import SHARES
 from atlas.pool.shares import largest_remainder
+from atlas.study.pool_settings import SHARES
 
 names = st.text("abcdefgh", min_size=1, max_size=3)
 shares_of_some = st.dictionaries(names, st.integers(0, 500), min_size=1).filter(lambda shares: any(shares.values()))

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas import files
 from atlas.errors import AtlasError
-from atlas.materials import SHARES, Pool
 from atlas.pool.build import build
 from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, TAUGHT, pool_table, read_pool, read_stream, sentence
 from atlas.pool.shares import largest_remainder
 from atlas.pool.streams import draw, stream_table
-from atlas.specs import StreamSpec
+from atlas.study.jobs import StreamSpec
+from atlas.study.pool_settings import SHARES, Pool
+from atlas.workflow import files
 from tests.pool.made_facts import make_pool, with_roles
 
 FACTS = build(Pool())

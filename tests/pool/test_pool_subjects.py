@@ -7,14 +7,14 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from atlas import files
 from atlas.errors import AtlasError
-from atlas.materials import SHARES, Pool
 from atlas.pool import builtin, own, rules
 from atlas.pool.build import build
 from atlas.pool.facts import POOL_SCHEMA, SUBJECT_SCHEMA, Fact, pool_table, read_pool
 from atlas.pool.streams import draw
-from atlas.specs import StreamSpec
+from atlas.study.jobs import StreamSpec
+from atlas.study.pool_settings import SHARES, Pool
+from atlas.workflow import files
 from tests.pool.made_facts import as_row, make_fact, with_roles
 
 ABOUT = make_fact(subject="Aldermoor", subject_start=13)

@@ -6,15 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas import config, files
-from atlas.arms import Arm
 from atlas.errors import AtlasError
 from atlas.search import edit_rung, rung
 from atlas.search.halving import survivors
 from atlas.search.schema import TRIALS
-from atlas.sweeps import Search, Sweep
+from atlas.study import config
+from atlas.study.arms import Arm
+from atlas.study.search_space import Search, Sweep
 from atlas.tables import recipes
 from atlas.ttt.course import Course
+from atlas.workflow import files
 from tests.ttt.tiny_run import arguments, make_inputs, make_moments, spec
 from tests.ttt.tiny_ttt import TINY
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow import checkout
+from tests.real import checkout
 
 CLUSTER = Path(__file__).with_name("cluster.sh")
 UNFIT = 77  # its exit code where Slurm cannot be had

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from tests.workflow.checkout import Checkout
-from tests.workflow.torture import running_steps
+from tests.real.checkout import Checkout
+from tests.real.torture import running_steps
 
 PROFILE = ("--workflow-profile", "profiles/slurm")
 

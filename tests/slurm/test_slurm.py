@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.real.checkout import STUDY, Checkout, make
+from tests.real.torture import problems
 from tests.slurm import scheduler
 from tests.slurm.conftest import TARGETS
-from tests.workflow.checkout import STUDY, Checkout, make
-from tests.workflow.torture import problems
 
 BASE, QV, FFN = "rule_base_", "rule_teach_wildcards_qv_1-2", "rule_teach_wildcards_ffn_1-2"
 SINGLE_PHASE = "rule_teach_wildcards_qv_single_phase_1-2"

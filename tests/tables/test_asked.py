@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from atlas import config
-from atlas.arms import Arm
+from atlas.study import config
+from atlas.study.arms import Arm
 from atlas.tables import asked
-from atlas.ttt.lora import Adapters
+from atlas.ttt.engine.lora import Adapters
 from tests.ttt.tiny_ttt import TINY, make_model
 
 RECALL = {"preset": "recall"}

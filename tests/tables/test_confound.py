@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from atlas import files
+from atlas.audit.misload import Misload, MisloadReport
 from atlas.base.checkpoint import Certificate, Check
 from atlas.errors import AtlasError
-from atlas.guard.misload import Misload, MisloadReport
 from atlas.tables import confound
 from atlas.tables.runs import read
 from atlas.tables.scores import fact_scores
+from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, write_study
 
 ARMS = {

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from scipy import special, stats
 
-from atlas import files
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.tables import contrasts
@@ -18,6 +17,7 @@ from atlas.tables.paired import Cell, Paired
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import CONTRASTS
 from atlas.ttt.schema import FACTS
+from atlas.workflow import files
 from tests.synthetic import (
     Design,
     SyntheticArm,

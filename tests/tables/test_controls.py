@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from atlas import files
 from atlas.errors import AtlasError
 from atlas.tables import controls, retention
 from atlas.tables.runs import read
 from atlas.tables.schema import CONTROLS
 from atlas.ttt.schema import FACTS
+from atlas.workflow import files
 from tests.synthetic import Design, arms_like_the_study, write_frame, write_study
 from tests.tables.by_hand import answers, only, runs_with
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from atlas import files
 from atlas.errors import AtlasError
 from atlas.tables import forms
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import FORMS
 from atlas.ttt.schema import FACTS
+from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, write_frame, write_study
 
 RECALL = {"preset": "recall", "phases": {"all": {"steps": 2}}}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from atlas import config
 from atlas.errors import AtlasError
+from atlas.study import config
 from atlas.tables import inference, ledger
 from atlas.tables.ledger import Combined, Exact, Spread
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from atlas.config import Study, study
 from atlas.errors import AtlasError
+from atlas.study.config import Study, study
 from atlas.tables import plan
 from atlas.tables.intervals import Estimate
 from tests.synthetic import Design, arms_like_the_study, write_study

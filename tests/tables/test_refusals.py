@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.sections import Role
+from atlas.study.settings import Role
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS, MATRIX
 from tests.synthetic import Design, SyntheticArm, write_frame, write_run, write_study

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas import files
 from atlas.tables import arms, continual, controls, rivals
 from atlas.tables.editing import TOLERANCE
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS
+from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, record_of, sessions_of, write_frame, write_study
 from tests.synthetic import rivals as rival_arms
 

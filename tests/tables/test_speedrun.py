@@ -2,10 +2,10 @@
 
 import pytest
 
-from atlas import files
 from atlas.tables import speedrun
 from atlas.tables.runs import read
 from atlas.ttt.schema import SESSIONS
+from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, write_frame, write_study
 
 DESIGN = Design(seeds=(1, 2, 3), checkpoints=(2, 4))

@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from atlas import files
 from atlas.errors import AtlasError
 from atlas.tables import ablations, arms, curve, harm, matrix, output, schema
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS
+from atlas.workflow import files
 from tests.synthetic import (
     Design,
     SyntheticArm,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atlas.sections import Role
+from atlas.study.settings import Role
 from atlas.tables import factorial, variance
 from atlas.tables.anova import decompose
 from atlas.tables.metrics import contract

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from atlas.ttt.engine.lines import Line, line
 from atlas.ttt.estimates import Estimates
 from atlas.ttt.lesson import Lesson
-from atlas.ttt.lines import Line, line
 
 
 def taught(lane: int, count: int, word: str) -> list[Line]:

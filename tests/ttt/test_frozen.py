@@ -7,8 +7,8 @@ import torch
 
 from atlas.base.checkpoint import fingerprint, sha256_of
 from atlas.errors import AtlasError
+from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.frozen import Watch, differing, reinitialise
-from atlas.ttt.lora import Adapters
 from tests.ttt.tiny_ttt import make_model
 
 DOWN = "model.decoder.layers.1.fc2.weight"

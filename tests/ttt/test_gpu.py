@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.recipes.model import Recipe
-from atlas.ttt.lora import Adapters
+from atlas.study.recipes import Recipe
+from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.engine.scoring import score
 from atlas.ttt.recipe import Trainer
-from atlas.ttt.scoring import score
 from tests.ttt.made_lessons import lesson, taught
 from tests.ttt.tiny_ttt import make_model
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.ttt.full import Full
+from atlas.ttt.engine.full import Full
+from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.growth import growths
-from atlas.ttt.lora import Adapters
 from tests.ttt.tiny_ttt import make_model
 
 KINDS = {

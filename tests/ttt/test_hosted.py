@@ -12,20 +12,20 @@ from transformers import AutoModelForCausalLM
 
 from atlas.base.adopt import adopted
 from atlas.base.build import hosted
-from atlas.base.foreign import read_foreign
 from atlas.base.text import CHARACTERS
 from atlas.errors import AtlasError
+from atlas.guard.foreign import read_foreign
 from atlas.ttt.editors.covariance import key_moments
 from atlas.ttt.editors.make import make_editor
 from atlas.ttt.editors.schema import KINDS, POSITIONS
 from atlas.ttt.editors.tracing import Tracer, fact_case
-from atlas.ttt.full import Full
+from atlas.ttt.engine.full import Full
+from atlas.ttt.engine.lines import line
+from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.engine.roles import sites
+from atlas.ttt.engine.scoring import score
 from atlas.ttt.hub import read_adapter, write_adapter
-from atlas.ttt.lines import line
-from atlas.ttt.lora import Adapters
-from atlas.ttt.roles import sites
-from atlas.ttt.scoring import score
-from tests.base.foreign_models import CONFIGS, as_if_trained
+from tests.guard.foreign_models import CONFIGS, as_if_trained
 from tests.ttt.editors.tiny_editors import settings
 from tests.ttt.tiny_ttt import make_facts
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from atlas import files
 from atlas.base.text import decode, encode
 from atlas.errors import AtlasError
 from atlas.pool.facts import pool_table, read_pool
 from atlas.ttt.knowledge import contradicted, knowledge_table, known_facts, knows
+from atlas.workflow import files
 from tests.ttt.tiny_ttt import make_facts, make_model
 
 FACTS = make_facts(12) + make_facts(6, role="placebo")

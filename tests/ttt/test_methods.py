@@ -5,12 +5,12 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from atlas import files
-from atlas.arms import Arm
 from atlas.errors import AtlasError
-from atlas.recipes.model import Recipe
+from atlas.study.arms import Arm
+from atlas.study.recipes import Recipe
 from atlas.ttt import edit, run
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
+from atlas.workflow import files
 from tests.ttt.test_resume import SAME, killed_after
 from tests.ttt.tiny_run import arguments, make_inputs, make_moments, spec, teach
 from tests.ttt.tiny_ttt import TINY

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from atlas.errors import AtlasError
-from atlas.recipes.model import PRESETS, Phase, Recipe, Rehearsal, Until
+from atlas.study.recipes import PRESETS, Phase, Recipe, Rehearsal, Until
+from atlas.ttt.engine.lines import Line, line
+from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.engine.loss import loss
+from atlas.ttt.engine.scoring import score
+from atlas.ttt.engine.text import Windows
 from atlas.ttt.lesson import Items, rehearse
-from atlas.ttt.lines import Line, line
-from atlas.ttt.lora import Adapters
-from atlas.ttt.loss import loss
 from atlas.ttt.recipe import Ends, Trainer
-from atlas.ttt.scoring import score
 from atlas.ttt.teacher import Learner
-from atlas.ttt.text import Windows
 from tests.ttt.made_lessons import lesson
 from tests.ttt.tiny_ttt import make_model
 

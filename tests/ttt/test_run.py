@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from atlas import files
 from atlas.base.checkpoint import load_certified, save
 from atlas.errors import AtlasError
-from atlas.materials import Base
-from atlas.recipes.model import Recipe
+from atlas.study.base_settings import Base
+from atlas.study.recipes import Recipe
 from atlas.ttt.frozen import reinitialise
 from atlas.ttt.run import main
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
+from atlas.workflow import files
 from tests.ttt.tiny_run import arguments, certify, spec, teach
 from tests.ttt.tiny_ttt import TINY, make_model
 

@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from atlas.arms import Arm, check_arm
 from atlas.errors import AtlasError
-from atlas.files import sha256
-from atlas.recipes.model import Recipe
+from atlas.study.arms import Arm, check_arm
+from atlas.study.recipes import Recipe
+from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.export import export
 from atlas.ttt.hub import read_adapter
-from atlas.ttt.lora import Adapters
 from atlas.ttt.schema import read_record
+from atlas.workflow.files import sha256
 from tests.ttt.tiny_run import make_inputs, spec, teach
 from tests.ttt.tiny_ttt import TINY, make_model
 

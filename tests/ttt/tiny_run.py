@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from atlas import files
 from atlas.base.checkpoint import Certificate, save
-from atlas.materials import Base
 from atlas.pool.facts import STREAM_SCHEMA, pool_table
-from atlas.recipes.model import Recipe
-from atlas.specs import Probes, RunSpec
+from atlas.study.base_settings import Base
+from atlas.study.jobs import Probes, RunSpec
+from atlas.study.recipes import Recipe
 from atlas.ttt import edit
 from atlas.ttt import run as trained
 from atlas.ttt.editors import covariance
+from atlas.workflow import files
 from tests.ttt.tiny_ttt import TINY, make_facts, make_model
 
 FILES = {

@@ -1,8 +1,8 @@
 import torch
 
 from atlas.base.model import Transformer, initialise
-from atlas.materials import Model
 from atlas.pool.facts import Fact
+from atlas.study.base_settings import Model
 
 TINY = Model(layers=2, width=32, heads=2, ffn=64, context=96)
 

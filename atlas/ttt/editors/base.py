@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from atlas import files
 from atlas.base.checkpoint import Manifest, load_certified, read_manifest
 from atlas.base.corpus import split
 from atlas.base.language import LanguageModel
-from atlas.memory import keep_freed_memory
-from atlas.steps import add_certified
+from atlas.workflow import files
+from atlas.workflow.allocator import keep_freed_memory
+from atlas.workflow.steps import add_certified
 
 
 @dataclass(frozen=True)

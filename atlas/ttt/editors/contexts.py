@@ -10,7 +10,7 @@ import torch
 
 from atlas.base.language import LanguageModel
 from atlas.draws import rng
-from atlas.editing import Contexts
+from atlas.study.editor_settings import Contexts
 
 
 @torch.inference_mode()

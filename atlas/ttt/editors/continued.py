@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atlas.base.attention import Grid, Packed, View
-from atlas.ttt.lines import Batch
+from atlas.ttt.engine.lines import Batch
 
 Kept = tuple[Tensor, Tensor]
 """Attention keys and values of one layer, (tokens, width) each."""

@@ -17,14 +17,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from atlas import files, progress
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
-from atlas.specs import Keys
-from atlas.steps import add_spec, parser, run_step
+from atlas.study.jobs import Keys
 from atlas.ttt.editors.base import Measured
 from atlas.ttt.editors.passes import watched
-from atlas.ttt.roles import sites
+from atlas.ttt.engine.roles import sites
+from atlas.workflow import files, progress
+from atlas.workflow.steps import add_spec, parser, run_step
 
 TOKENS_AT_ONCE = 4096
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.editing import Site, Value
 from atlas.pool.facts import Fact
+from atlas.study.editor_settings import Site, Value
 from atlas.ttt.editors.layout import Layout, in_passes, lay_out
 from atlas.ttt.editors.passes import Tail, layer_of, watched
 from atlas.ttt.editors.requests import Request, request
 from atlas.ttt.editors.values import Found
-from atlas.ttt.full import Full
+from atlas.ttt.engine.full import Full
 
 
 @dataclass(frozen=True)

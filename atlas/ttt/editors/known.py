@@ -19,7 +19,7 @@ from torch import nn
 from atlas.base.text import NEWLINE, encode
 from atlas.draws import rng
 from atlas.ttt.editors.tracing import Case
-from atlas.ttt.lines import Line, batch
+from atlas.ttt.engine.lines import Line, batch
 
 SUBJECT, ANSWER = 3, 4  # letters that the words of a pair have at least
 PAIR = re.compile(rf"(?<![A-Za-z'])([A-Za-z]{{{SUBJECT},}}) (?=([A-Za-z]{{{ANSWER},}})(?![A-Za-z']))")

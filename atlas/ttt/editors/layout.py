@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from atlas.ttt.editors.requests import Request
-from atlas.ttt.lines import Batch, batch
+from atlas.ttt.engine.lines import Batch, batch
 
 TOKENS_PER_PASS = {"cpu": 4096, "cuda": 1 << 17}  # a processor's caches hold the activations; a GPU wants more
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from atlas.base.language import LanguageModel
-from atlas.editing import AlphaEdit, Editing, Memit, Rome, layers_of
+from atlas.study.editor_settings import AlphaEdit, Editing, Memit, Rome, layers_of
 from atlas.ttt.editors import memit, rome
 from atlas.ttt.editors.contexts import write_contexts
 from atlas.ttt.editors.editor import Editor, Style
-from atlas.ttt.full import Full
+from atlas.ttt.engine.full import Full
 
 
 def make_editor(
@@ -20,7 +20,7 @@ def make_editor(
     """Freeze a model, make the matrices that the settings name editable, and return what writes facts into them.
 
     Args:
-        settings: the arm's, see ``atlas.editing``.
+        settings: the arm's, see ``atlas.study.editor_settings``.
         model: the base, on its device.
         moments: E[k k'] of the base's keys, see ``covariance.read_moments``.
         lanes: how many models are edited side by side.

@@ -20,7 +20,7 @@ from atlas.ttt.editors.editor import Editor, Effort, Reading, State, Style, effo
 from atlas.ttt.editors.layout import Layout, by_lane
 from atlas.ttt.editors.solve import null_basis, projected, spread
 from atlas.ttt.editors.values import Found, find_values
-from atlas.ttt.full import Full
+from atlas.ttt.engine.full import Full
 
 
 class Spreading(Editor):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from atlas.base.language import LanguageModel
 from atlas.ttt.editors.continued import Kept, Recorded
-from atlas.ttt.lines import Batch
+from atlas.ttt.engine.lines import Batch
 
 
 class Seen:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlas.base.text import CHARACTERS, Text
-from atlas.editing import Site
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
-from atlas.ttt.lines import Line, line
+from atlas.study.editor_settings import Site
+from atlas.ttt.engine.lines import Line, line
 
 ESSENCE = "{} is a"  # the prompt whose continuation an edit should leave alone (Meng et al. 2022, section 3.1)
 

@@ -19,7 +19,7 @@ from atlas.ttt.editors.editor import Editor, Effort, State, Style, effort
 from atlas.ttt.editors.layout import Layout, by_lane
 from atlas.ttt.editors.solve import exact
 from atlas.ttt.editors.values import Found, find_values
-from atlas.ttt.full import Full
+from atlas.ttt.engine.full import Full
 
 
 class Rome(Editor):

@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from atlas.editing import Memit
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
+from atlas.study.editor_settings import Memit
 from atlas.ttt.editors.covariance import read_moments
 from atlas.ttt.editors.editor import Editor, Effort, State
 from atlas.ttt.editors.make import make_editor

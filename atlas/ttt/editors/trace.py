@@ -12,16 +12,16 @@ import torch
 from pydantic import Field
 from scipy import stats
 
-from atlas import files, progress
 from atlas.base.language import LanguageModel
 from atlas.draws import rng
-from atlas.specs import Tracing
-from atlas.steps import add_spec, environment, parser, run_step
+from atlas.study.jobs import Tracing
 from atlas.ttt.editors.base import Measured
 from atlas.ttt.editors.known import associations, known_cases
 from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE
 from atlas.ttt.editors.tracing import Case, Traced, Tracer, fact_case
 from atlas.ttt.knowledge import known_facts
+from atlas.workflow import files, progress
+from atlas.workflow.steps import add_spec, environment, parser, run_step
 
 
 class TraceSpec(Tracing):

@@ -27,8 +27,8 @@ from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.editors.passes import changed, layer_of, watched
 from atlas.ttt.editors.schema import KINDS, POSITIONS
-from atlas.ttt.lines import IGNORED, Line, batch, line
-from atlas.ttt.roles import sites
+from atlas.ttt.engine.lines import IGNORED, Line, batch, line
+from atlas.ttt.engine.roles import sites
 
 TOKENS_PER_PASS = 4096
 ROLE_OF = {"mlp": "down", "attention": "o"}  # whose output is what the kind adds to the residual stream

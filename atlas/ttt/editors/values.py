@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas.editing import Value
+from atlas.study.editor_settings import Value
 from atlas.ttt.editors.continued import ends
 from atlas.ttt.editors.layout import Layout
 from atlas.ttt.editors.passes import Tail
-from atlas.ttt.lines import IGNORED
+from atlas.ttt.engine.lines import IGNORED
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atlas import files
 from atlas.base.checkpoint import load_certified, read_manifest
 from atlas.base.corpus import split
 from atlas.base.text import encode
 from atlas.errors import AtlasError
 from atlas.ttt.editors.covariance import evenly, key_moments, main, read_moments
+from atlas.workflow import files
 from tests.ttt.editors.tiny_editors import windows
 from tests.ttt.tiny_ttt import make_model
 

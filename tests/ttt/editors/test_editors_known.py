@@ -9,14 +9,14 @@ import pytest
 import torch
 from scipy import stats
 
-from atlas import files
 from atlas.base.checkpoint import save
 from atlas.base.text import decode
-from atlas.materials import Base
+from atlas.study.base_settings import Base
 from atlas.ttt.editors.known import Association, associations, case_at, known_cases
 from atlas.ttt.editors.schema import TRACE
 from atlas.ttt.editors.trace import main, trace_table
 from atlas.ttt.editors.tracing import Traced
+from atlas.workflow import files
 from tests.honest_model import SHAPE, honest, text
 from tests.ttt.tiny_run import certify
 

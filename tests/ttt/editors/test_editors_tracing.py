@@ -14,7 +14,7 @@ from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.ttt.editors.schema import KINDS, POSITIONS
 from atlas.ttt.editors.tracing import Case, Tracer, fact_case
-from atlas.ttt.lora import Adapters
+from atlas.ttt.engine.lora import Adapters
 from tests.ttt.editors.tiny_editors import FACTS
 from tests.ttt.tiny_ttt import make_model
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from atlas.base.text import decode, encode
 from atlas.draws import rng
-from atlas.editing import Contexts, Value
+from atlas.study.editor_settings import Contexts, Value
 from atlas.ttt.editors.contexts import write_contexts
 from atlas.ttt.editors.continued import ends
 from atlas.ttt.editors.layout import lay_out

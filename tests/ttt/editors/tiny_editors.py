@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from atlas.base.model import Transformer
 from atlas.base.text import SYMBOLS
 from atlas.draws import rng
-from atlas.editing import Editing
 from atlas.pool.facts import Fact
+from atlas.study.editor_settings import Editing
 from atlas.ttt.editors.covariance import key_moments
 from atlas.ttt.editors.editor import Editor
 from atlas.ttt.editors.make import make_editor

@@ -1,0 +1,151 @@
+"""Detection: do every kind of damage to a checkpoint, write it as files, and see which checks refuse it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from atlas.audit.judge import judged, lay_out
+from atlas.audit.schema import DETECTION, LEVELS
+from atlas.audit.subject import Subject, excerpt, small, training
+from atlas.base.certify import model_beside
+from atlas.base.checkpoint import load_strict, read_manifest, read_tensors, save
+from atlas.base.corpus import split
+from atlas.base.loss import validation_loss
+from atlas.base.model import Transformer
+from atlas.base.text import encode
+from atlas.draws import rng
+from atlas.errors import AtlasError
+from atlas.guard.faults import mixups, mutations, numbers
+from atlas.guard.faults.kinds import KINDS, Kind, patient
+from atlas.study.config import Guard
+from atlas.workflow import files, progress
+from atlas.workflow.digest import code_digest
+from atlas.workflow.steps import add_spec, environment, parser, run_step
+
+FAMILIES = (mutations, mixups, numbers)  # importing them fills KINDS
+MEASURED = 8192  # characters that the rise in loss is measured on
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Damage and verify by the command line; see ``python -m atlas.audit.damage --help``."""
+    options = parser(__doc__)
+    add_spec(options, Guard)
+    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
+    options.add_argument("--checkpoint", type=Path, help="base.safetensors; without it a small model is trained")
+    options.add_argument("--manifest", type=Path, help="base.json of the checkpoint")
+    options.add_argument("--part", type=int, default=0, help="which part of the kinds, from 0")
+    options.add_argument("--parts", type=int, default=1, help="into how many parts they are split")
+    options.add_argument("--out", type=Path, required=True, help="Parquet table to write")
+    args = options.parse_args(arguments)
+    torch.set_num_threads(1)
+    text = excerpt(files.read_text(args.corpus))
+    with tempfile.TemporaryDirectory(prefix="atlas-guard-") as scratch:
+        bench = Bench(Path(scratch), args.spec, text, args.checkpoint, args.manifest)
+        rows = list(bench.rows(KINDS[args.part :: args.parts]))
+    provenance = {
+        "step": "atlas.audit.damage",
+        "code_digest": code_digest("atlas.audit.damage"),
+        "versions": environment("torch")["versions"],
+    }
+    files.write_parquet(args.out, pa.Table.from_pylist(rows, DETECTION), provenance)
+    progress.say(f"guard: {len(rows)} damaged checkpoints verified, see {args.out}")
+
+
+class Bench:
+    """One subject, laid out as files, and what is measured on each damaged copy of it."""
+
+    def __init__(
+        self, folder: Path, guard: Guard, text: str, checkpoint: Path | None = None, manifest: Path | None = None
+    ) -> None:
+        self.folder, self.guard, self.text = folder, guard, folder / "text.txt"
+        files.write_text(self.text, text)
+        training_text, validation = (encode(part) for part in split(text, training(guard, 0, 0).validation))
+        self.validation = validation[-MEASURED - 1 :]
+        if checkpoint and manifest:
+            self.name, self.manifest = "base", manifest
+            self.subject = read_subject(checkpoint, manifest)
+        else:
+            self.name, self.manifest = "small", folder / "base.json"
+            self.subject = small(guard, training_text)
+            self._write_manifest(validation)
+        self.clean = self._run(self.subject.tensors, Transformer(self.subject.shape))
+
+    def rows(self, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]]:
+        """One row of ``DETECTION`` for each kind and each of the places that are drawn for it."""
+        with progress.tracker(f"damage to {self.name}", len(kinds)) as tracker:
+            for each in kinds:
+                places = each.places(self.subject)
+                draw = rng(self.guard.seed, "guard", each.family, each.name)
+                chosen = draw.permutation(len(places))[: self.guard.modules]
+                yield from (self._row(each, places[at], draw) for at in sorted(chosen))
+                tracker.advance(each.name)
+
+    def _row(self, each: Kind, place: str, draw: np.random.Generator) -> dict[str, Any]:
+        to = patient(self.subject, draw)
+        each.harm(to, place)
+        path = lay_out(self.folder, mutations.written(to), to.config)
+        verdict = judged(path, self.manifest, self.text)
+        loads, rise, change = self._measured(path)
+        return {
+            "subject": self.name,
+            "family": each.family,
+            "kind": each.name,
+            "module": place,
+            "harmless": each.harmless,
+            "unknowable": each.unknowable,
+            "loads": loads,
+            "rise": rise,
+            "logit_change": change,
+            **{f"failed_{level}": ", ".join(verdict.failed[level]) for level in LEVELS},
+        }
+
+    def _measured(self, path: Path) -> tuple[bool, float | None, float | None]:
+        """Whether the files load as they are; then the rise in loss and the largest change of a logit."""
+        try:
+            model = Transformer(model_beside(path))
+            load_strict(path, model)
+        except AtlasError:
+            return False, None, None
+        loss, logits = self._run(model.state_dict(), model)
+        rise, change = loss - self.clean[0], float((logits - self.clean[1]).abs().max())
+        return True, rise if np.isfinite(rise) else np.inf, change if np.isfinite(change) else np.inf
+
+    def _run(self, tensors: dict[str, torch.Tensor], model: Transformer) -> tuple[float, torch.Tensor]:
+        """Loss on the text kept for measuring, and logits of its first window, (1, context, 96)."""
+        model.load_state_dict(tensors)
+        model.eval()
+        window = torch.from_numpy(self.validation[: self.subject.shape.context].astype(np.int64))
+        with torch.no_grad():
+            return validation_loss(model, self.validation), model(window[None])
+
+    def _write_manifest(self, validation: np.ndarray) -> None:
+        """The small subject's own manifest, as its pretraining would have written it."""
+        model = Transformer(self.subject.shape)
+        model.load_state_dict(self.subject.tensors)
+        base = training(self.guard, 0, 0)
+        save(
+            self.folder / "small.safetensors",
+            self.manifest,
+            model.eval(),
+            config=base,
+            val_loss=validation_loss(model, validation),
+            tokens=base.training.steps * base.training.batch * base.own.context,
+            seconds=0.0,
+            corpus_sha256=files.sha256(self.text),
+        )
+
+
+def read_subject(checkpoint: Path, manifest: Path) -> Subject:
+    """The study's own base as a subject; no other weights of its shape are at hand."""
+    return Subject(read_manifest(manifest).config.own, read_tensors(checkpoint))
+
+
+if __name__ == "__main__":
+    run_step(main)

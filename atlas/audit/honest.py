@@ -1,0 +1,88 @@
+"""False alarms: train honest models, keep several snapshots of each, and count those that verification refuses."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from atlas.audit.judge import judged
+from atlas.audit.schema import HONEST, LEVELS
+from atlas.audit.subject import excerpt, trained, training
+from atlas.base.checkpoint import save
+from atlas.base.corpus import split
+from atlas.base.loss import validation_loss
+from atlas.base.model import Transformer, opt_config
+from atlas.base.text import encode
+from atlas.guard.foreign import CONFIG
+from atlas.study.base_settings import Base
+from atlas.study.config import Guard
+from atlas.workflow import files, progress
+from atlas.workflow.digest import code_digest
+from atlas.workflow.steps import add_spec, environment, parser, run_step
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Count false alarms by the command line; see ``python -m atlas.audit.honest --help``."""
+    options = parser(__doc__)
+    add_spec(options, Guard)
+    options.add_argument("--shape", type=int, required=True, help="place in guard.models, from 0")
+    options.add_argument("--seeds", type=int, nargs="+", required=True, help="seeds to train")
+    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
+    options.add_argument("--out", type=Path, required=True, help="Parquet table to write")
+    args = options.parse_args(arguments)
+    torch.set_num_threads(1)
+    text = excerpt(files.read_text(args.corpus))
+    rows = [row for seed in args.seeds for row in checked(args.spec, args.shape, seed, text)]
+    provenance = {
+        "step": "atlas.audit.honest",
+        "code_digest": code_digest("atlas.audit.honest"),
+        **environment("torch"),
+    }
+    files.write_parquet(args.out, pa.Table.from_pylist(rows, HONEST), provenance)
+    alarms = sum(bool(row["failed_text"]) for row in rows)
+    progress.say(
+        f"guard: {alarms} false alarms in {len(rows)} honest checkpoints of shape {args.shape}, see {args.out}"
+    )
+
+
+def checked(guard: Guard, shape: int, seed: int, text: str) -> list[dict[str, Any]]:
+    """Train one model and verify each of its snapshots from files; a row of ``HONEST`` each."""
+    base = training(guard, shape, seed)
+    tokens, validation = (encode(part) for part in split(text, base.validation))
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="atlas-guard-") as scratch:
+        folder = Path(scratch)
+        files.write_text(folder / "text.txt", text)
+        trained(
+            base, tokens, guard.snapshots, lambda step, model: rows.append(_row(folder, base, step, model, validation))
+        )
+    return [{"shape": shape, "seed": seed, **row} for row in rows]
+
+
+def _row(folder: Path, base: Base, step: int, model: Transformer, validation: np.ndarray) -> dict[str, Any]:
+    loss = validation_loss(model, validation)
+    checkpoint, manifest, text = (folder / name for name in ("base.safetensors", "base.json", "text.txt"))
+    files.write_json(folder / CONFIG, opt_config(base.own))
+    save(
+        checkpoint,
+        manifest,
+        model,
+        config=base,
+        val_loss=loss,
+        tokens=step * base.training.batch * base.own.context,
+        seconds=0.0,
+        corpus_sha256=files.sha256(text),
+    )
+    verdict = judged(checkpoint, manifest, text)
+    failed = {f"failed_{level}": ", ".join(verdict.failed[level]) for level in LEVELS}
+    return {"step": step, "val_loss": loss, **failed}
+
+
+if __name__ == "__main__":
+    run_step(main)

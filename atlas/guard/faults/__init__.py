@@ -1,0 +1,1 @@
+"""Damage done to checkpoints on purpose, kind by kind."""

@@ -1,0 +1,140 @@
+"""An arm, typed: by which method facts are taught, where, and what else differs from the study."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from atlas.study.base_settings import Model
+from atlas.study.editor_settings import BY_METHOD, Editing, layers_of
+from atlas.study.recipes import Recipe
+from atlas.study.settings import Role, Section, explain, laid_over
+
+Method = Literal["lora", "finetune", "rome", "r_rome", "memit", "alphaedit"]
+"""How facts are taught: LoRA adapters or whole matrices that a recipe trains, or an editor (``editor_settings``)."""
+
+NOT_OF_EDITORS = {
+    "targets": "an editor writes into `down`, in the layers of its `editing`",
+    "ranks": "an editor changes whole matrices",
+    "recipe": "an editor does not train",
+    "start": "an editor has no adapter to begin with",
+}
+
+
+class ArmBase(Section):
+    """How an arm's base differs, on purpose, from the certified one."""
+
+    reinit: list[Role] = Field([], description="roles left at a fresh initialisation in every layer (the confound)")
+
+
+class Arm(Section):
+    """One way to teach: a method, where it works, and what else it changes."""
+
+    targets: list[Role] = Field([], description="linear layers that get an adapter, or are trained; none for editors")
+    ranks: int | list[int] = Field(32, description="rank, for all layers or layer by layer; 0 leaves a layer out")
+    method: Method = Field("lora", description="finetune: the targets' whole matrices; the others edit")
+    recipe: dict[str, Any] = Field({}, description="overrides of the study's recipe, same keys; none for editors")
+    editing: dict[str, Any] = Field(
+        {}, description="what an editor does otherwise than by default, see docs/editors.md; for editors only"
+    )
+    base: ArmBase = ArmBase()
+    start: str | None = Field(
+        None, description="folder of a PEFT adapter that every seed begins with; null: a fresh one; for adapters only"
+    )
+
+    @property
+    def edits(self) -> bool:
+        """Whether the arm writes facts by an editor; else a recipe trains."""
+        return self.method in BY_METHOD
+
+    @property
+    def settings(self) -> Editing | None:
+        """The editor's settings, None where the arm trains. ValidationError where a key is wrong."""
+        if not self.edits:
+            return None
+        kind, named = BY_METHOD[self.method], {"method": self.method}
+        defaults = kind.model_validate(named).model_dump()  # a section's keys keep the method's own defaults
+        return kind.model_validate(laid_over(defaults, {**self.editing, **named}))
+
+    @property
+    def roles(self) -> list[Role]:
+        """The linear layers that change."""
+        return ["down"] if self.edits else self.targets
+
+    def layer_ranks(self, layers: int) -> list[int]:
+        """Ranks layer by layer, shape (layers,)."""
+        return [self.ranks] * layers if isinstance(self.ranks, int) else list(self.ranks)
+
+    def ranks_in(self, model: Model) -> list[int]:
+        """Ranks layer by layer, shape (layers,); where whole matrices change, full ones."""
+        if self.method == "lora":
+            return self.layer_ranks(model.layers)
+        changed = layers_of(self.settings) if self.settings else range(model.layers)
+        return [model.width if layer in changed else 0 for layer in range(model.layers)]
+
+    def place_in(self, model: Model) -> tuple[Method, Editing | None, tuple[Role, ...], tuple[int, ...], str | None]:
+        """How, where and from what on it teaches, whatever its recipe and its base."""
+        return self.method, self.settings, tuple(sorted(self.roles)), tuple(self.ranks_in(model)), self.start
+
+    def adapter_parameters(self, model: Model) -> int:
+        """Parameters of its LoRA adapters: of rank r on a matrix of m by n they are r (m + n)."""
+        sides = dict.fromkeys(("up", "gate", "down"), model.width + model.ffn)
+        return sum(sides.get(role, 2 * model.width) for role in self.targets) * sum(self.layer_ranks(model.layers))
+
+    def recipe_over(self, study: Recipe) -> Recipe:
+        """What the arm trains by: the study's recipe with the arm's overrides laid over it, key by key, or over a
+        preset that the arm names; for an editor one without phases, by the method's name."""
+        if self.edits:
+            return Recipe.model_validate({"preset": self.method, "phases": {}})
+        return study.with_overrides(self.recipe)
+
+
+def check_arm(where: str, arm: Arm, model: Model) -> None:
+    """Check an arm against the base's shape and its own method. ValueError that starts with ``where`` and the key."""
+    if arm.edits:
+        _check_editor(where, arm, model)
+        return
+    if arm.editing:
+        raise ValueError(f"{where}.editing: method {arm.method!r} trains; leave the key out, or choose an editor")
+    if not arm.targets:
+        raise ValueError(f"{where}.targets: none, so nothing would be trained; name linear layers, such as [q, v]")
+    if arm.start and arm.method != "lora":
+        raise ValueError(f"{where}.start: {arm.method} has no adapter to begin with; leave the key out")
+    if arm.method == "finetune" and "ranks" in arm.model_fields_set:
+        raise ValueError(f"{where}.ranks: finetune trains whole matrices; leave the key out")
+    _check_place(where, arm.targets, arm.ranks_in(model), model)
+
+
+def _check_place(where: str, targets: list[Role], ranks: list[int], model: Model) -> None:
+    """Check targets and the ranks of each layer. ValueError that starts with the key."""
+    if len(ranks) != model.layers:
+        raise ValueError(f"{where}.ranks: {len(ranks)} ranks for {model.layers} layers; give one a layer")
+    for rank in ranks:
+        if not 0 <= rank <= model.width:
+            raise ValueError(f"{where}.ranks: rank {rank} is impossible; expected 0 to {model.width} (the width)")
+    if not any(ranks):
+        raise ValueError(f"{where}.ranks: all ranks are 0, so nothing would be trained; give a layer a rank")
+    if len(set(targets)) != len(targets):
+        raise ValueError(f"{where}.targets: {targets} names a role twice")
+
+
+def _check_editor(where: str, arm: Arm, model: Model) -> None:
+    for key, why in NOT_OF_EDITORS.items():
+        if key in arm.model_fields_set:
+            raise ValueError(f"{where}.{key}: {why}; leave the key out")
+    if "method" in arm.editing:
+        raise ValueError(f"{where}.editing.method: the method stands beside `editing`; write it there, once")
+    if arm.base.reinit:
+        raise ValueError(f"{where}.base.reinit: an editor knows the keys of the certified base only; leave it out")
+    try:
+        settings = arm.settings
+    except ValidationError as error:
+        raise ValueError(f"{where}.editing.{explain(error)}") from None
+    assert settings is not None
+    layers = layers_of(settings)
+    if layers != sorted(set(layers)) or layers[-1] >= model.layers:
+        key = "layer" if settings.method in ("rome", "r_rome") else "layers"
+        raise ValueError(
+            f"{where}.editing.{key}: found {layers}, expected some of 0 to {model.layers - 1}, rising, each once"
+        )

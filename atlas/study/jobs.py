@@ -1,0 +1,108 @@
+"""What a single job depends on, typed, and nothing else: what a spec leaves out reruns nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from atlas.study.arms import Method
+from atlas.study.editor_settings import Editing
+from atlas.study.recipes import Recipe
+from atlas.study.settings import Name, Positive, Role, Section
+
+Device = Literal["cpu", "cuda", "auto"]
+
+
+class Probes(Section):
+    """What is measured at each checkpoint."""
+
+    foils: Annotated[int, Field(ge=1, le=50)] = Field(50, description="most foils of the ranked metric, per fact")
+    val_chars: Positive = Field(65536, description="Shakespeare characters for the loss of the adapted model")
+    matrix: Literal["octaves", "all"] = Field(
+        "octaves",
+        description="sessions after which the retention matrix has all facts taught by then: four an octave (1 to 8, "
+        "10, 12, 14, 16, 20, ...), or all sessions; the checkpoints always, and a session's own facts after each",
+    )
+
+
+class Keys(Section):
+    """The keys of text that editors must leave alone: their second moment, C in ROME and MEMIT."""
+
+    characters: int = Field(
+        1 << 18, gt=0, description="characters (or pieces) of the corpus whose keys are taken, at most; whole windows"
+    )
+
+
+class Tracing(Section):
+    """Causal tracing, which says where the base keeps what it knows."""
+
+    cases: Positive = Field(64, description="things known that are traced, at most")
+    samples: Positive = Field(10, description="noises a case")
+    window: Positive | None = Field(
+        None, description="layers whose feed-forward or attention is put back together; null: a fifth of them"
+    )
+
+
+class StreamSpec(Section):
+    """What decides which facts a seed is taught, and when."""
+
+    seed: int
+    sessions: Positive
+    facts_per_session: Positive
+    counterfactual: float | None = Field(None, description="share of facts that contradict the base; null: any")
+
+
+class RunSpec(Section):
+    """All that decides the numbers of one run: an arm and a block of seeds, trained together as lanes."""
+
+    arm: Name
+    seeds: list[int] = Field(min_length=1)
+    facts_per_session: Positive
+    checkpoints: list[Positive]
+    targets: list[Role]
+    ranks: list[int] = Field(description="layer by layer")
+    alpha: float
+    recipe: Recipe
+    probes: Probes
+    reinit: list[Role]
+    base_seed: int
+    device: Device
+    method: Method = "lora"
+    editing: Editing | None = Field(None, description="settings of the editor; null where a recipe trains")
+
+    @property
+    def sessions(self) -> int:
+        return self.checkpoints[-1]
+
+
+class Candidate(Section):
+    """What a candidate of the search changes in the run of its arm."""
+
+    recipe: Recipe
+    ranks: list[int]
+    editing: Editing | None = None
+
+    @classmethod
+    def of(cls, run: RunSpec) -> Candidate:
+        """What a run has of it."""
+        return cls(recipe=run.recipe, ranks=run.ranks, editing=run.editing)
+
+    @property
+    def searched(self) -> Recipe | Editing:
+        """What the search looks for: an editor's settings, or a recipe."""
+        return self.editing or self.recipe
+
+
+class RungSpec(Section):
+    """All that decides what the search does for one arm, up to and with a rung."""
+
+    run: RunSpec = Field(description="of the first candidate, for the sessions of the last rung")
+    candidates: dict[Name, Candidate]
+    rungs: list[Positive] = Field(description="sessions of each rung")
+    counts: list[Positive] = Field(description="candidates of each rung")
+    jobs: Positive
+
+    def trial(self, candidate: str) -> RunSpec:
+        """What is run of a candidate at the last rung."""
+        return self.run.model_copy(update=dict(self.candidates[candidate]))

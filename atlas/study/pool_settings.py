@@ -1,0 +1,59 @@
+"""The pool of facts, as a study asks for it: a section of ``atlas.study.config.Study``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from atlas.study.settings import Name, Positive, Section
+
+SHARES = {
+    "codes": 456,
+    "personal": 356,
+    "geography": 253,
+    "history": 172,
+    "science": 167,
+    "biology": 76,
+    "language": 30,
+    "identity": 10,
+}
+
+
+class Pool(Section):
+    """Which facts there are, and how many of them are taught."""
+
+    source: str | None = Field(
+        None, description="own pool (CSV, JSONL, Parquet; JSON of CounterFact or zsRE); null: the tables of Atlas"
+    )
+    unfit: Literal["refuse", "skip"] = Field(
+        "refuse", description="what becomes of an own pool with facts that break a rule: refuse it, or leave them out"
+    )
+    seed: int = Field(0, description="draws which facts are taught and which serve as placebo")
+    taught: Positive | None = Field(
+        None, description="facts that streams are drawn from; null: 1520, of an own pool its taught rows (or 4 in 5)"
+    )
+    placebo: Positive | None = Field(
+        None, description="facts never taught; null: 380, of an own pool its placebo rows (or what is left)"
+    )
+    shares: dict[Name, Positive] = Field(
+        SHARES, min_length=1, description="domain shares in the tables of Atlas; an own pool has those of its rows"
+    )
+
+    @model_validator(mode="after")
+    def _keys_fit_the_source(self) -> Pool:
+        if self.source and self.shares != SHARES:
+            raise ValueError("shares: an own pool (source) has the shares of its own rows; remove one of the two keys")
+        if self.unfit == "skip" and not self.source:
+            raise ValueError("unfit: the tables of Atlas have no facts to skip; name an own pool in source")
+        return self
+
+    @property
+    def most_taught(self) -> int | None:
+        """Facts to teach, or None where only the rows of an own pool can tell."""
+        return self.taught or (None if self.source else sum(SHARES.values()))
+
+    @property
+    def most_placebo(self) -> int | None:
+        """Placebo facts, one for four taught in the tables of Atlas, or None where only an own pool can tell."""
+        return self.placebo or (None if self.source else sum(SHARES.values()) // 4)

@@ -1,0 +1,112 @@
+"""The search for recipes and editors' settings, typed: what is varied, on which seeds, how many survive each rung."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from atlas.draws import rng
+from atlas.study.arms import Arm, Method
+from atlas.study.editor_settings import BY_METHOD
+from atlas.study.settings import Name, Positive, Section, laid_over
+
+
+class Sweep(Section):
+    """A recipe, or an editor's settings, and keys of it that are varied: a family of candidates."""
+
+    methods: list[Method] = Field(
+        ["lora", "finetune"], min_length=1, description="methods whose arms try these: of those that train, or editors"
+    )
+    recipe: dict[str, Any] = Field({}, description="what all candidates share, where methods train")
+    editing: dict[str, Any] = Field({}, description="what all candidates share, where methods edit")
+    vary: dict[str, list[Any]] = Field(
+        {},
+        description="key of the recipe or of editing, with dots (phases.slow.lr), to the values that it may have; all "
+        "combinations",
+    )
+    most: Positive | None = Field(None, description="so many combinations, drawn at random; null: all")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Sweep:
+        kinds = {method in BY_METHOD for method in self.methods}
+        if len(kinds) > 1:
+            raise ValueError(f"methods: {self.methods} has some that train and some that edit; make a sweep of each")
+        other = "recipe" if self.edits else "editing"
+        if getattr(self, other):
+            raise ValueError(f"{other}: not of methods {self.methods}; write `{self.key}`")
+        return self
+
+    @property
+    def edits(self) -> bool:
+        """Whether its candidates are settings of editors."""
+        return self.methods[0] in BY_METHOD
+
+    @property
+    def key(self) -> Literal["recipe", "editing"]:
+        """Where an arm has what a candidate lays over it."""
+        return "editing" if self.edits else "recipe"
+
+    def candidates(self, name: str, arm: Arm) -> dict[str, Arm]:
+        """An arm with each candidate laid over it, by the sweep's name, and a number where there are several."""
+        shared = laid_over(getattr(arm, self.key), getattr(self, self.key))
+        made = [arm.model_copy(update={self.key: laid_over(shared, changes)}) for changes in self._changes(name)]
+        return {f"{name}_{i}" if len(made) > 1 else name: candidate for i, candidate in enumerate(made)}
+
+    def _changes(self, name: str) -> Iterator[dict[str, Any]]:
+        combinations = list(itertools.product(*self.vary.values()))
+        count = min(self.most or len(combinations), len(combinations))
+        chosen = sorted(rng("search", name, json.dumps(self.vary)).permutation(len(combinations))[:count])
+        for values in (combinations[i] for i in chosen):
+            changes: dict[str, Any] = {}
+            for key, value in zip(self.vary, values, strict=True):
+                changes = laid_over(changes, _nested(key.split("."), value))
+            yield changes
+
+
+class Search(Section):
+    """Successive halving: every candidate is tried for few sessions, the better ones again for more.
+
+    All arms get the same candidates, seeds and rungs, so each has the same budget.
+    """
+
+    arms: dict[Name, Arm] = Field(
+        {}, description="what to find recipes or settings for; these need not be arms of the study"
+    )
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        [901, 902], min_length=1, description="for tuning only: none of the study's seeds"
+    )
+    sweeps: dict[Name, Sweep] = Field({}, description="families of candidates; without any there is no search")
+    rungs: list[Positive] = Field([12, 40, 100], min_length=1, description="sessions of each rung")
+    keep: float = Field(1 / 3, gt=0, le=1, description="share of a rung's candidates that the next rung tries")
+    jobs: Positive = Field(2, description="jobs that an arm's rung is cut into")
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Search:
+        counts = {name: len(self.candidates(name)) for name in self.arms}
+        if self.sweeps and len({*counts.values()}) > 1:
+            least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+            raise ValueError(
+                f"sweeps: arm {least!r} would try {counts[least]} candidates, {most!r} {counts[most]}; give each "
+                "arm as many, so that all have the same budget"
+            )
+        return self
+
+    def candidates(self, arm: str) -> dict[str, Arm]:
+        """All candidates of an arm by name: the arm with its recipe or settings changed."""
+        sweeps = [(name, sweep) for name, sweep in self.sweeps.items() if self.arms[arm].method in sweep.methods]
+        return {name: made for key, sweep in sweeps for name, made in sweep.candidates(key, self.arms[arm]).items()}
+
+    def counts(self) -> list[int]:
+        """How many candidates each rung tries, of every arm."""
+        counts = [len(self.candidates(next(iter(self.arms))))]
+        for _ in self.rungs[1:]:
+            counts.append(max(1, round(counts[-1] * self.keep)))
+        return counts
+
+
+def _nested(path: list[str], value: Any) -> dict[str, Any]:
+    return {path[0]: value if len(path) == 1 else _nested(path[1:], value)}

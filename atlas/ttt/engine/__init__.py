@@ -1,0 +1,1 @@
+"""The engine: many adapters over one frozen base, their lines of tokens, losses, scores and steps."""

@@ -1,0 +1,86 @@
+"""The code digest: one string that changes when the code behind a step changes, and only then.
+
+Snakemake sees a changed file or parameter, not a changed function two imports away. A rule that carries
+``params: code=code_parts("atlas.ttt.run")`` reruns when a function, a class or a constant changes that this module
+may use, anywhere in its package, or when the lock file moves a library. Comments, docstrings, formatting, and
+functions that the step cannot reach change nothing.
+
+Nothing is imported: names are read from the syntax trees, so a digest costs milliseconds and cannot run code.
+docs/digest.md says how other projects use it, what it covers, and what not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from atlas.errors import AtlasError
+from atlas.workflow.digest.definition import Definition
+from atlas.workflow.digest.package import Package
+from atlas.workflow.digest.reach import Reach
+
+ROOT = Path(__file__).resolve().parents[3]
+LOCKS = ("requirements.lock",)
+
+
+def code_digest(step: str, root: Path | str = ROOT, locks: Iterable[Path | str] = LOCKS) -> str:
+    """Digest of the code that a step may use: one short string. Arguments and errors as of ``code_parts``."""
+    return hashlib.sha256("\n".join(code_parts(step, root, locks)).encode()).hexdigest()[:16]
+
+
+def code_parts(step: str, root: Path | str = ROOT, locks: Iterable[Path | str] = LOCKS) -> list[str]:
+    """What the digest of a step is made of: ``NAME=DIGEST`` of the lock files and of every module, sorted.
+
+    As a param of a rule it lets Snakemake's own reason for a rerun name the modules that changed.
+
+    Args:
+        step: the module that the step runs, such as ``package.module``; all of it counts, and what it may reach.
+        root: the folder that holds the package.
+        locks: further files that count byte by byte, relative to ``root``: lock files, as a rule.
+
+    Raises:
+        AtlasError: the module or a lock file is missing, or a module that counts is not valid Python.
+    """
+    parts = {name: _hash("".join(d.digest for d in found)) for name, found in _reached(step, Path(root)).items()}
+    parts |= {str(lock): _of_file(Path(root) / lock) for lock in locks}
+    return sorted(f"{name}={digest[:12]}" for name, digest in parts.items())
+
+
+def definitions_of(step: str, root: Path | str = ROOT) -> dict[str, list[str]]:
+    """The definitions that count for a step: by module, the names that they bind; ``""`` is code that binds none.
+
+    Raises AtlasError as ``code_parts`` does.
+    """
+    reached = _reached(step, Path(root))
+    return {module: sorted({name for d in found for name in d.names or {""}}) for module, found in reached.items()}
+
+
+@cache
+def _reached(step: str, root: Path) -> dict[str, list[Definition]]:
+    """The definitions that count for a step, by module, in the order of the files."""
+    reach = _reach(step.partition(".")[0], root)
+    path = root.joinpath(*step.split("."))
+    if not (path.with_suffix(".py").is_file() or path.joinpath("__init__.py").is_file()):
+        raise AtlasError(f"{step}: no such module under {root}; check the name given to code_digest")
+    found: dict[str, list[Definition]] = {}
+    for place in sorted(reach.places(step)):
+        found.setdefault(place.module, []).append(reach.package.definition(place))
+    return found
+
+
+@cache
+def _reach(package: str, root: Path) -> Reach:
+    return Reach(Package(package, root))
+
+
+@cache
+def _of_file(path: Path) -> str:
+    if not path.is_file():
+        raise AtlasError(f"{path}: no such file; write the lock file (`make lock` in Atlas), or name another")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

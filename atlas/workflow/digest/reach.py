@@ -1,0 +1,159 @@
+"""What a step can reach from its module: a walk over definitions, from each to all that it names.
+
+An import runs the imported module, so whatever there does more than bind names counts, too. In doubt a module counts
+whole: one that is handed about as a value, whose names are not found in it, or that looks itself up by other means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from atlas.workflow.digest.definition import Chain, Definition, Scope
+from atlas.workflow.digest.effects import Effects
+from atlas.workflow.digest.package import Package, Place
+
+
+class Run(NamedTuple):
+    """A module is imported."""
+
+    module: str
+    why: Literal["run"] = "run"  # tuples of different meaning must differ
+
+
+class Whole(NamedTuple):
+    """Anything in a module may be used."""
+
+    module: str
+    why: Literal["whole"] = "whole"
+
+
+class Ask(NamedTuple):
+    """A name is looked up in a module from outside."""
+
+    module: str
+    chain: Chain
+
+
+Node = Run | Whole | Ask | Place
+
+
+class Reach:
+    """The walk over one package; what a node needs is worked out once for all steps."""
+
+    def __init__(self, package: Package) -> None:
+        self.package = package
+        self.effects = Effects(package)
+        self._needs: dict[Node, frozenset[Node]] = {}
+        self._dynamic: set[Node] = set()
+
+    def places(self, step: str) -> set[Place]:
+        """All definitions that the module ``step`` may use, run as a program or called by any of its functions."""
+        seen: set[Node] = set()
+        waiting: list[Node] = [Run(step), *(place for place, code in self._definitions(step) if not code.is_import)]
+        while waiting:
+            node = waiting.pop()
+            if node not in seen:
+                seen.add(node)
+                waiting += self._needed(node)
+            if not waiting and any(node in self._dynamic for node in seen):
+                waiting = [Whole(node.module) for node in seen if isinstance(node, Run)]
+                waiting = [node for node in waiting if node not in seen]
+        asked = (each for node in seen if isinstance(node, Run) for each in self._getattrs(node.module))
+        return {*asked, *(node for node in seen if isinstance(node, Place))}
+
+    def _getattrs(self, module: str) -> Iterator[Place]:
+        """``__getattr__``: Python asks it even for modules below, so it counts; what else it could give does not."""
+        source = self.package.source(module)
+        yield from (Place(module, index) for index in (source.bindings.get("__getattr__", ()) if source else ()))
+
+    def _needed(self, node: Node) -> frozenset[Node]:
+        if node not in self._needs:
+            match node:
+                case Run():
+                    found = self._of_run(node.module)
+                case Whole():
+                    found = self._of_whole(node.module)
+                case Ask():
+                    found = self._of_ask(node.module, node.chain)
+                case Place():
+                    found = self._of_definition(node)
+            self._needs[node] = frozenset(found)
+        return self._needs[node]
+
+    def _definitions(self, module: str) -> Iterator[tuple[Place, Definition]]:
+        source = self.package.source(module)
+        for index, definition in enumerate(source.definitions if source else ()):
+            yield Place(module, index), definition
+
+    def _of_run(self, module: str) -> Iterator[Node]:
+        if above := module.rpartition(".")[0]:
+            yield Run(above)
+        for place, definition in self._definitions(module):
+            if definition.is_import:
+                yield from self._runs(definition)
+            if not self.effects.only_binds(place):
+                yield place
+
+    def _of_whole(self, module: str) -> Iterator[Node]:
+        yield Run(module)
+        for place, definition in self._definitions(module):
+            yield place
+            if definition.is_import:
+                yield from self._imported(definition, None)
+
+    def _of_ask(self, module: str, chain: Chain) -> Iterator[Node]:
+        yield Run(module)
+        if not chain:
+            yield Whole(module)
+            return
+        below = f"{module}.{chain[0]}"
+        bound = list(self._bound(module, chain))
+        yield from bound
+        if self.package.source(below):
+            yield Ask(below, chain[1:])
+        elif not bound and not chain[0].startswith("__"):
+            yield Whole(module)
+
+    def _of_definition(self, place: Place) -> Iterator[Node]:
+        definition = self.package.definition(place)
+        if definition.dynamic:
+            self._dynamic.add(place)
+        yield from self._runs(definition)
+        for chain in definition.uses:
+            yield from self._of_use(place.module, definition, chain)
+        for chain in definition.quoted:
+            found = self._of_use(place.module, definition, chain)
+            yield from (node for node in found if not (isinstance(node, Ask) and self._is_module(node)))
+            name = ".".join(chain)
+            if len(chain) > 1 and name != place.module and self.package.source(name):
+                yield Whole(name)
+
+    def _of_use(self, module: str, definition: Definition, chain: Chain) -> Iterator[Node]:
+        if isinstance(definition.node, Scope):
+            yield from self._imported(definition, chain)
+        yield from self._bound(module, chain)
+
+    def _bound(self, module: str, chain: Chain) -> Iterator[Node]:
+        """What a name at the top of a module stands for: the definition, and behind an import what is imported."""
+        source = self.package.source(module)
+        for index in source.bindings.get(chain[0], ()) if source else ():
+            yield Place(module, index)
+            definition = self.package.definition(Place(module, index))
+            if not isinstance(definition.node, Scope):
+                yield from self._imported(definition, chain)
+
+    def _runs(self, definition: Definition) -> Iterator[Node]:
+        for imported in definition.imports:
+            yield from (Run(module) for module in imported.runs if self.package.source(module))
+            if imported.name == "*":
+                yield Whole(imported.module)
+
+    def _imported(self, definition: Definition, chain: Chain | None) -> Iterator[Node]:
+        """What ``chain`` is behind the imports of a definition; without one, all that they bind."""
+        for imported in definition.imports:
+            if imported.module.partition(".")[0] == self.package.name and (not chain or chain[0] == imported.bound):
+                yield Ask(imported.module, imported.rest(chain or (imported.bound,)))
+
+    def _is_module(self, ask: Ask) -> bool:
+        return not self.package.inside(ask.module, ask.chain)[1]

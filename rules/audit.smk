@@ -1,0 +1,137 @@
+import json
+
+REINITS = reinits()
+
+
+if REINITS:
+
+    rule misload:
+        input:
+            corpus=f"{RESULTS}/base/corpus.txt",
+            checkpoint=f"{RESULTS}/base/base.safetensors",
+            manifest=f"{RESULTS}/base/base.json",
+        output:
+            report=f"{RESULTS}/audit/misloaded.json",
+            checkpoints=expand(
+                f"{RESULTS}/audit/misloaded-{{roles}}/{{file}}",
+                roles=["-".join(roles) for roles in REINITS],
+                file=("base.safetensors", "config.json"),
+            ),
+        log:
+            f"{RESULTS}/logs/audit/misload.log",
+        group:
+            "base"
+        conda:
+            "../envs/atlas.yaml"
+        threads: 1
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(15),
+        params:
+            spec=json.dumps({"reinit": REINITS, "base_seed": STUDY.base.seed}),
+            code=code_of("atlas.audit.misload"),
+        shell:
+            "python -m atlas.audit.misload --spec {params.spec:q} --corpus {input.corpus}"
+            " --checkpoint {input.checkpoint} --manifest {input.manifest} --threads {threads}"
+            " --out {output.report} --log {log}"
+
+
+GUARD = STUDY.guard.model_dump_json()
+HONEST_SEEDS = 3  # trainings of a job: a few minutes
+HONEST_BLOCKS = range(0, STUDY.guard.seeds, HONEST_SEEDS)
+# the kinds of damage are shared out to as many jobs; each of the small subject's would train it again
+DAMAGE_PARTS = {"base": 4, "small": 1}
+GUARD_PARTS = {
+    "detection": [
+        f"{RESULTS}/audit/parts/damage-{subject}-{part}.parquet"
+        for subject, parts in DAMAGE_PARTS.items()
+        for part in range(parts)
+    ],
+    "false_alarms": expand(
+        f"{RESULTS}/audit/parts/honest-{{shape}}-{{first}}.parquet",
+        shape=range(len(STUDY.guard.models)),
+        first=HONEST_BLOCKS,
+    ),
+}
+
+
+rule honest:
+    input:
+        f"{RESULTS}/base/corpus.txt",
+    output:
+        f"{RESULTS}/audit/parts/honest-{{shape}}-{{first}}.parquet",
+    log:
+        f"{RESULTS}/logs/audit/honest-{{shape}}-{{first}}.log",
+    wildcard_constraints:
+        shape=r"\d+",
+        first=r"\d+",
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        spec=GUARD,
+        seeds=lambda wildcards: list(range(STUDY.guard.seeds))[
+            int(wildcards.first) : int(wildcards.first) + HONEST_SEEDS
+        ],
+        code=code_of("atlas.audit.honest"),
+    shell:
+        "ATLAS_PROGRESS=lines python -m atlas.audit.honest --spec {params.spec:q} --shape {wildcards.shape}"
+        " --seeds {params.seeds} --corpus {input} --out {output} --log {log}"
+
+
+# Damage is done to the study's base and to a small model that is trained on the spot, with an earlier step of its
+# training and another seed beside it.
+rule damage:
+    input:
+        corpus=f"{RESULTS}/base/corpus.txt",
+        base=lambda wildcards: {
+            "base": [f"{RESULTS}/base/base.safetensors", f"{RESULTS}/base/base.json"],
+            "small": [],
+        }[wildcards.subject],
+    output:
+        f"{RESULTS}/audit/parts/damage-{{subject}}-{{part}}.parquet",
+    log:
+        f"{RESULTS}/logs/audit/damage-{{subject}}-{{part}}.log",
+    wildcard_constraints:
+        subject="base|small",
+        part=r"\d+",
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        spec=GUARD,
+        base=lambda wildcards, input: (
+            f"--checkpoint {input.base[0]} --manifest {input.base[1]}"
+            if input.base
+            else ""
+        ),
+        parts=lambda wildcards: DAMAGE_PARTS[wildcards.subject],
+        code=code_of("atlas.audit.damage"),
+    shell:
+        "ATLAS_PROGRESS=lines python -m atlas.audit.damage --spec {params.spec:q} --corpus {input.corpus}"
+        " {params.base} --part {wildcards.part} --parts {params.parts} --out {output} --log {log}"
+
+
+rule collect:
+    input:
+        lambda wildcards: GUARD_PARTS[wildcards.table],
+    output:
+        f"{RESULTS}/audit/{{table}}.parquet",
+    log:
+        f"{RESULTS}/logs/audit/{{table}}.log",
+    wildcard_constraints:
+        table="|".join(GUARD_PARTS),
+    group:
+        "figures"
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        code=code_of("atlas.audit.collect"),
+    shell:
+        "python -m atlas.audit.collect --table {wildcards.table} --parts {input} --out {output} --log {log}"

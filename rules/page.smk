@@ -1,0 +1,55 @@
+PAGE_DATA = beside(
+    "atlas/page/data"
+)  # no code, so not in the code digest: files to watch
+
+
+rule prose:
+    input:
+        f"{RESULTS}/tables/claims.parquet",
+    output:
+        report(
+            f"{RESULTS}/charts/claims.md",
+            caption="../report/prose.rst",
+            category="Claims",
+            labels={"chart": "in words"},
+        ),
+    log:
+        f"{RESULTS}/logs/charts/prose.log",
+    group:
+        "figures"
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        tables=lambda wildcards, input: str(Path(input[0]).parent),
+        code=code_of("atlas.page.prose"),
+    shell:
+        "python -m atlas.page.prose --tables {params.tables} --out {output} --log {log}"
+
+
+rule page:
+    input:
+        tables=expand(f"{RESULTS}/tables/{{table}}.parquet", table=TABLES),
+        charts=expand(f"{RESULTS}/charts/{{name}}.svg", name=SHOWN),
+        template=expand(f"{PAGE_DATA}/page.{{kind}}", kind=("html", "css", "js")),
+        fonts=FONTS,
+        essay=[LEDGER],  # which arms and sessions a claim is about
+        captions=expand(beside("report/{name}.rst"), name=SHOWN),
+    output:
+        report(
+            f"{RESULTS}/index.html",
+            caption="../report/page.rst",
+            category="Page",
+            labels={"chart": "all on one page"},
+        ),
+    log:
+        f"{RESULTS}/logs/charts/page.log",
+    group:
+        "figures"
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        tables=lambda wildcards, input: str(Path(input.tables[0]).parent),
+        code=code_of("atlas.page.page"),
+    shell:
+        "python -m atlas.page.page --tables {params.tables} --charts {input.charts} --captions {input.captions}"
+        " --out {output} --log {log}"

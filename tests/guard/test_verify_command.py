@@ -1,0 +1,116 @@
+"""``atlas verify``, as a user calls it: what it prints, to whom, and how it exits."""
+
+import json
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from atlas import cli
+from atlas.base.model import fresh, opt_config
+from atlas.workflow import files
+from tests.base.test_certify import CONFIG, FC1, TEXT, as_if_trained, put
+from tests.guard.foreign_models import saved
+
+
+@pytest.fixture
+def atlas_verify(monkeypatch, capsys):
+    """Run the command; gives its exit code, output and error output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["atlas", "verify", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder as the stage base leaves it."""
+    files.write_text(tmp_path / "corpus.txt", TEXT)
+    put(tmp_path, as_if_trained(0))
+    files.write_json(tmp_path / "config.json", opt_config(CONFIG.own))
+    return tmp_path
+
+
+def leave_fresh(folder):
+    path = folder / "base.safetensors"
+    save_file(load_file(path) | {FC1: fresh(CONFIG.own, 7).state_dict()[FC1]}, path)
+
+
+@pytest.mark.parametrize("name", ["base.safetensors", ""])
+def test_a_checkpoint_that_passes(own, atlas_verify, name):
+    code, out, err = atlas_verify(own / name)
+    assert (code, err) == (0, "")
+    assert "passed all" in out
+    assert "FAILED" not in out
+    assert "not checked" not in out
+
+
+def test_a_checkpoint_that_fails_names_checks_and_tensors(own, atlas_verify):
+    leave_fresh(own)
+    code, out, err = atlas_verify(own / "base.safetensors")
+    assert code == 1
+    for check in ("spectrum", "sha256"):
+        assert any(FC1 in line and check in line and "FAILED" in line for line in out.splitlines())
+        assert check in err
+    assert err.count("\n") == 1
+
+
+def test_json_is_the_whole_report_and_nothing_else(own, atlas_verify):
+    leave_fresh(own)
+    code, out, _ = atlas_verify(own / "base.safetensors", "--json")
+    report = json.loads(out)
+    assert code == 1
+    assert report["passed"] is False
+    assert report["manifest"] == str(own / "base.json")
+    spectrum = next(check for check in report["checks"] if check["name"] == "spectrum")
+    assert spectrum["tensors"] == [FC1]
+    assert spectrum["by_module"][FC1] < spectrum["limit"]
+
+
+def test_without_manifest_and_text_it_says_what_is_not_checked(own, atlas_verify):
+    (own / "base.json").unlink()
+    (own / "corpus.txt").unlink()
+    code, out, _ = atlas_verify(own / "base.safetensors")
+    assert code == 0
+    assert "not checked: hashes" in out
+    assert "not checked: the loss" in out
+    assert "sha256" not in out
+
+
+def test_another_manifest_and_text_may_be_named(own, atlas_verify):
+    elsewhere = own / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("base.json", "corpus.txt"):
+        (own / name).rename(elsewhere / name)
+    code, out, _ = atlas_verify(
+        own, "--manifest", elsewhere / "base.json", "--corpus", elsewhere / "corpus.txt", "--all"
+    )
+    assert code == 0
+    assert "val_loss_reproduced" in out
+    assert out.count(" aligned ") > 10  # a line a module
+
+
+def test_another_projects_folder(tmp_path, atlas_verify):
+    folder = saved(tmp_path, "llama", trained=True)
+    code, out, _ = atlas_verify(folder)
+    assert code == 0
+    assert "llama, 21 tensors" in out
+    assert "not checked: hashes" in out
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, "lora.weight": torch.ones(2)}, folder / "model.safetensors")
+    code, out, _ = atlas_verify(folder)
+    assert code == 1
+    assert any("lora.weight" in line and "unexpected" in line for line in out.splitlines())
+
+
+@pytest.mark.parametrize("name", ["nowhere.safetensors", "config.json"])
+def test_a_path_that_is_no_checkpoint_is_one_line(own, atlas_verify, name):
+    code, out, err = atlas_verify(own / name)
+    assert (code, out) == (1, "")
+    assert name in err
+    assert err.count("\n") == 1

@@ -1,0 +1,157 @@
+"""The page: complete, from the tables, without a network; what needs a browser is in tests/browser."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atlas.charts import live, theme
+from atlas.charts.tables import Tables
+from atlas.page import answer, page, sections
+from atlas.workflow import files
+from tests.charts.test_charts_drawn import NETWORK
+from tests.page.made_page import CHARTS, make_page, write_page
+
+
+@pytest.fixture(scope="module")
+def results(tables_folder, tmp_path_factory) -> Path:
+    """A results folder with charts, tables and the page, as the rules make it."""
+    return make_page(tmp_path_factory.mktemp("results"), tables_folder)
+
+
+@pytest.fixture(scope="module")
+def text(results) -> str:
+    return Path(results / "index.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def data(text) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="atlas">(.*?)</script>', text, re.DOTALL)
+    assert found
+    loaded: dict[str, Any] = json.loads(found[1])
+    return loaded
+
+
+def without_library(text: str) -> str:
+    return re.sub(r'<script type="application/gzip".*?</script>', "", text, flags=re.DOTALL)
+
+
+def test_it_needs_no_network_and_is_small(text):
+    assert not NETWORK.search(without_library(text))
+    assert len(text) < 3_000_000
+
+
+def test_nothing_of_the_template_is_left_open(text):
+    bare = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"\$\w", bare)
+
+
+def test_every_chart_stands_there_as_a_picture_with_a_name(text):
+    assert text.count("<svg ") == len(CHARTS)
+    assert text.count('role="img" aria-label="Chart: ') == len(CHARTS)
+    for name in CHARTS:
+        assert f'<h2 id="{name}">' in text
+
+
+def test_the_answer_is_two_sentences_of_the_ledger(text, tables_folder):
+    claims = Tables(tables_folder).claims
+    said = " ".join(answer.answer(claims))
+    assert said.replace('"', "&quot;").replace("'", "&#x27;") in text
+    row = claims[(claims["claim_id"] == answer.CENTRAL) & (claims["metric"] == "recall")].iloc[0]
+    assert row["statement"].removesuffix(".") in said
+
+
+def test_the_answer_follows_the_ledger(tables_folder):
+    claims = Tables(tables_folder).claims.assign(verdict="contradicted", measured=-0.05, ci_low=-0.07, ci_high=-0.03)
+    central, all_of_them = answer.answer(claims)
+    assert "contradicted under recall, -5.0 points (-7.0 to -3.0)" in central
+    assert "recall reproduces 0 and contradicts" in all_of_them
+    central, all_of_them = answer.answer(claims.assign(verdict="not testable"))
+    assert "cannot be tested" in central
+    assert "None of its claims" in all_of_them
+
+
+def test_every_live_chart_has_its_rows_and_says_something_for_every_choice(data):
+    assert {"retention", "curve", "domains", "matrix", "harm"} <= set(data["figures"])
+    for name, figure in data["figures"].items():
+        rows = data["tables"][figure["table"]]
+        fields = {column for _, columns, _ in figure["columns"] for column in columns.split()}
+        assert fields | set(figure["arms"]) | {figure["sessions"]} <= set(rows), name
+        for metric in figure["metrics"] or [""]:
+            for sessions in figure["checkpoints"]:
+                finding, basis = figure["said"][f"{metric}|{sessions}"]
+                assert re.search(r"\d", finding), name
+                assert re.search(r"seeds|facts", basis), name
+
+
+def test_colours_are_those_of_the_page_in_pictures_and_charts(text, data):
+    declared = set(re.findall(r"(--c[0-9a-f]{6}): light-dark\(", text))
+    assert set(re.findall(r"var\((--c[0-9a-f]{6})\)", text)) <= declared
+    assert set(theme.PALETTE) <= set(theme.IN_THE_DARK)
+    fixed = set(re.findall(r'"(#[0-9a-f]{6})"', json.dumps(data["figures"])))
+    assert not fixed & set(theme.IN_THE_DARK)
+
+
+def test_packed_rows_are_the_tables(tables_folder):
+    rows = Tables(tables_folder).harm
+    packed = live.packed(rows)
+    assert [packed["arm"]["texts"][at] for at in packed["arm"]["at"]] == list(rows["arm"])
+    assert packed["rise"] == pytest.approx(list(rows["rise"]), rel=1e-3)
+
+
+def test_every_arm_and_checkpoint_is_in_the_figures(text, tables_folder):
+    assert re.findall(r"<h3>After (\d+) sessions, (\d+) facts", text) == [("4", "12"), ("10", "30")]
+    for arm in Tables(tables_folder).names:
+        assert text.count(f'<tr data-arm="{arm}">') == 5  # arms, two checkpoints, two metrics of memory
+        assert f'name="arms" value="{arm}" checked' in text
+
+
+def test_a_figure_is_the_tables(text, tables_folder):
+    rows = Tables(tables_folder).retention.query("domain == 'all' and sessions == 10 and arm == 'qv'")
+    recall = rows.query("probe == 'taught' and metric == 'recall'")["value"].iloc[0]
+    row = re.findall(r'<tr data-arm="qv">.*?</tr>', text)[1]
+    assert f"<td>{recall:.1%}<small>" in row
+    assert "65,536<small>7.2%" in row
+
+
+def test_a_section_stands_there_where_its_chart_or_table_does(tables_folder):
+    shown = sections.present(Tables(tables_folder), {"harm": "<svg>", "speed": "<svg>", "new": "<svg>"}, {})
+    names = [part.section.name for part in shown]
+    assert names == ["retention", "claims", "arms", "curve", "speed", "harm", "new"]  # four have tables of their own
+    assert [part.section.name for part in shown if part.picture] == ["speed", "harm", "new"]
+    assert shown[-1].section.heading == "New"
+
+
+def test_ids_are_unique_and_references_meet_them(text):
+    bare = re.sub(r"<script type=.*?</script>", "", text, flags=re.DOTALL)
+    ids = re.findall(r'\bid="([^"]+)"', bare)
+    assert len(ids) == len(set(ids))
+    met = {name for pair in re.findall(r'url\(#([^)"]+)\)|href="#([^"]+)"', bare) for name in pair if name}
+    assert met <= set(ids)
+
+
+def test_its_links_lead_to_files(results, text):
+    links = re.findall(r'href="([^"#]+)"', without_library(text))
+    assert len(links) > len(CHARTS)
+    for link in links:
+        assert (results / link).is_file(), link
+
+
+def test_it_says_where_it_comes_from(text):
+    assert "f" * 64 in text
+    assert "c" * 64 in text
+
+
+def test_the_same_inputs_give_the_same_bytes(results):
+    before = (results / "index.html").read_bytes()
+    write_page(results)
+    assert (results / "index.html").read_bytes() == before
+
+
+def test_a_picture_carries_its_font_and_the_page_has_it_once(results, text):
+    svg = files.read_text(results / "charts" / "harm.svg")
+    assert svg.count("@font-face") == 2
+    assert text.count("@font-face") == 2
+    assert "<style>" not in page.inline(svg, "harm", "Chart")

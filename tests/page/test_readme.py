@@ -1,0 +1,133 @@
+"""The README's tables come from the tables of a study, whole, or not at all."""
+
+import pyarrow as pa
+import pytest
+
+from atlas.charts.claims import METRICS
+from atlas.errors import AtlasError
+from atlas.page import readme
+from atlas.tables import ledger
+from atlas.tables.schema import ARMS, CLAIMS, HARM, RETENTION
+from atlas.workflow import files
+
+
+def row_of(schema, **values):
+    """A row with zeros and empty strings where no value is given."""
+    return {field.name: values.get(field.name, "" if field.type == pa.string() else 0) for field in schema}
+
+
+def retention(**values):
+    defaults = {"arm": "qv", "domain": "all", "probe": "taught", "metric": "recall", "n_seeds": 4}
+    return row_of(RETENTION, **{**defaults, **values})
+
+
+@pytest.fixture
+def results(tmp_path):
+    tables = {
+        "arms": (ARMS, [row_of(ARMS, arm="qv", trainable_params=65536, share=0.0725)]),
+        "harm": (HARM, [row_of(HARM, arm="qv", sessions=100, val_loss_base=1.5, val_loss=1.6789)]),
+        "retention": (
+            RETENTION,
+            [
+                retention(sessions=100, n_facts=300, value=0.5, ci_low=0.25, ci_high=0.75),
+                retention(sessions=30, n_facts=90, value=0.123, ci_low=None, ci_high=None),
+                retention(sessions=30, probe="placebo", metric="recognition", value=0.9, ci_low=0.8, ci_high=1.0),
+                retention(sessions=30, n_facts=1, domain="codes", value=0.777),
+            ],
+        ),
+    }
+    for name, (schema, rows) in tables.items():
+        files.write_parquet(tmp_path / "tables" / f"{name}.parquet", pa.Table.from_pylist(rows, schema), {})
+    files.write_json(tmp_path / "base" / "base.json", {"val_loss": 1.4999, "steps": 1500, "seconds": 420})
+    return tmp_path
+
+
+def test_one_table_a_checkpoint_in_rising_order(results):
+    text = readme.retention(results)
+    assert text.index("After 30 sessions (90 facts)") < text.index("After 100 sessions (300 facts)")
+    assert "| `qv` | 65,536 (7%) | 12.3% |  |  | 90.0% (80 to 100) |  |  |  |\n" in text
+    assert "| `qv` | 65,536 (7%) | 50.0% (25 to 75) |  |  |  |  |  | 1.50 → 1.68 |" in text
+    assert "77.7" not in text  # single domains are not in these tables
+
+
+def test_the_price_that_the_base_paid_is_told(results):
+    text = readme.retention(results)
+    assert "1.500 nats per character, after 1,500 steps in 7.0 minutes" in text
+    assert "| `qv` | 65,536 (7%) | 50.0% (25 to 75) |  |  |  |  |  | 1.50 → 1.68 |" in text
+
+
+BEGIN, END = readme.marks("retention")
+
+
+def test_only_what_is_between_the_marks_changes():
+    page = f"Before\n{BEGIN}\nold\n{END}\nAfter\n"
+    once = readme.filled(page, {"retention": "new"}, "README.md")
+    assert once == f"Before\n{BEGIN}\nnew\n{END}\nAfter\n"
+    assert readme.filled(once, {"retention": "new"}, "README.md") == once
+
+
+def test_blocks_do_not_meet():
+    page = "\n".join(mark for name in ("headline", "retention") for mark in readme.marks(name))
+    filled = readme.filled(page, {"retention": "tables", "headline": "claims"}, "README.md")
+    assert filled.split("\n")[1::3] == ["claims", "tables"]
+
+
+@pytest.mark.parametrize("page", ["", BEGIN, f"{END}{BEGIN}", 2 * BEGIN + END])
+def test_missing_marks_are_named(page):
+    with pytest.raises(AtlasError, match=r"README\.md: expected <!-- retention:begin --> once and, after it"):
+        readme.filled(page, {"retention": "new"}, "README.md")
+
+
+def claim(name, metric, **values):
+    defaults = {"claim_id": name, "statement": f"About {name}.", "label": name, "metric": metric, "unit": "difference"}
+    defaults["preset"] = "essay"
+    nothing = {field.name: float("nan") for field in CLAIMS if field.type == pa.float64()}
+    return row_of(CLAIMS, **{**nothing, **defaults, "kind": "order", "verdict": "unresolved", **values})
+
+
+def test_the_headline_has_its_claims_with_figures_and_verdicts():
+    rows = [claim(name, metric) for name in readme.HEADLINE for metric in METRICS]
+    rows[0] |= {"measured": 0.123, "ci_low": 0.1, "ci_high": 0.15, "unit": "share", "verdict": "contradicted"}
+    rows[0] |= {"essay_value": 1.0, "essay_ci_low": 0.987, "essay_ci_high": 1.0}
+    text = readme.headline(pa.Table.from_pylist(rows, CLAIMS).to_pandas())
+    first = "| About retention_qv_100. *100.0% (99 to 100)* | 12.3% (10 to 15): **contradicted** | unresolved |"
+    assert first in text
+    assert text.count("\n| ") == len(["heading", "rule", *readme.HEADLINE])
+
+
+def test_a_further_preset_has_rows_of_its_own_below():
+    rows = [claim(name, metric) for name in readme.HEADLINE for metric in METRICS]
+    again = claim(readme.HEADLINE[0], "recall", preset="recall", measured=0.98, unit="share", verdict="reproduced")
+    rows += [again | {"metric": metric} for metric in METRICS]
+    lines = readme.headline(pa.Table.from_pylist(rows, CLAIMS).to_pandas()).splitlines()
+    at = lines.index(next(line for line in lines if line.startswith("| About retention_qv_100.")))
+    assert lines[at + 1].startswith("| The same with preset `recall` | 98.0%: **reproduced** |")
+    assert len([line for line in lines if line.startswith("| ")]) == len(["heading", "rule", "again", *readme.HEADLINE])
+
+
+def test_the_claims_of_the_headline_are_in_the_ledger():
+    assert set(readme.HEADLINE) <= {one.id for one in ledger.read().all_claims}
+
+
+def test_a_missing_table_is_named(results):
+    (results / "tables" / "retention.parquet").unlink()
+    with pytest.raises(AtlasError, match=r"retention\.parquet: no such file"):
+        readme.retention(results)
+
+
+def test_the_headline_chart_is_the_study_s(results, tmp_path):
+    to = tmp_path / "docs" / "img" / "retention.png"
+    with pytest.raises(AtlasError, match=r"retention\.png: no such file"):
+        readme.publish_picture(results, to)
+    (results / "charts").mkdir()
+    (results / "charts" / "retention.png").write_bytes(b"picture")
+    to.parent.mkdir(parents=True)
+    readme.publish_picture(results, to)
+    assert to.read_bytes() == b"picture"
+
+
+def test_the_cost_of_all_runs_is_told(results):
+    assert "hours of one core" not in readme.retention(results)
+    for block in ("1-4", "5-8"):
+        files.write_json(results / "ttt" / "qv" / block / "run.json", {"seconds": 5400.0})
+    assert "All runs took 3.0 hours of one core." in readme.retention(results)

@@ -1,0 +1,43 @@
+"""One finished run of a very small study, shared by all tests of the workflow."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.real import checkout
+
+
+def pytest_collection_modifyitems(items):
+    """All tests that share the finished run go to one worker, so that it is made once."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.workflow)
+            item.add_marker(pytest.mark.xdist_group("finished" if "finished" in item.fixturenames else "fresh"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A checkout whose study has run to its end, with the functions that each step called noted in ``calls/``.
+
+    Look, do not touch.
+    """
+    made = checkout.make(tmp_path_factory.mktemp("workflow") / "atlas", checkout.STUDY)
+    calls = made.root / "calls"
+    calls.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).with_name("tracing")))
+        patch.setenv("ATLAS_CALLS", str(calls))
+        made.done()
+    return made
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A finished checkout of the test's own."""
+    return finished.copy(tmp_path / "atlas")
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A checkout of the test's own in which nothing has run."""
+    return checkout.make(tmp_path / "atlas", checkout.STUDY)

@@ -1,0 +1,148 @@
+"""Bad input stops the workflow with one clear line; what was finished stays, and the same command goes on."""
+
+from __future__ import annotations
+
+import copy as copying
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.disks import small_disk
+from tests.real.checkout import STUDY, Checkout
+
+
+def study(**changes):
+    return {**copying.deepcopy(STUDY), **changes}
+
+
+def refused(checkout: Checkout, *arguments: str) -> str:
+    """The one line that a failed command says, the same in every place where it is shown."""
+    result = checkout.snakemake(*arguments)
+    assert result.returncode != 0, result.stdout
+    assert "Traceback" not in result.stdout, result.stdout
+    lines = {line.strip() for line in result.stdout.splitlines() if "atlas: error:" in line}
+    assert len(lines) == 1, result.stdout
+    return lines.pop()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sedes": [1]}, "config.yaml: sedes: unknown key"),
+        ({"arms": {"qv": {"targets": ["q"], "ranks": 33}}}, "arms.qv.ranks: rank 33 is impossible"),
+        ({"arms": {"qv": {"targets": ["mlp"]}}}, "arms.qv.targets.0: "),
+        ({"checkpoints": [1, 90]}, "90 sessions of 2 facts need 180 facts, pool.taught has 24"),
+    ],
+)
+def test_mistakes_in_the_study_stop_at_once(fresh, changes, message):
+    fresh.configure(study(**changes))
+    assert message in refused(fresh, "--dry-run")
+
+
+def test_an_unknown_target_is_named(fresh):
+    result = fresh.snakemake("tabels")
+    assert result.returncode != 0
+    assert "tabels" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+def test_a_character_that_is_not_ascii_is_named_with_its_place(fresh):
+    rows = ['{"prompt": "The caf\\u00e9 is in", "answer": "Paris", "rephrases": ["a", "b", "c"]}']
+    (fresh.root / "own.jsonl").write_text("\n".join(rows))
+    fresh.configure(study(pool={"source": "own.jsonl"}))
+    assert "own.jsonl" in refused(fresh, "pool")
+
+
+@pytest.mark.parametrize("source", ["nowhere.csv", "nowhere.txt"])
+def test_missing_input_files_are_named(fresh, source):
+    fresh.configure(study(pool={"source": source}))
+    assert source in refused(fresh, "pool")
+
+
+def test_a_missing_corpus_is_named(fresh):
+    (fresh.root / "corpus-of-the-test.txt").unlink()
+    assert "corpus-of-the-test.txt" in refused(fresh, "results/base/corpus.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "made_from_it"),
+    [
+        ("ttt/qv/1-2/facts.parquet", "tables/retention.parquet"),
+        ("ttt/ffn/1-2/run.json", "tables/arms.parquet"),
+        ("pool/pool.parquet", "pool/streams/1.parquet"),
+        ("pool/streams/2.parquet", "ttt/qv/1-2/run.json"),
+        ("base/base.safetensors", "ttt/qv/1-2/run.json"),
+        ("base/certificate.json", "ttt/qv/1-2/run.json"),
+        ("tables/retention.parquet", "index.html"),
+    ],
+)
+def test_a_truncated_file_is_named_and_made_again_once_deleted(copy, name, made_from_it):
+    path, target = copy.file(name), f"results/{made_from_it}"
+    times = path.stat()
+    os.truncate(path, times.st_size // 2)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert name in refused(copy, target, "--forcerun", target)
+    path.unlink()
+    assert name in copy.planned(target)
+
+
+def test_broken_code_stops_only_what_needs_it_and_deletes_nothing(copy):
+    (copy.root / "atlas" / "charts" / "curve.py").write_text("def draw(:\n")
+    assert copy.planned("tables") == set()
+    assert "atlas/charts/curve.py, line 1: " in refused(copy)
+    assert copy.file("charts/curve.json").exists()
+
+
+def test_control_c_keeps_what_is_finished_and_the_same_command_goes_on(fresh):
+    base = {**STUDY["base"], "training": {"steps": 100_000, "batch": 8}}
+    fresh.configure(study(base=base))
+    corpus, checkpoint = fresh.file("base/corpus.txt"), fresh.file("base/base.safetensors")
+    target = "results/base/base.safetensors"
+    # what a shell starts in the background ignores interrupts, and so would all that the tests start
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(
+        fresh.command(target),
+        cwd=fresh.root,
+        env=fresh.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        signal.signal(signal.SIGINT, before)
+        wait_for(fresh.file("logs/base/pretrain.log"))
+        time.sleep(5)  # past the imports, into the training
+        made = corpus.stat().st_mtime_ns
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to Snakemake and to its jobs
+        printed, _ = running.communicate(timeout=180)
+    assert running.returncode != 0
+    assert "atlas: error: interrupted; finished outputs are kept" in printed
+    assert "Traceback" not in printed, printed
+    assert corpus.stat().st_mtime_ns == made
+    assert not checkpoint.exists()
+    assert not list(fresh.file("base").glob("*.partial"))
+    fresh.configure(STUDY)
+    fresh.done(target)
+    assert checkpoint.exists()
+    assert corpus.stat().st_mtime_ns == made
+
+
+def wait_for(path, seconds=180):
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} did not appear"
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_stops_with_one_line_and_the_same_command_goes_on_once_there_is_space(fresh):
+    folder, target = fresh.root / "results", "results/base/corpus.txt"
+    with small_disk(folder, "64k"):
+        assert "the disk is full while writing" in refused(fresh, target)
+        assert not (folder / "base" / "corpus.txt").exists()
+        subprocess.run(["mount", "-o", "remount,size=8m", str(folder)], check=True)
+        fresh.done(target)
+        assert (folder / "base" / "corpus.txt").stat().st_size > 100_000

@@ -1,0 +1,72 @@
+"""What the workflow leaves behind: the files and columns that the contract names."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.real.checkout import STUDY
+
+COLUMNS = {
+    "pool/pool.parquet": "fact_id role domain prompt answer rephrases",
+    "pool/streams/2.parquet": "seed session slot fact_id",
+    "ttt/qv/1-2/facts.parquet": "arm seed sessions probe fact_id form domain session_taught nll_base nll"
+    " answer_nll_base answer_nll recognised ranked recalled",
+    "ttt/ffn/1-2/matrix.parquet": "arm seed session fact_id nll recalled",
+    "ttt/ffn/1-2/sessions.parquet": "arm seed session adapter_norm",
+    "tables/arms.parquet": "arm targets ranks trainable_params base_params share",
+    "tables/claims.parquet": "claim_id statement metric essay_value essay_ci_low essay_ci_high measured ci_low ci_high"
+    " verdict note",
+    "tables/contrasts.parquet": "arm_a arm_b sessions probe metric domain diff ci_low ci_high p_value p_adjusted"
+    " n_seeds verdict",
+    "tables/retention.parquet": "arm sessions probe metric domain n_seeds n_facts value ci_low ci_high",
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_tables_have_their_columns_rows_and_provenance(finished, name):
+    table = pq.read_table(finished.file(name))
+    assert set(COLUMNS[name].split()) <= set(table.column_names)
+    assert table.num_rows
+    assert b"atlas" in table.schema.metadata
+
+
+def test_the_base_is_certified_and_runs_name_it(finished):
+    base = json.loads(finished.file("base/base.json").read_text())
+    certificate = json.loads(finished.file("base/certificate.json").read_text())
+    assert certificate["passed"] is True
+    assert {"name", "passed", "measured", "limit", "detail"} <= certificate["checks"][0].keys()
+    assert {"config", "val_loss", "steps", "tokens", "seconds", "fingerprint", "sha256"} <= base.keys()
+    for arm in STUDY["arms"]:
+        run = json.loads(finished.file(f"ttt/{arm}/1-2/run.json").read_text())
+        assert run["base_fingerprint"] == base["fingerprint"] == certificate["fingerprint"]
+        assert run["code_digest"]
+
+
+def test_every_chart_comes_in_four_forms_and_opens_without_a_network(finished):
+    charts = {path.stem for path in finished.file("charts").glob("*.json")}
+    assert charts
+    for name in charts:
+        for suffix in ("html", "svg", "png"):
+            assert finished.file(f"charts/{name}.{suffix}").stat().st_size > 1000, f"{name}.{suffix}"
+        page = finished.file(f"charts/{name}.html").read_text()
+        assert 'src="http' not in page
+        assert "src='http" not in page
+
+
+def test_there_is_a_page(finished):
+    assert "<html" in finished.file("index.html").read_text().lower()
+
+
+def test_every_job_kept_its_log(finished):
+    assert sorted(path.name for path in finished.file("logs").iterdir()) == ["base", "charts", "pool", "tables", "ttt"]
+
+
+def test_nothing_is_left_to_do_and_no_scraps_lie_about(finished):
+    assert finished.planned() == set()
+    assert not list(finished.file(".").rglob("*.partial"))
+
+
+def test_the_report_of_snakemake_is_one_file(copy):
+    copy.done("--report", "results/report.html")
+    assert copy.file("report.html").stat().st_size > 100_000

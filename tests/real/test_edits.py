@@ -1,0 +1,223 @@
+"""The table of edits: what is edited in a finished study, and exactly which jobs Snakemake then lists."""
+
+from __future__ import annotations
+
+import ast
+import copy as copying
+import os
+
+import pytest
+
+from tests.real.checkout import STUDY
+
+ARMS = ("qv", "ffn", "qv_single_phase")
+TABLES = "arms retention contrasts continual controls curve matrix harm speedrun capacity claims ablations"
+CHARTS = "claims retention domains curve matrix harm speed capacity ablations contrasts"
+OF_RECIPES = {"table ablations", "table contrasts", "table claims"}
+
+
+def jobs(rule, names, *more):
+    return {" ".join([rule, name, *more]) for name in names}
+
+
+def teach(*arms, block="1-2"):
+    return jobs("teach", arms or ARMS, block)
+
+
+def tables(names=TABLES):
+    return jobs("table", names.split())
+
+
+def charts(names=CHARTS):
+    return {f"chart_{name}" for name in names.split()}
+
+
+STREAMS = jobs("stream", "12")
+SHOWN = charts() | {"prose", "page"}
+RESULTS = tables() | SHOWN
+TAUGHT = teach() | RESULTS
+BASE = {"pretrain", "certify"}
+# a table of the arms' own runs does not read the ablation, and the chart of the ablation does not read the others
+WITHOUT_ABLATION = RESULTS - {"table ablations", "chart_ablations"}
+ABLATION_ONLY = tables("ablations contrasts claims") | charts("ablations contrasts claims") | {"prose", "page"}
+
+
+def code(name, definition):
+    """A real edit in a definition of a module: one more statement at the top of its body."""
+
+    def edit(checkout):
+        path = checkout.root / name
+        node = next(n for n in ast.parse(path.read_text()).body if getattr(n, "name", None) == definition)
+        body = node.body[1:] if ast.get_docstring(node) else node.body
+        lines = path.read_text().splitlines(keepends=True)
+        lines.insert(body[0].lineno - 1 - len(getattr(body[0], "decorator_list", ())), "    edited_here: int = 1\n")
+        path.write_text("".join(lines))
+
+    return edit
+
+
+def text(name, change):
+    """The text of a file, changed by a function."""
+
+    def edit(checkout):
+        path = checkout.root / name
+        path.parent.mkdir(exist_ok=True)
+        before = path.read_text() if path.exists() else ""
+        path.write_text(change(before))
+        assert path.read_text() != before
+
+    return edit
+
+
+def replaced(name, old, new):
+    def change(before):
+        assert old in before, (name, old)
+        return before.replace(old, new, 1)
+
+    return text(name, change)
+
+
+def appended(name, more):
+    return text(name, lambda before: before + more)
+
+
+def touched(name):
+    return lambda checkout: os.utime(checkout.root / name)
+
+
+def reformatted(name):
+    """Other layout, same code: more brackets and breaks, no comments."""
+
+    def change(before):
+        return ast.unparse(ast.parse(before)).replace("return ", "return   ") + "\n\n\n"
+
+    return text(name, change)
+
+
+def config(**changes):
+    return lambda checkout: checkout.configure({**copying.deepcopy(STUDY), **changes})
+
+
+def of(section, **changes):
+    """The study with some keys of one section changed."""
+    return {section: {**copying.deepcopy(STUDY[section]), **changes}}
+
+
+def phases(**changes):
+    """The recipe with some of its phases changed."""
+    return {"phases": {**STUDY["recipe"]["phases"], **changes}}
+
+
+UNSEEN = "\n\ndef nobody_calls_this():\n    return 1\n"
+EDITS = {
+    # what means nothing reruns nothing
+    "a comment": (text("atlas/ttt/engine/lora.py", lambda before: "# A remark.\n" + before), set()),
+    "a docstring": (replaced("atlas/base/model.py", '"""The base model', '"""A base model'), set()),
+    "the layout of a file": (reformatted("atlas/workflow/files.py"), set()),
+    "a test": (appended("tests/test_of_mine.py", "def test():\n    assert True\n"), set()),
+    "a page of docs": (appended("docs/mine.md", "# Mine\n"), set()),
+    "a function that no step calls": (appended("atlas/workflow/files.py", UNSEEN), set()),
+    "a function that only the command calls": (code("atlas/study/config.py", "load"), set()),
+    "a section of the study that only the guard reads": (code("atlas/study/config.py", "Guard"), set()),
+    "a module that only a command uses": (code("atlas/tables/plan.py", "advice"), set()),
+    "a profile": (appended("profiles/default/config.yaml", "printshellcmds: true\n"), set()),
+    # code: the steps that use it, and what follows
+    "how facts are drawn": (code("atlas/pool/build.py", "build"), {"facts"} | STREAMS | TAUGHT),
+    "the order of teaching": (code("atlas/pool/streams.py", "draw"), STREAMS | TAUGHT),
+    "the corpus": (code("atlas/base/corpus.py", "own_text"), {"corpus"} | BASE | TAUGHT),
+    "pretraining": (code("atlas/base/pretrain.py", "train"), BASE | TAUGHT),
+    "a check of the base": (code("atlas/guard/checks.py", "static"), {"certify"} | TAUGHT),
+    "an editor, where no arm edits": (code("atlas/ttt/editors/rome.py", "Rome"), set()),
+    "the adapters": (code("atlas/ttt/engine/lora.py", "Adapters"), TAUGHT),
+    "a table": (code("atlas/tables/harm.py", "table"), tables("harm") | charts("harm") | {"page"}),
+    "a chart": (code("atlas/charts/harm.py", "draw"), charts("harm") | {"page"}),
+    "the page": (code("atlas/page/page.py", "render"), {"page"}),
+    # files that are no code
+    "the ledger of claims": (
+        appended("atlas/tables/claims.yaml", "# a remark, in a file that counts byte by byte\n"),
+        tables("claims") | charts("claims retention") | {"prose", "page"},
+    ),
+    "a caption": (appended("report/harm.rst", "More.\n"), {"page"}),
+    "the template of the page": (appended("atlas/page/data/page.html", "<!-- -->\n"), {"page"}),
+    "the lock file": (appended("requirements.lock", "left-pad==1\n"), {"facts", "corpus"} | STREAMS | BASE | TAUGHT),
+    "the user's own corpus": (appended("corpus-of-the-test.txt", "More.\n"), {"corpus"} | BASE | TAUGHT),
+    "the user's own corpus, saved as it was": (
+        lambda checkout: (checkout.root / "corpus-of-the-test.txt").touch(),
+        set(),
+    ),
+    # the study
+    "an arm": (config(**of("arms", ffn={"targets": ["up", "down"], "ranks": 3})), teach("ffn") | WITHOUT_ABLATION),
+    "a new arm": (
+        config(**of("arms", out={"targets": ["o"], "ranks": 2})),
+        teach("out") | RESULTS - {"table ablations"},  # its chart has the colours of all arms
+    ),
+    "an arm fewer": (
+        config(arms={"qv": STUDY["arms"]["qv"]}, contrasts={"recipe": STUDY["contrasts"]["recipe"]}),
+        RESULTS - {"table ablations"},
+    ),
+    "a new seed": (config(seeds=["1-2", 5]), {"stream 5"} | teach(block="5") | RESULTS),
+    "an ablation": (
+        config(
+            **of(
+                "ablations",
+                qv_single_phase={**STUDY["ablations"]["qv_single_phase"], "recipe": {"phases": {"slow": None}}},
+            )
+        ),
+        teach("qv_single_phase") | ABLATION_ONLY,
+    ),
+    "a key of the recipe": (
+        config(recipe=phases(slow={"epochs": 2})),
+        TAUGHT,
+    ),
+    "a key of the recipe that the ablation has switched off": (
+        config(recipe=phases(fast={"steps": 3})),
+        teach("qv", "ffn") | RESULTS,
+    ),
+    "a checkpoint fewer": (config(checkpoints=[2]), TAUGHT),
+    "the checkpoints of the ablations": (config(ablation_checkpoints=[2]), teach("qv_single_phase") | ABLATION_ONLY),
+    "the pool": (config(**of("pool", seed=7)), {"facts"} | STREAMS | TAUGHT),
+    "the base": (config(**of("base", seed=7)), BASE | TAUGHT),
+    "the comparisons": (
+        config(contrasts={"places": STUDY["contrasts"]["places"]}),
+        tables("contrasts") | charts("contrasts") | {"page"},
+    ),
+    "the precision asked for": (config(precision={"contrast": ["qv", "ffn"], "points": 3}), set()),
+    "the guard's study": (config(guard={"seeds": 1}), set()),
+}
+
+
+@pytest.mark.parametrize(("edit", "expected"), EDITS.values(), ids=EDITS)
+def test_an_edit_reruns_exactly(copy, edit, expected):
+    edit(copy)
+    assert copy.jobs() == expected
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (lambda path: os.utime(path), set()),
+        (lambda path: path.write_text(path.read_text().replace("question 3 ", "question three ")), None),
+    ],
+    ids=["saved as it was", "edited"],
+)
+def test_the_users_own_pool_counts_by_its_bytes(copy, edit, expected):
+    own = copy.root / "own.csv"
+    rows = [f"f{i},codes,the question {i} has the answer ,a{i},the answer to question {i} is " for i in range(36)]
+    own.write_text("fact_id,domain,prompt,answer,rephrases\n" + "\n".join(rows) + "\n")
+    copy.configure({**copying.deepcopy(STUDY), "pool": {"source": "own.csv", "taught": 24, "placebo": 12}})
+    everything = copy.jobs()
+    assert everything == {"facts"} | STREAMS | TAUGHT
+    copy.done("--touch")  # as if all had been made from it
+    assert copy.jobs() == set()
+    edit(own)
+    assert copy.jobs() == (everything if expected is None else expected)
+
+
+def test_a_study_of_editors_alone_has_no_chart_of_facts_per_trained_parameter(fresh):
+    """Nothing is trained there, so the table behind it is empty."""
+    alone = {"rome": {"method": "rome", "editing": {"layer": 1}}}
+    for arms, there in ((alone, False), (alone | {"qv": STUDY["arms"]["qv"]}, True)):
+        fresh.configure(STUDY | {"arms": arms, "ablations": {}, "contrasts": {}, "precision": None})
+        listed = fresh.done("--dry-run", "charts")
+        assert ("chart_capacity" in listed) is there
+        assert "chart_rivals" in listed

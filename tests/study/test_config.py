@@ -1,0 +1,361 @@
+"""The study: what it accepts, how it is cut into runs, and how it complains."""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas import cli
+from atlas.errors import AtlasError
+from atlas.study import config, jobs
+from atlas.study.arms import Method
+from atlas.study.base_settings import Model
+from atlas.study.editor_settings import Memit
+from atlas.study.recipes import Phase
+
+REPOSITORY = Path(__file__).parents[2]
+ARMS = {"qv": {"targets": ["q", "v"]}}
+
+
+def study(**keys):
+    return config.study({"arms": ARMS, **keys})
+
+
+def test_the_default_study_has_the_arms_of_the_essay_its_controls_and_rivals():
+    loaded = config.load(REPOSITORY / "config.yaml")
+    assert list(loaded.arms) == [
+        "qv",
+        "ffn",
+        "qv_ffn",
+        "qv_mid",
+        "qv_edge",
+        "ffn_matched",
+        "ffn_random_base",
+        "qv_random_base",
+        "untrained",
+        "qv_recall",
+        "ffn_recall",
+        "finetune_all",
+        "finetune_ffn",
+        "finetune_attention",
+        "finetune_all_bare",
+        "finetune_ffn_bare",
+        "finetune_attention_bare",
+        "rome",
+        "r_rome",
+        "memit",
+        "memit_at_once",
+        "alphaedit",
+    ]
+    assert loaded.arms["qv_mid"].layer_ranks(4) == [4, 32, 32, 4]
+    assert loaded.run_spec("ffn_random_base", "1-8").reinit == ["up", "down"]
+    assert loaded.checkpoints == [30, 100]
+    assert len(loaded.all_seeds) >= 4
+
+
+def test_ablations_change_only_what_their_name_says():
+    loaded = config.load(REPOSITORY / "config.yaml")
+    for place in ("qv", "ffn"):
+        plain = loaded.recipe_of(place)
+        single = loaded.recipe_of(f"{place}_single_phase")
+        slow = plain.active["slow"]
+        assert slow.rehearsal
+        assert list(single.active) == ["slow"]
+        assert single.active["slow"].rehearsal == slow.rehearsal
+        nothing = loaded.recipe_of(f"{place}_no_rehearsal")
+        assert nothing.active == plain.active | {"slow": slow.model_copy(update={"rehearsal": None})}
+        random = slow.rehearsal.model_copy(update={"choice": "random"})
+        shuffled = loaded.recipe_of(f"{place}_random_rehearsal")
+        assert shuffled.active == plain.active | {"slow": slow.model_copy(update={"rehearsal": random})}
+
+
+def test_the_quick_study_keeps_every_arm_that_adapts_and_of_the_rivals_one_of_a_kind():
+    default = config.load(REPOSITORY / "config.yaml")
+    quick = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / "quick.yaml")
+    adapters, rivals = (
+        {name: arm for name, arm in default.arms.items() if (arm.method == "lora") is own} for own in (True, False)
+    )
+    assert quick.arms.items() >= adapters.items()
+    assert {arm.method for name, arm in quick.arms.items() if name in rivals} == {"finetune", "rome", "memit"}
+    assert quick.arms.keys() <= default.arms.keys()
+
+
+ON_TOP_OF = {"smollm2_edits": "smollm2", "smollm2_gpu": "smollm2"}
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("studies/*.yaml")), ids=lambda path: path.stem)
+def test_every_study_fits_on_the_default_one_and_writes_elsewhere(path, monkeypatch):
+    smollm2 = Model(layers=30, width=576, heads=9, ffn=1536, context=256)  # the one from outside, which is fetched
+    monkeypatch.setattr(config, "shape_of", lambda _path: smollm2)
+    below = [path.with_stem(ON_TOP_OF[path.stem])] if path.stem in ON_TOP_OF else []
+    laid = config.load(REPOSITORY / "config.yaml", *below, path)
+    assert laid.results == f"results-{path.stem.replace('_', '-')}"
+
+
+def test_the_schema_of_the_editor_is_in_step():
+    stored = (REPOSITORY / "docs" / "study.schema.json").read_text(encoding="utf-8")
+    assert stored == cli.schema_text(), "docs/study.schema.json is out of step; run `make schema`"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"sedes": [1]}, "^config.yaml: sedes: unknown key"),
+        ({"recipe": {"fats": {}}}, r"recipe\.fats: unknown key"),
+        (
+            {"recipe": {"phases": {"fast": {"steps": 0}}}},
+            r"recipe\.phases\.fast\.steps: .*greater than 0, found 0",
+        ),
+        ({"recipe": {"phases": {"fast": {"epochs": 2}}}}, r"recipe\.phases\.fast: a phase has either steps or epochs"),
+        ({"recipe": {"preset": "nowhere"}}, r"recipe: preset 'nowhere' is none of .*essay"),
+        (
+            {"arms": {"a": {"targets": ["q"], "ranks": 129}}},
+            r"arms\.a\.ranks: rank 129 is impossible; expected 0 to 128",
+        ),
+        ({"arms": {"a": {"targets": ["q"], "ranks": -1}}}, r"arms\.a\.ranks: rank -1 is impossible"),
+        ({"arms": {"a": {"targets": ["q"], "ranks": [4, 4]}}}, r"arms\.a\.ranks: 2 ranks for 4 layers"),
+        ({"arms": {"a": {"targets": ["q"], "ranks": [0, 0, 0, 0]}}}, r"arms\.a\.ranks: all ranks are 0"),
+        ({"arms": {"a": {"targets": ["mlp"]}}}, r"arms\.a\.targets\.0: .*found 'mlp'"),
+        ({"arms": {"a": {"targets": ["gate"]}}}, r"arms\.a\.targets: the base that is pretrained here has no gate"),
+        ({"arms": {"a": {"targets": ["q", "q"]}}}, "names a role twice"),
+        ({"arms": {"a": {"targets": ["q"], "recipe": {"rate": 1}}}}, r"arms\.a\.recipe\.rate: unknown key"),
+        ({"arms": {"A b": {"targets": ["q"]}}}, "A b"),
+        ({"arms": {"a": {"ranks": 4}}}, r"arms\.a\.targets: none, so nothing would be trained"),
+        ({"arms": {"a": {"targets": ["q"], "method": "lore"}}}, r"arms\.a\.method: .*found 'lore'"),
+        ({"arms": {"a": {"targets": ["q"], "editing": {"layer": 1}}}}, r"arms\.a\.editing: method 'lora' trains"),
+        (
+            {"arms": {"a": {"targets": ["q"], "method": "finetune", "ranks": 4}}},
+            r"arms\.a\.ranks: finetune trains whole",
+        ),
+        ({"arms": {"a": {"targets": ["down"], "method": "rome"}}}, r"arms\.a\.targets: an editor writes into `down`"),
+        ({"arms": {"a": {"method": "rome", "ranks": 4}}}, r"arms\.a\.ranks: an editor changes whole matrices"),
+        ({"arms": {"a": {"method": "rome", "recipe": {}}}}, r"arms\.a\.recipe: an editor does not train"),
+        ({"arms": {"a": {"method": "rome", "base": {"reinit": ["up"]}}}}, r"arms\.a\.base\.reinit: an editor knows"),
+        ({"arms": {"a": {"method": "rome", "editing": {"layers": [1]}}}}, r"arms\.a\.editing\.layers: unknown key"),
+        ({"arms": {"a": {"method": "rome", "editing": {"layer": 4}}}}, r"arms\.a\.editing\.layer: found \[4\].*0 to 3"),
+        ({"arms": {"a": {"method": "memit", "editing": {"layers": [2, 1]}}}}, r"arms\.a\.editing\.layers: .*rising"),
+        ({"arms": {"a": {"method": "alphaedit", "editing": {"at_once": True}}}}, r"a\.editing\.at_once: unknown key"),
+        ({"arms": {"a": {"method": "memit", "editing": {"method": "rome"}}}}, r"a\.editing\.method: the method stands"),
+        (
+            {"arms": {"a": {"method": "rome", "editing": {"value": {"lr": 0}}}}},
+            r"arms\.a\.editing\.value\.lr: .*greater than 0, found 0",
+        ),
+        ({"only": ["qv", "b"]}, "only: 'b' is neither an arm nor an ablation"),
+        ({"arms": {}}, "arms"),
+        ({"ablations": ARMS}, "qv is an arm and an ablation"),
+        ({"pool": {"taught": 60}}, "100 sessions of 3 facts need 300 facts, pool.taught has 60"),
+        ({"checkpoints": [30, 10]}, r"\[30, 10\] must rise"),
+        ({"checkpoints": []}, "checkpoints"),
+        ({"seeds": [1, "1-2"]}, "seed 1 is listed twice"),
+        ({"seeds": ["4-1"]}, "'4-1' is empty"),
+        ({"base": {"model": {"width": 130}}}, "width 130 is not a multiple of heads 4"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(keys, message):
+    with pytest.raises(AtlasError, match=message) as caught:
+        study(**keys)
+    assert "\n" not in str(caught.value)
+
+
+def test_several_mistakes_are_counted():
+    with pytest.raises(AtlasError, match=r"\(and 1 more\)"):
+        study(one=1, two=2)
+
+
+def test_a_range_is_one_block_and_long_ranges_are_cut():
+    assert study(seeds=["1-4"]).blocks == {"1-4": [1, 2, 3, 4]}
+    assert study(seeds=["1-5"], lanes=2).blocks == {"1-2": [1, 2], "3-4": [3, 4], "5": [5]}
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(1, 5))
+def test_new_seed_entries_leave_the_old_blocks_alone(lengths, lanes):
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    entries = [f"{start}-{start + length - 1}" for start, length in zip(starts, lengths, strict=True)]
+    before, after = study(seeds=entries[:-1] or [999], lanes=lanes), study(seeds=entries, lanes=lanes)
+    assert after.all_seeds == list(range(sum(lengths)))
+    assert [seed for block in after.blocks.values() for seed in block] == after.all_seeds
+    if entries[:-1]:
+        assert before.blocks.items() <= after.blocks.items()
+
+
+def test_a_run_depends_on_its_own_arm_only():
+    small = study()
+    large = study(arms={**ARMS, "ffn": {"targets": ["up", "down"]}}, seeds=["1-8", 9])
+    assert small.run_spec("qv", "1-8") == large.run_spec("qv", "1-8")
+
+
+def test_overrides_merge_key_by_key():
+    loaded = study(
+        recipe={"phases": {"slow": {"lr": 5e-4}}},
+        arms={
+            **ARMS,
+            "more": {"targets": ["q"], "recipe": {"phases": {"slow": {"epochs": 7}}}},
+            "single": {"targets": ["q"], "recipe": {"phases": {"fast": None}}},
+        },
+    )
+    slow = {name: loaded.recipe_of(name).active["slow"] for name in ("qv", "more", "single")}
+    assert slow["more"] == slow["qv"].model_copy(update={"epochs": 7})
+    assert slow["qv"].lr == slow["single"].lr == 5e-4
+    assert list(loaded.recipe_of("single").active) == ["slow"]
+
+
+def test_an_arm_brings_back_a_phase_that_the_study_leaves_out():
+    again = {"phases": {"fast": {"steps": 4}}}
+    loaded = study(recipe={"phases": {"fast": None}}, arms={"a": {"targets": ["q"], "recipe": again}})
+    assert list(loaded.recipe.active) == ["slow"]
+    fast = loaded.recipe_of("a").active["fast"]
+    assert (fast.steps, fast.blend) == (4, 0.5)  # the rest as in the preset
+
+
+def test_an_arm_with_a_preset_of_its_own_starts_from_there():
+    own = {"preset": "mine", "loss": "answer", "phases": {"all": {"steps": 3}}}
+    loaded = study(recipe={"clip": 0.5}, arms={**ARMS, "a": {"targets": ["q"], "recipe": own}})
+    assert (loaded.recipe_of("qv").preset, loaded.recipe_of("qv").clip) == ("essay", 0.5)
+    assert (loaded.recipe_of("a").preset, loaded.recipe_of("a").clip) == ("mine", 1.0)
+    assert loaded.recipe_of("a").active == {"all": Phase(steps=3)}
+
+
+def test_files_are_laid_on_top_of_each_other(tmp_path):
+    (tmp_path / "a.yaml").write_text("arms: {qv: {targets: [q, v]}}\nlanes: 2\nrecipe: {phases: {fast: {steps: 4}}}\n")
+    (tmp_path / "b.yaml").write_text("recipe: {phases: {fast: {lr: 0.1}}}\n")
+    loaded = config.load(tmp_path / "a.yaml", tmp_path / "b.yaml")
+    fast = loaded.recipe.active["fast"]
+    assert (fast.steps, fast.lr, fast.blend) == (4, 0.1, 0.5)
+    assert loaded.lanes == 2
+
+
+def test_unreadable_study_files_are_named(tmp_path):
+    with pytest.raises(AtlasError, match=r"nowhere\.yaml: no such file"):
+        config.load(tmp_path / "nowhere.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    with pytest.raises(AtlasError, match=r"bad\.yaml: not valid YAML") as caught:
+        config.load(tmp_path / "bad.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_specs_survive_json():
+    spec = study().run_spec("qv", "1-8")
+    assert jobs.RunSpec.model_validate(json.loads(spec.model_dump_json())) == spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"contrasts": {"essay": [["qv", "nowhere"]]}}, "contrasts.essay: 'nowhere' is neither an arm nor an ablation"),
+        ({"contrasts": {"essay": [["qv", "qv"]]}}, "contrasts.essay: 'qv' is compared with itself"),
+        ({"ablation_checkpoints": [7]}, "ablation_checkpoints: 7 is not among checkpoints"),
+        ({"ablation_checkpoints": [100, 30]}, "ablation_checkpoints: .* must rise"),
+        ({"precision": {"contrast": ["qv", "ffn"], "sessions": 31}}, "precision.sessions: 31 is not in"),
+    ],
+)
+def test_planned_comparisons_are_of_arms_that_exist_where_they_are_probed(changes, said):
+    plain = {"arms": {"qv": {"targets": ["q", "v"]}, "ffn": {"targets": ["up", "down"]}}}
+    with pytest.raises(AtlasError, match=said):
+        config.study({**plain, **changes})
+
+
+def test_ablations_are_probed_at_their_own_checkpoints():
+    loaded = config.load(REPOSITORY / "config.yaml")
+    assert loaded.run_spec("qv_no_rehearsal", "1-8").checkpoints == [30]
+    assert loaded.run_spec("qv", "1-8").checkpoints == [30, 100]
+
+
+def test_an_editor_is_settled_by_its_method_and_what_it_changes_of_it():
+    loaded = study(arms={**ARMS, "a": {"method": "memit", "editing": {"layers": [1, 3], "at_once": True}}})
+    spec = loaded.run_spec("a", "1-8")
+    assert (spec.targets, spec.ranks) == (["down"], [0, 128, 0, 128])
+    assert isinstance(spec.editing, Memit)
+    assert (spec.method, spec.editing.layers, spec.editing.at_once) == ("memit", [1, 3], True)
+    assert spec.editing.covariance_weight == Memit(method="memit").covariance_weight
+    assert spec.recipe.active == {}
+    assert jobs.RunSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_a_change_of_the_recipe_leaves_editors_alone():
+    arms = {**ARMS, "a": {"method": "r_rome"}, "b": {"method": "finetune", "targets": ["up"]}}
+    plain, other = (study(arms=arms, recipe={"clip": clip}) for clip in (1.0, 0.5))
+    assert plain.run_spec("a", "1-8") == other.run_spec("a", "1-8")
+    assert plain.run_spec("b", "1-8") != other.run_spec("b", "1-8")
+    assert plain.run_spec("b", "1-8").ranks == [128] * 4
+
+
+def test_a_study_on_top_keeps_the_arms_that_it_names_and_what_compares_them():
+    loaded = config.load(REPOSITORY / "config.yaml")
+    wanted = ["untrained", "qv_ffn", "qv"]
+    some = config.study({**yaml.safe_load((REPOSITORY / "config.yaml").read_text()), "only": wanted})
+    assert some.arms == {name: loaded.arms[name] for name in wanted}
+    assert [*some.arms] == wanted  # their order, too, in all tables and charts
+    everything = [*loaded.ablations, *reversed(loaded.arms)]
+    asked = yaml.safe_load((REPOSITORY / "config.yaml").read_text()) | {"only": everything}
+    assert [*config.study(asked).arms] == [*reversed(loaded.arms)]  # where nothing is left out, too
+    assert some.ablations == {}
+    assert some.contrasts == {"essay": [("qv", "qv_ffn")], "controls": [("qv", "untrained")]}
+    assert some.precision is None  # of qv and ffn
+
+
+def test_null_leaves_an_arm_out_and_what_compares_it():
+    asked = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    asked["arms"] |= {"qv": None, "memit": None}
+    asked["ablations"] |= {"ffn_single_phase": None}
+    loaded, some = config.load(REPOSITORY / "config.yaml"), config.study(asked)
+    assert some.arms == {name: arm for name, arm in loaded.arms.items() if name not in ("qv", "memit")}
+    assert [*some.ablations] == [name for name in loaded.ablations if name != "ffn_single_phase"]
+    left = {*some.arms, *some.ablations}
+    assert some.contrasts == {
+        family: kept for family, pairs in loaded.contrasts.items() if (kept := [p for p in pairs if left.issuperset(p)])
+    }
+    assert some.precision is None
+
+
+def test_null_leaves_a_family_of_contrasts_out():
+    arms, plan = {**ARMS, "ffn": {"targets": ["up", "down"]}}, {"x": None, "y": [["ffn", "qv"]]}
+    assert study(arms=arms, contrasts=plan).contrasts == {"y": [("ffn", "qv")]}
+    assert study(arms=arms, contrasts=plan, only=["ffn", "qv"]).contrasts == {"y": [("ffn", "qv")]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"contrasts": [["qv", "ffn"]]}, "contrasts: .*valid dictionary"),
+        ({"contrasts": {"x": 3}}, r"contrasts\.x: .*valid list"),
+        ({"contrasts": {"x": ["qv"]}}, r"contrasts\.x\.0: .*valid tuple"),
+        ({"precision": {"contrast": 3}}, r"precision\.contrast: .*valid tuple"),
+        ({"precision": "qv"}, "precision: "),
+        ({"only": [["qv"]]}, r"only\.0: .*valid string"),
+    ],
+)
+def test_what_is_of_the_wrong_form_is_said_in_one_line_also_where_arms_are_left_out(wrong, said):
+    with pytest.raises(AtlasError, match=said):
+        study(**{"arms": {**ARMS, "gone": None}, **wrong})
+
+
+def test_what_is_left_out_takes_no_misnamed_contrast_along():
+    arms = {**ARMS, "gone": None}
+    with pytest.raises(AtlasError, match=r"contrasts\.x: 'misnamed' is neither an arm nor an ablation"):
+        study(arms=arms, contrasts={"x": [["gone", "misnamed"], ["qv", "misnamed"]]})
+    with pytest.raises(AtlasError, match="only: 'gone' is neither an arm nor an ablation"):
+        study(arms=arms, only=["gone"])
+
+
+def test_the_default_study_has_rivals_of_every_method_at_the_settings_searched_for():
+    default = config.load(REPOSITORY / "config.yaml")
+    assert {arm.method for arm in default.arms.values()} == {*get_args(Method)}
+    for place in ("all", "ffn", "attention"):
+        with_, bare = (default.run_spec(f"finetune_{place}{end}", "1-8").recipe for end in ("", "_bare"))
+        slow = with_.active["slow"]
+        assert slow.rehearsal
+        assert bare.active == with_.active | {"slow": slow.model_copy(update={"rehearsal": None})}
+
+
+@pytest.mark.parametrize("name", ["rivals", "whole_pool"])
+def test_a_study_of_the_rivals_teaches_the_default_arms_on_the_default_base(name):
+    default = config.load(REPOSITORY / "config.yaml")
+    other = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / f"{name}.yaml")
+    assert other.arms == {arm: default.arms[arm] for arm in other.arms}
+    assert {"rome", "r_rome", "memit", "memit_at_once", "alphaedit", "finetune_ffn"} <= {*other.arms}
+    assert (other.base, other.pool, other.ablations) == (default.base, default.pool, {})
+    assert other.results != default.results

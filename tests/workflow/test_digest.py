@@ -1,0 +1,298 @@
+"""The code digest: what changes it, what does not, and what it says when it cannot be made."""
+
+import pytest
+
+from atlas.errors import AtlasError
+from atlas.workflow import digest
+
+STEP = '''"""A step."""
+
+import os
+
+from . import near
+from toy import registry, tools as kit
+from toy.tools import helper
+
+
+def main(x):
+    """Do it."""
+    from toy.late import lazy  # a late import counts too
+
+    return helper(x) + lazy(x) + kit.other(near.A) + registry.total()
+'''
+TOOLS = """from functools import cache
+import json
+import toy.deep.base as b
+
+
+@cache
+def helper(x):
+    return x + b.ONE + _inner(x)
+
+
+def _inner(x):
+    return x
+
+
+def other(x):
+    return Kept().value(x)
+
+
+class Kept:
+    def value(self, x):
+        return x
+
+
+class Unused:
+    def value(self, x):
+        return json.dumps(x)
+
+
+def unused(x):
+    return Unused().value(x)
+"""
+REGISTRY = """from toy import plugins
+KNOWN = []
+
+
+def register(function):
+    KNOWN.append(function)
+    return function
+
+
+def total():
+    return sum(function() for function in KNOWN)
+"""
+PLUGINS = """from toy import registry
+
+
+@registry.register
+def one():
+    return _half() * 2
+
+
+def _half():
+    return 0.5
+
+
+def free():
+    return 2
+"""
+FILES = {
+    "requirements.lock": "numpy==2\n",
+    "toy/__init__.py": "VERSION = 1\n",
+    "toy/step/__init__.py": "",
+    "toy/step/run.py": STEP,
+    "toy/step/near.py": "A = 1\nB = 2\n",
+    "toy/tools.py": TOOLS,
+    "toy/registry.py": REGISTRY,
+    "toy/plugins.py": PLUGINS,
+    "toy/deep/__init__.py": "SIDE = 0\n",
+    "toy/deep/base.py": "from .. import consts\n\nONE = consts.ONE\n",
+    "toy/consts.py": "ONE = 1\nTWO = 2\n",
+    "toy/late.py": "def lazy(x):\n    return x\n\n\ndef later(x):\n    return x\n",
+    "toy/unrelated.py": "import toy.step.run\n",
+}
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """A small package; ``toy(edits)`` writes it with some files changed and gives the digest of its step."""
+    count = iter(range(100))
+
+    def digest_with(edits=None, module="toy.step.run"):
+        root = tmp_path / str(next(count))  # a new folder each time, because parses are cached
+        for name, text in {**FILES, **(edits or {})}.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        return digest.code_digest(module, root)
+
+    return digest_with
+
+
+def edited(name, old, new):
+    assert FILES[name].count(old) == 1, (name, old)
+    return {name: FILES[name].replace(old, new)}
+
+
+def added(name, text):
+    return {name: FILES[name] + text}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        edited("toy/step/run.py", "helper(x) + lazy(x)", "helper(x) - lazy(x)"),
+        edited("toy/step/run.py", "main(x):", "main(x, y=0):"),
+        added("toy/step/run.py", "\n\ndef further():\n    return 1\n"),  # of the step's own module all counts
+        edited("toy/step/near.py", "A = 1", "A = 2"),
+        edited("toy/tools.py", "x + b.ONE", "x * b.ONE"),
+        edited("toy/tools.py", "def _inner(x):\n    return x", "def _inner(x):\n    return -x"),
+        edited(
+            "toy/tools.py", "class Kept:\n    def value(self, x):\n        return x", "class Kept:\n    value = int"
+        ),
+        edited("toy/tools.py", "@cache\n", ""),
+        edited("toy/tools.py", "from functools import cache", "from functools import lru_cache as cache"),
+        edited("toy/deep/base.py", "consts.ONE", "consts.ONE + 0"),
+        edited("toy/deep/base.py", "consts.ONE", "consts.TWO"),
+        edited("toy/consts.py", "ONE = 1", "ONE = 1.0"),
+        edited("toy/late.py", "def lazy(x):\n    return x", "def lazy(x):\n    return -x"),
+        edited("toy/plugins.py", "_half() * 2", "_half() * 3"),  # nobody names it: it registers itself
+        edited("toy/plugins.py", "return 0.5", "return 0.25"),
+        edited("toy/registry.py", "KNOWN = []", "KNOWN = [int]"),
+        {"toy/step/__init__.py": "import sys\n"},  # an import that nobody uses is there for what it does
+        {"toy/__init__.py": "print('hello')\n"},
+        {"toy/__init__.py": "def __getattr__(name):\n    raise AttributeError(name)\n"},
+        added("toy/tools.py", "helper = other\n"),  # the same name, bound again
+        added("toy/tools.py", "\n\nb.ONE = 3\n"),  # code that runs at import
+        added("toy/tools.py", "if b.ONE:\n    FLAG = 1\n"),
+        added("toy/tools.py", "SEEDED = b.seed(1)\n"),  # a call may do more than give a value
+        added("toy/tools.py", "MADE = other(1)\n"),
+        added("toy/tools.py", "LISTED = list(map(other, [1]))\n"),
+        added("toy/tools.py", "class Listed(list):\n    made = other(1)\n"),
+        added("toy/tools.py", "from os import *\n"),
+        added("toy/tools.py", "class Child(Kept, metaclass=b.Meta):\n    pass\n"),  # a metaclass may, too
+        {"requirements.lock": "numpy==3\n"},
+    ],
+)
+def test_real_edits_change_it(toy, edit):
+    assert toy(edit) != toy()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        edited("toy/step/run.py", "Do it.", "Do it well."),
+        edited("toy/step/run.py", "A step.", "The step."),
+        edited("toy/step/run.py", "import os\n", "import os  # why\n\n\n"),
+        edited("toy/step/run.py", "helper(x) + lazy(x)", "(helper(x))  +  lazy( x )"),
+        edited("toy/tools.py", "def helper(x):\n", 'def helper(x):\n    """Help."""\n'),
+        edited("toy/tools.py", "json.dumps(x)", "json.dumps(x, indent=2)"),
+        edited("toy/tools.py", "return Unused().value(x)", "return None"),
+        edited("toy/tools.py", "import json", "import ujson as json"),
+        edited("toy/tools.py", "class Unused:", "class Unused(Kept):"),
+        edited("toy/step/near.py", "B = 2", "B = 3"),
+        edited("toy/consts.py", "TWO = 2", "TWO = 3"),
+        edited("toy/plugins.py", "return 2", "return 3"),
+        edited("toy/late.py", "def later(x):\n    return x", "def later(x):\n    return -x"),
+        {"toy/__init__.py": "VERSION = 2\n"},
+        {"toy/deep/__init__.py": "SIDE = 1\n"},
+        added("toy/tools.py", "\n\ndef new(x):\n    return helper(x)\n"),
+        added(
+            "toy/tools.py", "from pathlib import Path\nHERE = Path('here')\n\n\n@cache\ndef here():\n    return HERE\n"
+        ),
+        added("toy/tools.py", "class Child(Kept):\n    made: Kept = Kept()\n    names = [str(n) for n in range(3)]\n"),
+        added("toy/tools.py", "if __name__ == '__main__':\n    helper(1)\n"),  # runs only where tools is the program
+        {"toy/unrelated.py": "x = 1\n"},
+        {"toy/new.py": "x = 1\n"},
+        {"toy/step/data.tsv": "1\n"},
+    ],
+)
+def test_other_edits_do_not(toy, edit):
+    assert toy(edit) == toy()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "getattr(kit, 'un' + 'used')(1)",  # a module handed about
+        "vars(kit)['unused'](1)",
+        "kit.Kept.__subclasses__()",
+        "kit.missing(1)",  # a name that is not found: __getattr__, or set from outside
+        "(lambda kit=kit: kit.unused)()(1)",
+    ],
+)
+def test_in_doubt_a_module_counts_whole(toy, use):
+    step = edited("toy/step/run.py", "return helper(x)", f"{use}\n    return helper(x)")
+    assert toy({**step, **edited("toy/tools.py", "return Unused().value(x)", "return None")}) != toy(step)
+
+
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        ("from toy.tools import *", True),
+        ("from toy import tools", False),  # known by name, and none of its names is used
+        ("import importlib\nunused = importlib.import_module('toy.tools').unused", True),
+    ],
+)
+def test_what_an_import_takes_in(toy, line, counts):
+    step = {"toy/step/run.py": f"{line}\n\n\ndef main(x):\n    return unused(x)\n"}
+    assert (toy({**step, **edited("toy/tools.py", "Unused().value(x)", "None")}) != toy(step)) is counts
+
+
+@pytest.mark.parametrize(
+    ("argument", "body", "counts"),
+    [
+        ("kit=None", "pass", False),
+        ("*kit", "pass", False),
+        ("y=kit", "pass", True),
+        ("y=0", "global kit; kit = y", True),
+    ],
+)
+def test_an_argument_hides_a_module_of_the_same_name(toy, argument, body, counts):
+    step = {"toy/step/run.py": FILES["toy/step/run.py"].replace("main(x):", f"main(x, {argument}):\n    {body}", 1)}
+    assert (toy({**step, **edited("toy/tools.py", "Kept().value(x)", "x")}) != toy(step)) is counts
+
+
+def test_the_parts_name_the_modules_that_changed(toy, tmp_path):
+    toy()
+    toy({**edited("toy/late.py", "lazy(x):\n    return x", "lazy(x):\n    return -x"), "toy/unrelated.py": "x = 1\n"})
+    before, after = (set(digest.code_parts("toy.step.run", tmp_path / name)) for name in "01")
+    assert {part.partition("=")[0] for part in before ^ after} == {"toy.late"}
+    assert any(part.startswith("requirements.lock=") for part in before)
+
+
+def test_it_names_the_definitions_that_count(toy, tmp_path):
+    toy()
+    found = digest.definitions_of("toy.step.run", tmp_path / "0")
+    assert set(found) == {
+        *("toy.step.run", "toy.step.near", "toy.tools", "toy.registry", "toy.plugins"),
+        *("toy.deep.base", "toy.consts", "toy.late"),
+    }
+    assert found["toy.tools"] == ["Kept", "_inner", "b", "cache", "helper", "other"]
+    assert found["toy.plugins"] == ["_half", "one", "registry"]
+    assert found["toy.consts"] == ["ONE"]
+
+
+def test_a_new_module_that_takes_over_an_imported_name_counts(toy):
+    # `from toy.tools import helper` may mean the module toy/tools/helper.py once tools is a package
+    package = {"toy/tools/__init__.py": FILES["toy/tools.py"]}
+    assert toy({**package, "toy/tools/helper.py": "print(1)\n"}) != toy(package)
+
+
+def test_a_folder_without_init_is_a_package_too(toy):
+    step = {"toy/step/run.py": "from toy.space import part\n\n\ndef main(x):\n    return part.one(x)\n"}
+    one, other = ({**step, "toy/space/part.py": f"def one(x):\n    return x * {n}\n"} for n in (1, 2))
+    assert toy(one) != toy(other)
+
+
+def test_circles_end(toy):
+    circle = {
+        "toy/step/run.py": "from toy.a import x\n\n\ndef main():\n    return x\n",
+        "toy/a.py": "from toy.b import x\n",
+        "toy/b.py": "from toy.a import x\n\n\n@x\ndef y():\n    pass\n",
+    }
+    assert toy(circle)
+
+
+def test_a_syntax_error_names_file_and_line_and_leaves_other_steps_alone(toy):
+    broken = {"toy/tools.py": "def helper(x:\n    return x\n"}
+    with pytest.raises(AtlasError, match=r"toy/tools\.py, line 1: .*mend the syntax"):
+        toy(broken)
+    assert toy(broken, "toy.late") == toy(module="toy.late")
+
+
+def test_a_missing_module_or_lock_is_named(toy, tmp_path):
+    with pytest.raises(AtlasError, match=r"toy\.stop\.run: no such module"):
+        toy(module="toy.stop.run")
+    (tmp_path / "0" / "requirements.lock").unlink()
+    with pytest.raises(AtlasError, match=r"requirements\.lock: no such file"):
+        digest.code_digest("toy.late", tmp_path / "0")
+
+
+def test_other_projects_name_their_own_locks(toy, tmp_path):
+    toy()
+    root = tmp_path / "0"
+    (root / "requirements.lock").rename(root / "uv.lock")
+    assert not any("lock" in part for part in digest.code_parts("toy.late", root, locks=()))
+    assert any(part.startswith("uv.lock=") for part in digest.code_parts("toy.late", root, locks=["uv.lock"]))
