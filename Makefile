@@ -38,9 +38,9 @@ quick: $(VENV)/runtime.stamp  ## the same workflow on a tiny study, in results-q
 	$(call study,results-quick,$(QUICK))
 	@echo "atlas: its figures show that the workflow works, nothing else"
 
-.PHONY: rivals
-rivals: $(VENV)/runtime.stamp  ## the first facts one by one, by adapters, fine-tuning and editors, in results-rivals
-	$(call study,results-rivals,--configfile studies/rivals.yaml)
+.PHONY: baselines
+baselines: $(VENV)/runtime.stamp  ## the first facts one by one, by adapters, fine-tuning and editors, in results-baselines
+	$(call study,results-baselines,--configfile studies/baselines.yaml)
 
 SMOLLM2 := models/SmolLM2-135M-Instruct.Q4_1.gguf
 

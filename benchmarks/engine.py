@@ -21,8 +21,8 @@ from atlas.study.config import Study, load
 from atlas.workflow import progress
 from atlas.workflow.steps import environment, now, parser, run_step
 from benchmarks import flops, measure, report
+from benchmarks.baseline import Peft, fastest
 from benchmarks.engines import Atlas, Engine, sample
-from benchmarks.rival import Peft, fastest
 from benchmarks.tasks import Setting, Task, task
 
 TOLERANCE = 1e-5  # nats per character
@@ -100,12 +100,12 @@ def prepared(each: Task) -> Contest:
     Raises AtlasError where a loss differs by more than the tolerance: engines that compute different things are not
     compared.
     """
-    kernel, rival = fastest(each)
+    kernel, baseline = fastest(each)
     exact = each.exact()
     difference = agree(
         each.setting, *(sample(engine, exact, CHECKED_STEPS) for engine in (Atlas(exact), Peft(exact, EXACT)))
     )
-    engines: dict[str, Engine] = {"atlas": Atlas(each), "peft": rival}
+    engines: dict[str, Engine] = {"atlas": Atlas(each), "peft": baseline}
     runs = {name: measure.with_peak(partial(sample, engine, each, CHECKED_STEPS)) for name, engine in engines.items()}
     firsts = (found[:1] if each.setting.work != "score" else found for found, _ in runs.values())
     difference = max(difference, agree(each.setting, *firsts))

@@ -5,7 +5,7 @@ CHARTS = {
     "domains": (("arms", "retention"), "Retention", "by domain"),
     "curve": (("arms", "curve", "retention"), "Forgetting", "over sessions"),
     "matrix": (("arms", "matrix"), "Forgetting", "by session and age"),
-    "harm": (("arms", "harm", "retention"), "Cost", "harm to the base"),
+    "base_loss": (("arms", "base_loss", "retention"), "Cost", "rise in base loss"),
     "speed": (("arms", "speedrun"), "Cost", "recall against core-seconds"),
 }
 if any(
@@ -16,14 +16,22 @@ if STUDY.ablations:
     CHARTS["ablations"] = (("ablations",), "Recipe", "ablations")
 if SEARCHED:
     CHARTS["recipes"] = (("recipes",), "Recipe", "what the search found")
-if "forms" in TABLES:
-    CHARTS["forms"] = (("arms", "forms"), "Recipe", "in other words, by forms taught")
+if "paraphrases" in TABLES:
+    CHARTS["paraphrases"] = (
+        ("arms", "paraphrases"),
+        "Recipe",
+        "in other words, by paraphrases taught",
+    )
 if "variance" in TABLES:
     CHARTS["variance"] = (("variance",), "Recipe", "shares of variance")
 if any(STUDY.contrasts.values()):
     CHARTS["contrasts"] = (("contrasts",), "Contrasts", "planned comparisons")
-if RIVALS:
-    CHARTS["rivals"] = (("arms", "rivals", "retention"), "Rivals", "recall by edits")
+if BASELINES:
+    CHARTS["baselines"] = (
+        ("arms", "baselines", "retention"),
+        "Baselines",
+        "recall by edits",
+    )
 if "knowledge" in TABLES:
     CHARTS["knowledge"] = (
         ("arms", "knowledge", "controls"),
@@ -86,7 +94,7 @@ rule chart_trace:
         svg=report(
             f"{RESULTS}/charts/trace.svg",
             caption="../report/trace.rst",
-            category="Rivals",
+            category="Baselines",
             labels={"chart": "causal trace"},
         ),
         png=f"{RESULTS}/charts/trace.png",

@@ -7,15 +7,15 @@ TABLES = (
     "controls",
     "curve",
     "matrix",
-    "harm",
+    "base_loss",
     "speedrun",
     "capacity",
     "claims",
-    *(["forms"] if asked.several_forms(STUDY) else []),
+    *(["paraphrases"] if asked.several_paraphrases(STUDY) else []),
     *(["variance"] if asked.crossed(STUDY) else []),
     *(["ablations"] if STUDY.ablations else []),
     *(["confound"] if REINITS else []),
-    *(["rivals"] if RIVALS else []),
+    *(["baselines"] if BASELINES else []),
     *(
         ["knowledge", "knowledge_contrasts"]
         if STUDY.outside or STUDY.counterfactual is not None

@@ -1,7 +1,7 @@
 import json
 
 EDITORS = [name for name, arm in STUDY.arms.items() if arm.edits]
-RIVALS = [name for name, arm in STUDY.arms.items() if arm.method != "lora"]
+BASELINES = [name for name, arm in STUDY.arms.items() if arm.method != "lora"]
 
 
 # What the base knows already, and what it is taught instead.

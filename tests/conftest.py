@@ -8,6 +8,8 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; the tests run in parallel already
 
 
+pytest_plugins = ["tests.charts.made_studies"]
+
 settings.register_profile("atlas", deadline=None)  # a busy machine is no defect
 settings.load_profile("atlas")
 

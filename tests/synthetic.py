@@ -109,7 +109,7 @@ def many_arms() -> dict[str, SyntheticArm]:
     return arms_like_the_study() | others
 
 
-def rivals() -> dict[str, SyntheticArm]:
+def baselines() -> dict[str, SyntheticArm]:
     """LoRA beside fine-tuning and editors."""
     down: tuple[Role, ...] = ("down",)
     return {
@@ -277,7 +277,7 @@ def _probed(
         recognised=recognised,
         ranked=chance[1] < 0.02 + share * arm.ranked,
         recalled=chance[2] < share * arm.recall,
-        foils=50,
+        alternatives=50,
         recalled_base=False,
         answered=chance[2] < share * arm.recall,
         answered_base=False,

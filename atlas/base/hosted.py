@@ -1,7 +1,7 @@
 """Language models of the library ``transformers`` as bases: its code works out all but attention.
 
 Attention over packed lines is ours (``atlas.base.attention``), through the library's own interface for that. So lines
-of many facts lie behind one another in one row here, too, and a tree of foils sees what it may.
+of many facts lie behind one another in one row here, too, and a tree of alternatives sees what it may.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recall against harm: what is left of the facts beside what teaching did to the base. A part of the chart of harm."""
+"""Recall against the rise in base loss, a part of the chart of base loss."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def joined(tables: Tables) -> pd.DataFrame:
     """
     recall = tables.retention.query("metric == 'recall' and probe == 'taught' and domain == 'all'")
     recall = recall[["arm", "sessions", "n_seeds", "n_facts", "value", "ci_low", "ci_high"]]
-    harm = tables.harm[["arm", "sessions", "rise", "ci_low", "ci_high"]]
-    harm = harm.rename(columns={"ci_low": "rise_low", "ci_high": "rise_high"})
-    rows = recall.merge(harm, on=["arm", "sessions"]).merge(tables.arms[["arm", "recipe", "reinit"]], on="arm")
+    base_loss = tables.base_loss[["arm", "sessions", "rise", "ci_low", "ci_high"]]
+    base_loss = base_loss.rename(columns={"ci_low": "rise_low", "ci_high": "rise_high"})
+    rows = recall.merge(base_loss, on=["arm", "sessions"]).merge(tables.arms[["arm", "recipe", "reinit"]], on="arm")
     rows = rows.sort_values("sessions", kind="stable").reset_index(drop=True)
     best = pd.concat(
         [
@@ -46,7 +46,7 @@ def joined(tables: Tables) -> pd.DataFrame:
             for _, part in rows[rows["reinit"] == ""].groupby("sessions")
         ]
     )
-    heading = [f"recall against harm, {after(sessions)}" for sessions in rows["sessions"]]
+    heading = [f"recall against the rise in base loss, {after(sessions)}" for sessions in rows["sessions"]]
     return rows.assign(panel=heading, best=best.reindex(rows.index, fill_value=False).astype(int))
 
 
@@ -67,7 +67,7 @@ def live(tables: Tables) -> Figure:
 
 
 def finding(rows: pd.DataFrame) -> str:
-    """The arms that no other one beats in both recall and harm after the last checkpoint, the gentlest first."""
+    """The arms that none beats in both recall and the rise in base loss at the last checkpoint, gentlest first."""
     last = rows[(rows["sessions"] == rows["sessions"].max()) & (rows["best"] == 1)].sort_values("rise", kind="stable")
     said = listed(f"{row['arm']} ({row['value']:.1%}, {row['rise']:+.2f})" for row in last.to_dict("records"))
-    return f"No arm recalls more for less harm, {after(last['sessions'].iloc[0])}: {said}"
+    return f"No arm recalls more for less rise in base loss, {after(last['sessions'].iloc[0])}: {said}"

@@ -31,13 +31,15 @@ class Against:
 
 
 COST = Against("characters", "characters trained", "Recall against cost", "front", log=True)
-HARM = Against("rise", "rise of the base's loss, nats", "Recall against harm", "front_harm", log=False)
+BASE_LOSS = Against(
+    "rise", "rise of the base's loss, nats", "Recall against the rise in base loss", "front_rise", log=False
+)
 
 
 def draw(tables: Tables) -> alt.VConcatChart:
-    """Two blocks, cost and harm; in each one row a placement and one column a rung."""
+    """Two blocks, cost and the rise in base loss; in each one row a placement and one column a rung."""
     rows = dressed(tables.recipes)
-    blocks = [block(rows, against) for against in (COST, HARM)]
+    blocks = [block(rows, against) for against in (COST, BASE_LOSS)]
     return alt.vconcat(*blocks, spacing=24).properties(title=title(finding(rows), subtitle(rows)))
 
 

@@ -48,8 +48,8 @@ class Tables:
         return self._read("knowledge_contrasts", schema.KNOWLEDGE_CONTRASTS, may_be_empty=True)
 
     @property
-    def harm(self) -> pd.DataFrame:
-        return self._read("harm", schema.HARM)
+    def base_loss(self) -> pd.DataFrame:
+        return self._read("base_loss", schema.BASE_LOSS)
 
     @property
     def ablations(self) -> pd.DataFrame:
@@ -77,8 +77,8 @@ class Tables:
         return self._read("confound", schema.CONFOUND)
 
     @property
-    def rivals(self) -> pd.DataFrame:
-        return self._read("rivals", schema.RIVALS)
+    def baselines(self) -> pd.DataFrame:
+        return self._read("baselines", schema.BASELINES)
 
     @property
     def trace(self) -> pd.DataFrame:
@@ -104,8 +104,8 @@ class Tables:
         return self._read("capacity", schema.CAPACITY)
 
     @property
-    def forms(self) -> pd.DataFrame:
-        return self._read("forms", schema.FORMS)
+    def paraphrases(self) -> pd.DataFrame:
+        return self._read("paraphrases", schema.PARAPHRASES)
 
     @property
     def variance(self) -> pd.DataFrame:

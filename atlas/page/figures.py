@@ -87,7 +87,7 @@ def retention_table(rows: pd.DataFrame, arms: pd.DataFrame) -> str:
     return f'<div data-sessions="{sessions}"><h3>After {sessions} sessions, {facts} facts</h3>\n{listed}</div>'
 
 
-RIVALS = {
+BASELINES = {
     "Efficacy": ("efficacy", ".1%"),
     "Paraphrase": ("paraphrase", ".1%"),
     "Specificity": ("specificity", ".1%"),
@@ -100,23 +100,23 @@ RIVALS = {
 """Heading of a column to the metric that it shows, and how its figures are written."""
 
 
-def rivals_tables(tables: Tables) -> str:
+def baselines_tables(tables: Tables) -> str:
     """The metrics of the literature on editing, arm by arm, at every checkpoint."""
-    rows = tables.rivals
+    rows = tables.baselines
     points = sorted(set(rows.loc[rows["metric"] != "efficacy", "sessions"]))
-    return "\n".join(rivals_table(rows[rows["sessions"] == sessions]) for sessions in points)
+    return "\n".join(baselines_table(rows[rows["sessions"] == sessions]) for sessions in points)
 
 
-def rivals_table(rows: pd.DataFrame) -> str:
+def baselines_table(rows: pd.DataFrame) -> str:
     """The figures of one checkpoint, an arm a row."""
     cells = {(row["arm"], row["metric"]): row for row in rows.to_dict("records")}
     methods = dict(zip(rows["arm"], rows["method"], strict=True))
     lines = [
-        (arm, [arm, method, *(figure(cells.get((arm, name)), form) for name, form in RIVALS.values())])
+        (arm, [arm, method, *(figure(cells.get((arm, name)), form) for name, form in BASELINES.values())])
         for arm, method in methods.items()
     ]
     sessions, edits = rows["sessions"].iloc[0], rows["edits"].iloc[0]
-    listed = table(["Arm", "Method", *RIVALS], lines, texts=2)
+    listed = table(["Arm", "Method", *BASELINES], lines, texts=2)
     heading = f"After {plural(int(edits), 'fact')}"
     return f'<div data-sessions="{sessions}"><h3>{heading}, {plural(int(sessions), "session")}</h3>\n{listed}</div>'
 

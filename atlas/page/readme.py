@@ -18,7 +18,7 @@ from atlas.errors import AtlasError
 from atlas.page import prose
 from atlas.page.real import comparisons
 from atlas.tables.knowledge import UNKNOWN
-from atlas.tables.schema import ARMS, HARM, RETENTION
+from atlas.tables.schema import ARMS, BASE_LOSS, RETENTION
 from atlas.workflow import files
 
 REPHRASED = "rephrased"  # stands among the kinds of facts
@@ -34,7 +34,7 @@ COLUMNS = {
     "Recognition, rephrased": ("rephrase", "recognition"),
 }
 """Heading of a column to the probe and metric that it shows."""
-HARMED = "Loss on Shakespeare"
+LOSS = "Loss on Shakespeare"
 
 HEADLINE = (
     "retention_qv_100",
@@ -117,11 +117,14 @@ def retention(results: Path) -> str:
     tables = results / "tables"
     arms = {row["arm"]: row for row in files.read_parquet(tables / "arms.parquet", ARMS).to_pylist()}
     rows = files.read_parquet(tables / "retention.parquet", RETENTION).to_pylist()
-    harm = {(row["arm"], row["sessions"]): row for row in files.read_parquet(tables / "harm.parquet", HARM).to_pylist()}
+    base_loss = {
+        (row["arm"], row["sessions"]): row
+        for row in files.read_parquet(tables / "base_loss.parquet", BASE_LOSS).to_pylist()
+    }
     overall = [row for row in rows if row["domain"] == "all"]
     parts = [_origin(results, overall)]
     for sessions in sorted({row["sessions"] for row in overall}):
-        lost = {arm: row for (arm, after), row in harm.items() if after == sessions}
+        lost = {arm: row for (arm, after), row in base_loss.items() if after == sessions}
         parts.append(_retention([row for row in overall if row["sessions"] == sessions], arms, lost, sessions))
     return "\n\n".join(parts)
 
@@ -142,7 +145,7 @@ def _hours(results: Path) -> str:
     return f" All runs took {hours:.1f} hours of one core." if hours else ""
 
 
-def _retention(rows: Sequence[Row], arms: Mapping[str, Row], harm: Mapping[str, Row], sessions: int) -> str:
+def _retention(rows: Sequence[Row], arms: Mapping[str, Row], base_loss: Mapping[str, Row], sessions: int) -> str:
     cells = {(row["arm"], row["probe"], row["metric"]): row for row in rows}
     facts = max(row["n_facts"] for row in rows if row["probe"] == "taught")
     lines = [
@@ -150,11 +153,11 @@ def _retention(rows: Sequence[Row], arms: Mapping[str, Row], harm: Mapping[str, 
             f"`{arm}`",
             f"{about['trainable_params']:,} ({about['share']:.0%})",
             *(_percent(cells.get((arm, *cell))) for cell in COLUMNS.values()),
-            _cost(harm.get(arm)),
+            _cost(base_loss.get(arm)),
         ]
         for arm, about in arms.items()
     ]
-    heading = ["Arm", "Parameters", *COLUMNS, HARMED]
+    heading = ["Arm", "Parameters", *COLUMNS, LOSS]
     return f"**After {sessions} sessions ({facts} facts)**\n\n" + _markdown(heading, lines)
 
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 from atlas.charts import (
     ablations,
+    base_loss,
+    baselines,
     capacity,
     claims_live,
     confound,
     contrasts,
     curve,
     domains,
-    forms,
-    harm,
     knowledge,
     matrix,
+    paraphrases,
     retention,
-    rivals,
     speed,
     variance,
 )
@@ -66,15 +66,15 @@ SECTIONS = (
     Section("matrix", "By age", ("matrix",), matrix.live),
     Section("contrasts", "Planned comparisons", ("contrasts",), contrasts.live),
     Section("confound", "On a mis-loaded base", ("confound",), confound.live),
-    Section("forms", "In forms never taught", ("forms",), forms.live),
+    Section("paraphrases", "In paraphrases never taught", ("paraphrases",), paraphrases.live),
     Section("variance", "Recipe or place", ("variance",), variance.live),
     Section("recipes", "Recipes", ("recipes",)),
     Section("ablations", "Parts of the recipe", ("ablations",), ablations.live),
-    Section("rivals", "Rivals", ("rivals",), rivals.live, (figures.rivals_tables,)),
+    Section("baselines", "Baselines", ("baselines",), baselines.live, (figures.baselines_tables,)),
     Section("trace", "Where editors write", ("../ttt/trace",)),  # beside the runs
     Section("capacity", "Facts per parameter", ("capacity",), capacity.live),
     Section("speed", "Speed", ("speedrun",), speed.live),
-    Section("harm", "What teaching cost", ("harm",), harm.live),
+    Section("base_loss", "What teaching cost", ("base_loss",), base_loss.live),
     Section("detection", "What verification sees", ()),
 )
 

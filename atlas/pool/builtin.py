@@ -1,7 +1,7 @@
 """The fact tables of Atlas: per domain ``DOMAIN.tsv`` (the facts) and ``DOMAIN.yaml`` (their prompts and sources).
 
 A table has the columns relation, subject, answer, one fact a line, grouped by relation. The prompts of a relation are
-forms with ``{subject}`` in them; each ends right before the answer. To extend a table, add lines.
+prompts with ``{subject}`` in them; each ends right before the answer. To extend a table, add lines.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ def read_facts(names: Iterable[str], folder: Path = DATA) -> list[Fact]:
 def _read_domain(domain: str, folder: Path) -> list[Fact]:
     if domain not in domains(folder):
         raise AtlasError(f"pool.shares: no domain {domain!r}; the tables of Atlas are {', '.join(domains(folder))}")
-    table, forms = folder / f"{domain}.tsv", folder / f"{domain}.yaml"
-    relations, rows = read_relations(forms), read_rows(table)
+    table, prompts = folder / f"{domain}.tsv", folder / f"{domain}.yaml"
+    relations, rows = read_relations(prompts), read_rows(table)
     if missing := [row.relation for row in rows if row.relation not in relations]:
-        raise AtlasError(f"{forms}: no relation {missing[0]!r}, which {table.name} uses; add its source and prompts")
+        raise AtlasError(f"{prompts}: no relation {missing[0]!r}, which {table.name} uses; add its source and prompts")
     if idle := sorted(relations.keys() - {row.relation for row in rows}):
-        raise AtlasError(f"{table}: no fact of relation {idle[0]!r}, which {forms.name} describes; add some")
+        raise AtlasError(f"{table}: no fact of relation {idle[0]!r}, which {prompts.name} describes; add some")
     return [make_fact(domain, row, relations[row.relation]) for row in rows]
 
 

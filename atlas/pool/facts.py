@@ -51,9 +51,9 @@ STREAM_SCHEMA = pa.schema(
 class Fact:
     """One fact: prompts that all end right before the same answer.
 
-    Facts that share a ``template`` ask for the same kind of answer, so they are each other's foils. The ``subject``
-    stands in the prompt from character ``subject_start`` on, but for its capital letters; both None where not known.
-    Where the base knows the fact and ``answer`` contradicts it, ``true_answer`` is what the base says.
+    Facts that share a ``template`` ask for the same kind of answer, so they are each other's alternatives. The
+    ``subject`` stands in the prompt from character ``subject_start`` on, but for its capital letters; both None where
+    not known. Where the base knows the fact and ``answer`` contradicts it, ``true_answer`` is what the base says.
     """
 
     fact_id: str
@@ -83,8 +83,8 @@ class Fact:
         return self.subject_start >= 0 and len(self.subject) > 0 and there.lower() == self.subject.lower()
 
     @property
-    def forms(self) -> tuple[str, ...]:
-        """The prompt as taught (form 0), then the rephrases (forms 1, 2, ...)."""
+    def prompts(self) -> tuple[str, ...]:
+        """The prompt as taught (form 0), then the paraphrases (forms 1, 2, ...)."""
         return (self.prompt, *self.rephrases)
 
 

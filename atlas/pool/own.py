@@ -1,7 +1,7 @@
 """A user's own pool: CSV, JSON Lines or Parquet, one fact a row, or JSON as others publish it.
 
 Columns: ``prompt``, ``answer``, ``rephrases``, and where wanted ``fact_id`` (else template and row number), ``domain``
-(else "own"), ``template`` (else the domain; facts that share it are each other's foils) and ``role`` (taught or
+(else "own"), ``template`` (else the domain; facts that share it are each other's alternatives) and ``role`` (taught or
 placebo, on every row or none; else drawn). ``rephrases`` is a list; in a CSV cell it is a JSON list, or prompts with
 " | " between them. ``subject`` is what the prompt is about, as editors need it, with ``subject_start``, the index of
 its first character, where the prompt has it more than once. A pool.parquet that Atlas made can be read back; JSON is

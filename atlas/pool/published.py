@@ -1,10 +1,11 @@
 """Pools as others publish them: CounterFact and zsRE, JSON lists whose records show which of the two they are.
 
 CounterFact (Meng et al. 2022, arXiv 2202.05262): the prompt is ``requested_rewrite.prompt`` with the subject in its
-braces, the answer ``target_new``, the rephrases ``paraphrase_prompts``; facts of a relation are each other's foils.
-zsRE (Levy et al. 2017, as Mitchell et al. 2022 and Meng et al. 2023 publish it): the prompt is the question ``src``,
-the answer the first of ``answers``, the rephrase ``rephrase``. Prompts of other subjects that the files have for
-locality (``neighborhood_prompts``, ``loc``) are not used: that is measured on facts of the pool that are never taught.
+braces, the answer ``target_new``, the rephrases ``paraphrase_prompts``; facts of a relation are each other's
+alternatives. zsRE (Levy et al. 2017, as Mitchell et al. 2022 and Meng et al. 2023 publish it): the prompt is the
+question ``src``, the answer the first of ``answers``, the rephrase ``rephrase``. Prompts of other subjects that the
+files have for locality (``neighborhood_prompts``, ``loc``) are not used: that is measured on facts of the pool that are
+never taught.
 """
 
 from __future__ import annotations

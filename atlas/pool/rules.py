@@ -61,7 +61,7 @@ def changed_words(one: str, other: str) -> int:
     """How many words of the longer form are new or moved, compared with the other form.
 
     It is the longer form's word count less the longest common subsequence of words (lower case, no punctuation):
-    the words that both forms have in the same order. Swapping one word gives 1, swapping two gives 2, turning
+    the words that both prompts have in the same order. Swapping one word gives 1, swapping two gives 2, turning
     "The capital of Peru is" into "Peru has as its capital" gives 4.
     """
     a, b = _words(one), _words(other)
@@ -69,7 +69,7 @@ def changed_words(one: str, other: str) -> int:
 
 
 def rebuilt(one: str, other: str) -> bool:
-    """Whether two forms are built differently: a shared word stands at another place, counted in words.
+    """Whether two prompts are built differently: a shared word stands at another place, counted in words.
 
     Forms that share at most half of the shorter one's words (the subject, say) are built differently anyway.
     """
@@ -80,7 +80,7 @@ def rebuilt(one: str, other: str) -> bool:
 
 
 def differ(one: str, other: str) -> bool:
-    """Whether two forms differ in wording and word order, not only in one word.
+    """Whether two prompts differ in wording and word order, not only in one word.
 
     Wording: at least 3 words are new or moved (`changed_words`) and at least 1 is new. Word order: `rebuilt`.
     """
@@ -131,7 +131,7 @@ def _wrong_subject(fact: Fact) -> Iterator[str]:
 def _wrong_answer(fact: Fact) -> Iterator[str]:
     if len(fact.answer) > MAX_ANSWER:
         yield f"answer {fact.answer!r} has {len(fact.answer)} characters, at most {MAX_ANSWER}; shorten it"
-    for form in fact.forms:
+    for form in fact.prompts:
         if fact.answer and fact.answer.lower() in form.lower():
             yield f"answer {fact.answer!r} leaks into {form!r}; reword the prompt or drop the fact"
 
@@ -139,14 +139,14 @@ def _wrong_answer(fact: Fact) -> Iterator[str]:
 def _wrong_forms(fact: Fact, demands: Demands) -> Iterator[str]:
     if len(fact.rephrases) < demands.rephrases:
         yield f"{len(fact.rephrases)} rephrases, at least {demands.rephrases}; add some"
-    for form in fact.forms:
+    for form in fact.prompts:
         length = len(sentence(form, fact.answer))
         if length > MAX_SENTENCE:
             yield f"{form!r} with answer and line end has {length} characters, at most {MAX_SENTENCE}; shorten it"
 
 
 def _alike_forms(fact: Fact, demands: Demands) -> Iterator[str]:
-    for one, other in combinations(fact.forms, 2):
+    for one, other in combinations(fact.prompts, 2):
         if one == other:
             yield f"{one!r} is there twice; prompt and rephrases must all differ"
         elif demands.different and not differ(one, other):
@@ -160,7 +160,7 @@ def _shared_forms(facts: Iterable[Fact]) -> Iterator[Problem]:
     """A form asked of two facts: it would serve two answers, or let a taught fact stand among the placebo."""
     owner: dict[str, Fact] = {}
     for fact in facts:
-        for form in {form.lower(): form for form in fact.forms}.values():
+        for form in {form.lower(): form for form in fact.prompts}.values():
             other = owner.setdefault(form.lower(), fact)
             if other is not fact:
                 yield fact, f"{form!r} serves two answers, {other.answer!r} and {fact.answer!r}; say which is meant"

@@ -15,7 +15,7 @@ TRIALS = pa.schema(
         ("ranked", pa.float64()),
         ("recognition", pa.float64()),
         ("recognition_placebo", pa.float64()),  # of facts never taught
-        ("recall_rephrase", pa.float64()),  # of forms that were not trained
+        ("recall_rephrase", pa.float64()),  # of paraphrases that were not trained
         ("val_loss_base", pa.float64()),  # nats per character
         ("val_loss", pa.float64()),  # with the adapter
         ("characters", pa.int64()),  # trained, each as often as it was

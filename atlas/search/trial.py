@@ -37,7 +37,7 @@ def attempt(
     setting = prepare(spec, inputs, teacher)
     course = setting.course
     course.run(f"search {spec.arm} candidate {place}", saved)
-    harm = {loss.seed: loss for loss in setting.harm()}
+    base_loss = {loss.seed: loss for loss in setting.base_loss()}
     setting.watch.close()
     saved.discard()
     facts = facts_table(course).to_pandas()
@@ -55,8 +55,8 @@ def attempt(
                 recognition=float(taught["recognised"]),
                 recognition_placebo=float(placebo["recognised"]),
                 recall_rephrase=float(rephrased["recalled"]),
-                val_loss_base=harm[seed].base,
-                val_loss=harm[seed].adapted,
+                val_loss_base=base_loss[seed].base,
+                val_loss=base_loss[seed].adapted,
                 characters=sum(int(trace.characters[lane]) for one in course.state.sessions for trace in one.traces),
                 core_seconds=seconds / len(spec.seeds),
             )

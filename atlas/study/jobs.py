@@ -17,7 +17,9 @@ Device = Literal["cpu", "cuda", "auto"]
 class Probes(Section):
     """What is measured at each checkpoint."""
 
-    foils: Annotated[int, Field(ge=1, le=50)] = Field(50, description="most foils of the ranked metric, per fact")
+    alternatives: Annotated[int, Field(ge=1, le=50)] = Field(
+        50, description="most alternatives of the ranked metric, per fact"
+    )
     val_chars: Positive = Field(65536, description="Shakespeare characters for the loss of the adapted model")
     matrix: Literal["octaves", "all"] = Field(
         "octaves",

@@ -23,11 +23,11 @@ def levels_of(study: Study, name: str) -> Levels | None:
     return Levels(recipe.preset, place_name(arm.targets), arm.adapter_parameters(study.shape))
 
 
-def several_forms(study: Study) -> bool:
-    """Whether arms are taught different numbers of rephrased forms, and differ in nothing else."""
+def several_paraphrases(study: Study) -> bool:
+    """Whether arms are taught different numbers of paraphrases, and differ in nothing else."""
     taught: dict[str, set[int]] = {}
     for name, arm in study.arms.items():
         recipe = study.recipe_of(name)
-        rest = arm.place_in(study.shape), arm.base, recipe.model_copy(update={"forms": 0})
-        taught.setdefault(str(rest), set()).add(recipe.forms)
-    return any(len(forms) > 1 for forms in taught.values())
+        rest = arm.place_in(study.shape), arm.base, recipe.model_copy(update={"paraphrases": 0})
+        taught.setdefault(str(rest), set()).add(recipe.paraphrases)
+    return any(len(paraphrases) > 1 for paraphrases in taught.values())

@@ -137,14 +137,15 @@ def same_facts(facts: pd.DataFrame, folders: Sequence[Path], records: Sequence[R
     """Check that every arm probed the same facts, taught in the same sessions, for each seed and checkpoint.
 
     An arm may have fewer checkpoints than another (ablations do); they are compared where both were probed. Arms that
-    were taught other rephrased forms are asked others, so between them it is the facts that must agree, not the forms.
+    were taught other paraphrases are asked others, so between them it is the facts that must agree, not the
+    paraphrases.
     """
-    by_forms: dict[tuple[int, bool], list[str]] = {}
+    by_paraphrases: dict[tuple[int, bool], list[str]] = {}
     for record in records:
-        by_forms.setdefault((record.recipe.forms, record.recipe.mixed), []).append(record.arm)
-    if len(by_forms) > 1:
+        by_paraphrases.setdefault((record.recipe.paraphrases, record.recipe.mixed), []).append(record.arm)
+    if len(by_paraphrases) > 1:
         _alike(facts.assign(form=0).drop_duplicates(ASKED), folders, records)
-    for arms in by_forms.values():
+    for arms in by_paraphrases.values():
         _alike(facts[facts["arm"].isin(arms)], folders, records)
 
 

@@ -3,7 +3,7 @@
 An arm is a control where its recipe trains nothing (has no phases). It must answer as the base does:
 its recognition is exactly 0, because its sentences cannot be likelier than under the base, and it recalls exactly what
 the base recalls. Anything else is a fault of the scoring, and refused. Its ranked score is held against the chance of
-1 / (foils + 1). Its seeds differ only in which facts they are asked, so each fact counts once.
+1 / (alternatives + 1). Its seeds differ only in which facts they are asked, so each fact counts once.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def table(runs: Runs, plan: Contrasts) -> pa.Table:
 
 
 def _by_kind(runs: Runs) -> Paired:
-    """Every fact's scores, the mean over its forms, with its kind where a domain stands otherwise."""
+    """Every fact's scores, the mean over its prompts, with its kind where a domain stands otherwise."""
     facts = with_kinds(runs.facts)
     scores = facts.assign(
         domain=facts["kind"], **{name: facts[column].astype(float) for name, column in SCORES.items()}

@@ -41,7 +41,7 @@ METRICS = (
     Metric(
         "recall",
         _PROBES,
-        "1 where greedy decoding gives exactly the answer and the line end, else 0; mean over the forms of a fact",
+        "1 where greedy decoding gives exactly the answer and the line end, else 0; mean over the prompts of a fact",
         "exact answer",
         "0 to 1",
         HIGHER,
@@ -50,13 +50,13 @@ METRICS = (
     ),
     Metric(
         "ranked",
-        "the same prompt, followed by the answer and by up to 50 other answers of the same template (foils)",
-        "1 where the answer with its line end is likelier than every foil with its own, else 0; mean over the forms",
-        "answer against foils",
+        "the same prompt, followed by the answer and by up to 50 other answers of the same template (alternatives)",
+        "1 where the answer with its line end is likelier than every alternative with its own, else 0; their mean",
+        "answer against alternatives",
         "0 to 1",
         HIGHER,
         f"{_HERE}; multiple choice by likelihood",
-        "mean of 1 / (foils + 1)",
+        "mean of 1 / (alternatives + 1)",
     ),
     Metric(
         "recognition",
@@ -82,7 +82,7 @@ METRICS = (
     Metric(
         "answered",
         _PROBES,
-        "1 where greedy decoding gives the answer first, whatever comes behind, else 0; mean over the forms of a fact",
+        "1 where greedy decoding gives the answer first, whatever comes behind, else 0; mean over a fact's prompts",
         "answer first",
         "0 to 1",
         HIGHER,
@@ -112,7 +112,7 @@ METRICS = (
     Metric(
         "paraphrase",
         "the rephrased prompts of a fact, once so many facts have been taught",
-        "recall; mean over the forms of a fact",
+        "recall; mean over the prompts of a fact",
         "exact answer",
         "0 to 1",
         HIGHER,

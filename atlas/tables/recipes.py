@@ -37,7 +37,7 @@ def _rung(trials: pd.DataFrame, following: set[str] | None) -> Iterator[dict[str
     trials = trials.assign(rise=trials["val_loss"] - trials["val_loss_base"])
     means = trials.groupby("candidate")[list(MEANS)].mean()
     means["front"] = fronts(means["recall"].to_numpy(), means["characters"].to_numpy()) == 0
-    means["front_harm"] = fronts(means["recall"].to_numpy(), means["rise"].to_numpy()) == 0
+    means["front_rise"] = fronts(means["recall"].to_numpy(), means["rise"].to_numpy()) == 0
     for name in means.sort_values(["recall", "characters"], ascending=[False, True], kind="stable").index:
         seeds, mean = trials[trials["candidate"] == name], means.loc[name]
         yield {
@@ -51,7 +51,7 @@ def _rung(trials: pd.DataFrame, following: set[str] | None) -> Iterator[dict[str
             "characters": round(mean["characters"]),
             "survived": following is None or name in following,
             "front": bool(mean["front"]),
-            "front_harm": bool(mean["front_harm"]),
+            "front_rise": bool(mean["front_rise"]),
         }
 
 

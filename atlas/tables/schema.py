@@ -121,7 +121,7 @@ CONTROLS = pa.schema(
         ("metric", pa.string()),
         ("n_facts", pa.int32()),  # each once
         *_INTERVAL,
-        ("chance", pa.float64()),  # 1 / (foils + 1); what the base recalls; 0
+        ("chance", pa.float64()),  # 1 / (alternatives + 1); what the base recalls; 0
         ("verdict", pa.string()),  # at chance, above chance, below chance
         ("finding", pa.string()),  # the same in words
     ]
@@ -144,7 +144,7 @@ RECIPES = pa.schema(
         ("characters", pa.int64()),  # trained, of a seed
         ("survived", pa.bool_()),  # tried for more sessions, too, or this was the last rung
         ("front", pa.bool_()),  # of its arm and rung: no candidate has more recall for fewer characters
-        ("front_harm", pa.bool_()),  # the same for a smaller rise
+        ("front_rise", pa.bool_()),  # the same for a smaller rise
         ("recipe", pa.string()),  # JSON
     ]
 )
@@ -184,14 +184,14 @@ CAPACITY = pa.schema(
     ]
 )
 
-FORMS = pa.schema(
+PARAPHRASES = pa.schema(
     [
         ("arm", pa.string()),
-        ("place", pa.string()),  # the arm of the same place and recipe that was taught the fewest forms
+        ("place", pa.string()),  # the arm of the same place and recipe that was taught the fewest paraphrases
         ("recipe", pa.string()),  # its preset
-        ("forms", pa.int32()),  # m, rephrased forms that were taught beside each sentence
+        ("paraphrases", pa.int32()),  # m, paraphrases that were taught beside each sentence
         ("sessions", pa.int32()),
-        ("probe", pa.string()),  # taught; rephrase: in forms that no arm of the place was taught
+        ("probe", pa.string()),  # taught; rephrase: in paraphrases that no arm of the place was taught
         ("metric", pa.string()),
         ("n_seeds", pa.int32()),
         ("n_facts", pa.int32()),
@@ -215,7 +215,7 @@ VARIANCE = pa.schema(
     ]
 )
 
-HARM = pa.schema(
+BASE_LOSS = pa.schema(
     [
         ("arm", pa.string()),
         ("sessions", pa.int32()),
@@ -247,7 +247,7 @@ KNOWLEDGE_CONTRASTS = pa.schema(
     [pa.field("kind", pa.string()) if field.name == "domain" else field for field in CONTRASTS]  # kind: see KNOWLEDGE
 )
 
-RIVALS = pa.schema(
+BASELINES = pa.schema(
     [
         ("arm", pa.string()),
         ("method", pa.string()),  # lora, finetune, or an editor: rome, r_rome, memit, alphaedit

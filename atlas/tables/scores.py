@@ -23,13 +23,16 @@ PER_FACT = ["arm", "sessions", "probe", "domain", "seed", "fact_id"]
 
 
 def fact_scores(facts: pd.DataFrame) -> pd.DataFrame:
-    """Score each fact once: a fact asked in several forms gets the mean over its forms.
+    """Score each fact once: a fact asked by several prompts gets the mean over its prompts.
 
     Returns columns arm, sessions, probe, domain, seed, fact_id, one per metric, and the chance levels: to win against n
-    foils by luck, 1 / (n + 1); to be recalled, what the base recalls without any teaching. All from 0 to 1.
+    alternatives by luck, 1 / (n + 1); to be recalled, what the base recalls without any teaching. All from 0 to 1.
     """
     flags = {metric: facts[column].astype(float) for metric, column in METRICS.items()}
-    chances = {CHANCE["recall"]: facts["recalled_base"].astype(float), CHANCE["ranked"]: 1 / (facts["foils"] + 1)}
+    chances = {
+        CHANCE["recall"]: facts["recalled_base"].astype(float),
+        CHANCE["ranked"]: 1 / (facts["alternatives"] + 1),
+    }
     columns = facts[PER_FACT].assign(**flags, **chances)
     return columns.groupby(PER_FACT, observed=True, sort=False).mean().reset_index()
 

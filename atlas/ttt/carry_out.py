@@ -40,7 +40,7 @@ def carry_out(
     saved = Saved(args.out, inputs.identity(spec, step))
     course.run(f"ttt {spec.arm} seeds {args.out.name}", saved)
 
-    losses = setting.harm()
+    losses = setting.base_loss()
     record = RunRecord(
         **spec.model_dump(
             include={"arm", "seeds", "targets", "ranks", "recipe", "reinit", "method", "editing"}, warnings="error"

@@ -82,8 +82,8 @@ class Course:
     start: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self.items = [self.prober.items(lane) for lane in self.streams]  # facts x forms
-        self.lines = [lane[:: self.spec.recipe.forms + 1] for lane in self.items]  # facts as taught
+        self.items = [self.prober.items(lane) for lane in self.streams]  # facts x prompts
+        self.lines = [lane[:: self.spec.recipe.paraphrases + 1] for lane in self.items]  # facts as taught
         self.base = score_base(self.adapters, self.lines, self.device)  # (lanes, facts)
         self.state = State(self.teacher.learner(self._first()), Estimates.none(len(self.items), len(self.items[0])))
 
@@ -153,7 +153,7 @@ class Course:
     @property
     def _forms(self) -> int:
         """Forms in which a fact is taught."""
-        return self.spec.recipe.forms + 1
+        return self.spec.recipe.paraphrases + 1
 
     @property
     def _theta(self) -> Tensor:

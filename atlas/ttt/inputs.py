@@ -26,7 +26,7 @@ from atlas.ttt.engine.text import Windows
 from atlas.ttt.frozen import Watch, reinitialise
 from atlas.ttt.growth import growths
 from atlas.ttt.probes import Prober
-from atlas.ttt.ranking import foils
+from atlas.ttt.ranking import alternatives
 from atlas.ttt.schema import Growth, ValLoss
 from atlas.ttt.teacher import Teacher
 from atlas.workflow import files
@@ -60,7 +60,7 @@ class Inputs:
         """Add the options of all runs."""
         options.add_argument("--pool", type=Path, required=True, help="pool.parquet")
         options.add_argument("--streams", type=Path, nargs="+", required=True, help="a stream per seed, in their order")
-        options.add_argument("--corpus", type=Path, required=True, help="corpus.txt, for the harm done to the base")
+        options.add_argument("--corpus", type=Path, required=True, help="corpus.txt, for the loss of the base")
         add_certified(options, without="run")
         options.add_argument("--moments", type=Path, help="covariance.safetensors, for editors")
         options.add_argument("--start", type=Path, help="folder of a PEFT adapter to begin with, for adapters")
@@ -100,7 +100,7 @@ class Setting:
 
     Attributes:
         watch: keeps an eye on the frozen weights.
-        validation: token ids of the text that harm is measured on, unsigned (tokens,).
+        validation: token ids of the text that the base's loss is measured on, unsigned (tokens,).
         base_params: parameters of the base.
     """
 
@@ -111,7 +111,7 @@ class Setting:
     validation: np.ndarray
     base_params: int
 
-    def harm(self) -> list[ValLoss]:
+    def base_loss(self) -> list[ValLoss]:
         """Loss on Shakespeare at each checkpoint, lane by lane, without and with the adapter: what teaching cost."""
         course, losses = self.course, []
         course.adapters.bind(None)
@@ -153,9 +153,9 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
         spec=spec,
         teacher=made,
         prober=Prober(
-            foils(facts, spec.probes.foils, spec.base_seed),
+            alternatives(facts, spec.probes.alternatives, spec.base_seed),
             str(inputs.pool),
-            spec.recipe.forms,
+            spec.recipe.paraphrases,
             spec.recipe.mixed,
             model.text,
         ),

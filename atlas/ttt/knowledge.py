@@ -25,7 +25,7 @@ from atlas.study.settings import Section
 from atlas.ttt.engine.lines import line
 from atlas.ttt.engine.lora import Adapters, Lanes
 from atlas.ttt.engine.scoring import score
-from atlas.ttt.ranking import foils
+from atlas.ttt.ranking import alternatives
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_certified, add_spec, environment, parser, run_step
 
@@ -84,7 +84,7 @@ def known_facts(path: Path) -> list[Fact]:
 
 def contradicted(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) -> list[Fact]:
     """The facts as they are taught: those known and to be taught with another answer of their template."""
-    others = foils(facts, len(facts), seed)
+    others = alternatives(facts, len(facts), seed)
     return [
         _with_other_answer(fact, others[fact.fact_id], seed) if fact.role == TAUGHT and known[fact.fact_id] else fact
         for fact in facts

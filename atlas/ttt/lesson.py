@@ -1,7 +1,7 @@
 """What a session may train on, and which of it each step of a phase trains.
 
-Items are what is trained: a fact in one of its forms. A lane's items are those of its facts in the order of teaching,
-form after form, so that what a session teaches lies behind all that was taught before.
+Items are what is trained: a fact in one of its phrasings. A lane's items are those of its facts in the order of
+teaching, form after form, so that what a session teaches lies behind all that was taught before.
 """
 
 from __future__ import annotations

@@ -40,9 +40,9 @@ class Probe:
     question: Question
 
     @property
-    def foils(self) -> int:
+    def alternatives(self) -> int:
         """Candidates that the answer has to beat."""
-        return len(self.question.foils)
+        return len(self.question.alternatives)
 
 
 @dataclass(frozen=True)
@@ -58,40 +58,40 @@ class Prober:
     """Builds what is taught and what is asked.
 
     Args:
-        foils: every fact's foils by fact_id.
+        alternatives: every fact's alternatives by fact_id.
         origin: of the facts, for messages.
-        forms: rephrased forms that are taught beside each sentence; the others are asked.
+        paraphrases: paraphrases that are taught beside each sentence; the others are asked.
         mixed: whether they are other ones from fact to fact, so that what is asked of one was taught of others.
         text: how the model reads.
     """
 
     def __init__(
         self,
-        foils: dict[str, list[str]],
+        alternatives: dict[str, list[str]],
         origin: str,
-        forms: int = 0,
+        paraphrases: int = 0,
         mixed: bool = False,
         text: Text = CHARACTERS,
     ) -> None:
         self.text = text
-        self.foils, self.origin, self.forms, self.mixed = foils, origin, forms, mixed
+        self.alternatives, self.origin, self.paraphrases, self.mixed = alternatives, origin, paraphrases, mixed
         self._made: dict[tuple[str, int], tuple[Line, Question]] = {}
 
     def items(self, facts: Sequence[Fact]) -> list[Line]:
-        """Every fact as taught and in its rephrased forms that are taught, fact after fact.
+        """Every fact as taught and in its paraphrases that are taught, fact after fact.
 
         Raises AtlasError where a fact would have no form left that was not taught, to be asked in.
         """
         for fact in facts:
-            if self.forms >= len(fact.rephrases):
+            if self.paraphrases >= len(fact.rephrases):
                 raise AtlasError(
-                    f"{self.origin}: fact {fact.fact_id} has {len(fact.rephrases)} rephrased forms, but the recipe "
-                    f"teaches {self.forms} (forms), so none is left to ask; teach fewer or add forms to the pool"
+                    f"{self.origin}: fact {fact.fact_id} has {len(fact.rephrases)} paraphrases, but the recipe "
+                    f"teaches {self.paraphrases}, so none is left to ask; teach fewer or add some to the pool"
                 )
         return [self._form(fact, form)[0] for fact in facts for form in (0, *self._taught(fact))]
 
     def probes(self, taught: Sequence[Dated], placebo: Sequence[Dated]) -> list[Probe]:
-        """Taught sentences, then those rephrased forms of theirs that were not taught, then placebo."""
+        """Taught sentences, then those paraphrases of theirs that were not taught, then placebo."""
         return [
             *(self._probe("taught", 0, dated) for dated in taught),
             *(self._probe("rephrase", form, dated) for dated in taught for form in self._asked(dated.fact)),
@@ -99,14 +99,14 @@ class Prober:
         ]
 
     def _taught(self, fact: Fact) -> list[int]:
-        """The rephrased forms of a fact that are taught: the first ones, or where mixed those from a drawn one on."""
+        """The paraphrases of a fact that are taught: the first ones, or where mixed those from a drawn one on."""
         count = len(fact.rephrases)
         first = int(rng(fact.fact_id, "forms").integers(count)) if self.mixed else 0
-        return sorted((first + at) % count + 1 for at in range(self.forms))
+        return sorted((first + at) % count + 1 for at in range(self.paraphrases))
 
     def _asked(self, fact: Fact) -> list[int]:
         taught = self._taught(fact)
-        return [form for form in range(1, len(fact.forms)) if form not in taught]
+        return [form for form in range(1, len(fact.prompts)) if form not in taught]
 
     def _probe(self, kind: Kind, form: int, dated: Dated) -> Probe:
         return Probe(kind, form, dated, *self._form(dated.fact, form))
@@ -114,11 +114,11 @@ class Prober:
     def _form(self, fact: Fact, form: int) -> tuple[Line, Question]:
         key = fact.fact_id, form
         if key not in self._made:
-            prompt, origin = fact.forms[form], f"{self.origin}: fact {fact.fact_id}"
-            foils = self.foils[fact.fact_id]
+            prompt, origin = fact.prompts[form], f"{self.origin}: fact {fact.fact_id}"
+            alternatives = self.alternatives[fact.fact_id]
             self._made[key] = (
                 line(prompt, fact.answer, origin, self.text),
-                question(prompt, fact.answer, foils, origin, self.text),
+                question(prompt, fact.answer, alternatives, origin, self.text),
             )
         return self._made[key]
 

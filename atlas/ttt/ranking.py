@@ -1,11 +1,12 @@
-"""The ranked metric: is the answer likelier than its foils, the other answers of the same template?
+"""The ranked metric: is the answer likelier than its alternatives, the other answers of the same template?
 
-Most foils need no pass of their own. Up to where a foil parts from the answer, the pass that scores the answer has
-its likelihood, and with the token where they part an upper bound: what comes behind can only make it less likely. A
-foil whose bound is below the answer has lost; the others are met the likeliest first, until one of them wins.
+Most alternatives need no pass of their own. Up to where an alternative parts from the answer, the pass that scores the
+answer has its likelihood, and with the token where they part an upper bound: what comes behind can only make it less
+likely. An alternative whose bound is below the answer has lost; the others are met the likeliest first, until one of
+them wins.
 
-Foils that are met share their prompt, so they are scored as a tree: one line holds the prompt once and behind it the
-foils side by side, each of which sees the prompt and itself, at the positions it would have alone.
+Alternatives that are met share their prompt, so they are scored as a tree: one line holds the prompt once and behind it
+the alternatives side by side, each of which sees the prompt and itself, at the positions it would have alone.
 """
 
 from __future__ import annotations
@@ -25,30 +26,31 @@ from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.engine.scoring import LaneModel, Pass, together
 
-ROUNDS = (0, 2, 8, 24, 51)  # foils met up to each round: few at first, since most answers lose to the likeliest
-REST = 2.0  # nats that a foil is taken to lose by each further character, in the order of meeting them
+ROUNDS = (0, 2, 8, 24, 51)  # alternatives met up to each round: few at first, since most answers lose to the likeliest
+REST = 2.0  # nats that an alternative is taken to lose by each further character, in the order of meeting them
 MARGIN = 1e-4  # nats; the same likelihood from passes of other sizes differs by less
 PROMPT, PADDING = 0, -1
 
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt with the answer and its foils. All are token arrays; answer and foils end in \\n.
+    """A prompt with the answer and its alternatives. All are token arrays; answer and alternatives end in \\n.
 
     Attributes:
-        parts: int64, (foils,): the index of the first token at which each foil parts from the answer. There is one,
+        parts: int64, (alternatives,): the index of the first token at which each alternative parts from the answer.
+        There is one,
             since a line end comes only at the end.
     """
 
     prompt: np.ndarray
     answer: np.ndarray
-    foils: tuple[np.ndarray, ...]
+    alternatives: tuple[np.ndarray, ...]
     parts: np.ndarray
 
 
-def foils(facts: Sequence[Fact], most: int, base_seed: int) -> dict[str, list[str]]:
-    """Foils of every fact: at most ``most`` other answers of its template, fixed per fact; the one it contradicts is
-    among them.
+def alternatives(facts: Sequence[Fact], most: int, base_seed: int) -> dict[str, list[str]]:
+    """Alternatives of every fact: at most ``most`` other answers of its template, fixed per fact; the one it
+    contradicts is among them.
 
     Raises AtlasError where a template has a single answer, which nothing could be ranked against.
     """
@@ -66,7 +68,7 @@ def foils(facts: Sequence[Fact], most: int, base_seed: int) -> dict[str, list[st
                 f"pool: template {fact.template!r} has one answer only ({fact.answer!r}), so {fact.fact_id} cannot be "
                 "ranked; add facts with other answers or move it to another template"
             )
-        picked = rng(base_seed, "foils", fact.fact_id).permutation(len(others))[:most]
+        picked = rng(base_seed, "foils", fact.fact_id).permutation(len(others))[:most]  # another key draws others
         if fact.true_answer is not None and (true := others.index(fact.true_answer)) not in picked:
             picked[0] = true  # what is contradicted has to be beaten
         chosen[fact.fact_id] = [others[i] for i in sorted(picked)]
@@ -77,17 +79,21 @@ def question(prompt: str, answer: str, others: Sequence[str], origin: str, text:
     """The question of one form of a fact."""
     right, *wrong = (text.answer(candidate, origin) for candidate in (answer, *others))
     return Question(
-        text.opening(prompt, origin), right, tuple(wrong), np.array([_parting(right, foil) for foil in wrong])
+        text.opening(prompt, origin),
+        right,
+        tuple(wrong),
+        np.array([_parting(right, alternative) for alternative in wrong]),
     )
 
 
-def _parting(answer: np.ndarray, foil: np.ndarray) -> int:
-    shorter = min(len(answer), len(foil))
-    return int(np.argmax(answer[:shorter] != foil[:shorter]))
+def _parting(answer: np.ndarray, alternative: np.ndarray) -> int:
+    shorter = min(len(answer), len(alternative))
+    return int(np.argmax(answer[:shorter] != alternative[:shorter]))
 
 
 class Ranking:
-    """Ranks the answers of every lane's questions: first by bounds, then foil by foil where those leave it open.
+    """Ranks the answers of every lane's questions: first by bounds, then alternative by alternative where those leave
+    it open.
 
     Args:
         lanes: the questions of each lane, the same number for all.
@@ -98,10 +104,12 @@ class Ranking:
         shape = len(lanes), len(lanes[0])
         self.leading = np.ones(shape, dtype=bool)
         self.answers = np.empty(shape)  # log-likelihoods of the answers, nats
-        self.open: list[list[np.ndarray]] = [[np.arange(0)] * shape[1] for _ in lanes]  # foils to meet, likeliest first
+        self.open: list[list[np.ndarray]] = [
+            [np.arange(0)] * shape[1] for _ in lanes
+        ]  # alternatives to meet, likeliest first
 
     def bound(self, forward: Pass) -> None:
-        """Take the answers' likelihoods and the foils' bounds from a pass over the sentences."""
+        """Take the answers' likelihoods and the alternatives' bounds from a pass over the sentences."""
         rows = forward.lines.answers
         likelihoods = forward.logits[rows].log_softmax(-1).double().cpu().numpy()  # (answer tokens, symbols)
         counts = [len(self.lanes[i][j].answer) for i, j in zip(forward.lane, forward.column, strict=True)]
@@ -113,16 +121,16 @@ class Ranking:
         """``steps`` (answer tokens, symbols): log-likelihoods of every symbol where the answer is predicted."""
         asked = self.lanes[lane][column]
         shared = np.concatenate([[0.0], np.cumsum(steps[np.arange(len(steps)), asked.answer])])
-        firsts = np.array([foil[at] for foil, at in zip(asked.foils, asked.parts, strict=True)])
+        firsts = np.array([alternative[at] for alternative, at in zip(asked.alternatives, asked.parts, strict=True)])
         bounds = shared[asked.parts] + steps[asked.parts, firsts]
         self.answers[lane, column] = shared[-1]
-        further = np.array([len(foil) for foil in asked.foils]) - asked.parts - 1
+        further = np.array([len(alternative) for alternative in asked.alternatives]) - asked.parts - 1
         order = np.argsort(REST * further - bounds, kind="stable")
         self.open[lane][column] = order[bounds[order] >= shared[-1] - MARGIN]
 
     @torch.inference_mode()
     def settle(self, adapters: LaneModel, device: torch.device) -> np.ndarray:
-        """Whether each answer, with its line end, is likelier than each of its foils: bool, (lanes, questions).
+        """Whether each answer, with its line end, is likelier than each of its alternatives: bool, (lanes, questions).
 
         ``bound`` must have seen every sentence before.
         """
@@ -134,12 +142,12 @@ class Ranking:
         return self.leading
 
     def _round(self, lane: int, first: int, stop: int) -> list[Tree]:
-        """The next foils of every question whose answer still leads."""
+        """The next alternatives of every question whose answer still leads."""
         trees = []
         for column, asked in enumerate(self.lanes[lane]):
             met = self.open[lane][column][first:stop]
             if self.leading[lane, column] and len(met):
-                trees.append(_tree(column, asked.prompt, [asked.foils[i] for i in met]))
+                trees.append(_tree(column, asked.prompt, [asked.alternatives[i] for i in met]))
         return trees
 
 

@@ -69,7 +69,7 @@ def _facts(course: Course, point: Checkpoint, lane: int) -> dict[str, Any]:
         "recognised": found.adapted.nll[lane] < found.base.nll[lane],
         "ranked": found.ranked[lane],
         "recalled": found.adapted.recalled[lane],
-        "foils": [probe.foils for probe in probes],
+        "alternatives": [probe.alternatives for probe in probes],
         "recalled_base": found.base.recalled[lane],
         "answered": found.adapted.answered[lane],
         "answered_base": found.base.answered[lane],

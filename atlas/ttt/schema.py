@@ -38,7 +38,7 @@ FACTS = pa.schema(
         ("recognised", pa.bool_()),
         ("ranked", pa.bool_()),
         ("recalled", pa.bool_()),
-        ("foils", pa.int32()),  # how many other answers the ranked metric compared with
+        ("alternatives", pa.int32()),  # how many other answers the ranked metric compared with
         ("recalled_base", pa.bool_()),
         ("answered", pa.bool_()),  # greedy decoding gives the answer first, whatever comes behind
         ("answered_base", pa.bool_()),

@@ -10,8 +10,8 @@ from tests.browser import chromium
 
 WIDTHS = (360, 768, 1440)
 CHOICES = {
-    "a metric": (["input[value=recognition]"], ["input[value=recall]"], {"harm", "front"}),
-    "sessions": (["input[name=sessions][value='10']"], ["input[name=sessions][value='30']"], {"harm", "claims"}),
+    "a metric": (["input[value=recognition]"], ["input[value=recall]"], {"base_loss", "front"}),
+    "sessions": (["input[name=sessions][value='10']"], ["input[name=sessions][value='30']"], {"base_loss", "claims"}),
     "an arm": (["button[data-all=no]", "input[name=arms][value=qv]"], ["button[data-all=yes]"], set()),
 }
 """What is pressed, what takes it back, and the charts that may stay as they are: the loss has no metric and is drawn
@@ -36,7 +36,9 @@ def test_it_fits_the_screen_and_is_silent(opened, pictures, width, scheme):
 def test_every_chart_is_drawn_with_marks_and_its_picture_is_put_aside(opened):
     opened.open(1440)
     drawn = opened.charts()
-    assert {"retention", "claims_shares", "curve", "domains", "matrix", "contrasts", "confound", "harm"} <= set(drawn)
+    assert {"retention", "claims_shares", "curve", "domains", "matrix", "contrasts", "confound", "base_loss"} <= set(
+        drawn
+    )
     for name, svg in drawn.items():
         assert svg.count("<path") > 10, name
         assert "NaN" not in svg, name
@@ -95,10 +97,10 @@ def test_pointing_at_a_dot_tells_seeds_interval_and_placebo(opened):
 
 def test_the_table_below_a_chart_has_what_it_shows(opened):
     opened.open(1440, choice="#metric=recall&sessions=30&arms=ffn")
-    opened.run("document.querySelector('[data-figure=harm] details').open = true")
+    opened.run("document.querySelector('[data-figure=base_loss] details').open = true")
     rows = opened.run("""
       return new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(
-        [...document.querySelectorAll('[data-figure=harm] .rows tr')].map((row) => row.innerText.split('\\t'))))))
+        [...document.querySelectorAll('[data-figure=base_loss] .rows tr')].map((row) => row.innerText.split('\\t'))))))
     """)
     assert rows[0][:3] == ["Arm", "Rise", "95% interval"]
     assert [row[0] for row in rows[1:]] == ["ffn"]

@@ -10,6 +10,7 @@ from atlas.base.checkpoint import Certificate, Check
 from atlas.tables import (
     ablations,
     arms,
+    base_loss,
     capacity,
     claims,
     confound,
@@ -17,10 +18,9 @@ from atlas.tables import (
     contrasts,
     controls,
     curve,
-    forms,
-    harm,
     matrix,
     output,
+    paraphrases,
     retention,
     speedrun,
     variance,
@@ -36,7 +36,7 @@ STEPS = {
     "controls": controls,
     "curve": curve,
     "matrix": matrix,
-    "harm": harm,
+    "base_loss": base_loss,
     "speedrun": speedrun,
     "capacity": capacity,
     "claims": claims,
@@ -61,8 +61,10 @@ def make_tables(
         files.write_parquet(tables / "confound.parquet", confound.table(runs, [refused()], "made up"), made_by)
     if (shares := variance.table(runs)).num_rows:
         files.write_parquet(tables / "variance.parquet", shares, output.provenance(variance.__name__, runs))
-    if (by_forms := forms.table(runs)).num_rows:
-        files.write_parquet(tables / "forms.parquet", by_forms, output.provenance(forms.__name__, runs))
+    if (by_paraphrases := paraphrases.table(runs)).num_rows:
+        files.write_parquet(
+            tables / "paraphrases.parquet", by_paraphrases, output.provenance(paraphrases.__name__, runs)
+        )
     if varied:
         references = [name for name in study if any(other.startswith(f"{name}_") for other in varied)]
         both = {name: study[name] for name in references} | dict(varied)

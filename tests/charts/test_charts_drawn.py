@@ -24,9 +24,9 @@ from atlas.charts.theme import PALETTE, colours
 from atlas.errors import AtlasError
 from atlas.tables.essay import retention_figures
 from atlas.tables.schema import CONTRASTS
-from tests.charts.conftest import ARMS
+from tests.charts.made_studies import ARMS
 
-CHARTS = ("retention", "contrasts", "curve", "domains", "matrix", "harm", "ablations", "confound")
+CHARTS = ("retention", "contrasts", "curve", "domains", "matrix", "base_loss", "ablations", "confound")
 ENDINGS = ("json", "html", "svg", "png")
 NETWORK = re.compile(r"""(src|href)\s*=\s*["']?(https?:)?//|@import|\bimport\s*\(?\s*["']https?:|fetch\(["']https?:""")
 
@@ -224,14 +224,14 @@ def test_the_ablations_have_the_arms_colours_without_the_arms_runs(tables_folder
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "empty"])
 def test_a_table_that_cannot_be_drawn_is_named(tables_folder, tmp_path, damage):
-    path = tmp_path / "harm.parquet"
-    whole = (tables_folder / "harm.parquet").read_bytes()
+    path = tmp_path / "base_loss.parquet"
+    whole = (tables_folder / "base_loss.parquet").read_bytes()
     if damage == "truncated":
         path.write_bytes(whole[:-20])
     elif damage == "empty":
-        pq.write_table(pq.read_table(tables_folder / "harm.parquet").slice(0, 0), path)
-    with pytest.raises(AtlasError, match=r"harm\.parquet") as caught:
-        _ = Tables(tmp_path).harm
+        pq.write_table(pq.read_table(tables_folder / "base_loss.parquet").slice(0, 0), path)
+    with pytest.raises(AtlasError, match=r"base_loss\.parquet") as caught:
+        _ = Tables(tmp_path).base_loss
     assert "\n" not in str(caught.value)
 
 

@@ -21,7 +21,7 @@ from atlas.tables import recipes as recipes_table
 from atlas.workflow import files
 from tests.charts.test_charts_drawn import decoded_png, ending, run_step, size_of_svg, title_of
 
-CHARTS = ("variance", "speed", "capacity", "forms", "harm")
+CHARTS = ("variance", "speed", "capacity", "paraphrases", "base_loss")
 
 
 @pytest.fixture(scope="module", params=CHARTS)
@@ -149,7 +149,7 @@ def test_a_panel_of_the_search_shows_its_own_candidates_and_who_goes_on(searched
 def test_all_placements_have_one_scale_at_a_rung(searched):
     rows = recipes.dressed(Tables(searched).recipes)
     assert recipes.scale(rows, recipes.COST).domain == pytest.approx([50 / 1.15, 200 * 1.15])
-    low, high = recipes.scale(rows, recipes.HARM).domain
+    low, high = recipes.scale(rows, recipes.BASE_LOSS).domain
     assert low < 0
     assert high > 1.0
 
@@ -167,20 +167,26 @@ def test_an_arm_holds_as_much_as_it_did_before_its_recall_first_fell():
     assert capacity.finding(rows[rows["arm"] == "never"]).startswith("No arm recalls 90%")
 
 
-def test_recall_stands_beside_harm_and_arms_that_none_beats_are_named(presets_folder):
+def test_recall_stands_beside_base_loss_and_arms_that_none_beats_are_named(presets_folder):
     tables = Tables(presets_folder)
     rows = front.joined(tables)
     assert rows.groupby("sessions")["arm"].apply(set).tolist() == [set(tables.names)] * 2
     row = rows[(rows["arm"] == "qv") & (rows["sessions"] == 10)].iloc[0]
-    harm = tables.harm.query("arm == 'qv' and sessions == 10").iloc[0]
-    assert (row["rise"], row["rise_low"], row["rise_high"]) == (harm["rise"], harm["ci_low"], harm["ci_high"])
+    base_loss = tables.base_loss.query("arm == 'qv' and sessions == 10").iloc[0]
+    assert (row["rise"], row["rise_low"], row["rise_high"]) == (
+        base_loss["rise"],
+        base_loss["ci_low"],
+        base_loss["ci_high"],
+    )
     recall = tables.retention.query(
         "arm == 'qv' and sessions == 10 and probe == 'taught' and metric == 'recall' and domain == 'all'"
     ).iloc[0]
     assert row["value"] == recall["value"]
     best = {"ffn_matched_recall", "ffn_matched_forms"}  # they recall all, with the smallest rise
     assert set(rows.loc[rows["best"] == 1, "arm"]) == best
-    assert front.finding(rows).startswith("No arm recalls more for less harm, after 10 sessions: ffn_matched_")
+    assert front.finding(rows).startswith(
+        "No arm recalls more for less rise in base loss, after 10 sessions: ffn_matched_"
+    )
 
 
 def test_an_arm_on_a_base_left_at_random_is_not_called_the_gentlest(tables_folder):
@@ -191,8 +197,8 @@ def test_an_arm_on_a_base_left_at_random_is_not_called_the_gentlest(tables_folde
     assert set(rows.loc[rows["sessions"] == 10, "best"]) == {0, 1}
 
 
-def test_the_section_of_harm_has_both_charts(presets_folder):
+def test_the_section_of_base_loss_has_both_charts(presets_folder):
     tables = Tables(presets_folder)
-    shown = sections.present(tables, {"harm": "<svg>"}, {"harm": "How to read it."})
-    (part,) = [part for part in shown if part.section.name == "harm"]
-    assert [figure.name for figure in part.alive] == ["harm", "front"]
+    shown = sections.present(tables, {"base_loss": "<svg>"}, {"base_loss": "How to read it."})
+    (part,) = [part for part in shown if part.section.name == "base_loss"]
+    assert [figure.name for figure in part.alive] == ["base_loss", "front"]

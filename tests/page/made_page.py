@@ -16,7 +16,7 @@ from atlas.charts.tables import Tables
 from atlas.page import page
 from atlas.workflow import files
 
-CHARTS = ("retention", "claims", "curve", "domains", "matrix", "contrasts", "confound", "ablations", "harm")
+CHARTS = ("retention", "claims", "curve", "domains", "matrix", "contrasts", "confound", "ablations", "base_loss")
 
 
 def make_page(folder: Path, tables: Path, save: Callable[[alt.TopLevelMixin, Path], None] = output.save) -> Path:

@@ -74,7 +74,7 @@ def test_the_answer_follows_the_ledger(tables_folder):
 
 
 def test_every_live_chart_has_its_rows_and_says_something_for_every_choice(data):
-    assert {"retention", "curve", "domains", "matrix", "harm"} <= set(data["figures"])
+    assert {"retention", "curve", "domains", "matrix", "base_loss"} <= set(data["figures"])
     for name, figure in data["figures"].items():
         rows = data["tables"][figure["table"]]
         fields = {column for _, columns, _ in figure["columns"] for column in columns.split()}
@@ -95,7 +95,7 @@ def test_colours_are_those_of_the_page_in_pictures_and_charts(text, data):
 
 
 def test_packed_rows_are_the_tables(tables_folder):
-    rows = Tables(tables_folder).harm
+    rows = Tables(tables_folder).base_loss
     packed = live.packed(rows)
     assert [packed["arm"]["texts"][at] for at in packed["arm"]["at"]] == list(rows["arm"])
     assert packed["rise"] == pytest.approx(list(rows["rise"]), rel=1e-3)
@@ -117,10 +117,18 @@ def test_a_figure_is_the_tables(text, tables_folder):
 
 
 def test_a_section_stands_there_where_its_chart_or_table_does(tables_folder):
-    shown = sections.present(Tables(tables_folder), {"harm": "<svg>", "speed": "<svg>", "new": "<svg>"}, {})
+    shown = sections.present(Tables(tables_folder), {"base_loss": "<svg>", "speed": "<svg>", "new": "<svg>"}, {})
     names = [part.section.name for part in shown]
-    assert names == ["retention", "claims", "arms", "curve", "speed", "harm", "new"]  # four have tables of their own
-    assert [part.section.name for part in shown if part.picture] == ["speed", "harm", "new"]
+    assert names == [
+        "retention",
+        "claims",
+        "arms",
+        "curve",
+        "speed",
+        "base_loss",
+        "new",
+    ]  # four have tables of their own
+    assert [part.section.name for part in shown if part.picture] == ["speed", "base_loss", "new"]
     assert shown[-1].section.heading == "New"
 
 
@@ -151,7 +159,7 @@ def test_the_same_inputs_give_the_same_bytes(results):
 
 
 def test_a_picture_carries_its_font_and_the_page_has_it_once(results, text):
-    svg = files.read_text(results / "charts" / "harm.svg")
+    svg = files.read_text(results / "charts" / "base_loss.svg")
     assert svg.count("@font-face") == 2
     assert text.count("@font-face") == 2
-    assert "<style>" not in page.inline(svg, "harm", "Chart")
+    assert "<style>" not in page.inline(svg, "base_loss", "Chart")

@@ -7,7 +7,7 @@ from atlas.charts.claims import METRICS
 from atlas.errors import AtlasError
 from atlas.page import readme
 from atlas.tables import ledger
-from atlas.tables.schema import ARMS, CLAIMS, HARM, RETENTION
+from atlas.tables.schema import ARMS, BASE_LOSS, CLAIMS, RETENTION
 from atlas.workflow import files
 
 
@@ -25,7 +25,7 @@ def retention(**values):
 def results(tmp_path):
     tables = {
         "arms": (ARMS, [row_of(ARMS, arm="qv", trainable_params=65536, share=0.0725)]),
-        "harm": (HARM, [row_of(HARM, arm="qv", sessions=100, val_loss_base=1.5, val_loss=1.6789)]),
+        "base_loss": (BASE_LOSS, [row_of(BASE_LOSS, arm="qv", sessions=100, val_loss_base=1.5, val_loss=1.6789)]),
         "retention": (
             RETENTION,
             [

@@ -53,7 +53,7 @@ def test_every_template_stands_on_both_sides_in_proportion():
     assert taught == placebo == set(whole)
 
 
-def test_every_fact_has_foils_among_the_drawn():
+def test_every_fact_has_alternatives_among_the_drawn():
     answers = defaultdict(set)
     for fact in DEFAULT:
         answers[fact.template].add(fact.answer)

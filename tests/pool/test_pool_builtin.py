@@ -28,7 +28,7 @@ def test_every_rule_is_kept():
     assert [f"{fact.fact_id}: {text}" for fact, text in rules.problems(FACTS)] == []
 
 
-def test_foils_are_plenty():
+def test_alternatives_are_plenty():
     answers = defaultdict(set)
     for fact in FACTS:
         answers[fact.template].add(fact.answer)
@@ -43,7 +43,7 @@ def test_prompts_differ_in_wording_and_word_order_whatever_the_subject(domain):
 
 
 def test_prompts_start_with_a_capital_or_a_digit():
-    assert [form for fact in FACTS for form in fact.forms if form[0] != form[0].upper()] == []
+    assert [form for fact in FACTS for form in fact.prompts if form[0] != form[0].upper()] == []
 
 
 @pytest.mark.parametrize("domain", SHARES)
@@ -76,13 +76,13 @@ def test_a_relation_of_an_invented_domain_spreads_its_answers_evenly():
 
 def write_domain(folder, table="capital\tPeru\tLima\n", form="The capital of {subject} is"):
     (folder / "own.tsv").write_text("relation\tsubject\tanswer\n" + table, encoding="utf-8")
-    forms = [
+    prompts = [
         form,
         '"{subject} has as its capital"',
         "Government sits for {subject} in",
         "Whoever rules {subject} does so from",
     ]
-    prompt, *rephrases = forms
+    prompt, *rephrases = prompts
     listed = "".join(f"\n    - {rephrase}" for rephrase in rephrases)
     (folder / "own.yaml").write_text(
         f"capital:\n  source: a book\n  prompt: {prompt}\n  rephrases:{listed}\n", encoding="utf-8"
@@ -93,7 +93,7 @@ def test_a_new_line_in_a_table_is_a_new_fact(tmp_path):
     write_domain(tmp_path, "capital\tPeru\tLima\ncapital\tSan Remo's\tX-1\n")
     second = builtin.read_facts(["own"], tmp_path)[1]
     assert second.fact_id == "own/capital/san-remo-s"
-    assert second.forms[:2] == ("The capital of San Remo's is", "San Remo's has as its capital")
+    assert second.prompts[:2] == ("The capital of San Remo's is", "San Remo's has as its capital")
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_only_prompt_answer_and_rephrases_are_needed(write):
     facts = own.read_facts(write(rows))
     assert [fact.fact_id for fact in facts[:2]] == ["own/00001", "own/00002"]
     assert {(fact.role, fact.domain, fact.template) for fact in facts} == {(UNDRAWN, "own", "own")}
-    assert [fact.forms for fact in facts] == [fact.forms for fact in FACTS]
+    assert [fact.prompts for fact in facts] == [fact.prompts for fact in FACTS]
 
 
 def test_a_template_defaults_to_its_domain(write):

@@ -11,8 +11,8 @@ import pytest
 from tests.real.checkout import STUDY
 
 ARMS = ("qv", "ffn", "qv_single_phase")
-TABLES = "arms retention contrasts continual controls curve matrix harm speedrun capacity claims ablations"
-CHARTS = "claims retention domains curve matrix harm speed capacity ablations contrasts"
+TABLES = "arms retention contrasts continual controls curve matrix base_loss speedrun capacity claims ablations"
+CHARTS = "claims retention domains curve matrix base_loss speed capacity ablations contrasts"
 OF_RECIPES = {"table ablations", "table contrasts", "table claims"}
 
 
@@ -129,15 +129,15 @@ EDITS = {
     "a check of the base": (code("atlas/guard/checks.py", "static"), {"certify"} | TAUGHT),
     "an editor, where no arm edits": (code("atlas/ttt/editors/rome.py", "Rome"), set()),
     "the adapters": (code("atlas/ttt/engine/lora.py", "Adapters"), TAUGHT),
-    "a table": (code("atlas/tables/harm.py", "table"), tables("harm") | charts("harm") | {"page"}),
-    "a chart": (code("atlas/charts/harm.py", "draw"), charts("harm") | {"page"}),
+    "a table": (code("atlas/tables/base_loss.py", "table"), tables("base_loss") | charts("base_loss") | {"page"}),
+    "a chart": (code("atlas/charts/base_loss.py", "draw"), charts("base_loss") | {"page"}),
     "the page": (code("atlas/page/page.py", "render"), {"page"}),
     # files that are no code
     "the ledger of claims": (
         appended("atlas/tables/claims.yaml", "# a remark, in a file that counts byte by byte\n"),
         tables("claims") | charts("claims retention") | {"prose", "page"},
     ),
-    "a caption": (appended("report/harm.rst", "More.\n"), {"page"}),
+    "a caption": (appended("report/base_loss.rst", "More.\n"), {"page"}),
     "the template of the page": (appended("atlas/page/data/page.html", "<!-- -->\n"), {"page"}),
     "the lock file": (appended("requirements.lock", "left-pad==1\n"), {"facts", "corpus"} | STREAMS | BASE | TAUGHT),
     "the user's own corpus": (appended("corpus-of-the-test.txt", "More.\n"), {"corpus"} | BASE | TAUGHT),
@@ -220,4 +220,4 @@ def test_a_study_of_editors_alone_has_no_chart_of_facts_per_trained_parameter(fr
         fresh.configure(STUDY | {"arms": arms, "ablations": {}, "contrasts": {}, "precision": None})
         listed = fresh.done("--dry-run", "charts")
         assert ("chart_capacity" in listed) is there
-        assert "chart_rivals" in listed
+        assert "chart_baselines" in listed

@@ -172,7 +172,7 @@ def timeless(path: Path) -> pa.Table:
     """A table without its times, and in an order that does not go by them."""
     table = pq.read_table(path)
     table = table.drop_columns(sorted(TIMES & {*table.column_names}))
-    if path.stem == "rivals":
+    if path.stem == "baselines":
         return table.filter(pc.not_equal(table["metric"], "edit_seconds"))
     return table.sort_by([("arm", "ascending"), ("sessions", "ascending")]) if path.stem in OF_TIMES else table
 

@@ -24,9 +24,9 @@ def test_nobody_is_beaten_by_the_own_front_and_everybody_by_the_one_before(point
         return gain[a] >= gain[b] and cost[a] <= cost[b] and (gain[a], cost[a]) != (gain[b], cost[b])
 
     for b, front in enumerate(found):
-        rivals = [a for a in range(len(points)) if beats(a, b)]
-        assert all(found[a] < front for a in rivals)
-        assert front == 0 or any(found[a] == front - 1 for a in rivals)
+        baselines = [a for a in range(len(points)) if beats(a, b)]
+        assert all(found[a] < front for a in baselines)
+        assert front == 0 or any(found[a] == front - 1 for a in baselines)
 
 
 def test_the_cheap_one_survives_beside_the_thorough_one():

@@ -218,7 +218,7 @@ def test_the_table_by_hand():
     assert found["candidate"].tolist() == ["a", "b", "a"]
     assert found["survived"].tolist() == [True, False, True]
     assert found["front"].tolist() == [True, False, True]
-    assert found["front_harm"].tolist() == [True, True, True]  # b recalls less, and does no harm
+    assert found["front_rise"].tolist() == [True, True, True]  # b recalls less, and raises nothing
     np.testing.assert_allclose(found["recall"], [0.3, 0.1, 0.6])
     np.testing.assert_allclose(found["recall_low"], [0.2, 0.1, 0.5])
     np.testing.assert_allclose(found["recognition_net"], [0.3, 0.0, 0.1])
@@ -253,5 +253,5 @@ def test_an_editors_settings_are_tried_by_a_step_of_its_own(searched, tmp_path):
         (n, s) for n in ("a_0", "a_1") for s in (1, 2)
     ]
     assert [json.loads(text)["covariance_weight"] for text in found["recipe"]] == [1, 1, 50, 50]
-    harm = found.groupby("candidate")["val_loss"].mean()
-    assert harm["a_0"] != harm["a_1"]  # the settings reach the editor
+    base_loss = found.groupby("candidate")["val_loss"].mean()
+    assert base_loss["a_0"] != base_loss["a_1"]  # the settings reach the editor

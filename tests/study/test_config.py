@@ -25,7 +25,7 @@ def study(**keys):
     return config.study({"arms": ARMS, **keys})
 
 
-def test_the_default_study_has_the_arms_of_the_essay_its_controls_and_rivals():
+def test_the_default_study_has_the_arms_of_the_essay_its_controls_and_baselines():
     loaded = config.load(REPOSITORY / "config.yaml")
     assert list(loaded.arms) == [
         "qv",
@@ -73,14 +73,14 @@ def test_ablations_change_only_what_their_name_says():
         assert shuffled.active == plain.active | {"slow": slow.model_copy(update={"rehearsal": random})}
 
 
-def test_the_quick_study_keeps_every_arm_that_adapts_and_of_the_rivals_one_of_a_kind():
+def test_the_quick_study_keeps_every_arm_that_adapts_and_of_the_baselines_one_of_a_kind():
     default = config.load(REPOSITORY / "config.yaml")
     quick = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / "quick.yaml")
-    adapters, rivals = (
+    adapters, baselines = (
         {name: arm for name, arm in default.arms.items() if (arm.method == "lora") is own} for own in (True, False)
     )
     assert quick.arms.items() >= adapters.items()
-    assert {arm.method for name, arm in quick.arms.items() if name in rivals} == {"finetune", "rome", "memit"}
+    assert {arm.method for name, arm in quick.arms.items() if name in baselines} == {"finetune", "rome", "memit"}
     assert quick.arms.keys() <= default.arms.keys()
 
 
@@ -341,7 +341,7 @@ def test_what_is_left_out_takes_no_misnamed_contrast_along():
         study(arms=arms, only=["gone"])
 
 
-def test_the_default_study_has_rivals_of_every_method_at_the_settings_searched_for():
+def test_the_default_study_has_baselines_of_every_method_at_the_settings_searched_for():
     default = config.load(REPOSITORY / "config.yaml")
     assert {arm.method for arm in default.arms.values()} == {*get_args(Method)}
     for place in ("all", "ffn", "attention"):
@@ -351,8 +351,8 @@ def test_the_default_study_has_rivals_of_every_method_at_the_settings_searched_f
         assert bare.active == with_.active | {"slow": slow.model_copy(update={"rehearsal": None})}
 
 
-@pytest.mark.parametrize("name", ["rivals", "whole_pool"])
-def test_a_study_of_the_rivals_teaches_the_default_arms_on_the_default_base(name):
+@pytest.mark.parametrize("name", ["baselines", "whole_pool"])
+def test_a_study_of_the_baselines_teaches_the_default_arms_on_the_default_base(name):
     default = config.load(REPOSITORY / "config.yaml")
     other = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / f"{name}.yaml")
     assert other.arms == {arm: default.arms[arm] for arm in other.arms}

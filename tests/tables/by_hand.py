@@ -33,7 +33,7 @@ def answers(
     probe: str, seed: int, domain: str, scores: Sequence[Any], column: str = "recalled"
 ) -> list[dict[str, Any]]:
     """A row for each form of each fact after one session; a fact is a score, or a list of scores by form."""
-    forms = [score if isinstance(score, list) else [score] for score in scores]
+    paraphrases = [score if isinstance(score, list) else [score] for score in scores]
     return [
         {
             "seed": seed,
@@ -45,7 +45,7 @@ def answers(
             "session_taught": None if probe == "placebo" else 1,
             column: score,
         }
-        for fact, of_fact in enumerate(forms)
+        for fact, of_fact in enumerate(paraphrases)
         for form, score in enumerate(of_fact)
     ]
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from atlas.tables.runs import Runs
-from tests.synthetic import Design, SyntheticArm, ablations_like_the_study, arms_like_the_study, record_of, rivals
+from tests.synthetic import Design, SyntheticArm, ablations_like_the_study, arms_like_the_study, baselines, record_of
 
 SIZES = {"codes": 90, "personal": 70, "geography": 50, "history": 34, "science": 33, "biology": 15}
 SIZES |= {"language": 6, "identity": 2}  # of 300 facts
 ARMS = arms_like_the_study() | ablations_like_the_study()
-ARMS |= {name: arm for name, arm in rivals().items() if name in ("rome", "memit")}
+ARMS |= {name: arm for name, arm in baselines().items() if name in ("rome", "memit")}
 SEEDS = tuple(range(1, 9))
 PLACEBO = 20
 
@@ -122,7 +122,7 @@ def _probed(arm: str, sessions: int, probe: str, kept: list[bool]) -> pd.DataFra
             "recalled": [flag and probe != "placebo" for flag in kept],
             "ranked": [flag and probe != "placebo" for flag in kept],
             "recognised": kept,
-            "foils": 50,
+            "alternatives": 50,
             "recalled_base": False,
             "answered": False,
             "answered_base": False,

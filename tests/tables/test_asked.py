@@ -51,9 +51,12 @@ def test_parameters_are_those_of_the_adapters(targets):
     assert arm.adapter_parameters(TINY) == Adapters.attach(make_model(), targets, [3, 5], alpha=8).parameters
 
 
-def test_forms_are_compared_where_arms_differ_in_nothing_else():
-    taught = {f"ffn_{forms}": {"targets": ["up", "down"], "recipe": {**RECALL, "forms": forms}} for forms in (0, 2)}
-    assert asked.several_forms(study(taught))
-    assert not asked.several_forms(study({"ffn_0": taught["ffn_0"]}))
-    assert not asked.several_forms(study({**taught, "ffn_2": {**taught["ffn_2"], "targets": ["up"]}}))
-    assert not asked.several_forms(study({**taught, "ffn_2": {**taught["ffn_2"], "recipe": {"forms": 2}}}))
+def test_paraphrases_are_compared_where_arms_differ_in_nothing_else():
+    taught = {
+        f"ffn_{paraphrases}": {"targets": ["up", "down"], "recipe": {**RECALL, "paraphrases": paraphrases}}
+        for paraphrases in (0, 2)
+    }
+    assert asked.several_paraphrases(study(taught))
+    assert not asked.several_paraphrases(study({"ffn_0": taught["ffn_0"]}))
+    assert not asked.several_paraphrases(study({**taught, "ffn_2": {**taught["ffn_2"], "targets": ["up"]}}))
+    assert not asked.several_paraphrases(study({**taught, "ffn_2": {**taught["ffn_2"], "recipe": {"paraphrases": 2}}}))

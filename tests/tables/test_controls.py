@@ -45,7 +45,7 @@ def test_a_zero_adapter_is_at_chance(folders):
 
 @pytest.mark.parametrize(("won", "verdict"), [(True, "above chance"), (False, "below chance")])
 def test_a_rank_off_chance_is_said(folders, won, verdict):
-    change(folders[1], ranked=won, foils=1)
+    change(folders[1], ranked=won, alternatives=1)
     rows = controls.table(read(folders)).to_pandas()
     assert only(rows, probe="placebo", metric="ranked")["verdict"] == verdict
 
@@ -77,10 +77,13 @@ def test_a_study_without_such_an_arm_has_an_empty_table(folders):
 
 
 def test_chance_by_hand(tmp_path):
-    """Two forms of one fact with 1 and 3 foils, and one fact with 4, recalled by the base."""
+    """Two prompts of one fact with 1 and 3 alternatives, and one fact with 4, recalled by the base."""
     rows = answers("rephrase", 1, "codes", [[0, 0], [0]])
-    foils, base = (1, 3, 4), (False, False, True)
-    given = [row | {"foils": n, "recalled_base": known} for row, n, known in zip(rows, foils, base, strict=True)]
+    alternatives, base = (1, 3, 4), (False, False, True)
+    given = [
+        row | {"alternatives": n, "recalled_base": known}
+        for row, n, known in zip(rows, alternatives, base, strict=True)
+    ]
     frame: pd.DataFrame = retention.frame(runs_with(tmp_path, [1], "facts", given))
     chance = frame[frame["domain"] == "all"].set_index("metric")["chance"]
     assert chance["ranked"] == pytest.approx(((1 / 2 + 1 / 4) / 2 + 1 / 5) / 2)

@@ -9,7 +9,7 @@ from tests.tables.by_hand import runs_with
 
 
 def row(seed, fact, probe="taught", form=0, **flags):
-    placed = {"session_taught": None if probe == "placebo" else 1, "domain": "codes", "foils": 5}
+    placed = {"session_taught": None if probe == "placebo" else 1, "domain": "codes", "alternatives": 5}
     return {"seed": seed, "sessions": 1, "probe": probe, "fact_id": fact, "form": form} | placed | flags
 
 
@@ -35,7 +35,7 @@ def test_kinds_of_facts_stand_apart(tmp_path):
     assert values["unknown", "taught", "answered"] == pytest.approx(1)
     assert values["counterfactual", "taught", "recall"] == pytest.approx(0.5)
     assert values["known", "taught", "answered"] == pytest.approx(1)
-    assert values["known", "rephrase", "recall"] == pytest.approx(0.5)  # of two forms one
+    assert values["known", "rephrase", "recall"] == pytest.approx(0.5)  # of two paraphrases one
     assert values["untouched", "placebo", "answered"] == pytest.approx((1 + 0.5) / 2)
     counts = {(one["kind"], one["probe"]): (one["n_facts"], one["n_tests"]) for one in found}
     assert counts["untouched", "placebo"] == (2, 4)

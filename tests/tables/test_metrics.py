@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.tables import continual, knowledge, measures, metrics, rivals, scores
+from atlas.tables import baselines, continual, knowledge, measures, metrics, scores
 from atlas.tables.intervals import Sample, estimate
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -26,7 +26,7 @@ def test_every_metric_of_the_tables_is_declared():
         "half_life",
         *continual.SHARES,
         *continual.DIFFERENCES,
-        *rivals.METRICS,
+        *baselines.METRICS,
         *knowledge.SCORES,
     }
     assert {declared.name for declared in metrics.METRICS} == computed

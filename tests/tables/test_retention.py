@@ -33,7 +33,7 @@ def test_a_seed_without_facts_in_a_domain_is_left_out_there_and_nowhere_else(tmp
     assert only(frame, metric="recall", domain="all")["value"] == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
-def test_the_forms_of_a_fact_are_averaged_before_the_facts_are(tmp_path):
+def test_the_paraphrases_of_a_fact_are_averaged_before_the_facts_are(tmp_path):
     rows = answers("rephrase", 1, "codes", [[1, 0, 0], [1]])
     row = only(retention.frame(runs_with(tmp_path, [1], "facts", rows)), metric="recall", domain="all")
     assert row["value"] == pytest.approx((1 / 3 + 1) / 2)  # not 2 / 4, the mean of all rows

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.tables import ablations, arms, curve, harm, matrix, output, schema
+from atlas.tables import ablations, arms, base_loss, curve, matrix, output, schema
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS
 from atlas.workflow import files
@@ -27,7 +27,7 @@ from tests.synthetic import (
 from tests.tables.by_hand import only, runs_with
 
 SMALL = Design(seeds=(1, 2), checkpoints=(2, 4))
-STEPS = ("arms", "retention", "curve", "matrix", "harm", "continual", "ablations")
+STEPS = ("arms", "retention", "curve", "matrix", "base_loss", "continual", "ablations")
 ARMS = {name: arm for name, arm in arms_like_the_study().items() if name not in ("qv_edge", "qv_random_base")}
 OPTIONS = {
     "ablations": ["--references", "qv", "ffn"],
@@ -153,8 +153,8 @@ def test_a_cell_of_the_matrix_is_the_mean_over_seeds_and_facts(tmp_path):
     assert (cell["value"], cell["n"]) == (1 / 4, 4)
 
 
-def test_harm_is_the_rise_of_the_validation_loss(tmp_path):
-    frame = harm.table(read(write_study(tmp_path, {"qv": SyntheticArm(rise=0.2)}, SMALL))).to_pandas()
+def test_base_loss_is_the_rise_of_the_validation_loss(tmp_path):
+    frame = base_loss.table(read(write_study(tmp_path, {"qv": SyntheticArm(rise=0.2)}, SMALL))).to_pandas()
     row = only(frame, arm="qv", sessions=4)  # losses 1.5 + 0.2 + 0.01 and 1.5 + 0.2 + 0.02
     assert (row["val_loss_base"], row["val_loss"]) == pytest.approx((1.5, 1.715))
     half = 12.7062 * 0.005  # Student's quantile with one degree of freedom, times the standard error
@@ -162,12 +162,12 @@ def test_harm_is_the_rise_of_the_validation_loss(tmp_path):
     assert row["n_seeds"] == 2
 
 
-def test_harm_with_one_seed_has_no_interval(tmp_path):
+def test_base_loss_with_one_seed_has_no_interval(tmp_path):
     runs = read(write_study(tmp_path, {"qv": SyntheticArm()}, Design(seeds=(1,), checkpoints=(2,))))
-    assert harm.table(runs)["ci_low"].null_count == 1
+    assert base_loss.table(runs)["ci_low"].null_count == 1
 
 
-@pytest.mark.parametrize("step", ["arms", "retention", "curve", "matrix", "harm", "continual", "controls"])
+@pytest.mark.parametrize("step", ["arms", "retention", "curve", "matrix", "base_loss", "continual", "controls"])
 def test_how_seeds_are_cut_into_blocks_changes_nothing(step, study, cut):
     make = importlib.import_module(f"atlas.tables.{step}").table
     pd.testing.assert_frame_equal(make(read(cut)).to_pandas(), make(read(study)).to_pandas())
@@ -199,9 +199,9 @@ def test_an_ablation_without_its_reference_is_refused(ablated):
 
 
 def test_an_own_table_keeps_order_types_and_nulls():
-    rows = [dict.fromkeys(schema.HARM.names, 1) | {"arm": "qv", "ci_low": float("nan")}]
-    table = output.as_table(rows, schema.HARM)
-    assert table.schema == schema.HARM
+    rows = [dict.fromkeys(schema.BASE_LOSS.names, 1) | {"arm": "qv", "ci_low": float("nan")}]
+    table = output.as_table(rows, schema.BASE_LOSS)
+    assert table.schema == schema.BASE_LOSS
     assert table["ci_low"].null_count == 1
 
 

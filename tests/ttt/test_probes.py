@@ -8,7 +8,7 @@ from atlas.ttt.probes import Dated, Prober
 from tests.ttt.tiny_ttt import make_facts
 
 FACTS = make_facts(24)
-FOILS = {fact.fact_id: ["one", "two"] for fact in FACTS}
+ALTERNATIVES = {fact.fact_id: ["one", "two"] for fact in FACTS}
 
 
 def asked(prober: Prober) -> dict[str, list[int]]:
@@ -26,29 +26,27 @@ def taught(prober: Prober) -> dict[str, list[int]]:
     found = {}
     for at, fact in enumerate(FACTS):
         mine = [decode(one.tokens[1:]) for one in lines[at * per_fact : (at + 1) * per_fact]]
-        found[fact.fact_id] = [[text.startswith(form) for form in fact.forms].index(True) for text in mine]
+        found[fact.fact_id] = [[text.startswith(form) for form in fact.prompts].index(True) for text in mine]
     return found
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-@pytest.mark.parametrize("forms", [0, 1, 2])
-def test_what_is_asked_was_not_taught_of_the_fact(forms, mixed):
-    prober = Prober(FOILS, "pool", forms, mixed)
+@pytest.mark.parametrize("paraphrases", [0, 1, 2])
+def test_what_is_asked_was_not_taught_of_the_fact(paraphrases, mixed):
+    prober = Prober(ALTERNATIVES, "pool", paraphrases, mixed)
     learnt, questions = taught(prober), asked(prober)
     for fact in FACTS:
         assert learnt[fact.fact_id][0] == 0
-        assert len(learnt[fact.fact_id]) == forms + 1
+        assert len(learnt[fact.fact_id]) == paraphrases + 1
         assert sorted(learnt[fact.fact_id][1:] + questions[fact.fact_id]) == [1, 2, 3]
 
 
-def test_the_first_forms_are_those_of_all_facts_and_mixed_ones_turn():
-    assert set(map(tuple, taught(Prober(FOILS, "pool", 1)).values())) == {(0, 1)}
-    mixed = set(map(tuple, taught(Prober(FOILS, "pool", 1, mixed=True)).values()))
+def test_the_first_paraphrases_are_those_of_all_facts_and_mixed_ones_turn():
+    assert set(map(tuple, taught(Prober(ALTERNATIVES, "pool", 1)).values())) == {(0, 1)}
+    mixed = set(map(tuple, taught(Prober(ALTERNATIVES, "pool", 1, mixed=True)).values()))
     assert mixed == {(0, 1), (0, 2), (0, 3)}
 
 
 def test_a_fact_without_a_form_left_to_ask_is_refused():
-    with pytest.raises(
-        AtlasError, match=r"pool: fact .* has 3 rephrased forms, but the recipe teaches 3 .*none is left"
-    ):
-        Prober(FOILS, "pool", 3).items(FACTS)
+    with pytest.raises(AtlasError, match=r"pool: fact .* has 3 paraphrases, but the recipe teaches 3, so none is left"):
+        Prober(ALTERNATIVES, "pool", 3).items(FACTS)

@@ -32,7 +32,7 @@ def test_the_files_follow_the_contract(run):
     frame = facts.to_pandas()
     assert frame["session_taught"].isna().equals(frame["probe"] == "placebo")
     assert (frame["recognised"] == (frame["nll"] < frame["nll_base"])).all()
-    assert set(frame["foils"]) == {5}
+    assert set(frame["alternatives"]) == {5}
     assert sorted(frame.loc[frame["probe"] == "rephrase", "form"].unique()) == [1, 2, 3]
     assert (
         files.provenance_of(run / "facts.parquet")["base_fingerprint"] == read_record(run / "run.json").base_fingerprint

@@ -36,7 +36,7 @@ def spec(**changes) -> RunSpec:
         "ranks": [4, 4],
         "alpha": 4,
         "recipe": Recipe.model_validate({}),
-        "probes": Probes(foils=5, val_chars=200),
+        "probes": Probes(alternatives=5, val_chars=200),
         "reinit": [],
         "base_seed": 0,
         "device": "cpu",

@@ -108,10 +108,10 @@ class Recipe(Section):
     weakness: Literal["loss", "worst"] = Field(
         "loss", description="what makes a stored fact weak: its loss, or that of the answer's least likely character"
     )
-    forms: Count = Field(0, description="rephrased forms that are taught beside each sentence; probes ask the others")
+    paraphrases: Count = Field(0, description="paraphrases taught beside each sentence; probes ask the others")
     mixed: bool = Field(
         False,
-        description="those forms are other ones from fact to fact, so that what is asked of one others were taught",
+        description="the taught paraphrases rotate from fact to fact, so that each is held out for some facts",
     )
     clip: float = Field(1.0, gt=0, description="largest gradient norm of a lane")
     budget: Count | None = Field(

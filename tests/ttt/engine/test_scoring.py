@@ -15,7 +15,7 @@ from atlas.ttt.engine import scoring
 from atlas.ttt.engine.lines import IGNORED, batch, line
 from atlas.ttt.engine.lora import Adapters, Lanes
 from atlas.ttt.engine.scoring import passes, score, score_base, together
-from atlas.ttt.ranking import Ranking, foils, question
+from atlas.ttt.ranking import Ranking, alternatives, question
 from tests.ttt.tiny_ttt import make_facts, make_model
 
 CPU = torch.device("cpu")
@@ -179,7 +179,7 @@ def test_a_line_that_lanes_share_is_scored_once_under_the_base(model):
 
 
 def rank(model, lanes) -> np.ndarray:
-    """Rank (prompt, answer, foils) of every lane."""
+    """Rank (prompt, answer, alternatives) of every lane."""
     ranking = Ranking([[question(prompt, answer, others, "t") for prompt, answer, others in lane] for lane in lanes])
     lines = [[line(prompt, answer, "t") for prompt, answer, _ in lane] for lane in lanes]
     with torch.inference_mode():
@@ -207,7 +207,7 @@ def test_ranked_is_one_pass_per_candidate(model, monkeypatch):
     assert 0 < sum(expected) < len(expected)
 
 
-def test_bounds_are_above_what_they_bound_and_settle_most_foils(model):
+def test_bounds_are_above_what_they_bound_and_settle_most_alternatives(model):
     words = ["ab", "abc", "b", "xyz", "aaa", "ba", "abx"]
     likely = {word: -plain_nll(model, "Q", word)[2] for word in words}
     answer = sorted(words, key=likely.__getitem__)[-2]
@@ -221,11 +221,11 @@ def test_bounds_are_above_what_they_bound_and_settle_most_foils(model):
     assert {word for word in others if likely[word] >= likely[answer]} <= left < set(others)
 
 
-def test_a_foil_parts_from_the_answer_at_a_token():
+def test_a_alternative_parts_from_the_answer_at_a_token():
     assert question("Q", "abx", ["ab", "abc", "b", "abxe", "aa"], "t").parts.tolist() == [2, 2, 0, 3, 1]
 
 
-def test_a_foil_as_likely_as_the_answer_is_not_beaten():
+def test_a_alternative_as_likely_as_the_answer_is_not_beaten():
     @of_characters
     def undecided(tokens, *_):
         return torch.zeros(*tokens.shape, 96)
@@ -234,10 +234,10 @@ def test_a_foil_as_likely_as_the_answer_is_not_beaten():
     assert rank(undecided, [[("p", "same", ["longer"])]]).tolist() == [[True]]
 
 
-def test_foils_are_other_answers_of_the_template_fixed_per_fact():
+def test_alternatives_are_other_answers_of_the_template_fixed_per_fact():
     facts = make_facts(80, template="a/b") + make_facts(4, template="c/d")
-    chosen = foils(facts, 50, 0)
-    again = foils(facts[::-1], 50, 0)
+    chosen = alternatives(facts, 50, 0)
+    again = alternatives(facts[::-1], 50, 0)
     assert chosen == again
     for fact in facts:
         assert fact.answer not in chosen[fact.fact_id]
@@ -246,10 +246,10 @@ def test_foils_are_other_answers_of_the_template_fixed_per_fact():
 
 
 @pytest.mark.parametrize("most", [1, 5, 50])
-def test_what_a_fact_contradicts_is_among_its_foils(most):
+def test_what_a_fact_contradicts_is_among_its_alternatives(most):
     facts = make_facts(80, template="a/b")
     contrary = [replace(fact, true_answer=f"true {at}") for at, fact in enumerate(facts)]
-    chosen = foils(contrary, most, 0)
+    chosen = alternatives(contrary, most, 0)
     for fact in contrary:
         assert fact.true_answer in chosen[fact.fact_id]
         assert len(set(chosen[fact.fact_id])) == most
@@ -258,4 +258,4 @@ def test_what_a_fact_contradicts_is_among_its_foils(most):
 
 def test_a_template_with_one_answer_cannot_be_ranked():
     with pytest.raises(AtlasError, match="template 'a/b' has one answer only"):
-        foils(make_facts(1, template="a/b"), 50, 0)
+        alternatives(make_facts(1, template="a/b"), 50, 0)

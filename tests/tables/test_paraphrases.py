@@ -1,11 +1,11 @@
-"""The table of forms: which arms are compared, on which questions, and its figures by hand."""
+"""The table of paraphrases: which arms are compared, on which questions, and its figures by hand."""
 
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.tables import forms
+from atlas.tables import paraphrases
 from atlas.tables.runs import Runs, read
-from atlas.tables.schema import FORMS
+from atlas.tables.schema import PARAPHRASES
 from atlas.ttt.schema import FACTS
 from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, write_frame, write_study
@@ -13,11 +13,11 @@ from tests.synthetic import Design, SyntheticArm, write_frame, write_study
 RECALL = {"preset": "recall", "phases": {"all": {"steps": 2}}}
 DESIGN = Design(seeds=(1, 2), checkpoints=(2,))
 ARMS = {
-    "ffn_two": SyntheticArm(("up", "down"), recipe=RECALL | {"forms": 2}),
+    "ffn_two": SyntheticArm(("up", "down"), recipe=RECALL | {"paraphrases": 2}),
     "ffn_none": SyntheticArm(("down", "up"), recipe=RECALL),
     "qv_none": SyntheticArm(recipe=RECALL),
-    "qv_one": SyntheticArm(recipe=RECALL | {"forms": 1, "clip": 2.0}),  # differs in more than its forms
-    "alone": SyntheticArm(("k",), recipe=RECALL | {"forms": 1}),
+    "qv_one": SyntheticArm(recipe=RECALL | {"paraphrases": 1, "clip": 2.0}),  # differs in more than its paraphrases
+    "alone": SyntheticArm(("k",), recipe=RECALL | {"paraphrases": 1}),
 }
 
 
@@ -26,7 +26,7 @@ def taught_forms(folders) -> None:
     for folder in folders:
         arm = folder.parent.name
         frame = files.read_parquet(folder / "facts.parquet", FACTS).to_pandas()
-        taught = ARMS[arm].recipe.get("forms", 0)
+        taught = ARMS[arm].recipe.get("paraphrases", 0)
         kept = frame[(frame["probe"] != "rephrase") | (frame["form"] > taught)].copy()
         kept["recalled"] = (kept["probe"] == "rephrase") & (kept["form"] == 3) & (arm == "ffn_two")
         write_frame(folder / "facts.parquet", kept.astype({"session_taught": "Int32"}), FACTS)
@@ -39,21 +39,21 @@ def runs(tmp_path_factory) -> Runs:
     return read(folders)
 
 
-def test_arms_that_differ_in_forms_alone_make_a_series(runs):
-    (series,) = forms.series(runs.records)
+def test_arms_that_differ_in_paraphrases_alone_make_a_series(runs):
+    (series,) = paraphrases.series(runs.records)
     assert [record.arm for record in series] == ["ffn_none", "ffn_two"]
 
 
 def test_only_questions_that_all_were_asked_count(runs):
-    asked = forms.asked_of_all(runs.facts, ["ffn_none", "ffn_two"])
+    asked = paraphrases.asked_of_all(runs.facts, ["ffn_none", "ffn_two"])
     assert set(asked.loc[asked["probe"] == "rephrase", "form"]) == {3}
     assert set(asked.loc[asked["probe"] == "taught", "form"]) == {0}
     assert set(asked["probe"]) == {"taught", "rephrase"}
 
 
 def test_the_figures_by_hand(runs):
-    table = forms.table(runs)
-    assert table.schema == FORMS
+    table = paraphrases.table(runs)
+    assert table.schema == PARAPHRASES
     recall = table.to_pandas().query("metric == 'recall'").set_index(["arm", "probe"])
     assert recall["value"].to_dict() == {
         ("ffn_none", "rephrase"): 0.0,
@@ -61,7 +61,7 @@ def test_the_figures_by_hand(runs):
         ("ffn_two", "rephrase"): 1.0,
         ("ffn_two", "taught"): 0.0,
     }
-    assert recall["forms"].tolist() == [0, 0, 2, 2]
+    assert recall["paraphrases"].tolist() == [0, 0, 2, 2]
     assert set(recall["place"]) == {"ffn_none"}
     assert set(recall["contract"]) == {"exact answer"}
     assert set(zip(recall["n_seeds"], recall["n_facts"], strict=True)) == {(2, 6)}
@@ -71,10 +71,10 @@ def test_without_a_series_the_table_is_empty(tmp_path):
     some = {name: ARMS[name] for name in ("qv_none", "alone")}
     folders = write_study(tmp_path, some, DESIGN)
     taught_forms(folders)
-    assert forms.table(read(folders)).num_rows == 0
+    assert paraphrases.table(read(folders)).num_rows == 0
 
 
-def test_arms_that_are_taught_other_forms_must_be_asked_the_same_facts(tmp_path):
+def test_arms_that_are_taught_other_paraphrases_must_be_asked_the_same_facts(tmp_path):
     folders = write_study(tmp_path, {name: ARMS[name] for name in ("ffn_none", "ffn_two")}, DESIGN)
     taught_forms(folders)
     frame = files.read_parquet(folders[1] / "facts.parquet", FACTS).to_pandas().astype({"session_taught": "Int32"})
@@ -84,8 +84,8 @@ def test_arms_that_are_taught_other_forms_must_be_asked_the_same_facts(tmp_path)
         _ = read(folders).facts
 
 
-def test_arms_that_are_taught_the_same_forms_must_be_asked_the_same_ones(tmp_path):
-    some = {"a": ARMS["ffn_two"], "b": SyntheticArm(recipe=RECALL | {"forms": 2}), "c": ARMS["qv_none"]}
+def test_arms_that_are_taught_the_same_paraphrases_must_be_asked_the_same_ones(tmp_path):
+    some = {"a": ARMS["ffn_two"], "b": SyntheticArm(recipe=RECALL | {"paraphrases": 2}), "c": ARMS["qv_none"]}
     folders = write_study(tmp_path, some, DESIGN)
     frame = files.read_parquet(folders[1] / "facts.parquet", FACTS).to_pandas().astype({"session_taught": "Int32"})
     write_frame(folders[1] / "facts.parquet", frame[frame["form"] < 3], FACTS)

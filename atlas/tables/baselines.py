@@ -15,7 +15,7 @@ import pyarrow as pa
 from atlas.tables import editing, output
 from atlas.tables.intervals import Floats, estimate, seed_interval
 from atlas.tables.runs import Runs
-from atlas.tables.schema import RIVALS
+from atlas.tables.schema import BASELINES
 from atlas.tables.scores import PER_FACT, complete, counted, matrix_scores
 from atlas.workflow.steps import run_step
 
@@ -33,11 +33,11 @@ def table(runs: Runs) -> pa.Table:
     for arm in runs.arms:
         of_arm = _of_arm(runs, arm, scores[scores["arm"] == arm], matrix[matrix["arm"] == arm])
         rows += sorted(of_arm, key=lambda row: METRICS.index(row["metric"]))
-    return output.as_table(pd.DataFrame(rows), RIVALS)
+    return output.as_table(pd.DataFrame(rows), BASELINES)
 
 
 def fact_scores(facts: pd.DataFrame) -> pd.DataFrame:
-    """Rows of facts.parquet with each fact once, its ``score`` the mean over its forms: of facts taught recall, of
+    """Rows of facts.parquet with each fact once, its ``score`` the mean over its prompts: of facts taught recall, of
     those never taught whether they are unharmed, from 0 to 1."""
     unharmed = editing.unharmed(facts["answer_nll"], facts["answer_nll_base"])
     score = facts["recalled"].where(facts["probe"] != "placebo", unharmed).astype(float)
@@ -121,8 +121,8 @@ def _seconds(runs: Runs, arm: str, size: int) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Write rivals.parquet for the runs given."""
-    output.make("atlas.tables.rivals", __doc__, table)
+    """Write baselines.parquet for the runs given."""
+    output.make("atlas.tables.baselines", __doc__, table)
 
 
 if __name__ == "__main__":

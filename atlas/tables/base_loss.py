@@ -8,7 +8,7 @@ import pyarrow as pa
 from atlas.tables import output
 from atlas.tables.intervals import seed_interval
 from atlas.tables.runs import Runs
-from atlas.tables.schema import HARM
+from atlas.tables.schema import BASE_LOSS
 from atlas.workflow.steps import run_step
 
 
@@ -32,12 +32,12 @@ def table(runs: Runs) -> pa.Table:
                     "ci_high": high,
                 }
             )
-    return output.as_table(rows, HARM)
+    return output.as_table(rows, BASE_LOSS)
 
 
 def main() -> None:
-    """Write harm.parquet for the runs given."""
-    output.make("atlas.tables.harm", __doc__, table)
+    """Write base_loss.parquet for the runs given."""
+    output.make("atlas.tables.base_loss", __doc__, table)
 
 
 if __name__ == "__main__":

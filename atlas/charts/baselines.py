@@ -1,4 +1,4 @@
-"""Chart of the rivals: recall of all facts taught so far against their number, for editors and for fine-tuning."""
+"""Chart of the baselines: recall of all facts taught so far against their number, for editors and for fine-tuning."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def draw(tables: Tables) -> alt.VConcatChart:
 
 def recall(tables: Tables) -> pd.DataFrame:
     """Recall by arm and number of edits; of long runs some of the sessions, their checkpoints among them."""
-    frame = tables.rivals
+    frame = tables.baselines
     points = set(frame.loc[frame["metric"] != METRIC, "sessions"])
     rows = frame[frame["metric"] == METRIC]
     kept = thinned(sorted(set(rows["sessions"])), points)
@@ -56,7 +56,7 @@ def recall(tables: Tables) -> pd.DataFrame:
 
 def without_variants(rows: pd.DataFrame, arms: pd.DataFrame) -> pd.DataFrame:
     """The rows without adapters that vary another arm: one of each place and recipe stays, the first, of one rank and
-    on the base as it is. Rivals all stay."""
+    on the base as it is. Baselines all stay."""
     adapters = arms[arms["method"] == ADAPTERS]
     plain = adapters[(adapters["reinit"] == "") & ~adapters["ranks"].str.contains(",")]
     kept = {*plain.drop_duplicates(["targets", "recipe"])["arm"], *arms.loc[arms["method"] != ADAPTERS, "arm"]}
@@ -80,8 +80,8 @@ def lines(chart: alt.Chart, palette: dict[str, str], scale: alt.Scale) -> alt.La
         return alt.Y(f"{column}:Q", scale=scale, axis=shares)
 
     dash = alt.condition(f"datum.method === '{ADAPTERS}'", alt.value([5, 3]), alt.value([1, 0]))
-    rivals = chart.transform_filter(f"datum.method !== '{ADAPTERS}'")
-    bands = rivals.mark_area(opacity=0.14, clip=True).encode(x=x, y=y("ci_low"), y2="ci_high:Q", color=hue(palette))
+    baselines = chart.transform_filter(f"datum.method !== '{ADAPTERS}'")
+    bands = baselines.mark_area(opacity=0.14, clip=True).encode(x=x, y=y("ci_low"), y2="ci_high:Q", color=hue(palette))
     drawn = chart.mark_line(strokeWidth=2).encode(
         x=x, y=y("value"), color=hue(palette), strokeDash=dash, detail="arm:N"
     )
@@ -143,8 +143,8 @@ def live(tables: Tables) -> Figure:
     checkpoints = sorted(set(tables.retention["sessions"]))
     reached = {int(sessions): rows[rows["sessions"] <= sessions] for sessions in checkpoints}
     return Figure(
-        name="rivals",
-        table="rivals",
+        name="baselines",
+        table="baselines",
         rows=rows.drop(columns="at_once"),
         chart=chart.properties(width="container", height=HEIGHT + 60),
         columns=TABLE,

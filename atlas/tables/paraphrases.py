@@ -1,4 +1,4 @@
-"""What teaching a fact in several forms is worth: recall in forms that were never taught, against how many were."""
+"""What teaching paraphrases is worth: recall in held-out paraphrases, against how many were taught."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from atlas.tables import output
 from atlas.tables.intervals import estimate
 from atlas.tables.runs import Runs
-from atlas.tables.schema import FORMS
+from atlas.tables.schema import PARAPHRASES
 from atlas.tables.scores import METRICS, counted, fact_scores
 from atlas.ttt.schema import RunRecord
 from atlas.workflow.steps import run_step
@@ -22,33 +22,33 @@ PROBES = ("taught", "rephrase")
 
 
 def table(runs: Runs) -> pa.Table:
-    """One row per arm, checkpoint, probe and metric, for places at which arms differ in ``forms`` and nothing else."""
+    """One row per arm, checkpoint, probe and metric, for places where arms differ in ``paraphrases`` alone."""
     rows = [row for arms in series([runs.of(arm)[0] for arm in runs.arms]) for row in _rows(runs, arms)]
-    return output.as_table(rows, FORMS)
+    return output.as_table(rows, PARAPHRASES)
 
 
 def series(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
-    """Arms that differ in how many forms they are taught and in nothing else, fewest forms first; no arm alone."""
+    """Arms that differ in the number of paraphrases taught and in nothing else, fewest first; no arm alone."""
     found: dict[str, list[RunRecord]] = {}
     for record in records:
-        same = record.recipe.model_copy(update={"forms": 0}).model_dump_json()
+        same = record.recipe.model_copy(update={"paraphrases": 0}).model_dump_json()
         place = record.method, sorted(record.targets), record.ranks, sorted(record.reinit)
         found.setdefault(f"{place} {same}", []).append(record)
-    ordered = [sorted(some, key=lambda record: record.recipe.forms) for some in found.values()]
-    return [some for some in ordered if some[0].recipe.forms < some[-1].recipe.forms]
+    ordered = [sorted(some, key=lambda record: record.recipe.paraphrases) for some in found.values()]
+    return [some for some in ordered if some[0].recipe.paraphrases < some[-1].recipe.paraphrases]
 
 
 def _rows(runs: Runs, records: Sequence[RunRecord]) -> Iterator[dict[str, Any]]:
     scores = fact_scores(asked_of_all(runs.facts, [record.arm for record in records]))
-    forms = {record.arm: record.recipe.forms for record in records}
+    paraphrases = {record.arm: record.recipe.paraphrases for record in records}
     about = {"place": records[0].arm, "recipe": records[0].recipe.preset}
     for metric in METRICS:
         cells = counted(scores, metric, CELL)
-        for arm, sessions, probe in sorted(cells.cells, key=lambda cell: (forms[cell[0]], *cell[1:])):
+        for arm, sessions, probe in sorted(cells.cells, key=lambda cell: (paraphrases[cell[0]], *cell[1:])):
             sample = cells.sample((arm, sessions, probe))
             if found := sample and estimate(sample):
                 numbers = {"value": found.value, "ci_low": found.ci_low, "ci_high": found.ci_high}
-                yield {"arm": arm, **about, "forms": forms[arm], "sessions": sessions, "probe": probe} | {
+                yield {"arm": arm, **about, "paraphrases": paraphrases[arm], "sessions": sessions, "probe": probe} | {
                     "metric": metric,
                     "n_seeds": found.n_seeds,
                     "n_facts": found.n_facts,
@@ -57,15 +57,15 @@ def _rows(runs: Runs, records: Sequence[RunRecord]) -> Iterator[dict[str, Any]]:
 
 
 def asked_of_all(facts: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """The answers of some arms to questions that all of them were asked: forms that none of them was taught."""
+    """The answers of some arms to questions that all of them were asked: paraphrases that none of them was taught."""
     mine = facts[facts["arm"].isin(arms) & facts["probe"].isin(PROBES)].astype({"arm": str, "probe": str})
     asked = mine.groupby(QUESTION, observed=True)["arm"].transform("nunique")
     return mine[asked == len(set(arms))]
 
 
 def main() -> None:
-    """Write forms.parquet for the runs given."""
-    output.make("atlas.tables.forms", __doc__, table)
+    """Write paraphrases.parquet for the runs given."""
+    output.make("atlas.tables.paraphrases", __doc__, table)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+"""Tables of small studies that the tests of charts and of the page share."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +29,7 @@ def presets_folder(tmp_path_factory) -> Path:
         f"{name}_recall": replace(arm, recall=recall, rise=rise, recipe=RECALL)
         for (name, arm), recall, rise in zip(arms.items(), (0.7, 1.0), (0.2, 0.1), strict=True)
     }
-    arms["ffn_matched_forms"] = replace(arms["ffn_matched_recall"], recipe=RECALL | {"forms": 1})
+    arms["ffn_matched_forms"] = replace(arms["ffn_matched_recall"], recipe=RECALL | {"paraphrases": 1})
     design = Design(seeds=(1, 2, 3), checkpoints=(4, 10))
     return make_tables(tmp_path_factory.mktemp("presets"), arms, design)
 

@@ -1,4 +1,4 @@
-"""Chart of the harm: how much teaching raised the base's loss on its own validation text."""
+"""Chart of the base loss: how much teaching raised the base's loss on its own validation text."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ TABLE = {
 
 
 def draw(tables: Tables) -> alt.VConcatChart:
-    """One panel a checkpoint, one row an arm; below, recall against the harm."""
-    arms, rows = tables.names, tables.harm
+    """One panel a checkpoint, one row an arm; below, recall against it."""
+    arms, rows = tables.names, tables.base_loss
     rows = rows.assign(panel=[after(sessions) for sessions in rows["sessions"]])
     columns = list(dict.fromkeys(rows.sort_values("sessions")["panel"]))
     width = WIDTH / len(columns) - FIGURES
@@ -77,28 +77,28 @@ def _tooltip() -> list[alt.Tooltip]:
 
 
 def live(tables: Tables) -> list[Figure]:
-    """The harm, and recall against it, one checkpoint at a time."""
+    """The rise in base loss, and recall against it, one checkpoint at a time."""
     return [of_each_arm(tables), front.live(tables)]
 
 
 def of_each_arm(tables: Tables) -> Figure:
-    """The harm of every arm, in rows."""
+    """The rise of every arm, in rows."""
     chart = layers(alt.Chart(alt.NamedData(name=ROWS)), colours(tables.names), alt.value("width"))
     return Figure(
-        name="harm",
-        table="harm",
-        rows=tables.harm,
+        name="base_loss",
+        table="base_loss",
+        rows=tables.base_loss,
         chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT)),
         columns=TABLE,
         said={
             ("", sessions): (f"{finding(part)}.", " ".join(subtitle(part)))
-            for (_, sessions), part in cells(tables.harm.assign(metric=""))
+            for (_, sessions), part in cells(tables.base_loss.assign(metric=""))
         },
     )
 
 
 def finding(rows: pd.DataFrame) -> str:
-    """Least and most harm after the last checkpoint, with the arms."""
+    """The least and the greatest rise after the last checkpoint, with the arms."""
     last = rows[rows["sessions"] == rows["sessions"].max()]
     ordered = last.sort_values("rise", kind="stable")
     least, most = ordered.iloc[0], ordered.iloc[-1]

@@ -1,4 +1,4 @@
-"""The rival: transformers' OPT with PEFT's LoRA, as one who knows both would write it for short lines on a CPU.
+"""The baseline: transformers' OPT with PEFT's LoRA, as one who knows both would write it for short lines on a CPU.
 
 One seed after another, since PEFT trains one adapter at a time; rows padded at the end to the longest of the batch,
 where a causal model needs no mask; labels of -100 there; no cache, no dropout; Adam fused; adapters merged for scoring,
@@ -161,7 +161,7 @@ def lora(task: Task, kernel: str) -> Any:
 
 
 def fastest(task: Task, tries: int = 3) -> tuple[str, Peft]:
-    """The rival with the attention kernel that is faster at this setting, by the best of some tries."""
-    rivals = {kernel: Peft(task, kernel) for kernel in KERNELS}
-    kernel = min(KERNELS, key=lambda name: min(rivals[name].trial() for _ in range(tries)))
-    return kernel, rivals[kernel]
+    """The baseline with the attention kernel that is faster at this setting, by the best of some tries."""
+    baselines = {kernel: Peft(task, kernel) for kernel in KERNELS}
+    kernel = min(KERNELS, key=lambda name: min(baselines[name].trial() for _ in range(tries)))
+    return kernel, baselines[kernel]

@@ -1,4 +1,4 @@
-"""The charts of the rivals and of the causal trace, and their sections of the page."""
+"""The charts of the baselines and of the causal trace, and their sections of the page."""
 
 import json
 import re
@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.charts import rivals, trace
+from atlas.charts import baselines, trace
 from atlas.charts.tables import Tables
 from atlas.page import page, sections
 from atlas.tables import arms, output, retention
-from atlas.tables import rivals as rivals_table
+from atlas.tables import baselines as baselines_table
 from atlas.tables.runs import read
 from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE
 from atlas.workflow import files
 from tests.charts.test_charts_drawn import NETWORK, ending, run_step
 from tests.synthetic import Design, write_study
-from tests.synthetic import rivals as rival_arms
+from tests.synthetic import baselines as baseline_arms
 
-STEPS = {"arms": arms, "retention": retention, "rivals": rivals_table}
+STEPS = {"arms": arms, "retention": retention, "baselines": baselines_table}
 
 
 def traced(cases: int) -> pa.Table:
@@ -42,8 +42,8 @@ def traced(cases: int) -> pa.Table:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
     """Tables of adapters, fine-tuning and editors, and a trace beside their runs."""
-    folder: Path = tmp_path_factory.mktemp("rivals")
-    runs = read(write_study(folder / "ttt", rival_arms(), Design(seeds=(1, 2), checkpoints=(4, 10))))
+    folder: Path = tmp_path_factory.mktemp("baselines")
+    runs = read(write_study(folder / "ttt", baseline_arms(), Design(seeds=(1, 2), checkpoints=(4, 10))))
     for name, step in STEPS.items():
         files.write_parquet(
             folder / "tables" / f"{name}.parquet", step.table(runs), output.provenance(step.__name__, runs)
@@ -53,38 +53,38 @@ def results(tmp_path_factory) -> Path:
 
 
 def test_every_arm_is_named_where_its_line_ends(results, tmp_path):
-    run_step("rivals", results / "tables", tmp_path / "rivals")
-    svg = ending(tmp_path / "rivals", "svg").read_text()
-    for arm in rival_arms():
+    run_step("baselines", results / "tables", tmp_path / "baselines")
+    svg = ending(tmp_path / "baselines", "svg").read_text()
+    for arm in baseline_arms():
         assert len(re.findall(rf">{arm} \d+%<", svg)) == (2 if arm in ("qv", "ffn") else 1)  # adapters: in both panels
     assert "memit_at_once: each point is one edit of all facts up to it" in svg
-    assert not NETWORK.search(ending(tmp_path / "rivals", "html").read_text())
-    run_step("rivals", results / "tables", tmp_path / "again" / "rivals")
+    assert not NETWORK.search(ending(tmp_path / "baselines", "html").read_text())
+    run_step("baselines", results / "tables", tmp_path / "again" / "baselines")
     for suffix in ("svg", "png"):
         assert (
-            ending(tmp_path / "again" / "rivals", suffix).read_bytes()
-            == ending(tmp_path / "rivals", suffix).read_bytes()
+            ending(tmp_path / "again" / "baselines", suffix).read_bytes()
+            == ending(tmp_path / "baselines", suffix).read_bytes()
         )
 
 
 def test_the_title_says_the_ends_of_the_last_checkpoint(results):
-    said = rivals.finding(rivals.recall(Tables(results / "tables")))
-    rows = Tables(results / "tables").rivals.query("metric == 'efficacy' and sessions == 10")
+    said = baselines.finding(baselines.recall(Tables(results / "tables")))
+    rows = Tables(results / "tables").baselines.query("metric == 'efficacy' and sessions == 10")
     best = rows.sort_values("value").iloc[-1]
     assert said.startswith("Recall of all 30 facts taught: from ")
     assert f"{best['value']:.0%} ({best['arm']})" in said
 
 
 def test_a_study_without_editors_has_no_panel_of_them(results):
-    rows = rivals.recall(Tables(results / "tables"))
+    rows = baselines.recall(Tables(results / "tables"))
     tuned = rows[rows["method"].isin(["lora", "finetune"])]
-    assert list(rivals.families(tuned)) == ["Fine-tuning of whole matrices"]
-    assert set(rivals.families(rows)["Editors"]["arm"]) == {"qv", "ffn", "rome", "memit", "memit_at_once"}
+    assert list(baselines.families(tuned)) == ["Fine-tuning of whole matrices"]
+    assert set(baselines.families(rows)["Editors"]["arm"]) == {"qv", "ffn", "rome", "memit", "memit_at_once"}
 
 
-def test_of_adapters_one_of_each_place_and_recipe_is_drawn_and_all_rivals(results):
-    rows, table = rivals.recall(Tables(results / "tables")), Tables(results / "tables").arms
-    assert {*rivals.without_variants(rows, table)["arm"]} == {*rival_arms()}
+def test_of_adapters_one_of_each_place_and_recipe_is_drawn_and_all_baselines(results):
+    rows, table = baselines.recall(Tables(results / "tables")), Tables(results / "tables").arms
+    assert {*baselines.without_variants(rows, table)["arm"]} == {*baseline_arms()}
     variants = table[table["arm"].isin(["qv", "ffn"])]
     others = [
         variants.assign(arm=variants["arm"] + "_small", ranks="4"),  # the same place and recipe as before
@@ -94,12 +94,12 @@ def test_of_adapters_one_of_each_place_and_recipe_is_drawn_and_all_rivals(result
     ]
     more = pd.concat([table, *others], ignore_index=True)
     drawn = pd.concat([rows, *(rows[rows["arm"] == "qv"].assign(arm=arm) for arm in more["arm"][len(table) :])])
-    assert {*rivals.without_variants(drawn, more)["arm"]} == {*rival_arms(), "qv_other", "ffn_other"}
+    assert {*baselines.without_variants(drawn, more)["arm"]} == {*baseline_arms(), "qv_other", "ffn_other"}
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.08))
 def test_labels_keep_apart_in_their_order_and_move_no_more_than_they_must(values, gap):
-    heights = rivals.apart(np.array(values), gap, 1.0)
+    heights = baselines.apart(np.array(values), gap, 1.0)
     order = np.argsort(values, kind="stable")
     assert (np.diff(heights[order]) >= gap - 1e-9).all()
     assert heights.max() <= 1.0
@@ -110,16 +110,16 @@ def test_labels_keep_apart_in_their_order_and_move_no_more_than_they_must(values
 
 def test_the_section_has_the_figures_of_every_checkpoint_and_links_to_its_table(results):
     tables = Tables(results / "tables")
-    shown = {part.section.name: part for part in sections.present(tables, {"rivals": "<svg>", "trace": "<svg>"}, {})}
-    text = page.section(shown["rivals"], tables, "tables")
-    assert "tables/rivals.parquet" in text
+    shown = {part.section.name: part for part in sections.present(tables, {"baselines": "<svg>", "trace": "<svg>"}, {})}
+    text = page.section(shown["baselines"], tables, "tables")
+    assert "tables/baselines.parquet" in text
     assert text.count("data-sessions=") == 2
     for name in ("Paraphrase", "Specificity", "Growth of the norm", "Core-seconds a fact"):
         assert text.count(f">{name}<") == 2
-    row = tables.rivals.query("arm == 'rome' and metric == 'rise' and sessions == 10").iloc[0]
+    row = tables.baselines.query("arm == 'rome' and metric == 'rise' and sessions == 10").iloc[0]
     assert f"<td>{row['value']:+.3f}<small>{row['ci_low']:+.3f} to {row['ci_high']:+.3f}</small></td>" in text
     assert "ttt/trace.parquet" in page.section(shown["trace"], tables, "tables")
-    figure = shown["rivals"].alive[0].described()
+    figure = shown["baselines"].alive[0].described()
     assert figure["checkpoints"] == [4, 10]
     assert "datum.value >= 0.05" in json.dumps(figure["spec"])
 

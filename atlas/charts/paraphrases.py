@@ -1,4 +1,4 @@
-"""Chart of the forms: recall in forms that were never taught, against how many rephrased forms were, place by place."""
+"""Chart of the paraphrases: recall in held-out paraphrases against how many were taught, place by place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from atlas.workflow.steps import run_step
 SERIES = {"rephrase": "in a form never taught", "taught": "as taught"}
 TABLE = {
     "Arm": ("arm", TEXT),
-    "Forms taught": ("forms", COUNT),
+    "Forms taught": ("paraphrases", COUNT),
     "Asked": ("series", TEXT),
     "Value": ("value", SHARE),
     "95% interval": ("ci_low ci_high", SHARE),
@@ -29,22 +29,24 @@ TABLE = {
 
 def draw(tables: Tables) -> alt.VConcatChart:
     """One panel a checkpoint, of recall."""
-    rows, palette = dressed(tables.forms), colours(tables.names)
+    rows, palette = dressed(tables.paraphrases), colours(tables.names)
     recall = rows[rows["metric"] == "recall"]
     panels = [panel(part, palette, first=at == 0) for at, (_, part) in enumerate(recall.groupby("sessions"))]
     return alt.vconcat(*panels, spacing=18).properties(title=title(finding(recall), subtitle(recall)))
 
 
-def dressed(forms: pd.DataFrame) -> pd.DataFrame:
-    """How each row was asked, in words, and where it stands beside the others of its number of forms."""
-    series = forms["probe"].map(SERIES)
-    return forms.assign(series=series, slot=forms["place"] + ", " + series).drop(columns=["contract", "recipe"])
+def dressed(paraphrases: pd.DataFrame) -> pd.DataFrame:
+    """How each row was asked, in words, and where it stands beside the others of its number of paraphrases."""
+    series = paraphrases["probe"].map(SERIES)
+    return paraphrases.assign(series=series, slot=paraphrases["place"] + ", " + series).drop(
+        columns=["contract", "recipe"]
+    )
 
 
 def panel(rows: pd.DataFrame, palette: Mapping[str, str], first: bool) -> alt.LayerChart:
-    """One checkpoint; each place is named where its line of forms never taught ends."""
+    """One checkpoint; each place is named where its line of paraphrases never taught ends."""
     legend = alt.Legend(orient="top", title=None, symbolType="stroke") if first else None
-    unseen = rows[rows["probe"] == "rephrase"].sort_values("forms", kind="stable")
+    unseen = rows[rows["probe"] == "rephrase"].sort_values("paraphrases", kind="stable")
     ends = unseen.drop_duplicates("place", keep="last").assign(arm=lambda part: part["place"])
     heading = alt.TitleParams(after(rows["sessions"].iloc[0]), fontSize=13, fontWeight=600, offset=4)
     layered = alt.layer(lines(alt.Chart(rows), palette, legend), *scatter.names(ends, palette))
@@ -52,11 +54,11 @@ def panel(rows: pd.DataFrame, palette: Mapping[str, str], first: bool) -> alt.La
 
 
 def lines(chart: alt.Chart, palette: Mapping[str, str], legend: alt.Legend | None) -> alt.LayerChart:
-    """Two lines a place, with intervals: forms never taught, and dashed, the sentence as taught."""
+    """Two lines a place, with intervals: paraphrases never taught, and dashed, the sentence as taught."""
     x = alt.X(
-        "forms:O",
+        "paraphrases:O",
         scale=alt.Scale(type="band", paddingInner=0.7),
-        title="rephrased forms taught beside each sentence",
+        title="paraphrases taught beside each sentence",
         axis=alt.Axis(labelAngle=0, grid=False),
     )
     dashes = alt.Scale(domain=list(SERIES.values()), range=[[1, 0], [3, 3]])
@@ -73,7 +75,7 @@ def lines(chart: alt.Chart, palette: Mapping[str, str], legend: alt.Legend | Non
 def _tooltip() -> list[alt.Tooltip]:
     return [
         alt.Tooltip("arm:N"),
-        alt.Tooltip("forms:Q", title="forms taught"),
+        alt.Tooltip("paraphrases:Q", title="paraphrases taught"),
         alt.Tooltip("series:N", title="asked"),
         *share_tips("value"),
         alt.Tooltip("n_seeds:Q", title="seeds"),
@@ -82,13 +84,13 @@ def _tooltip() -> list[alt.Tooltip]:
 
 def live(tables: Tables) -> Figure:
     """One metric and checkpoint at a time."""
-    rows = dressed(tables.forms)
+    rows = dressed(tables.paraphrases)
     chart = lines(
         alt.Chart(alt.NamedData(name=ROWS)), colours(tables.names), alt.Legend(orient="top", title=None, columns=NARROW)
     )
     return Figure(
-        name="forms",
-        table="forms",
+        name="paraphrases",
+        table="paraphrases",
         rows=rows,
         chart=chart.properties(width="container", height=280),
         columns=TABLE,
@@ -97,21 +99,23 @@ def live(tables: Tables) -> Figure:
 
 
 def finding(rows: pd.DataFrame) -> str:
-    """What each place scores in forms never taught, with the fewest and with the most forms taught."""
+    """What each place scores in paraphrases never taught, with the fewest and with the most paraphrases taught."""
     last = rows[(rows["sessions"] == rows["sessions"].max()) & (rows["probe"] == "rephrase")]
     said = []
-    for place, part in last.sort_values("forms", kind="stable").groupby("place", sort=False):
+    for place, part in last.sort_values("paraphrases", kind="stable").groupby("place", sort=False):
         few, many = part.iloc[0], part.iloc[-1]
-        said.append(f"{place} {few['value']:.1%} with {few['forms']}, {many['value']:.1%} with {many['forms']}")
+        said.append(
+            f"{place} {few['value']:.1%} with {few['paraphrases']}, {many['value']:.1%} with {many['paraphrases']}"
+        )
     metric, sessions = SHORT[rows["metric"].iloc[0]], plural(int(last["sessions"].iloc[0]), "session")
-    return f"{metric} in forms never taught, after {sessions}, by forms taught: {listed(said)}"
+    return f"{metric} in paraphrases never taught, after {sessions}, by paraphrases taught: {listed(said)}"
 
 
 def subtitle(rows: pd.DataFrame) -> list[str]:
     """What is asked, and on how much it rests."""
     last = rows[rows["sessions"] == rows["sessions"].max()]
     return [
-        "Of the rephrased forms, those alone are asked that no arm of the place was taught; a line is named by the arm "
+        "Of the paraphrases, those alone are asked that no arm of the place was taught; a line is named by the arm "
         "with the fewest.",
         f"{basis(last).capitalize()}.",
     ]

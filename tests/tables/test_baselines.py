@@ -1,16 +1,16 @@
-"""The table of the rivals: a case worked out by hand, and what it leaves out."""
+"""The table of the baselines: a case worked out by hand, and what it leaves out."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.tables import arms, continual, controls, rivals
+from atlas.tables import arms, baselines, continual, controls
 from atlas.tables.editing import TOLERANCE
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS
 from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, record_of, sessions_of, write_frame, write_study
-from tests.synthetic import rivals as rival_arms
+from tests.synthetic import baselines as baseline_arms
 
 DESIGN = Design(seeds=(1, 2), checkpoints=(1, 2), facts_per_session=2)
 ROME = SyntheticArm(("down",), method="rome")
@@ -35,7 +35,7 @@ def fact(seed, sessions, probe, name, recalled, cost=0.0, form=0):
         "recognised": True,
         "ranked": recalled,
         "recalled": recalled,
-        "foils": 5,
+        "alternatives": 5,
         "recalled_base": False,
         "answered": recalled,
         "answered_base": False,
@@ -46,7 +46,7 @@ def fact(seed, sessions, probe, name, recalled, cost=0.0, form=0):
 RECALLED = {(1, 1): "11", (1, 2): "0111", (2, 1): "10", (2, 2): "0000"}
 """Seed and sessions to which facts are recalled as taught, in the order of teaching."""
 REPHRASED = {(1, 1): "1000", (1, 2): "10100000", (2, 1): "0000", (2, 2): "00000000"}
-"""The same of two rephrased forms a fact."""
+"""The same of two paraphrases a fact."""
 COSTS = {(1, 1): [0.0, -1.0], (1, 2): [0.0, 0.2], (2, 1): [0.09, 0.11], (2, 2): [3.0, 3.0]}
 """And by how much the answers of two facts never taught have become less likely."""
 
@@ -92,7 +92,7 @@ def values(table):
 
 
 def test_every_figure_is_the_one_by_hand(runs):
-    found, frame = values(rivals.table(runs))
+    found, frame = values(baselines.table(runs))
     expected = {
         ("efficacy", 1): (1.0 + 0.5) / 2,
         ("efficacy", 2): (0.75 + 0.0) / 2,
@@ -123,19 +123,19 @@ def test_every_figure_is_the_one_by_hand(runs):
 
 
 def test_what_is_written_at_once_has_figures_at_its_checkpoints_and_that_edit_s_clock(tmp_path):
-    runs = read(write_study(tmp_path, rival_arms(), Design(seeds=(1, 2), checkpoints=(4, 10))))
-    frame = rivals.table(runs).to_pandas()
+    runs = read(write_study(tmp_path, baseline_arms(), Design(seeds=(1, 2), checkpoints=(4, 10))))
+    frame = baselines.table(runs).to_pandas()
     efficacy = frame[frame["metric"] == "efficacy"].groupby("arm")["sessions"].apply(list)
     assert efficacy["memit_at_once"] == [4, 10]
     assert efficacy["rome"] == list(range(1, 11))
     seconds = frame[frame["metric"] == "edit_seconds"].set_index(["arm", "sessions"])["value"]
     assert seconds["memit", 10] == pytest.approx(10 / (2 * 30))  # a second a session, of both seeds together
     assert seconds["memit_at_once", 10] == pytest.approx(1 / (2 * 30))
-    assert list(dict.fromkeys(frame["arm"])) == list(rival_arms())
+    assert list(dict.fromkeys(frame["arm"])) == list(baseline_arms())
 
 
 def test_measures_of_continual_learning_leave_out_what_was_not_measured(tmp_path):
-    runs = read(write_study(tmp_path, rival_arms(), Design(seeds=(1, 2), checkpoints=(4, 10))))
+    runs = read(write_study(tmp_path, baseline_arms(), Design(seeds=(1, 2), checkpoints=(4, 10))))
     frame = continual.table(runs).to_pandas()
     rows = frame[(frame["arm"] == "memit_at_once") & (frame["metric"] == "recall")].set_index("measure")
     assert np.isfinite(rows["value"].drop("half_life")).all()
@@ -143,26 +143,26 @@ def test_measures_of_continual_learning_leave_out_what_was_not_measured(tmp_path
 
 
 def test_a_record_without_growth_has_the_other_figures(tmp_path):
-    (folder,) = write_study(tmp_path, {"rome": rival_arms()["rome"]}, Design(seeds=(1,), checkpoints=(2,)))
+    (folder,) = write_study(tmp_path, {"rome": baseline_arms()["rome"]}, Design(seeds=(1,), checkpoints=(2,)))
     record = files.read_json(folder / "run.json")
     del record["growth"]
     files.write_json(folder / "run.json", record)
-    found, frame = values(rivals.table(read([folder])))
+    found, frame = values(baselines.table(read([folder])))
     assert ("update_size", 2) not in found
     assert ("rise", 2) in found
     assert frame.loc[frame["metric"] == "rise", "ci_low"].isna().all()  # one seed
 
 
 def test_matrices_that_change_are_a_share_of_the_base_and_adapters_of_both(tmp_path):
-    runs = read(write_study(tmp_path, rival_arms(), Design(seeds=(1, 2), checkpoints=(1, 2))))
+    runs = read(write_study(tmp_path, baseline_arms(), Design(seeds=(1, 2), checkpoints=(1, 2))))
     frame = arms.table(runs).to_pandas().set_index("arm")
     for arm, row in frame.iterrows():
         added = row["trainable_params"] if row["method"] == "lora" else 0
         assert row["share"] == pytest.approx(row["trainable_params"] / (row["base_params"] + added)), arm
-    assert frame["method"].to_dict() == {name: arm.method for name, arm in rival_arms().items()}
+    assert frame["method"].to_dict() == {name: arm.method for name, arm in baseline_arms().items()}
 
 
 def test_what_an_editor_writes_is_no_control(tmp_path):
-    runs = read(write_study(tmp_path, rival_arms(), Design(seeds=(1, 2), checkpoints=(1, 2))))
+    runs = read(write_study(tmp_path, baseline_arms(), Design(seeds=(1, 2), checkpoints=(1, 2))))
     assert not any(controls.untrained(runs, arm) for arm in runs.arms)
     assert controls.table(runs).num_rows == 0
