@@ -35,7 +35,7 @@ class Measured:
     detail: str = ""
 
 
-class Study:
+class Quantities:
     """The scores of a study, by cell and metric, as claims on sessions of so many facts ask for them."""
 
     def __init__(self, runs: Runs, facts_per_session: int) -> None:
