@@ -13,7 +13,8 @@ from atlas.base.checkpoint import fingerprint, read_certificate, read_manifest, 
 from atlas.check.formats import FORMATS
 from atlas.errors import AtlasError
 from atlas.pool.facts import read_pool, read_stream
-from atlas.tables import checks, schema
+from atlas.tables import columns as table_columns
+from atlas.tables import runs
 from atlas.tables.confound import read_misloads
 from atlas.ttt.editors.schema import TRACE
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
@@ -47,7 +48,7 @@ def _of_run(path: Path, columns: pa.Schema, key: tuple[str, ...]) -> None:
     except AtlasError:
         return
     try:
-        checks.sound(path, table, record, key)
+        runs.sound(path, table, record, key)
     except AtlasError as error:
         raise DisagreeError(str(error)) from None
 
@@ -92,7 +93,7 @@ READERS: tuple[tuple[str, Reader], ...] = (
     ("audit/false_alarms.parquet", partial(_table, columns=HONEST)),
     *(
         (f"tables/{name.lower()}.parquet", partial(_table, columns=columns))
-        for name, columns in vars(schema).items()
+        for name, columns in vars(table_columns).items()
         if isinstance(columns, pa.Schema)
     ),
 )

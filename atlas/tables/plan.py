@@ -12,10 +12,9 @@ from pathlib import Path
 
 from atlas.errors import AtlasError
 from atlas.study.config import Precision, Study
-from atlas.tables.inference import LEVEL, seeds_to_decide
+from atlas.tables.contrasts import Cell, Paired
+from atlas.tables.inference import LEVEL, MOST_SEEDS, seeds_for, seeds_to_decide, spread_interval
 from atlas.tables.intervals import Estimate
-from atlas.tables.paired import Cell, Paired
-from atlas.tables.power import MOST_SEEDS, seeds_for, spread_interval
 from atlas.tables.runs import read
 from atlas.ttt.schema import read_record
 
