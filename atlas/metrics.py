@@ -150,7 +150,7 @@ _MEMORY = (
         "recognition_net",
         "as recognition",
         "recognition less that of facts never taught, of the same seed, checkpoint and domain; those are always asked "
-        "as they would have been taught, so that of rephrased prompts holds the effect of other words, too",
+        "as they would have been taught, so that of rephrased prompts holds the effect of the paraphrase, too",
         "sentence against base, net of placebo",
         "-1 to 1",
         "higher is better",
@@ -311,9 +311,9 @@ OF_MATRIX = tuple(name for name, one in REGISTRY.items() if one.of_matrix)
 """Metrics of the retention matrix."""
 OF_EDITING = tuple(one.name for one in _EDITING)
 """Metrics of the table of baselines."""
-NET = {one.net_of: name for name, one in REGISTRY.items() if one.net_of}
+NET_OF = {one.net_of: name for name, one in REGISTRY.items() if one.net_of}
 """Metric to the one that is it less the score of facts never taught, of the same seed, checkpoint and domain."""
-CHOICES = (*OF_FACTS, *NET.values())
+CHOICES = (*OF_FACTS, *NET_OF.values())
 """Metrics that people choose among: on the page, in the terminal, for the precision of a study."""
 
 

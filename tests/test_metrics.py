@@ -49,7 +49,7 @@ ADDED = """
 import json, sys
 from pathlib import Path
 from atlas import cli
-from atlas.charts.words import METRIC_NAMES
+from atlas.metrics import CHOICES, REGISTRY
 from atlas.study.config import Precision
 from atlas.tables import contrasts, controls, found_recipes, knowledge, knowledge_contrasts, paraphrases, retention
 from atlas.tables import variance
@@ -68,7 +68,7 @@ tables = {
 }
 print(json.dumps({name: table.to_pandas().query("metric == 'first_token'").shape[0] for name, table in tables.items()}))
 print(tables["retention"].to_pandas().query("metric == 'first_token' and probe == 'taught'")["value"].max())
-print(METRIC_NAMES["first_token"])
+print(REGISTRY[CHOICES[CHOICES.index("first_token")]].title)
 print(Precision(metric="first_token").metric)
 for command in (["metrics"], ["show", "--help"]):
     sys.argv[1:] = command
@@ -84,11 +84,11 @@ def test_the_page_is_in_step():
 
 
 def test_every_metric_of_the_tables_is_declared():
-    of_facts = {*metrics.OF_FACTS, *metrics.BY_KIND, *metrics.NET.values()}
+    of_facts = {*metrics.OF_FACTS, *metrics.BY_KIND, *metrics.NET_OF.values()}
     assert {*metrics.REGISTRY} == {*of_facts, *metrics.OF_EDITING, *MEASURES}
     assert {*baselines.SHARES} < {*metrics.OF_EDITING}
     assert {*metrics.OF_MATRIX} < {*metrics.OF_FACTS}
-    assert {*metrics.NET} < {*metrics.OF_FACTS}
+    assert {*metrics.NET_OF} < {*metrics.OF_FACTS}
     assert all(callable(getattr(continual, name)) for name in MEASURES)
 
 

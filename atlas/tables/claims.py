@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from atlas.metrics import NET, OF_FACTS
+from atlas.metrics import NET_OF, OF_FACTS
 from atlas.tables import inference, ledger, table_step, verdicts
 from atlas.tables.columns import CLAIMS
 from atlas.tables.intervals import Floats
@@ -107,7 +107,7 @@ def _on_facts(one: Judged, claim: PrintedValue | Order | Same | Spread, study: Q
     """The same claim, judged by what a study measured. Raises NotMeasuredError."""
     measured = study.spread(claim, one.metric) if isinstance(claim, Spread) else study.combined(claim, one.metric)
     one = replace(one, found=measured.measure, by_seed=measured.by_seed).noted(measured.detail)
-    if one.metric in NET and isinstance(claim, Combined):
+    if one.metric in NET_OF and isinstance(claim, Combined):
         one = _beside_placebo(one, claim, study)
     if isinstance(claim, PrintedValue):
         return _near_the_essay(one)

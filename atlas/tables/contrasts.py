@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.errors import AtlasError
-from atlas.metrics import NET, OF_FACTS
+from atlas.metrics import NET_OF, OF_FACTS
 from atlas.study.settings import Name, Settings
 from atlas.tables import table_step
 from atlas.tables.columns import CONTRASTS
@@ -103,7 +103,7 @@ class Paired:
 def _values(by_seed: pd.DataFrame, cell: Cell) -> tuple[float, float]:
     """Means over seeds of the two arms; net of placebo, over the seeds that have both."""
     values = by_seed.xs((cell.sessions, cell.probe, cell.domain))
-    if cell.metric in NET.values():
+    if cell.metric in NET_OF.values():
         values = (values - by_seed.xs((cell.sessions, "placebo", cell.domain))).dropna()
     a, b = values.to_numpy(float).mean(axis=0)
     return float(a), float(b)

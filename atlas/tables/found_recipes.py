@@ -19,8 +19,8 @@ from atlas.workflow.digest import code_digest
 from atlas.workflow.progress import say
 from atlas.workflow.steps import environment, parser, run_step
 
-NET_OF = {metric: of for metric in SEARCHED if (of := REGISTRY[metric].net_of)}
-MEANS = [metric for metric in SEARCHED if metric not in NET_OF]
+LESS_PLACEBO = {metric: of for metric in SEARCHED if (of := REGISTRY[metric].net_of)}
+MEANS = [metric for metric in SEARCHED if metric not in LESS_PLACEBO]
 MEANS += ["recall_rephrase", "rise", "core_seconds", "characters"]
 
 
@@ -46,7 +46,7 @@ def _rung(trials: pd.DataFrame, following: set[str] | None) -> Iterator[dict[str
         yield {
             **seeds.iloc[0][["arm", "candidate", "sessions", "recipe"]],
             **mean,
-            **{metric: (seeds[of] - seeds[f"{of}_placebo"]).mean() for metric, of in NET_OF.items()},
+            **{metric: (seeds[of] - seeds[f"{of}_placebo"]).mean() for metric, of in LESS_PLACEBO.items()},
             "n_seeds": len(seeds),
             "recall_low": seeds["recall"].min(),
             "recall_high": seeds["recall"].max(),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atlas.metrics import CHOICES, NET, OF_FACTS, OF_MATRIX, REGISTRY
+from atlas.metrics import CHOICES, NET_OF, OF_FACTS, OF_MATRIX, REGISTRY
 from atlas.tables.intervals import Estimate, Floats, Ints, Sample, estimate
 from atlas.ttt.schema import PROBES
 
@@ -75,7 +75,7 @@ class Counted:
 
         With ``net``, cells of a metric that has one net of placebo are followed by that one.
         """
-        less = NET.get(self.metric) if net else None
+        less = NET_OF.get(self.metric) if net else None
         names = [str(name) for name in self.cells.names]
         for cell in self.cells:
             place, sample = dict(zip(names, cell, strict=True)), self.sample(cell)

@@ -1,4 +1,7 @@
-"""How every table step ends: columns as the schema says, provenance in the footer, the same bytes for the same runs."""
+"""How every table step begins and ends: the runs given, columns as declared, provenance in the footer.
+
+The same runs give the same bytes.
+"""
 
 from __future__ import annotations
 

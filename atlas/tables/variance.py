@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,8 @@ import pyarrow as pa
 
 from atlas.metrics import OF_FACTS
 from atlas.tables import table_step
-from atlas.tables.asked import FEWEST_SEEDS, Design, Levels, design, place_name
 from atlas.tables.columns import VARIANCE
+from atlas.tables.factorial import FEWEST_SEEDS, Design, Levels, design, place_name
 from atlas.tables.intervals import Floats, student
 from atlas.tables.runs import Runs
 from atlas.tables.scores import fact_scores
@@ -53,7 +53,7 @@ def table(runs: Runs) -> pa.Table:
     means = scores.groupby(["sessions", "probe", "arm", "seed"], observed=True)[list(OF_FACTS)].mean()
     about = {"n_seeds": len(runs.seeds), "levels": str(chosen)}
     rows = [
-        {"sessions": sessions, "probe": probe, "metric": metric, **about, **vars(component)}
+        {"sessions": sessions, "probe": probe, "metric": metric, **about, **asdict(component)}
         for (sessions, probe), of_cell in means.groupby(level=["sessions", "probe"])
         for metric in OF_FACTS
         for component in _components(of_cell[metric].droplevel(["sessions", "probe"]), chosen, runs.seeds)

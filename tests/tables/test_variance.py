@@ -5,7 +5,7 @@ import pytest
 
 from atlas.metrics import OF_FACTS, contract
 from atlas.study.settings import Role
-from atlas.tables import asked, variance
+from atlas.tables import factorial, variance
 from atlas.tables.runs import read
 from atlas.tables.variance import decompose
 from tests.synthetic import Design, SyntheticArm, write_study
@@ -57,7 +57,7 @@ def test_the_shares_are_those_of_the_grid_of_means(tmp_path):
     by_arm = facts.groupby(["arm", "seed"], observed=True)["recalled"].mean().unstack("seed")
     names = [f"{a}{b}" for b in ("", "_own") for a in ("ffn", "ffn_matched", "qv_large", "qv")]
     grid = by_arm.loc[names].to_numpy(float).reshape(2, 2, 2, 4)
-    expected = decompose(grid, list(asked.FACTORS))
+    expected = decompose(grid, list(factorial.FACTORS))
     found = variance.table(runs).to_pandas().query("metric == 'recall' and probe == 'taught'")
     np.testing.assert_allclose(found["share"], [part.share for part in expected], atol=1e-9)
     np.testing.assert_allclose(found["ci_low"], [part.ci_low for part in expected], atol=1e-9)
@@ -78,8 +78,8 @@ def test_without_a_factorial_there_is_no_row(tmp_path):
 
 
 def test_of_arms_with_the_same_levels_the_first_counts():
-    levels = {f"{name}{suffix}": asked.Levels(suffix, name, 100) for name in "ab" for suffix in ("x", "y")}
-    chosen = asked.design(levels | {"again": asked.Levels("x", "a", 105)})
+    levels = {f"{name}{suffix}": factorial.Levels(suffix, name, 100) for name in "ab" for suffix in ("x", "y")}
+    chosen = factorial.design(levels | {"again": factorial.Levels("x", "a", 105)})
     assert chosen is not None
     assert chosen.arms[("x", "a", "0 thousand parameters")] == "ax"
     assert (chosen.factors, chosen.shape) == (["recipe", "place"], (2, 2))
