@@ -59,6 +59,7 @@ class Metric:
     score: Scorer | None = None
     level: Level = _nothing
     exact: bool = False  # an adapter that stays zero scores exactly the level, row by row, and not only on average
+    nearest: str = ""  # the metric that a chart or a table shows where it lacks this one
     net_of: str = ""  # this is the metric of that name less its score of facts never taught
     of_matrix: OfMatrix | None = None
     in_every_study: bool = True  # False: where the base knows facts already
@@ -126,6 +127,7 @@ _MEMORY = (
         meaning="the answer is likelier than every other of its template",
         score=lambda facts: facts["ranked"].astype(float),
         level=lambda facts: 1 / (facts["alternatives"] + 1),
+        nearest="recall",
     ),
     Metric(
         "recognition",
@@ -157,6 +159,7 @@ _MEMORY = (
         _HERE,
         "0",
         label="Recognition, net of placebo",
+        nearest="recognition",
         net_of="recognition",
     ),
 )
