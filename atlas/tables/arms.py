@@ -10,7 +10,6 @@ from atlas.tables import table_step
 from atlas.tables.columns import ARMS
 from atlas.tables.runs import Runs
 from atlas.ttt.schema import RunRecord
-from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs) -> pa.Table:
@@ -36,10 +35,5 @@ def described(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Write arms.parquet for the runs given."""
-    table_step.make("atlas.tables.arms", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.arms", __doc__, table)

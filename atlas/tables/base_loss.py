@@ -9,7 +9,6 @@ from atlas.tables import table_step
 from atlas.tables.columns import BASE_LOSS
 from atlas.tables.intervals import seed_interval
 from atlas.tables.runs import Runs
-from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs) -> pa.Table:
@@ -35,10 +34,5 @@ def table(runs: Runs) -> pa.Table:
     return table_step.as_table(rows, BASE_LOSS)
 
 
-def main() -> None:
-    """Write base_loss.parquet for the runs given."""
-    table_step.make("atlas.tables.base_loss", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.base_loss", __doc__, table)

@@ -34,7 +34,6 @@ from atlas.tables.columns import BASELINES
 from atlas.tables.intervals import Floats, seed_interval
 from atlas.tables.runs import Runs
 from atlas.tables.scores import PER_FACT, complete, counted, matrix_scores, mean_by_fact
-from atlas.workflow.steps import run_step
 
 SHARES = {"efficacy": "taught", "paraphrase": "rephrase", "specificity": "placebo"}
 """Metric to the probe that it asks, in the order of the harmonic mean."""
@@ -134,10 +133,5 @@ def _seconds(runs: Runs, arm: str, size: int) -> Iterator[dict[str, Any]]:
         yield {"metric": "edit_seconds", "sessions": point, "n_seeds": seeds, "value": spent / (seeds * point * size)}
 
 
-def main() -> None:
-    """Write baselines.parquet for the runs given."""
-    table_step.make("atlas.tables.baselines", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.baselines", __doc__, table)

@@ -9,7 +9,6 @@ from atlas.tables import curve, table_step
 from atlas.tables.arms import described
 from atlas.tables.columns import ARMS, CAPACITY
 from atlas.tables.runs import Runs
-from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs) -> pa.Table:
@@ -20,10 +19,5 @@ def table(runs: Runs) -> pa.Table:
     return table_step.as_table(rows.assign(facts_per_parameter=rows["n_facts"] / rows["trainable_params"]), CAPACITY)
 
 
-def main() -> None:
-    """Write capacity.parquet for the runs given."""
-    table_step.make("atlas.tables.capacity", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.capacity", __doc__, table)

@@ -17,7 +17,6 @@ from atlas.tables.intervals import Floats
 from atlas.tables.ledger import Claim, Combined, Exact, Ledger, Measure, Order, PrintedValue, Same, Spread, Untestable
 from atlas.tables.quantities import NotMeasuredError, Quantities, Under, arms_named, under_each
 from atlas.tables.runs import Runs
-from atlas.workflow.steps import run_step
 
 PARAMS, NO_METRIC = "params", "none"  # what stands for a metric where no facts are counted
 ANY = "any"  # what stands for a preset where a claim is not about how facts are taught
@@ -216,10 +215,5 @@ def unit(one: Judged) -> str:
     return "slope" if claim.by_size else "difference"
 
 
-def main() -> None:
-    """Write claims.parquet for the runs given, of arms and of ablations."""
-    table_step.make("atlas.tables.claims", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.claims", __doc__, table)

@@ -85,16 +85,8 @@ def _refusal(certificate: Certificate) -> str:
 def _rows(found: Comparison, seeds: Sequence[int], verdicts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     diff = found.diff
     cell = {"arm": found.arm_b, "arm_reinit": found.arm_a, **asdict(found.cell), "n_facts": diff.n_facts, **verdicts}
-    yield (
-        cell
-        | asdict(diff)
-        | {
-            "value": found.value_b,
-            "value_reinit": found.value_a,
-            "diff": diff.value,
-            "p_value": found.p_value,
-        }
-    )
+    values = {"value": found.value_b, "value_reinit": found.value_a, "diff": diff.value, "p_value": found.p_value}
+    yield cell | asdict(diff) | values
     for seed, difference in zip(seeds, diff.by_seed, strict=True):
         yield cell | {"n_seeds": diff.n_seeds, "seed": seed, "diff": float(difference)}
 

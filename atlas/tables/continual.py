@@ -24,7 +24,6 @@ from atlas.tables.columns import CONTINUAL
 from atlas.tables.intervals import CONFIDENCE, Floats
 from atlas.tables.runs import Runs
 from atlas.tables.scores import counted
-from atlas.workflow.steps import run_step
 
 DRAWS = 400
 AGES = ((0, 0), (1, 4), (5, 9), (10, 29), (30, 99), (100, None))  # sessions since a fact was taught, from and to
@@ -162,10 +161,5 @@ def _last(scores: pd.DataFrame) -> pd.DataFrame:
     return result
 
 
-def main() -> None:
-    """Write continual.parquet for the runs given."""
-    table_step.make("atlas.tables.continual", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.continual", __doc__, table)

@@ -22,7 +22,6 @@ from atlas.tables import table_step
 from atlas.tables.columns import CONTROLS
 from atlas.tables.runs import Runs
 from atlas.tables.scores import ALL, CHANCE, counted, fact_scores, reading_order
-from atlas.workflow.steps import run_step
 
 CELL = ["arm", "sessions", "probe"]
 
@@ -69,10 +68,5 @@ def _rows(scores: pd.DataFrame, metric: str) -> Iterator[dict[str, Any]]:
         yield row | {"domain": ALL, "chance": chance, "verdict": verdict, "finding": finding}
 
 
-def main() -> None:
-    """Write controls.parquet for the runs given."""
-    table_step.make("atlas.tables.controls", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.controls", __doc__, table)

@@ -10,7 +10,6 @@ from atlas.tables import table_step
 from atlas.tables.columns import CURVE
 from atlas.tables.runs import Runs
 from atlas.tables.scores import complete, counted, matrix_scores
-from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs) -> pa.Table:
@@ -21,10 +20,5 @@ def table(runs: Runs) -> pa.Table:
     return table_step.as_table(rows.sort_values(["arm", "metric", "session"]).astype({"arm": str}), CURVE)
 
 
-def main() -> None:
-    """Write curve.parquet for the runs given."""
-    table_step.make("atlas.tables.curve", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.curve", __doc__, table)

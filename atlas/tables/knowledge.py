@@ -18,7 +18,6 @@ from atlas.tables import table_step
 from atlas.tables.columns import KNOWLEDGE
 from atlas.tables.runs import Runs
 from atlas.tables.scores import counted, fact_scores
-from atlas.workflow.steps import run_step
 
 UNKNOWN, CONTRADICTED, KNOWN, UNTOUCHED = "unknown", "counterfactual", "known", "untouched"
 KINDS = (UNKNOWN, CONTRADICTED, KNOWN, UNTOUCHED)
@@ -44,10 +43,5 @@ def scores_by_kind(facts: pd.DataFrame) -> pd.DataFrame:
     return fact_scores(joined[~placebo | asked], BY_KIND)
 
 
-def main() -> None:
-    """Write knowledge.parquet for the runs given."""
-    table_step.make("atlas.tables.knowledge", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.knowledge", __doc__, table)

@@ -9,7 +9,6 @@ from atlas.tables import table_step
 from atlas.tables.columns import MATRIX
 from atlas.tables.runs import Runs
 from atlas.tables.scores import matrix_scores
-from atlas.workflow.steps import run_step
 
 CELL = ["arm", "session", "session_taught"]
 
@@ -22,10 +21,5 @@ def table(runs: Runs) -> pa.Table:
     return table_step.as_table(cells.sort_values(["arm", "metric", "session", "session_taught"]), MATRIX)
 
 
-def main() -> None:
-    """Write matrix.parquet for the runs given."""
-    table_step.make("atlas.tables.matrix", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.matrix", __doc__, table)

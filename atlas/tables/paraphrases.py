@@ -14,7 +14,6 @@ from atlas.tables.columns import PARAPHRASES
 from atlas.tables.runs import Runs
 from atlas.tables.scores import counted, fact_scores
 from atlas.ttt.schema import RunRecord
-from atlas.workflow.steps import run_step
 
 CELL = ["arm", "sessions", "probe"]
 QUESTION = ["seed", "sessions", "probe", "fact_id", "form"]
@@ -55,10 +54,5 @@ def asked_of_all(facts: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     return mine[asked == len(set(arms))]
 
 
-def main() -> None:
-    """Write paraphrases.parquet for the runs given."""
-    table_step.make("atlas.tables.paraphrases", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.paraphrases", __doc__, table)

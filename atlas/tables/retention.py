@@ -14,7 +14,6 @@ from atlas.tables import table_step
 from atlas.tables.columns import RETENTION
 from atlas.tables.runs import Runs
 from atlas.tables.scores import CHANCE, Counted, counted, fact_scores, reading_order, with_all_domains
-from atlas.workflow.steps import run_step
 
 CELL = ["arm", "sessions", "probe", "domain"]
 
@@ -39,10 +38,5 @@ def _rows(cells: Counted, chances: pd.Series[float]) -> Iterator[dict[str, Any]]
         yield place | asdict(found) | {"chance": chance}
 
 
-def main() -> None:
-    """Write retention.parquet for the runs given."""
-    table_step.make("atlas.tables.retention", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.retention", __doc__, table)

@@ -12,7 +12,6 @@ from atlas.tables import retention, table_step
 from atlas.tables.arms import described
 from atlas.tables.columns import SPEEDRUN
 from atlas.tables.runs import Runs
-from atlas.workflow.steps import run_step
 
 GOAL = 0.99  # recall of all facts taught
 
@@ -57,10 +56,5 @@ def _spent(runs: Runs, arm: str, sessions: int) -> dict[str, float | int]:
     return {"core_seconds": seconds / seeds, "characters": round(rows["characters"].sum() / seeds)}
 
 
-def main() -> None:
-    """Write speedrun.parquet for the runs given."""
-    table_step.make("atlas.tables.speedrun", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.speedrun", __doc__, table)

@@ -29,7 +29,6 @@ from atlas.tables.factorial import FEWEST_SEEDS, Design, Levels, design, place_n
 from atlas.tables.intervals import Floats, student
 from atlas.tables.runs import Runs
 from atlas.tables.scores import fact_scores
-from atlas.workflow.steps import run_step
 
 SEED, ERROR = "seed", "error"
 
@@ -133,10 +132,5 @@ def _effect(grid: Floats, chosen: tuple[int, ...]) -> Floats:
     return effect
 
 
-def main() -> None:
-    """Write variance.parquet for the runs given."""
-    table_step.make("atlas.tables.variance", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.variance", __doc__, table)
