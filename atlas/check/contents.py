@@ -8,10 +8,12 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from atlas.audit.schema import DETECTION, HONEST
-from atlas.base.checkpoint import fingerprint, read_certificate, read_manifest, read_tensors
+from atlas.audit.audit_columns import DETECTION, HONEST
+from atlas.base.checkpoint import read_certificate, read_manifest
 from atlas.check.formats import FORMATS
 from atlas.errors import AtlasError
+from atlas.guard.formats import read_tensors
+from atlas.guard.tensors import fingerprint
 from atlas.pool.facts import read_pool, read_stream
 from atlas.tables import checks, schema
 from atlas.tables.confound import read_misloads

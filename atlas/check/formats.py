@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import torch
 
-from atlas.base.checkpoint import read_tensors
 from atlas.errors import AtlasError
+from atlas.guard.formats import read_tensors
 from atlas.workflow.files import read_json, read_parquet, read_text
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -1,22 +1,24 @@
-"""What a verification found, told to people, to programs and to callers."""
+"""What a verification found: the checks, by which a checkpoint is certified, told to programs, callers and people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atlas.base.checkpoint import Certificate, Check
 from atlas.errors import AtlasError
+from atlas.guard.tensors import WeightPart
 
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
-
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
+Needs = Literal["file", "text", "manifest"]
+"""What a check takes beside the checkpoint: nothing, a text in its language, its manifest."""
 
 
 class GuardError(AtlasError):
@@ -27,14 +29,89 @@ class GuardError(AtlasError):
         self.failed = list(failed)
 
 
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check: a value, the limit it was held against, and a plain sentence."""
+
+    name: str
+    passed: bool
+    measured: float | None  # None where it is not a finite number, which JSON cannot hold
+    limit: float
+    detail: str
+    tensors: list[str] = field(default_factory=list)  # those that fail, all of them
+    needs: Needs = "file"
+    by_module: dict[str, float | None] = field(default_factory=dict)  # measured value of each that was looked at
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The checks, and the fingerprint of the weights they were made on. Its fields are the keys of JSON."""
+
+    passed: bool
+    fingerprint: str
+    checks: list[Check]
+
+    @classmethod
+    def of(cls, checks: Sequence[Check], fingerprint: str) -> Certificate:
+        """It passed where all checks did."""
+        return cls(all(check.passed for check in checks), fingerprint, list(checks))
+
+    @property
+    def failed(self) -> list[Check]:
+        return [check for check in self.checks if not check.passed]
+
+
+@dataclass(frozen=True)
 class Report(Certificate):
     """A certificate with what it was made from: the content of ``atlas verify --json``."""
 
     checkpoint: str
-    model: str = Field(description="architecture and size, in words")
+    model: str  # architecture and size, in words
     manifest: str | None
-    text: str | None = Field(description="file that the loss was measured on")
-    not_checked: dict[str, str] = Field(description="checks that could not be made, and why")
+    text: str | None  # file that the loss was measured on
+    not_checked: dict[str, str]  # checks that could not be made, and why
+
+
+def none_of(name: str, sentence: str, wrong: Mapping[str, str], needs: Needs = "file") -> Check:
+    """A check that no tensor may fail: ``wrong`` has those that do, each with its problem."""
+    return counted(name, sentence, (f"{tensor}: {problem}" for tensor, problem in sorted(wrong.items())), wrong, needs)
+
+
+def counted(
+    name: str, sentence: str, problems: Iterable[str], tensors: Iterable[str] = (), needs: Needs = "file"
+) -> Check:
+    """A check that passes where there is no problem."""
+    listed = list(problems)
+    detail = "; ".join(listed) or sentence
+    return Check(name, not listed, float(len(listed)), 0.0, detail, sorted(tensors), needs)
+
+
+def bounded(
+    name: str,
+    sentence: str,
+    measured: Mapping[str, float],
+    bound: Literal["at least", "at most"],
+    limit: float,
+    parts: Iterable[WeightPart] = (),
+    needs: Needs = "file",
+) -> Check:
+    """A check that passes where every figure is ``at least`` or ``at most`` the limit; NaN fails.
+
+    ``measured`` goes by the names of ``parts``, whose tensors are named where they fail, or by tensors themselves.
+    """
+    sign = 1 if bound == "at most" else -1
+    wrong = {part: value for part, value in sorted(measured.items()) if not sign * value <= sign * limit}
+    listed = "; ".join(f"{part}: {value:.3g}, expected {bound} {limit:g}" for part, value in wrong.items())
+    worst = max(measured.values(), key=lambda value: math.inf if math.isnan(value) else sign * value, default=0.0)
+    tensor_of = {part.name: part.tensor for part in parts}
+    tensors = sorted({tensor_of.get(part, part) for part in wrong})
+    by_module = {part: finite(value) for part, value in measured.items()}
+    return Check(name, not wrong, finite(worst), limit, listed or sentence, tensors, needs, by_module)
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where it is not a finite number, which JSON cannot hold."""
+    return value if math.isfinite(value) else None
 
 
 class _Line(NamedTuple):
@@ -49,8 +126,7 @@ class _Line(NamedTuple):
 
 def insist(certificate: Certificate, checkpoint: Path | str, mend: str = "no certificate; retrain it") -> None:
     """Raise GuardError, naming every check that failed and every tensor that fails it, unless all passed."""
-    failed = [check for check in certificate.checks if not check.passed]
-    if failed:
+    if failed := certificate.failed:
         named = ", ".join(f"{check.name} ({check.detail})" for check in failed)
         many = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
         raise GuardError(f"{checkpoint}: failed {many}: {named}; {mend}", failed)
@@ -59,7 +135,7 @@ def insist(certificate: Certificate, checkpoint: Path | str, mend: str = "no cer
 def show(report: Report, console: Console, everything: bool = False) -> None:
     """Print a report: failures by module first, then a line a check with its worst module, or all modules."""
     console.print(f"{report.checkpoint}: {report.model}", soft_wrap=True, highlight=False)
-    failed = [check for check in report.checks if not check.passed]
+    failed = report.failed
     if failed and not everything:
         console.print(_table([line for check in failed for line in _lines(check) if line.failed], "Failed"))
         for check in failed:
@@ -74,13 +150,11 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     for what, why in report.not_checked.items():
         console.print(Text(f"not checked: {what} ({why})", style="yellow"), soft_wrap=True)
     console.print(f"fingerprint {report.fingerprint}", soft_wrap=True, highlight=False)
-    console.print(_verdict(len(failed), len(report.checks)))
-
-
-def _verdict(failed: int, made: int) -> Text:
+    made = len(report.checks)
     if failed:
-        return Text(f"FAILED {failed} of {made} checks", style="bold red")
-    return Text(f"passed all {made} checks", style="green")
+        console.print(Text(f"FAILED {len(failed)} of {made} checks", "bold red"))
+    else:
+        console.print(Text(f"passed all {made} checks", "green"))
 
 
 def _lines(check: Check) -> Iterator[_Line]:

@@ -49,21 +49,21 @@ def _roles_from(to: Patient, at: str, order: dict[str, str]) -> None:
 @kind("misplaced", "two layers exchanged", pairs)
 def _two_layers(to: Patient, at: str) -> None:
     first, second = map(int, at.split())
-    order = list(range(to.subject.shape.layers))
+    order = list(range(to.subject.layers))
     order[first], order[second] = second, first
     _layers_from(to, order)
 
 
 @kind("misplaced", "layers shifted by one", whole)
 def _shifted(to: Patient, _at: str) -> None:
-    count = to.subject.shape.layers
+    count = to.subject.layers
     _layers_from(to, [(layer + 1) % count for layer in range(count)])
 
 
 @kind("misplaced", "a layer twice", pairs)
 def _layer_twice(to: Patient, at: str) -> None:
     first, second = map(int, at.split())
-    order = list(range(to.subject.shape.layers))
+    order = list(range(to.subject.layers))
     order[second] = first
     _layers_from(to, order)
 
@@ -129,7 +129,7 @@ def _columns(to: Patient, at: str) -> None:
 
 @kind("permuted", "heads of a matrix", lambda subject: [name for name in square(subject) if "out_proj" not in name])
 def _heads(to: Patient, at: str) -> None:
-    heads = to.subject.shape.heads
+    heads = to.subject.heads
     to.tensors[at] = torch.roll(to.tensors[at].view(heads, -1, to.tensors[at].shape[1]), 1, 0).flatten(0, 1)
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 
 import torch
-from safetensors.torch import save as to_safetensors
 
-from atlas.audit.misload import load_carelessly, wrong_names
-from atlas.audit.subject import weights
-from atlas.base.model import Transformer
-from atlas.guard.faults.kinds import NORMS, Patient, biases, embeddings, kind, layers, matrices, of, whole
-from atlas.study.settings import Role
+from atlas.guard.faults.kinds import (
+    NORMS,
+    Patient,
+    biases,
+    embeddings,
+    kind,
+    layers,
+    matrices,
+    of,
+    whole,
+    wrong_names,
+)
 
 
 @kind("names", "key renamed", matrices)
@@ -84,12 +90,11 @@ def _narrow(to: Patient, _at: str) -> None:
     to.config["ffn_dim"] //= 2
 
 
-def _mis_mapped(to: Patient, *roles: Role) -> None:
-    """What a loader leaves that has wrong names for some roles and does not insist."""
-    model = Transformer(to.subject.shape)
-    model.load_state_dict(to.subject.drawn)
-    load_carelessly(model, to.tensors, wrong_names(roles))
-    to.tensors = weights(model)
+def _mis_mapped(to: Patient, *roles: str) -> None:
+    """What a loader leaves that has wrong names for some roles and does not insist: the drawn weights."""
+    rename = wrong_names(roles)
+    found = {rename(name): values for name, values in to.tensors.items()}
+    to.tensors = {name: found.get(name, drawn) for name, drawn in to.subject.drawn.items()}
 
 
 @kind("left at init", "feed-forward, by a mis-mapped loader", whole)
@@ -104,7 +109,7 @@ def _attention(to: Patient, _at: str) -> None:
 
 @kind("left at init", "one role, by a mis-mapped loader", lambda _: ["q", "k", "v", "o", "up", "down"])
 def _role(to: Patient, at: str) -> None:
-    _mis_mapped(to, at)  # type: ignore[arg-type]
+    _mis_mapped(to, at)
 
 
 @kind("left at init", "one layer", layers)
@@ -161,13 +166,4 @@ def _embeddings(to: Patient, at: str) -> None:
 
 @kind("left at init", "everything", whole)
 def _everything(to: Patient, _at: str) -> None:
-    to.tensors = to.subject.drawn
-
-
-def written(to: Patient) -> bytes:
-    """The checkpoint as a file, with what was done to the file itself."""
-    contiguous = {name: values.contiguous() for name, values in to.tensors.items()}
-    raw: bytes = to_safetensors(contiguous, metadata={"format": "pt"})
-    for harm in to.broken:
-        raw = harm(raw)
-    return raw
+    to.tensors = dict(to.subject.drawn)

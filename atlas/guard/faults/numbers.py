@@ -110,7 +110,7 @@ def _exponent(to: Patient, at: str) -> None:
 
 @kind("harmless", "hidden units permuted, up and down alike", layers, harmless=True)
 def _units(to: Patient, at: str) -> None:
-    order = to.draw.permutation(to.subject.shape.ffn)
+    order = to.draw.permutation(len(to.tensors[of(at, "up")]))
     for name in (of(at, "up"), of(at, "up", "bias")):
         to.tensors[name] = to.tensors[name][order]
     to.tensors[of(at, "down")] = to.tensors[of(at, "down")][:, order]
@@ -118,8 +118,8 @@ def _units(to: Patient, at: str) -> None:
 
 @kind("harmless", "heads permuted, q, k, v and o alike", layers, harmless=True)
 def _heads(to: Patient, at: str) -> None:
-    heads = to.subject.shape.heads
-    order = np.roll(np.arange(to.subject.shape.width).reshape(heads, -1), 1, 0).reshape(-1)
+    width = len(to.tensors[of(at, "q")])
+    order = np.roll(np.arange(width).reshape(to.subject.heads, -1), 1, 0).reshape(-1)
     for role in ("q", "k", "v"):
         for which in ("weight", "bias"):
             to.tensors[of(at, role, which)] = to.tensors[of(at, role, which)][order]
