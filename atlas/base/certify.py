@@ -107,8 +107,8 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
         **vars(certificate),
         checkpoint=str(path),
         model=words,
-        manifest=manifest and str(manifest),
-        text=text and str(text),
+        manifest=str(manifest) if manifest else None,
+        text=str(text) if text else None,
         not_checked=missing,
     )
 

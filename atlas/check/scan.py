@@ -23,7 +23,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class ScanReport:
     """What was looked at, and what is wrong."""
 
     files: int
@@ -32,7 +32,7 @@ class Report:
     findings: tuple[Finding, ...]
 
 
-def scan(results: Path) -> Report:
+def scan(results: Path) -> ScanReport:
     """Check every file below ``results`` but logs and hidden ones. Raises AtlasError where there is no such folder."""
     if not results.is_dir():
         raise AtlasError(f"{results}: no such folder; give the folder of a study's results, such as results-quick")
@@ -53,7 +53,7 @@ def scan(results: Path) -> Report:
                 unknown.append(path)
             if problem := _problem(path, name, wanted):
                 found.append(Finding(path, problem))
-    return Report(known, without_sum, tuple(unknown), tuple(found))
+    return ScanReport(known, without_sum, tuple(unknown), tuple(found))
 
 
 def _folders(results: Path) -> Iterator[Path]:
@@ -123,7 +123,7 @@ def remove(findings: tuple[Finding, ...]) -> list[Path]:
     return deleted
 
 
-def summary(results: Path, report: Report) -> str:
+def summary(results: Path, report: ScanReport) -> str:
     """One line: how much was checked, and by what."""
     line = f"{results}: {report.files} files, {report.files - report.without_sum} held against their checksums"
     if report.without_sum:

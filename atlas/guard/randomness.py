@@ -71,8 +71,8 @@ def alignments(parts: Sequence[WeightPart]) -> dict[str, float]:
             spaces[space, rows.shape[1]].append(_Side(part.name, rows[:ROWS_AT_MOST].double()))
     sums: dict[str, list[_Sums]] = defaultdict(list)
     for sides in spaces.values():
-        for name, found in _within(sides):
-            sums[name].append(found)
+        for name, of_space in _within(sides):
+            sums[name].append(of_space)
     figures = {}
     for name, found in sums.items():
         excess = sum(each.squares - each.count for each in found)
