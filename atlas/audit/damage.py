@@ -22,15 +22,14 @@ from atlas.base.model import Transformer
 from atlas.base.text import encode
 from atlas.draws import rng
 from atlas.errors import AtlasError
-from atlas.guard.faults import mixups, mutations, numbers
-from atlas.guard.faults.kinds import KINDS, Kind, patient, written
+from atlas.guard.faults.catalogue import KINDS
+from atlas.guard.faults.kinds import Kind, Patient
 from atlas.guard.formats import CONFIG, read_tensors
 from atlas.study.config import Guard
 from atlas.workflow import files, progress
 from atlas.workflow.digest import code_digest
 from atlas.workflow.steps import add_spec, environment, parser, run_step
 
-FAMILIES = (mutations, mixups, numbers)  # importing them fills KINDS
 MEASURED = 8192  # characters that the rise in loss is measured on
 
 
@@ -95,11 +94,11 @@ class Bench:
                 tracker.advance(each.name)
 
     def _row(self, each: Kind, place: str, draw: np.random.Generator) -> dict[str, Any]:
-        to = patient(self.subject, draw)
+        to = Patient.of(self.subject, draw)
         each.damage(to, place)
         path = self.folder / "base.safetensors"
         with files.whole(path) as scratch:
-            scratch.write_bytes(written(to))
+            scratch.write_bytes(to.written())
         files.write_json(self.folder / CONFIG, to.config)
         loads, rise, change = self._measured(path)
         return {

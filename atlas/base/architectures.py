@@ -32,37 +32,17 @@ class RoleMap:
         return replace(self, layers=f"{path}.{self.layers}")
 
 
-def _attention(path: str, o: str) -> dict[Role, str]:
-    return {"q": f"{path}.q_proj", "k": f"{path}.k_proj", "v": f"{path}.v_proj", "o": f"{path}.{o}"}
+def _roles(layers: str, qkv: str, o: str, up: str, down: str, gate: str = "") -> RoleMap:
+    """The map of an architecture; ``qkv`` has braces where its paths have the role."""
+    attention: dict[Role, str] = {"q": qkv.format("q"), "k": qkv.format("k"), "v": qkv.format("v"), "o": o}
+    gated: dict[Role, str] = {"gate": gate} if gate else {}
+    return RoleMap(layers, {**attention, **gated, "up": up, "down": down})
 
 
-OPT = RoleMap("decoder.layers", _attention("self_attn", "out_proj") | {"up": "fc1", "down": "fc2"})
-LLAMA = RoleMap(
-    "layers",
-    _attention("self_attn", "o_proj") | {"gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"},
-)
-GPT2 = RoleMap(
-    "h",
-    {
-        "q": "attn.c_attn.q",
-        "k": "attn.c_attn.k",
-        "v": "attn.c_attn.v",
-        "o": "attn.c_proj",
-        "up": "mlp.c_fc",
-        "down": "mlp.c_proj",
-    },
-)
-GPT_NEOX = RoleMap(
-    "layers",
-    {
-        "q": "attention.query_key_value.q",
-        "k": "attention.query_key_value.k",
-        "v": "attention.query_key_value.v",
-        "o": "attention.dense",
-        "up": "mlp.dense_h_to_4h",
-        "down": "mlp.dense_4h_to_h",
-    },
-)
+OPT = _roles("decoder.layers", "self_attn.{}_proj", "self_attn.out_proj", "fc1", "fc2")
+LLAMA = _roles("layers", "self_attn.{}_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj", gate="mlp.gate_proj")
+GPT2 = _roles("h", "attn.c_attn.{}", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+GPT_NEOX = _roles("layers", "attention.query_key_value.{}", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")
 
 MAPS: Mapping[str, RoleMap] = {
     "opt": OPT,

@@ -193,13 +193,8 @@ def _table(lines: Sequence[_Line], title: str) -> Table:
         column.overflow = "fold"
     for line in lines:
         verdict = Text("FAILED", "bold red") if line.failed else Text("passed", "green")
-        figures = _figure(line), f"{line.check.limit:.4g}"
+        unmeasured = "" if line.problem else "not finite"
+        figures = unmeasured if line.measured is None else f"{line.measured:.4g}", f"{line.check.limit:.4g}"
         row = (Text(line.module), line.check.name, *figures, verdict, Text(line.problem))
         table.add_row(*row[: len(columns)])
     return table
-
-
-def _figure(line: _Line) -> str:
-    if line.measured is not None:
-        return f"{line.measured:.4g}"
-    return "" if line.problem else "not finite"

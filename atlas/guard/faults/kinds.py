@@ -1,4 +1,4 @@
-"""What a kind of damage is, where it is done, and how kinds are listed."""
+"""What a kind of damage is, what it is done to, and where. The kinds themselves are in the catalogue."""
 
 from __future__ import annotations
 
@@ -52,8 +52,22 @@ class Patient:
     draw: np.random.Generator
     broken: list[Callable[[bytes], bytes]] = field(default_factory=list)  # done to the file once it is written
 
+    @classmethod
+    def of(cls, subject: Subject, draw: np.random.Generator) -> Patient:
+        """A fresh copy of a subject."""
+        tensors = {name: values.clone() for name, values in subject.tensors.items()}
+        return cls(subject, tensors, dict(subject.config), draw)
 
-Damage = Callable[[Patient, str], None]
+    def written(self) -> bytes:
+        """The checkpoint as a file, with what was done to the file itself."""
+        contiguous = {name: values.contiguous() for name, values in self.tensors.items()}
+        raw: bytes = to_safetensors(contiguous, metadata={"format": "pt"})
+        for change in self.broken:
+            raw = change(raw)
+        return raw
+
+
+Damage = Callable[[Patient, str], object]
 
 
 @dataclass(frozen=True)
@@ -66,36 +80,6 @@ class Kind:
     damage: Damage
     harmless: bool = False  # by mathematics: the function stays what it was
     unknowable: bool = False  # honest weights, or a change within rounding: only a manifest can tell
-
-
-KINDS: list[Kind] = []
-
-
-def kind(
-    family: str, name: str, places: Places, *, harmless: bool = False, unknowable: bool = False
-) -> Callable[[Damage], Damage]:
-    """Put a function into the list of kinds."""
-
-    def listed(damage: Damage) -> Damage:
-        KINDS.append(Kind(family, name, places, damage, harmless, unknowable))
-        return damage
-
-    return listed
-
-
-def patient(subject: Subject, draw: np.random.Generator) -> Patient:
-    """A fresh copy of a subject."""
-    tensors = {name: values.clone() for name, values in subject.tensors.items()}
-    return Patient(subject, tensors, dict(subject.config), draw)
-
-
-def written(to: Patient) -> bytes:
-    """The checkpoint as a file, with what was done to the file itself."""
-    contiguous = {name: values.contiguous() for name, values in to.tensors.items()}
-    raw: bytes = to_safetensors(contiguous, metadata={"format": "pt"})
-    for damage in to.broken:
-        raw = damage(raw)
-    return raw
 
 
 def wrong_names(roles: Sequence[str]) -> Callable[[str], str]:

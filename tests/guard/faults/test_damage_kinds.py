@@ -3,15 +3,14 @@
 import pytest
 import torch
 
-from atlas.audit import damage
 from atlas.audit.subjects import subject as subject_of
 from atlas.audit.subjects import weights
 from atlas.base.model import Transformer
 from atlas.draws import rng
-from atlas.guard.faults.kinds import KINDS, patient, written
+from atlas.guard.faults.catalogue import KINDS
+from atlas.guard.faults.kinds import Patient
 from tests.honest_model import SHAPE, honest
 
-assert damage.FAMILIES  # importing it fills KINDS
 TOKENS = torch.arange(32)[None] + 40
 
 
@@ -23,7 +22,7 @@ def subject():
 
 
 def harmed(subject, each, place):
-    to = patient(subject, rng(0, each.name))
+    to = Patient.of(subject, rng(0, each.name))
     each.damage(to, place)
     return to
 
@@ -46,9 +45,9 @@ def test_every_kind_changes_the_files_and_nothing_else(subject, each):
     places = each.places(subject)
     assert places
     to, again = (harmed(subject, each, places[-1]) for _ in range(2))
-    assert written(to) == written(again)
-    clean = patient(subject, rng(0))
-    assert written(to) != written(clean) or to.config != clean.config
+    assert to.written() == again.written()
+    clean = Patient.of(subject, rng(0))
+    assert to.written() != clean.written() or to.config != clean.config
     assert all(torch.equal(before[name], subject.tensors[name]) for name in before)
     if each.harmless:
         torch.testing.assert_close(logits(to.tensors), logits(before), rtol=1e-4, atol=1e-4)
