@@ -28,9 +28,10 @@ from atlas.guard import weight_checks
 from atlas.guard.blueprints import blueprint
 from atlas.guard.formats import CONFIG, checkpoint_in, is_gguf, read_foreign, read_tensors
 from atlas.guard.moves import BEFORE_LAYERS, LayerModule
-from atlas.guard.report import Certificate, Check, Report, bounded, counted, finite, insist
-from atlas.guard.tensors import WeightPart, fingerprint, mismatches
+from atlas.guard.report import Certificate, Report, insist
+from atlas.guard.tensors import WeightPart, fingerprint
 from atlas.guard.verification import verify_foreign
+from atlas.guard.weight_checks import Check, bounded, counted, finite, mismatches
 from atlas.guard.wiring import Anatomy, functional, modules_of
 from atlas.study.base_settings import Base, Model
 from atlas.study.settings import explain

@@ -19,7 +19,8 @@ from atlas.base.text import Pieces
 from atlas.errors import AtlasError
 from atlas.guard.formats import REMEDY, read_tensors
 from atlas.guard.report import Certificate
-from atlas.guard.tensors import fingerprint, mismatches, sha256_of
+from atlas.guard.tensors import fingerprint, sha256_of
+from atlas.guard.weight_checks import mismatches
 from atlas.study.base_settings import Base, Model
 from atlas.study.settings import Section, explain
 from atlas.workflow.files import read_json, together, write_json

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from atlas.errors import INSTALL_LM, AtlasError
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
-from atlas.guard.tensors import Mismatch, WeightPart, mismatches
+from atlas.guard.tensors import WeightPart
+from atlas.guard.weight_checks import Mismatch, mismatches
 
 CONFIG = "config.json"
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"

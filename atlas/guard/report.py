@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from atlas.errors import AtlasError
-from atlas.guard.tensors import WeightPart
+from atlas.guard.weight_checks import Check
 
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
-Needs = Literal["file", "text", "manifest"]
-"""What a check takes beside the checkpoint: nothing, a text in its language, its manifest."""
 
 
 class GuardError(AtlasError):
@@ -27,20 +24,6 @@ class GuardError(AtlasError):
     def __init__(self, message: str, failed: Sequence[Check] = ()) -> None:  # a default, so that it can be pickled
         super().__init__(message)
         self.failed = list(failed)
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check: a value, the limit it was held against, and a plain sentence."""
-
-    name: str
-    passed: bool
-    measured: float | None  # None where it is not a finite number, which JSON cannot hold
-    limit: float
-    detail: str
-    tensors: list[str] = field(default_factory=list)  # those that fail, all of them
-    needs: Needs = "file"
-    by_module: dict[str, float | None] = field(default_factory=dict)  # measured value of each that was looked at
 
 
 @dataclass(frozen=True)
@@ -70,48 +53,6 @@ class Report(Certificate):
     manifest: str | None
     text: str | None  # file that the loss was measured on
     not_checked: dict[str, str]  # checks that could not be made, and why
-
-
-def none_of(name: str, sentence: str, wrong: Mapping[str, str], needs: Needs = "file") -> Check:
-    """A check that no tensor may fail: ``wrong`` has those that do, each with its problem."""
-    return counted(name, sentence, (f"{tensor}: {problem}" for tensor, problem in sorted(wrong.items())), wrong, needs)
-
-
-def counted(
-    name: str, sentence: str, problems: Iterable[str], tensors: Iterable[str] = (), needs: Needs = "file"
-) -> Check:
-    """A check that passes where there is no problem."""
-    listed = list(problems)
-    detail = "; ".join(listed) or sentence
-    return Check(name, not listed, float(len(listed)), 0.0, detail, sorted(tensors), needs)
-
-
-def bounded(
-    name: str,
-    sentence: str,
-    measured: Mapping[str, float],
-    bound: Literal["at least", "at most"],
-    limit: float,
-    parts: Iterable[WeightPart] = (),
-    needs: Needs = "file",
-) -> Check:
-    """A check that passes where every figure is ``at least`` or ``at most`` the limit; NaN fails.
-
-    ``measured`` goes by the names of ``parts``, whose tensors are named where they fail, or by tensors themselves.
-    """
-    sign = 1 if bound == "at most" else -1
-    wrong = {part: value for part, value in sorted(measured.items()) if not sign * value <= sign * limit}
-    listed = "; ".join(f"{part}: {value:.3g}, expected {bound} {limit:g}" for part, value in wrong.items())
-    worst = max(measured.values(), key=lambda value: math.inf if math.isnan(value) else sign * value, default=0.0)
-    tensor_of = {part.name: part.tensor for part in parts}
-    tensors = sorted({tensor_of.get(part, part) for part in wrong})
-    by_module = {part: finite(value) for part, value in measured.items()}
-    return Check(name, not wrong, finite(worst), limit, listed or sentence, tensors, needs, by_module)
-
-
-def finite(value: float) -> float | None:
-    """The value, or None where it is not a finite number, which JSON cannot hold."""
-    return value if math.isfinite(value) else None
 
 
 class _Line(NamedTuple):

@@ -1,25 +1,17 @@
-"""Tensors by name: their identity, how they differ from a model's, and the part of a model that each of them is."""
+"""Tensors by name: their identity, and the part of a model that each of them is."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 Kind = Literal["matrix", "bias", "norm weight", "norm bias", "embedding"]
 KEYS = {"k", "k_proj", "key", "k_lin", "to_k", "wk"}  # what the linear layer of attention keys is called
-
-
-class Mismatch(NamedTuple):
-    """One way in which a file and a model do not fit."""
-
-    check: str  # names, shapes, dtypes or finite
-    tensor: str
-    problem: str
 
 
 @dataclass(frozen=True)
@@ -41,10 +33,15 @@ class WeightPart:
         return self.kind == "bias" and self.role == "k"
 
 
+def dtype_of(tensor: Tensor) -> str:
+    """The name of a tensor's dtype, such as float32."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
 def sha256_of(tensor: Tensor) -> str:
     """SHA-256 of dtype, shape and bytes (row-major) of one tensor, in hex."""
     tensor = tensor.detach().cpu().contiguous()
-    digest = hashlib.sha256(f"{_dtype(tensor)} {list(tensor.shape)}\n".encode())
+    digest = hashlib.sha256(f"{dtype_of(tensor)} {list(tensor.shape)}\n".encode())
     digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
@@ -55,28 +52,6 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         digest.update(f"{name} {sha256_of(tensors[name])}\n".encode())
     return digest.hexdigest()
-
-
-def mismatches(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], dtype: str = "") -> Iterator[Mismatch]:
-    """Yield every way in which tensors are not those expected in names, shapes or dtypes, or are not finite.
-
-    Args:
-        tensors: what a file holds.
-        expected: what a model has; only shapes and dtypes are looked at.
-        dtype: what to say of the dtype that is expected, other than its name.
-    """
-    for name in sorted(expected.keys() - tensors.keys()):
-        yield Mismatch("names", name, f"missing, expected shape {list(expected[name].shape)}")
-    for name in sorted(tensors.keys() - expected.keys()):
-        yield Mismatch("names", name, f"unexpected, shape {list(tensors[name].shape)}; the model has no such tensor")
-    for name in sorted(expected.keys() & tensors.keys()):
-        found, wanted = tensors[name], expected[name]
-        if found.shape != wanted.shape:
-            yield Mismatch("shapes", name, f"shape {list(found.shape)}, expected {list(wanted.shape)}")
-        if found.dtype != wanted.dtype:
-            yield Mismatch("dtypes", name, f"dtype {_dtype(found)}, {dtype or f'expected {_dtype(wanted)}'}")
-        if bad := int((~torch.isfinite(found)).sum()):
-            yield Mismatch("finite", name, f"{bad} of {found.numel()} values are not finite")
 
 
 def parts_of(model: nn.Module) -> Iterator[WeightPart]:
@@ -107,7 +82,3 @@ def _flat(module: nn.Module, values: Tensor) -> Tensor:
         return values.flatten(1)
     transposed = values.ndim == 2 and type(module).__name__ == "Conv1D"  # transformers' class holds (in, out)
     return values.T if transposed else values
-
-
-def _dtype(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from atlas.errors import AtlasError
 from atlas.guard import weight_checks
 from atlas.guard.formats import Foreign, contents
-from atlas.guard.report import Certificate, Check, insist, none_of
-from atlas.guard.tensors import Mismatch, WeightPart, fingerprint, mismatches, parts_of, sha256_of
+from atlas.guard.report import Certificate, insist
+from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
+from atlas.guard.weight_checks import Check, Mismatch, mismatches, none_of
 
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
 MEND = "the model is not what the file holds: mend the loading (names, `strict`), and verify again"

@@ -1,4 +1,4 @@
-"""The checks of weights: each a small function with a measured value, a limit and a plain sentence.
+"""What a check is, and the checks of weights: small functions with a measured value, a limit and a plain sentence.
 
 What they hold weights against: a model's names and shapes, a file, a manifest's hashes, random numbers, and one
 another. None asks how a model was trained; ``static`` has all those that need nothing but the weights.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from atlas.guard.randomness import alignments, distance_from_fresh
-from atlas.guard.report import Check, bounded, counted, none_of
-from atlas.guard.tensors import Mismatch, WeightPart, fingerprint, sha256_of
+from atlas.guard.tensors import WeightPart, dtype_of, fingerprint, sha256_of
 
 SPECTRUM_LIMIT = 6.0  # in 1/n; fresh matrices stay below 4 (see atlas.guard.randomness), trained ones are far above
 USUAL_STD = 0.02  # spread of the numbers that language models begin with
@@ -34,8 +35,56 @@ FITS = {
 }
 
 
+Needs = Literal["file", "text", "manifest"]
+"""What a check takes beside the checkpoint: nothing, a text in its language, its manifest."""
+
+
+class Mismatch(NamedTuple):
+    """One way in which a file and a model do not fit."""
+
+    check: str  # names, shapes, dtypes or finite
+    tensor: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check: a value, the limit it was held against, and a plain sentence."""
+
+    name: str
+    passed: bool
+    measured: float | None  # None where it is not a finite number, which JSON cannot hold
+    limit: float
+    detail: str
+    tensors: list[str] = field(default_factory=list)  # those that fail, all of them
+    needs: Needs = "file"
+    by_module: dict[str, float | None] = field(default_factory=dict)  # measured value of each that was looked at
+
+
+def mismatches(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], dtype: str = "") -> Iterator[Mismatch]:
+    """Yield every way in which tensors are not those expected in names, shapes or dtypes, or are not finite.
+
+    Args:
+        tensors: what a file holds.
+        expected: what a model has; only shapes and dtypes are looked at.
+        dtype: what to say of the dtype that is expected, other than its name.
+    """
+    for name in sorted(expected.keys() - tensors.keys()):
+        yield Mismatch("names", name, f"missing, expected shape {list(expected[name].shape)}")
+    for name in sorted(tensors.keys() - expected.keys()):
+        yield Mismatch("names", name, f"unexpected, shape {list(tensors[name].shape)}; the model has no such tensor")
+    for name in sorted(expected.keys() & tensors.keys()):
+        found, wanted = tensors[name], expected[name]
+        if found.shape != wanted.shape:
+            yield Mismatch("shapes", name, f"shape {list(found.shape)}, expected {list(wanted.shape)}")
+        if found.dtype != wanted.dtype:
+            yield Mismatch("dtypes", name, f"dtype {dtype_of(found)}, {dtype or f'expected {dtype_of(wanted)}'}")
+        if bad := int((~torch.isfinite(found)).sum()):
+            yield Mismatch("finite", name, f"{bad} of {found.numel()} values are not finite")
+
+
 def fit(problems: Iterable[Mismatch]) -> list[Check]:
-    """Names, shapes, dtypes and finite values, from what ``atlas.guard.tensors.mismatches`` found."""
+    """Names, shapes, dtypes and finite values, from what ``mismatches`` found."""
     found = list(problems)
     return [
         none_of(name, sentence, {each.tensor: each.problem for each in found if each.check == name})
@@ -184,6 +233,48 @@ def copies(parts: Iterable[WeightPart]) -> Check:
             if other is not part:
                 wrong |= {part.tensor: f"{part.name} is a copy of {other.name}"}
     return none_of("copies", "no two matrices hold the same values", wrong)
+
+
+def none_of(name: str, sentence: str, wrong: Mapping[str, str], needs: Needs = "file") -> Check:
+    """A check that no tensor may fail: ``wrong`` has those that do, each with its problem."""
+    return counted(name, sentence, (f"{tensor}: {problem}" for tensor, problem in sorted(wrong.items())), wrong, needs)
+
+
+def counted(
+    name: str, sentence: str, problems: Iterable[str], tensors: Iterable[str] = (), needs: Needs = "file"
+) -> Check:
+    """A check that passes where there is no problem."""
+    listed = list(problems)
+    detail = "; ".join(listed) or sentence
+    return Check(name, not listed, float(len(listed)), 0.0, detail, sorted(tensors), needs)
+
+
+def bounded(
+    name: str,
+    sentence: str,
+    measured: Mapping[str, float],
+    bound: Literal["at least", "at most"],
+    limit: float,
+    parts: Iterable[WeightPart] = (),
+    needs: Needs = "file",
+) -> Check:
+    """A check that passes where every figure is ``at least`` or ``at most`` the limit; NaN fails.
+
+    ``measured`` goes by the names of ``parts``, whose tensors are named where they fail, or by tensors themselves.
+    """
+    sign = 1 if bound == "at most" else -1
+    wrong = {part: value for part, value in sorted(measured.items()) if not sign * value <= sign * limit}
+    listed = "; ".join(f"{part}: {value:.3g}, expected {bound} {limit:g}" for part, value in wrong.items())
+    worst = max(measured.values(), key=lambda value: math.inf if math.isnan(value) else sign * value, default=0.0)
+    tensor_of = {part.name: part.tensor for part in parts}
+    tensors = sorted({tensor_of.get(part, part) for part in wrong})
+    by_module = {part: finite(value) for part, value in measured.items()}
+    return Check(name, not wrong, finite(worst), limit, listed or sentence, tensors, needs, by_module)
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where it is not a finite number, which JSON cannot hold."""
+    return value if math.isfinite(value) else None
 
 
 def _unlike_halves(values: Tensor) -> float:

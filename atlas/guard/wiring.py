@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlas.guard.moves import BEFORE_LAYERS, LayerModule, Move, all_moves, moved, shifted, stepped
-from atlas.guard.report import Check, finite
 from atlas.guard.tensors import WeightPart
+from atlas.guard.weight_checks import Check, finite
 
 FIRST_LOOK, SECOND_LOOK, FITTED = 512, 4096, 2048  # tokens of text
 FEWEST = 20_000  # tokens that the text must have: the gradient's lie far from those that its steps are held against

@@ -6,7 +6,8 @@ import pytest
 
 from atlas.audit.misload import Misload, MisloadReport
 from atlas.errors import AtlasError
-from atlas.guard.report import Certificate, Check
+from atlas.guard.report import Certificate
+from atlas.guard.weight_checks import Check
 from atlas.tables import confound
 from atlas.tables.runs import read
 from atlas.tables.scores import fact_scores
