@@ -20,9 +20,9 @@ from atlas.base.hosted import CONFIG, TOKENIZER, hosted, hosted_name
 from atlas.base.language import validation_loss
 from atlas.base.text import Pieces
 from atlas.errors import AtlasError
-from atlas.guard.formats import Foreign, GgufFile, checkpoint_in, is_gguf, read_foreign
+from atlas.guard.formats import GgufFile, checkpoint_in, is_gguf
 from atlas.guard.report import insist
-from atlas.guard.verification import verify_foreign
+from atlas.guard.verification import Foreign, read_foreign, verify_foreign
 from atlas.study.base_settings import Base
 from atlas.workflow import files, progress
 from atlas.workflow.digest import code_digest

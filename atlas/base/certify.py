@@ -26,13 +26,12 @@ from atlas.base.text import SYMBOLS
 from atlas.errors import AtlasError
 from atlas.guard import weight_checks
 from atlas.guard.blueprints import blueprint
-from atlas.guard.formats import CONFIG, checkpoint_in, is_gguf, read_foreign, read_tensors
-from atlas.guard.moves import BEFORE_LAYERS, LayerModule
+from atlas.guard.formats import CONFIG, checkpoint_in, is_gguf, read_tensors
 from atlas.guard.report import Certificate, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint
-from atlas.guard.verification import verify_foreign
+from atlas.guard.verification import read_foreign, verify_foreign
 from atlas.guard.weight_checks import Check, bounded, counted, finite, mismatches
-from atlas.guard.wiring import Anatomy, functional, modules_of
+from atlas.guard.wiring import BEFORE_LAYERS, Anatomy, LayerModule, functional, modules_of
 from atlas.study.base_settings import Base, Model
 from atlas.study.settings import explain
 from atlas.workflow import files, progress

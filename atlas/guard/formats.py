@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,7 @@ from safetensors.torch import load as parse_safetensors
 from torch import Tensor
 
 from atlas.errors import INSTALL_LM, AtlasError
-from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
-from atlas.guard.tensors import WeightPart
-from atlas.guard.weight_checks import Mismatch, mismatches
+from atlas.guard.weight_checks import Mismatch
 
 CONFIG = "config.json"
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -49,92 +45,6 @@ class Contents:
     tensors: Mapping[str, Tensor]
     misplaced: tuple[Mismatch, ...] = ()  # what the index of shards and the shards say differently
     stored: Mapping[str, str] = field(default_factory=dict)  # of GGUF: each tensor's kind, from which it is dequantised
-
-
-@dataclass(frozen=True, kw_only=True)
-class Foreign(Contents):
-    """The checkpoint of another project: its tensors, and what its config says they should be."""
-
-    origin: Path
-    config: Mapping[str, Any]
-    blueprint: Blueprint
-
-    @cached_property
-    def specs(self) -> dict[str, TensorSpec]:
-        """The tensors that must be there, by the names that this file would use for them.
-
-        A bare model, saved without its head, has no prefix: no name in the file may have it then.
-        """
-        prefix = self.blueprint.prefix
-        bare = not any(name.startswith(prefix) for name in self.tensors)
-        specs = [replace(spec, name=spec.name.removeprefix(prefix)) if bare else spec for spec in self.blueprint.specs]
-        made = self.config.get("architectures") or []  # such as LlamaModel, which has no head
-        headless = bool(made) and all(str(name).endswith("Model") and "LMHead" not in str(name) for name in made)
-        if self.blueprint.head.name in self.tensors or not (self.blueprint.tied or headless):
-            specs.append(self.blueprint.head)
-        return {spec.name: spec for spec in specs}
-
-    @cached_property
-    def trained(self) -> dict[str, Tensor]:
-        """The tensors of the file without those that are computed, such as masks."""
-        computed = re.compile(self.blueprint.buffers)
-        return {name: tensor for name, tensor in self.tensors.items() if not computed.fullmatch(name)}
-
-    @property
-    def words(self) -> str:
-        """What this is, in words."""
-        numbers = sum(tensor.numel() for tensor in self.trained.values())
-        computed = len(self.tensors) - len(self.trained)
-        buffers = f" and {computed} that are computed, which are not looked at" if computed else ""
-        kinds = ", ".join(f"{many} as {kind}" for kind, many in Counter(self.stored.values()).most_common())
-        stored = f"; GGUF: {kinds}, judged by their dequantised numbers" if kinds else ""
-        return f"{self.config['model_type']}, {len(self.trained)} tensors of {numbers:,} numbers{buffers}{stored}"
-
-    def mismatches(self) -> Iterator[Mismatch]:
-        """Yield every way in which the file is not what its config says; dtypes are held against the usual one."""
-        yield from self.misplaced
-        dtypes = Counter(tensor.dtype for tensor in self.trained.values())
-        usual = dtypes.most_common(1)[0][0] if dtypes else torch.float32
-        dtype = f"most tensors of the file have {str(usual).removeprefix('torch.')}"
-        if not usual.is_floating_point:
-            usual, dtype = torch.float32, "expected numbers in floating point"
-        expected = {name: torch.empty(spec.shape, dtype=usual, device="meta") for name, spec in self.specs.items()}
-        yield from mismatches(self.trained, expected, dtype)
-
-    def parts(self) -> list[WeightPart]:
-        """The parts of a file that fits its config. A tied head that stands there again is no part of its own."""
-        specs = [spec for spec in self.specs.values() if not (self.blueprint.tied and spec.role == "head")]
-        return [
-            replace(part, stored=self.stored.get(spec.name, ""))
-            for spec in specs
-            for part in spec.parts(self.tensors[spec.name])
-        ]
-
-
-def read_foreign(path: Path) -> Foreign:
-    """Read a checkpoint and its config. ``path``: a folder, a safetensors or GGUF file, or an index of shards.
-
-    Raises AtlasError where a file is missing or damaged, or the architecture has no map of names.
-    """
-    checkpoint = checkpoint_in(path)
-    if is_gguf(checkpoint):
-        return _read_gguf(checkpoint)
-    beside = checkpoint.parent / CONFIG
-    config = read_json(beside)
-    if not isinstance(config, dict):
-        raise AtlasError(f"{beside}: not the config of a model; put the model's transformers config there")
-    expected = blueprint(config, str(beside))
-    return Foreign(origin=path, config=config, blueprint=expected, **vars(contents(checkpoint)))
-
-
-def _read_gguf(path: Path) -> Foreign:
-    """A GGUF file as a checkpoint. A head that is the embedding again is tied: the file has no other way to say so."""
-    file = GgufFile(path)
-    expected = blueprint(file.config, str(path))
-    embedding, head = (file.tensors.get(spec.name) for spec in (expected.specs[0], expected.head))
-    again = embedding is not None and head is not None and torch.equal(embedding, head)
-    expected = replace(expected, tied=expected.tied or again, buffers=f"{expected.buffers}|{COMPUTED}")
-    return Foreign(origin=path, config=file.config, blueprint=expected, tensors=file.tensors, stored=file.stored)
 
 
 def checkpoint_in(path: Path) -> Path:

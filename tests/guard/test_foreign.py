@@ -11,7 +11,8 @@ from transformers import GPT2Model, LlamaModel
 from atlas.base.certify import inspect
 from atlas.errors import AtlasError
 from atlas.guard.blueprints import TensorSpec
-from atlas.guard.formats import WHOLE, read_foreign
+from atlas.guard.formats import WHOLE
+from atlas.guard.verification import read_foreign
 from atlas.workflow import files
 from tests.guard.foreign_models import CONFIGS, FOUR, model_of, saved
 

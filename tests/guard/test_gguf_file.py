@@ -16,7 +16,8 @@ import atlas
 from atlas import cli
 from atlas.base.certify import inspect
 from atlas.errors import AtlasError
-from atlas.guard.formats import GgufFile, read_foreign
+from atlas.guard.formats import GgufFile
+from atlas.guard.verification import read_foreign
 from tests.guard.foreign_models import model_of, saved
 from tests.guard.gguf_files import as_stored, written
 

@@ -9,8 +9,7 @@ import torch
 from atlas.base.certify import anatomy
 from atlas.base.model import Attention, fresh
 from atlas.guard import wiring
-from atlas.guard.moves import LayerModule, all_moves, moved, stepped
-from atlas.guard.wiring import LossProbe, samples
+from atlas.guard.wiring import LayerModule, LossProbe, all_moves, moved, samples, stepped
 from tests.honest_model import SHAPE, honest, unseen
 
 LAYER = "model.decoder.layers.0."

@@ -7,8 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import atlas
-from atlas.guard.formats import read_foreign
-from atlas.guard.verification import verify_foreign
+from atlas.guard.verification import read_foreign, verify_foreign
 from atlas.pool.facts import Fact
 from atlas.ttt.editors.schema import KINDS, POSITIONS
 from atlas.ttt.editors.tracing import Tracer, fact_case

@@ -14,7 +14,7 @@ from atlas.base.adopt import adopted
 from atlas.base.hosted import hosted
 from atlas.base.text import CHARACTERS
 from atlas.errors import AtlasError
-from atlas.guard.formats import read_foreign
+from atlas.guard.verification import read_foreign
 from atlas.ttt.editors.covariance import key_moments
 from atlas.ttt.editors.make import make_editor
 from atlas.ttt.editors.schema import KINDS, POSITIONS
