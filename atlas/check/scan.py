@@ -43,7 +43,7 @@ def scan(results: Path) -> ScanReport:
         expected = checksums.read(folder)
         found += _of_list(folder, expected)
         for path in sorted(folder.iterdir()):
-            if _is_skipped(path) or (path.is_dir() and not path.is_symlink()):
+            if path.name.startswith(".") or path.name == checksums.NAME or (path.is_dir() and not path.is_symlink()):
                 continue
             name = PurePosixPath(path.relative_to(results).as_posix())
             wanted = None if path.is_symlink() else expected.get(path.name)  # a link leads to another folder's file
@@ -61,10 +61,6 @@ def _folders(results: Path) -> Iterator[Path]:
         parts = path.relative_to(results).parts
         if path.is_dir() and parts[0] != LOGS and not any(part.startswith(".") for part in parts):
             yield path
-
-
-def _is_skipped(path: Path) -> bool:
-    return path.name.startswith(".") or path.name == checksums.NAME
 
 
 def _of_list(folder: Path, expected: dict[str, checksums.Sum]) -> Iterator[Finding]:
