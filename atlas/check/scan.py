@@ -23,7 +23,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class ScanReport:
     """What was looked at, and what is wrong."""
 
     files: int
@@ -32,7 +32,7 @@ class Report:
     findings: tuple[Finding, ...]
 
 
-def scan(results: Path) -> Report:
+def scan(results: Path) -> ScanReport:
     """Check every file below ``results`` but logs and hidden ones. Raises AtlasError where there is no such folder."""
     if not results.is_dir():
         raise AtlasError(f"{results}: no such folder; give the folder of a study's results, such as results-quick")
@@ -43,7 +43,7 @@ def scan(results: Path) -> Report:
         expected = checksums.read(folder)
         found += _of_list(folder, expected)
         for path in sorted(folder.iterdir()):
-            if _is_skipped(path) or (path.is_dir() and not path.is_symlink()):
+            if path.name.startswith(".") or path.name == checksums.NAME or (path.is_dir() and not path.is_symlink()):
                 continue
             name = PurePosixPath(path.relative_to(results).as_posix())
             wanted = None if path.is_symlink() else expected.get(path.name)  # a link leads to another folder's file
@@ -53,7 +53,7 @@ def scan(results: Path) -> Report:
                 unknown.append(path)
             if problem := _problem(path, name, wanted):
                 found.append(Finding(path, problem))
-    return Report(known, without_sum, tuple(unknown), tuple(found))
+    return ScanReport(known, without_sum, tuple(unknown), tuple(found))
 
 
 def _folders(results: Path) -> Iterator[Path]:
@@ -61,10 +61,6 @@ def _folders(results: Path) -> Iterator[Path]:
         parts = path.relative_to(results).parts
         if path.is_dir() and parts[0] != LOGS and not any(part.startswith(".") for part in parts):
             yield path
-
-
-def _is_skipped(path: Path) -> bool:
-    return path.name.startswith(".") or path.name == checksums.NAME
 
 
 def _of_list(folder: Path, expected: dict[str, checksums.Sum]) -> Iterator[Finding]:
@@ -123,7 +119,7 @@ def remove(findings: tuple[Finding, ...]) -> list[Path]:
     return deleted
 
 
-def summary(results: Path, report: Report) -> str:
+def summary(results: Path, report: ScanReport) -> str:
     """One line: how much was checked, and by what."""
     line = f"{results}: {report.files} files, {report.files - report.without_sum} held against their checksums"
     if report.without_sum:
