@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.tables.intervals import Floats, Ints, Sample
-from atlas.ttt.schema import PROBES
+from atlas.ttt.run_files import PROBES
 
 METRICS = {"recall": "recalled", "ranked": "ranked", "recognition": "recognised"}
 """Metric to the column of facts.parquet that scores it."""

@@ -1,4 +1,4 @@
-"""Probes: every form of every fact that a checkpoint asks for, and what the model makes of it."""
+"""Probes: every phrasing of every fact that a checkpoint asks for, and what the model makes of it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import Line, line
-from atlas.ttt.engine.scoring import LaneModel, Scores, passes, score_base
+from atlas.ttt.engine.scoring import Scores, passes, score_base
 from atlas.ttt.ranking import Question, Ranking, question
 
 Kind = Literal["taught", "rephrase", "placebo"]
@@ -31,7 +32,7 @@ class Dated:
 
 @dataclass(frozen=True)
 class Probe:
-    """One form of a fact, ready to be scored and ranked."""
+    """One phrasing of a fact, ready to be scored and ranked: ``form`` 0 is its sentence, then its paraphrases."""
 
     kind: Kind
     form: int
@@ -39,14 +40,9 @@ class Probe:
     line: Line
     question: Question
 
-    @property
-    def alternatives(self) -> int:
-        """Candidates that the answer has to beat."""
-        return len(self.question.alternatives)
-
 
 @dataclass(frozen=True)
-class Measured:
+class ProbeScores:
     """What all lanes' probes gave: ``base`` without adapters, ``adapted`` with them; ``ranked`` (lanes, probes)."""
 
     base: Scores
@@ -61,7 +57,7 @@ class Prober:
         alternatives: every fact's alternatives by fact_id.
         origin: of the facts, for messages.
         paraphrases: paraphrases that are taught beside each sentence; the others are asked.
-        mixed: whether they are other ones from fact to fact, so that what is asked of one was taught of others.
+        mixed: whether the taught paraphrases rotate from fact to fact, so that each is held out for some facts.
         text: how the model reads.
     """
 
@@ -80,7 +76,7 @@ class Prober:
     def items(self, facts: Sequence[Fact]) -> list[Line]:
         """Every fact as taught and in its paraphrases that are taught, fact after fact.
 
-        Raises AtlasError where a fact would have no form left that was not taught, to be asked in.
+        Raises AtlasError where a fact would have no paraphrase left that was not taught, to be asked.
         """
         for fact in facts:
             if self.paraphrases >= len(fact.rephrases):
@@ -88,15 +84,16 @@ class Prober:
                     f"{self.origin}: fact {fact.fact_id} has {len(fact.rephrases)} paraphrases, but the recipe "
                     f"teaches {self.paraphrases}, so none is left to ask; teach fewer or add some to the pool"
                 )
-        return [self._form(fact, form)[0] for fact in facts for form in (0, *self._taught(fact))]
+        return [self._phrasing(fact, form)[0] for fact in facts for form in (0, *self._taught(fact))]
 
     def probes(self, taught: Sequence[Dated], placebo: Sequence[Dated]) -> list[Probe]:
         """Taught sentences, then those paraphrases of theirs that were not taught, then placebo."""
-        return [
-            *(self._probe("taught", 0, dated) for dated in taught),
-            *(self._probe("rephrase", form, dated) for dated in taught for form in self._asked(dated.fact)),
-            *(self._probe("placebo", 0, dated) for dated in placebo),
-        ]
+        asked: list[tuple[Kind, int, Dated]] = [("taught", 0, dated) for dated in taught]
+        for dated in taught:
+            held_out = sorted({*range(1, len(dated.fact.prompts))} - {*self._taught(dated.fact)})
+            asked += [("rephrase", form, dated) for form in held_out]
+        asked += [("placebo", 0, dated) for dated in placebo]
+        return [Probe(kind, form, dated, *self._phrasing(dated.fact, form)) for kind, form, dated in asked]
 
     def _taught(self, fact: Fact) -> list[int]:
         """The paraphrases of a fact that are taught: the first ones, or where mixed those from a drawn one on."""
@@ -104,14 +101,8 @@ class Prober:
         first = int(rng(fact.fact_id, "forms").integers(count)) if self.mixed else 0
         return sorted((first + at) % count + 1 for at in range(self.paraphrases))
 
-    def _asked(self, fact: Fact) -> list[int]:
-        taught = self._taught(fact)
-        return [form for form in range(1, len(fact.prompts)) if form not in taught]
-
-    def _probe(self, kind: Kind, form: int, dated: Dated) -> Probe:
-        return Probe(kind, form, dated, *self._form(dated.fact, form))
-
-    def _form(self, fact: Fact, form: int) -> tuple[Line, Question]:
+    def _phrasing(self, fact: Fact, form: int) -> tuple[Line, Question]:
+        """A phrasing as a line and as a question, made once: the base scores a line that lanes share once."""
         key = fact.fact_id, form
         if key not in self._made:
             prompt, origin = fact.prompts[form], f"{self.origin}: fact {fact.fact_id}"
@@ -124,14 +115,14 @@ class Prober:
 
 
 @torch.inference_mode()
-def measure(adapters: LaneModel, theta: Tensor, lanes: Sequence[Sequence[Probe]], device: torch.device) -> Measured:
-    """Score every lane's probes without and with the adapters, and rank the answers with them."""
+def measure(model: LaneModel, theta: Tensor, lanes: Sequence[Sequence[Probe]], device: torch.device) -> ProbeScores:
+    """Score every lane's probes under the base and with ``theta``, and rank the answers with it."""
     lines = [[probe.line for probe in lane] for lane in lanes]
-    base = score_base(adapters, lines, device)
-    adapters.bind(theta)
+    base = score_base(model, lines, device)
+    model.bind(theta)
     adapted = Scores.empty(len(lanes), len(lanes[0]))
     ranking = Ranking([[probe.question for probe in lane] for lane in lanes])
-    for forward in passes(adapters, lines, device):
+    for forward in passes(model, lines, device):
         forward.fill(adapted)
         ranking.bound(forward)
-    return Measured(base, adapted, ranking.settle(adapters, device))
+    return ProbeScores(base, adapted, ranking.settle(model, device))

@@ -24,7 +24,8 @@ from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
-from atlas.ttt.engine.scoring import LaneModel, Pass, together
+from atlas.ttt.engine.lanes import LaneModel
+from atlas.ttt.engine.scoring import Pass, together
 
 ROUNDS = (0, 2, 8, 24, 51)  # alternatives met up to each round: few at first, since most answers lose to the likeliest
 REST = 2.0  # nats that an alternative is taken to lose by each further character, in the order of meeting them

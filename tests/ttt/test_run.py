@@ -15,7 +15,7 @@ from atlas.study.base_settings import Base
 from atlas.study.recipes import Recipe
 from atlas.ttt.frozen import reinitialise
 from atlas.ttt.run import main
-from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
+from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record
 from atlas.workflow import files
 from tests.ttt.tiny_run import arguments, certify, spec, teach
 from tests.ttt.tiny_ttt import TINY, make_model
