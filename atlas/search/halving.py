@@ -24,7 +24,7 @@ TRIALS = pa.schema(
         ("recall_rephrase", pa.float64()),  # of paraphrases that were not trained
         ("val_loss_base", pa.float64()),  # nats per character
         ("val_loss", pa.float64()),  # with the adapter
-        ("characters", pa.int64()),  # trained, each as often as it was; tokens of a base that reads other ones
+        ("characters", pa.int64()),  # tokens that were trained, each as often as it was
         ("core_seconds", pa.float64()),  # of training, and of the scoring that it chooses by
         ("recipe", pa.string()),  # JSON; of an editor, its settings
     ]
@@ -35,7 +35,7 @@ TRIALS = pa.schema(
 def survivors(trials: pd.DataFrame, count: int) -> list[str]:
     """The candidates that the next rung tries, best first.
 
-    Candidates are peeled off front by front: first those that no other one beats in both recall and characters trained
+    Candidates are peeled off front by front: first those that no other one beats in both recall and tokens trained
     (means over seeds), then those that only the first ones beat, and so on (non-dominated sorting, Deb et al. 2002,
     NSGA-II, section III.A). Within a front the higher recall goes first, then the cheaper one, then the name.
     """

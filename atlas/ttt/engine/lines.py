@@ -120,9 +120,8 @@ def batch(
     counts = np.array([count for lane in asked for count in lane]) if asked and not even else lengths
     tokens = np.concatenate([item.tokens[:-1] for item in lines]).astype(np.int64)
     positions = np.concatenate([np.arange(length) for length in lengths])
-    pairs = list(zip(lines, counts, strict=True))
-    targets = np.concatenate([_targets(item, count) for item, count in pairs])
-    answers = np.concatenate([_of_answer(item, count) for item, count in pairs])
+    predictions = [_predictions(item, count) for item, count in zip(lines, counts, strict=True)]
+    targets, answers = (np.concatenate(parts) for parts in zip(*predictions, strict=True))
     owners = np.repeat(np.arange(len(filled)), [len(lane) for lane in filled])
     sizes, asked_of = (np.bincount(owners, part, len(filled)).astype(int) for part in (lengths, counts))
     return Batch(
@@ -138,16 +137,12 @@ def batch(
     )
 
 
-def _targets(item: Line, count: int) -> np.ndarray:
-    """What the last ``count`` tokens of a line predict."""
+def _predictions(item: Line, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the last ``count`` tokens of a line predict, and which of these predictions are of the answer."""
     if item.answer == FILLER:
-        return np.full(count, IGNORED)
-    return item.tokens[len(item.tokens) - count :].astype(np.int64)
-
-
-def _of_answer(item: Line, count: int) -> np.ndarray:
-    """Which of the last ``count`` predictions of a line are of the answer."""
-    return (np.arange(-count, 0) >= item.answer - len(item.tokens)) & (item.answer != FILLER)
+        return np.full(count, IGNORED), np.zeros(count, bool)
+    length = len(item.tokens)
+    return item.tokens[length - count :].astype(np.int64), np.arange(-count, 0) >= item.answer - length
 
 
 def _filled(lanes: Sequence[Sequence[Line]]) -> list[list[Line]]:

@@ -61,23 +61,18 @@ class Scores:
 
     def lines(self, part: slice) -> Scores:
         """The scores of some of the lines."""
-        return Scores(*(values[..., part] for values in self._all))
+        return Scores(*(values[..., part] for values in self.all))
 
     def followed_by(self, more: Scores) -> Scores:
         """The scores of these lines, then of more lines."""
-        return Scores(*(np.concatenate(pair, axis=-1) for pair in zip(self._all, more._all, strict=True)))
+        return Scores(*(np.concatenate(pair, axis=-1) for pair in zip(self.all, more.all, strict=True)))
 
     def at(self, places: np.ndarray) -> Scores:
         """Of scores of a single batch or lane those at ``places``, in their shape."""
-        return Scores(*(values.reshape(-1)[places] for values in self._all))
-
-    def fill(self, places: tuple[np.ndarray, np.ndarray], found: Scores) -> None:
-        """Write the scores of some lines to their places, lanes and columns."""
-        for values, part in zip(self._all, found._all, strict=True):
-            values[places] = part
+        return Scores(*(values.reshape(-1)[places] for values in self.all))
 
     @property
-    def _all(self) -> tuple[np.ndarray, ...]:
+    def all(self) -> tuple[np.ndarray, ...]:
         return self.nll, self.answer_nll, self.recalled, self.answered, self.worst
 
 
@@ -117,7 +112,8 @@ class Pass:
 
     def fill(self, out: Scores) -> None:
         """Write the scores of these lines to their places."""
-        out.fill((self.lane, self.column), Scores.of(self.lines, self.nll, self.logits))
+        for values, part in zip(out.all, Scores.of(self.lines, self.nll, self.logits).all, strict=True):
+            values[self.lane, self.column] = part
 
 
 def passes(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Iterator[Pass]:

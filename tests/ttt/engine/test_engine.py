@@ -8,6 +8,7 @@ from atlas.study.base_settings import Model
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Role
 from atlas.ttt.engine.full import Full
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import batch
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score, token_nll
