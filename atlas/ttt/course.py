@@ -16,7 +16,7 @@ from atlas.pool.facts import Fact
 from atlas.study.jobs import RunSpec
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.scoring import Scores, score, score_base
-from atlas.ttt.probes import Dated, Probe, Prober, ProbeScores, measure
+from atlas.ttt.probes import Probe, Prober, ProbeScores, measure
 from atlas.ttt.recipe import weakness
 from atlas.ttt.resume import Saved
 from atlas.ttt.session import Estimates, Learner, Session, Teacher, Trace
@@ -177,12 +177,11 @@ class Course:
     def probes(self, sessions: int) -> list[list[Probe]]:
         """Every lane's probes after so many sessions."""
         known = sessions * self.spec.facts_per_session
-        placebo = [Dated(fact, None) for fact in self.placebo]
-        return [self.prober.probes(self.dated(lane)[:known], placebo) for lane in self.streams]
+        return [self.prober.probes(lane[:known], self.placebo) for lane in self.streams]
 
-    def dated(self, lane: Sequence[Fact]) -> list[Dated]:
-        """The facts of a lane with the sessions that teach them."""
-        return [Dated(fact, i // self.spec.facts_per_session + 1) for i, fact in enumerate(lane)]
+    def taught_in(self, lane: int) -> dict[str, int]:
+        """The session that teaches each fact of a lane, by fact_id."""
+        return {fact.fact_id: at // self.spec.facts_per_session + 1 for at, fact in enumerate(self.streams[lane])}
 
 
 def on_schedule(session: int) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from atlas.base.checkpoint import Manifest, read_manifest
@@ -17,7 +18,6 @@ from atlas.pool.facts import STREAM_SCHEMA, Fact, read_stream
 from atlas.study.jobs import RunSpec
 from atlas.study.settings import Section
 from atlas.ttt import hub
-from atlas.ttt.engine.lines import Windows
 from atlas.workflow import files
 from atlas.workflow.digest import code_digest
 from atlas.workflow.steps import add_certified, environment
@@ -80,7 +80,7 @@ class Inputs:
 class Given:
     """What a teacher is made from: the base on its device, and the facts of each lane in the order of teaching.
 
-    ``text`` is the base's own training text, for recipes that train it, too.
+    ``text`` has the token ids of the base's own training text, unsigned (tokens,), for recipes that train it, too.
     """
 
     spec: RunSpec
@@ -88,7 +88,7 @@ class Given:
     model: LanguageModel
     manifest: Manifest
     streams: Sequence[Sequence[Fact]]
-    text: Windows
+    text: np.ndarray | None
 
     @property
     def device(self) -> torch.device:

@@ -23,20 +23,12 @@ Kind = Literal["taught", "rephrase", "placebo"]
 
 
 @dataclass(frozen=True)
-class Dated:
-    """A fact and the session that teaches it; None for a fact that is never taught."""
-
-    fact: Fact
-    session: int | None
-
-
-@dataclass(frozen=True)
 class Probe:
     """One phrasing of a fact, ready to be scored and ranked: ``form`` 0 is its sentence, then its paraphrases."""
 
     kind: Kind
     form: int
-    dated: Dated
+    fact: Fact
     line: Line
     question: Question
 
@@ -86,14 +78,14 @@ class Prober:
                 )
         return [self._phrasing(fact, form)[0] for fact in facts for form in (0, *self._taught(fact))]
 
-    def probes(self, taught: Sequence[Dated], placebo: Sequence[Dated]) -> list[Probe]:
+    def probes(self, taught: Sequence[Fact], placebo: Sequence[Fact]) -> list[Probe]:
         """Taught sentences, then those paraphrases of theirs that were not taught, then placebo."""
-        asked: list[tuple[Kind, int, Dated]] = [("taught", 0, dated) for dated in taught]
-        for dated in taught:
-            held_out = sorted({*range(1, len(dated.fact.prompts))} - {*self._taught(dated.fact)})
-            asked += [("rephrase", form, dated) for form in held_out]
-        asked += [("placebo", 0, dated) for dated in placebo]
-        return [Probe(kind, form, dated, *self._phrasing(dated.fact, form)) for kind, form, dated in asked]
+        asked: list[tuple[Kind, int, Fact]] = [("taught", 0, fact) for fact in taught]
+        for fact in taught:
+            held_out = sorted({*range(1, len(fact.prompts))} - {*self._taught(fact)})
+            asked += [("rephrase", form, fact) for form in held_out]
+        asked += [("placebo", 0, fact) for fact in placebo]
+        return [Probe(kind, form, fact, *self._phrasing(fact, form)) for kind, form, fact in asked]
 
     def _taught(self, fact: Fact) -> list[int]:
         """The paraphrases of a fact that are taught: the first ones, or where mixed those from a drawn one on."""

@@ -17,7 +17,7 @@ from atlas.errors import AtlasError
 from atlas.study.recipes import Phase, Recipe, Rehearsal, Until
 from atlas.ttt.engine.descent import Descent, Loss, OptimiserState, loss
 from atlas.ttt.engine.lanes import LaneModel
-from atlas.ttt.engine.lines import Line, Windows
+from atlas.ttt.engine.lines import Line, windows
 from atlas.ttt.engine.scoring import Scores
 from atlas.ttt.session import Learner, Session, Trace
 
@@ -27,10 +27,12 @@ class Trainer:
 
     Args:
         adapters: LoRA adapters, or whole matrices.
-        text: the base's own training text, for phases that train it, too.
+        text: token ids of the base's own training text, unsigned (tokens,), for phases that train it, too.
     """
 
-    def __init__(self, adapters: LaneModel, recipe: Recipe, device: torch.device, text: Windows | None = None) -> None:
+    def __init__(
+        self, adapters: LaneModel, recipe: Recipe, device: torch.device, text: np.ndarray | None = None
+    ) -> None:
         self.adapters, self.recipe, self.device, self.text = adapters, recipe, device, text
         self.phases = {name: phase.lr for name, phase in recipe.active.items()}
 
@@ -106,9 +108,9 @@ class Trainer:
             return [[] for _ in draws]
         if self.text is None:
             raise AtlasError("recipe: a phase trains the base's text, but there is none; give the corpus")
-        cut = self.text.draw
         return [
-            cut(rules.windows, rules.characters, draw) if on else [] for draw, on in zip(draws, running, strict=True)
+            windows(self.text, rules.windows, rules.characters, draw) if on else []
+            for draw, on in zip(draws, running, strict=True)
         ]
 
     def _note(self, found: Loss, trained: Sequence[np.ndarray], session: Session, end: PhaseEnd) -> None:

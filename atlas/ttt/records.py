@@ -56,16 +56,17 @@ def _joined(schema: pa.Schema, parts: Sequence[Columns]) -> pa.Table:
 
 
 def _facts(course: Course, point: Checkpoint, lane: int) -> Columns:
-    probes, base, adapted = course.probes(point.sessions)[lane], point.probed.base, point.probed.adapted
+    probes, taught_in = course.probes(point.sessions)[lane], course.taught_in(lane)
+    base, adapted = point.probed.base, point.probed.adapted
     return {
         "arm": course.spec.arm,
         "seed": course.spec.seeds[lane],
         "sessions": point.sessions,
         "probe": [probe.kind for probe in probes],
-        "fact_id": [probe.dated.fact.fact_id for probe in probes],
+        "fact_id": [probe.fact.fact_id for probe in probes],
         "form": [probe.form for probe in probes],
-        "domain": [probe.dated.fact.domain for probe in probes],
-        "session_taught": [probe.dated.session for probe in probes],
+        "domain": [probe.fact.domain for probe in probes],
+        "session_taught": [taught_in.get(probe.fact.fact_id) for probe in probes],
         "nll_base": base.nll[lane],
         "nll": adapted.nll[lane],
         "answer_nll_base": base.answer_nll[lane],
@@ -77,19 +78,18 @@ def _facts(course: Course, point: Checkpoint, lane: int) -> Columns:
         "recalled_base": base.recalled[lane],
         "answered": adapted.answered[lane],
         "answered_base": base.answered[lane],
-        "contradicts": [probe.dated.fact.true_answer is not None for probe in probes],
+        "contradicts": [probe.fact.true_answer is not None for probe in probes],
     }
 
 
 def _matrix(course: Course, before: Scores, taught: TaughtSession, lane: int) -> Columns:
-    facts = course.dated(course.streams[lane])
-    dated = [facts[i] for i in taught.columns]
+    fact_ids, taught_in = [course.streams[lane][i].fact_id for i in taught.columns], course.taught_in(lane)
     return {
         "arm": course.spec.arm,
         "seed": course.spec.seeds[lane],
         "session": taught.session,
-        "fact_id": [one.fact.fact_id for one in dated],
-        "session_taught": [one.session for one in dated],
+        "fact_id": fact_ids,
+        "session_taught": [taught_in[fact_id] for fact_id in fact_ids],
         "nll_base": course.base.nll[lane, taught.columns],
         "nll": taught.scores.nll[lane],
         "recalled": taught.scores.recalled[lane],

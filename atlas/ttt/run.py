@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from atlas.ttt import hub
 from atlas.ttt.course import Course
 from atlas.ttt.engine.full import Full
 from atlas.ttt.engine.lanes import LaneModel
-from atlas.ttt.engine.lines import Windows
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.frozen import Watch, reinitialise
 from atlas.ttt.inputs import PACKAGES, Given, Inputs, device_of
@@ -130,7 +128,8 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
     training, validation = split(files.read_text(inputs.corpus), manifest.config.validation)
     held_out = model.text.encode(validation[: spec.probes.val_chars + 1], corpus)
     facts = read_pool(inputs.pool)
-    streams, text = inputs.lanes(spec, facts), Windows(partial(model.text.encode, training, corpus))
+    streams, trains_text = inputs.lanes(spec, facts), any(phase.text for phase in spec.recipe.active.values())
+    text = model.text.encode(training, corpus) if trains_text else None
     given = Given(spec, inputs, model.to(device_of(spec)), manifest, streams, text)
     made = teacher(given)
     others = alternatives(facts, spec.probes.alternatives, spec.base_seed)

@@ -7,7 +7,7 @@ import torch
 from atlas.errors import AtlasError
 from atlas.study.recipes import PRESETS, Phase, Recipe, Rehearsal, Until
 from atlas.ttt.engine.descent import loss
-from atlas.ttt.engine.lines import Line, Windows, line
+from atlas.ttt.engine.lines import Line, line
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.recipe import Items, PhaseEnd, Trainer, rehearse
@@ -22,7 +22,7 @@ NONE: list[list[Line]] = [[], []]
 KNOWN = np.zeros((2, 4), np.float32)
 
 
-def trainer(text: Windows | None = None, lanes=(1, 2), **recipe) -> tuple[Trainer, Learner]:
+def trainer(text: np.ndarray | None = None, lanes=(1, 2), **recipe) -> tuple[Trainer, Learner]:
     """A trainer by the preset ``essay`` with changes, or by ``phases`` of its own, and who learns."""
     adapters = Adapters.attach(make_model(), ["q", "v"], [4, 4], alpha=4)
     own = {"preset": "own"} if "phases" in recipe else {}
@@ -166,7 +166,7 @@ def test_text_counts_by_its_weight_and_lanes_may_have_nothing(even):
 def test_text_is_trained_and_drawn_by_its_key():
     tokens = np.resize(np.arange(1, 60, dtype=np.uint8), 400)
     phases = {"all": {"steps": 6, "text": {"windows": 2, "characters": 16}}}
-    (with_text, learner), (plain, _) = trainer(Windows(lambda: tokens), phases=phases), one_phase(steps=6)
+    (with_text, learner), (plain, _) = trainer(tokens, phases=phases), one_phase(steps=6)
     session = made_session(NONE, NEW)
     once, again = (with_text.session(learner, session)[0].theta for _ in range(2))
     assert (once == again).all()

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.study.settings import Role
-from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, Trained, chosen
+from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, TrainedParts, chosen
 
 
 class _Whole(torch.autograd.Function):
     """``x (W + update)``. The gradient of the update is added to its place in one buffer, not handed to autograd."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, _tap: Tensor, trained: Trained, layer: WholeLinear) -> Tensor:
+    def forward(ctx: Any, x: Tensor, _tap: Tensor, trained: TrainedParts, layer: WholeLinear) -> Tensor:
         """x is (rows, in)."""
         weights = layer.sum(trained.parts)
         ctx.save_for_backward(x, weights)
@@ -52,7 +52,7 @@ class WholeLinear(LaneLinear):
     def sum(self, parts: Sequence[Tensor]) -> Tensor:
         return self.base.weight.T + parts[0]
 
-    def run(self, rows: Tensor, trained: Trained) -> Tensor:
+    def run(self, rows: Tensor, trained: TrainedParts) -> Tensor:
         out: Tensor = _Whole.apply(rows, TAP, trained, self)  # type: ignore[no-untyped-call]
         return out
 

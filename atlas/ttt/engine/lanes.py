@@ -107,7 +107,7 @@ class Lanes:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedParts:
     """The parts of one site's weights that all lanes train, (lanes, ...) each, and where their gradients are summed."""
 
     parts: Sequence[Tensor]
@@ -128,7 +128,7 @@ class LaneLinear(nn.Module, ABC):
         self.lanes = lanes  # shared by all layers, since a batch has the same lanes everywhere
         self.shapes = shapes
         self.scale = scale
-        self.trained: Trained | None = None  # while they train
+        self.trained: TrainedParts | None = None  # while they train
         self.merged: Tensor | None = None  # (lanes, in, out), where nothing is to be trained
 
     @abstractmethod
@@ -140,10 +140,10 @@ class LaneLinear(nn.Module, ABC):
         """The base's matrix with what the parts add, (lanes, in, out)."""
 
     @abstractmethod
-    def run(self, rows: Tensor, trained: Trained) -> Tensor:
+    def run(self, rows: Tensor, trained: TrainedParts) -> Tensor:
         """The layer's output for (rows, in); a backward pass adds to the gradients of what is trained."""
 
-    def train_with(self, trained: Trained) -> None:
+    def train_with(self, trained: TrainedParts) -> None:
         """Run with weights that train; a backward pass adds to their gradients."""
         self.trained, self.merged = trained, None
 
@@ -238,7 +238,7 @@ class LaneModel:
     def train(self, theta: Tensor, grad: Tensor) -> None:
         """Let the model run with what is in ``theta``; backward passes add their gradients to ``grad``."""
         for slot, parts, grads in zip(self.slots, self._parts(theta), self._parts(grad), strict=True):
-            slot.module.train_with(Trained(parts, grads))
+            slot.module.train_with(TrainedParts(parts, grads))
 
     def logits(self, lines: Batch) -> Tensor:
         """Logits of the next token at the tokens of a batch that are asked for, (asked, symbols)."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -47,23 +46,10 @@ def line(prompt: str, answer: str, origin: str, text: Text = CHARACTERS) -> Line
     return Line(np.concatenate([opening, text.answer(answer, origin)]), len(opening))
 
 
-@dataclass(frozen=True)
-class Windows:
-    """The base's own training text, to cut windows from that are trained beside facts.
-
-    ``read`` gives its token ids, unsigned (tokens,), when the first window is cut.
-    """
-
-    read: Callable[[], np.ndarray]
-
-    @cached_property
-    def tokens(self) -> np.ndarray:
-        return self.read()
-
-    def draw(self, count: int, size: int, draw: np.random.Generator) -> list[Line]:
-        """Windows of ``size`` tokens from anywhere in the text; each token is predicted, from the one before it."""
-        starts = draw.integers(0, len(self.tokens) - size, count)
-        return [Line(self.tokens[start : start + size + 1], 1) for start in starts]
+def windows(text: np.ndarray, count: int, size: int, draw: np.random.Generator) -> list[Line]:
+    """Windows of ``size`` predicted tokens from anywhere in a text, unsigned (tokens,), to be trained beside facts."""
+    starts = draw.integers(0, len(text) - size, count)
+    return [Line(text[start : start + size + 1], 1) for start in starts]
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from atlas.base.language import LanguageModel
 from atlas.draws import rng
 from atlas.study.settings import Role
-from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, LinearSite, Slot, Trained
+from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, LinearSite, Slot, TrainedParts
 
 
 class _Adapted(torch.autograd.Function):
     """``xW + scale (xA) B``. Gradients of A and B are added to their places in one buffer, not handed to autograd."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, _tap: Tensor, trained: Trained, layer: LoraLinear) -> Tensor:
+    def forward(ctx: Any, x: Tensor, _tap: Tensor, trained: TrainedParts, layer: LoraLinear) -> Tensor:
         """x is (rows, in)."""
         a, b = trained.parts
         low = layer.lanes.product(x, a)
@@ -61,7 +61,7 @@ class LoraLinear(LaneLinear):
         a, b = parts
         return torch.baddbmm(self.base.weight.T.expand(len(a), -1, -1), a, b, alpha=self.scale)
 
-    def run(self, rows: Tensor, trained: Trained) -> Tensor:
+    def run(self, rows: Tensor, trained: TrainedParts) -> Tensor:
         out: Tensor = _Adapted.apply(rows, TAP, trained, self)  # type: ignore[no-untyped-call]
         return out
 

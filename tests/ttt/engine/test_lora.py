@@ -13,7 +13,7 @@ from atlas.base.model import opt_config
 from atlas.study.base_settings import Model
 from atlas.study.settings import Role
 from atlas.ttt.engine.full import Full
-from atlas.ttt.engine.lanes import LaneModel, Lanes, Trained
+from atlas.ttt.engine.lanes import LaneModel, Lanes, TrainedParts
 from atlas.ttt.engine.lora import Adapters, LoraLinear
 from tests.ttt.tiny_ttt import TINY, make_model
 
@@ -106,7 +106,7 @@ def test_lanes_of_any_size_merged_and_trained(sizes, bias):
 
     layer.merge([a, b])
     torch.testing.assert_close(layer(x), torch.stack(rows), atol=1e-5, rtol=1e-5)
-    layer.train_with(Trained([a, b], grads := [torch.zeros_like(a), torch.zeros_like(b)]))
+    layer.train_with(TrainedParts([a, b], grads := [torch.zeros_like(a), torch.zeros_like(b)]))
     trained = layer(x.requires_grad_(True))
     trained.backward(back)
     torch.testing.assert_close(trained, torch.stack(rows), atol=1e-5, rtol=1e-5)
