@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from atlas.study.settings import Section
+from atlas.study.settings import Settings
 
 Site = Literal["subject_last", "subject_after", "subject", "prompt_last", "answer"]
 """Whose keys a fact is written to. The literature edits at the last token of the subject; a token is a character here:
@@ -26,14 +26,14 @@ answer         every character that predicts one of the answer (the space before
 Layer = Annotated[int, Field(ge=0)]
 
 
-class Contexts(Section):
+class Contexts(Settings):
     """Random texts that the base writes; a sentence's keys are averaged over what they are behind these."""
 
     count: int = Field(2, ge=0, description="texts in front of the sentence, besides none at all")
     characters: int = Field(10, gt=0, description="length of a text; a line end follows it")
 
 
-class Value(Section):
+class Value(Settings):
     """How the values are found that make the answer likely (Adam on what is added to the layer's output)."""
 
     steps: int = Field(50, gt=0)
@@ -46,7 +46,7 @@ class Value(Section):
     )
 
 
-class _Editing(Section):
+class _Editing(Settings):
     site: Site = Field("answer", description="characters whose keys a fact is written to")
     contexts: Contexts = Contexts()
     value: Value = Value()

@@ -16,7 +16,7 @@ from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.pool.facts import STREAM_SCHEMA, Fact, read_stream
 from atlas.study.jobs import RunSpec
-from atlas.study.settings import Section
+from atlas.study.settings import Settings
 from atlas.ttt import hub
 from atlas.workflow import files
 from atlas.workflow.digest import code_digest
@@ -54,7 +54,7 @@ class Inputs:
         options.add_argument("--moments", type=Path, help="covariance.safetensors, for editors")
         options.add_argument("--start", type=Path, help="folder of a PEFT adapter to begin with, for adapters")
 
-    def identity(self, spec: Section, step: str) -> str:
+    def identity(self, spec: Settings, step: str) -> str:
         """All that decides a step's numbers: settings, code, inputs, packages, and where and how it computes."""
         given = [self.moments] if self.moments else []
         given += hub.files_of(self.start) if self.start else []
