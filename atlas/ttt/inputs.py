@@ -14,6 +14,7 @@ import torch
 from atlas.base.checkpoint import Manifest, read_manifest
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
+from atlas.phrases import plural
 from atlas.pool.facts import STREAM_SCHEMA, Fact, read_stream
 from atlas.study.jobs import RunSpec
 from atlas.study.settings import Settings
@@ -69,9 +70,8 @@ class Inputs:
         Raises AtlasError where a stream is of another seed, pool or shape.
         """
         if len(self.streams) != len(spec.seeds):
-            raise AtlasError(
-                f"--streams: {len(self.streams)} files for {len(spec.seeds)} seeds; give one a seed, in their order"
-            )
+            found, expected = plural(len(self.streams), "file"), plural(len(spec.seeds), "seed")
+            raise AtlasError(f"--streams: {found} for {expected}; give one a seed, in their order")
         by_id = {fact.fact_id: fact for fact in facts}
         return [_lane(path, seed, spec, by_id) for path, seed in zip(self.streams, spec.seeds, strict=True)]
 
@@ -110,8 +110,8 @@ def _lane(path: Path, seed: int, spec: RunSpec, by_id: Mapping[str, Fact]) -> li
     needed = spec.sessions * spec.facts_per_session
     if len(rows) < needed or sum(row.session == 1 for row in rows) != spec.facts_per_session:
         raise AtlasError(
-            f"{path}: {rows[-1].session} sessions, {len(rows)} facts; expected {spec.sessions} sessions of "
-            f"{spec.facts_per_session}; remake it with atlas.pool.streams"
+            f"{path}: {plural(rows[-1].session, 'session')}, {plural(len(rows), 'fact')}; expected "
+            f"{plural(spec.sessions, 'session')} of {spec.facts_per_session}; remake it with atlas.pool.streams"
         )
     if strangers := [row.fact_id for row in rows if row.fact_id not in by_id]:
         raise AtlasError(f"{path}: fact {strangers[0]} is not in the pool; remake it with atlas.pool.streams")

@@ -13,6 +13,7 @@ from torch import Tensor
 from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
+from atlas.phrases import plural
 from atlas.pool.facts import Fact
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import Line, line
@@ -73,8 +74,8 @@ class Prober:
         for fact in facts:
             if self.paraphrases >= len(fact.rephrases):
                 raise AtlasError(
-                    f"{self.origin}: fact {fact.fact_id} has {len(fact.rephrases)} paraphrases, but the recipe "
-                    f"teaches {self.paraphrases}, so none is left to ask; teach fewer or add some to the pool"
+                    f"{self.origin}: fact {fact.fact_id} has {plural(len(fact.rephrases), 'paraphrase')}, but the "
+                    f"recipe teaches {self.paraphrases}, so none is left to ask; teach fewer or add some to the pool"
                 )
         return [self._phrasing(fact, form)[0] for fact in facts for form in (0, *self._taught(fact))]
 

@@ -134,7 +134,7 @@ def test_streams_of_other_seeds_or_shapes_are_refused(inputs, tmp_path):
         main([*swapped, "--streams", str(inputs / "1.parquet"), str(inputs / "2.parquet")])
     with pytest.raises(AtlasError, match=r"1.parquet: 4 sessions, 8 facts; expected 5 sessions of 2"):
         teach(inputs, tmp_path / "out", spec(checkpoints=[5]))
-    with pytest.raises(AtlasError, match="2 files for 1 seeds"):
+    with pytest.raises(AtlasError, match="2 files for 1 seed; give one a seed"):
         main(
             [*arguments(inputs, tmp_path / "out", spec(seeds=[1])), "--streams", *map(str, [inputs / "1.parquet"] * 2)]
         )

@@ -186,10 +186,6 @@ class Slot:
     def width_in(self) -> int:
         return self.module.base.in_features
 
-    @property
-    def width_out(self) -> int:
-        return self.module.base.out_features
-
 
 class LaneModel:
     """A model that runs lanes side by side, each with what it was taught; without slots, the base alone."""

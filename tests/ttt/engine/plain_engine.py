@@ -97,20 +97,19 @@ def weights(model: Transformer, adapters: LaneModel, theta: torch.Tensor) -> dic
     """The base's weights with one lane's adapters, or changes of whole matrices, written into them."""
     found: dict[str, torch.Tensor] = dict(model.named_parameters())
     at = 0
-    if isinstance(adapters, Full):
-        for slot in adapters.slots:
-            size, name = slot.width_in * slot.width_out, f"{slot.site.path}.weight"
-            found[name] = found[name] + theta[at : at + size].view(slot.width_in, slot.width_out).T
-            at += size
-        return found
     for slot in adapters.slots:
-        rank = slot.module.shapes["lora_A"][1]
-        size_a, size_b = slot.width_in * rank, rank * slot.width_out
-        a = theta[at : at + size_a].view(slot.width_in, rank)
-        b = theta[at + size_a : at + size_a + size_b].view(rank, slot.width_out)
-        at += size_a + size_b
         name = f"{slot.site.path}.weight"
-        found[name] = found[name] + slot.module.scale * (a @ b).T
+        width_out, width_in = found[name].shape
+        if isinstance(adapters, Full):
+            size = width_in * width_out
+            found[name] = found[name] + theta[at : at + size].view(width_in, width_out).T
+        else:
+            rank = slot.module.shapes["lora_A"][1]
+            split, size = width_in * rank, (width_in + width_out) * rank
+            a = theta[at : at + split].view(width_in, rank)
+            b = theta[at + split : at + size].view(rank, width_out)
+            found[name] = found[name] + slot.module.scale * (a @ b).T
+        at += size
     return found
 
 
