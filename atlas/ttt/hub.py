@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ def read_adapter(folder: Path, adapters: LaneModel) -> Tensor:
     Raises AtlasError where it is not plain LoRA, or not on the same layers or of the same ranks as the arm.
     """
     config_path, weights = files_of(folder)
-    config = PeftConfig(config_path, files.read_json(config_path))
+    config = _plain_lora(config_path)
     outside = {slot.site.path: adapters.model.outside(slot.site.path) for slot in adapters.slots}
     inside = {theirs: own for own, theirs in outside.items()}
     found = {}
@@ -119,30 +118,27 @@ def read_adapter(folder: Path, adapters: LaneModel) -> Tensor:
             if (shape := list(found[f"{path}.{side}"].shape)) != [columns, rows]:
                 expected = f"{[columns, rows]} for rank {rank}; let the arm's ranks be those of the adapter"
                 raise AtlasError(f"{weights}: {path}.{side}: shape {shape}, expected {expected}")
-        found[f"{path}{B}"] = found[f"{path}{B}"] * (config.scale(outside[path], rank) / slot.module.scale)
+        found[f"{path}{B}"] = found[f"{path}{B}"] * (_scale(config, outside[path], rank) / slot.module.scale)
     return adapters.joined({name: tensor.float().T[None].contiguous() for name, tensor in found.items()})
 
 
-@dataclass(frozen=True)
-class PeftConfig:
+def _plain_lora(path: Path) -> dict[str, Any]:
     """What an adapter_config.json says of how the adapter is used. AtlasError where it is not plain LoRA."""
+    config = files.read_json(path)
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise AtlasError(f"{path}: not the config of a LoRA adapter; expected peft_type LORA")
+    for key, plain in PLAIN.items():
+        if (found := config.get(key)) is not None and found not in plain:
+            raise AtlasError(f"{path}: {key} is {found!r}; expected plain LoRA, which has none of that")
+    return config
 
-    path: Path
-    values: Any
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.values, dict) or self.values.get("peft_type") != "LORA":
-            raise AtlasError(f"{self.path}: not the config of a LoRA adapter; expected peft_type LORA")
-        for key, plain in PLAIN.items():
-            if (found := self.values.get(key)) is not None and found not in plain:
-                raise AtlasError(f"{self.path}: {key} is {found!r}; expected plain LoRA, which has none of that")
-
-    def scale(self, path: str, rank: int) -> float:
-        """What the addition to a layer is scaled by: by the first pattern that its path ends with, as PEFT does."""
-        patterns = self.values.get("alpha_pattern") or {}
-        fits = (alpha for name, alpha in patterns.items() if re.fullmatch(rf"(.*\.)?({name})", path))
-        alpha = float(next(fits, self.values.get("lora_alpha")))
-        return alpha / (math.sqrt(rank) if self.values.get("use_rslora") else rank)
+def _scale(config: Mapping[str, Any], path: str, rank: int) -> float:
+    """What the addition to a layer is scaled by: by the first pattern that its path ends with, as PEFT does."""
+    patterns = config.get("alpha_pattern") or {}
+    fits = (alpha for name, alpha in patterns.items() if re.fullmatch(rf"(.*\.)?({name})", path))
+    alpha = float(next(fits, config.get("lora_alpha")))
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def tokenizer() -> dict[str, Any]:
