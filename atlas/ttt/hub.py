@@ -137,7 +137,7 @@ def _scale(config: Mapping[str, Any], path: str, rank: int) -> float:
     """What the addition to a layer is scaled by: by the first pattern that its path ends with, as PEFT does."""
     patterns = config.get("alpha_pattern") or {}
     fits = (alpha for name, alpha in patterns.items() if re.fullmatch(rf"(.*\.)?({name})", path))
-    alpha = float(next(fits, config.get("lora_alpha")))
+    alpha = float(next(fits, config["lora_alpha"]))
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
