@@ -26,7 +26,7 @@ from atlas.tables import columns as table_columns
 from atlas.tables import runs
 from atlas.tables.confound import read_misloads
 from atlas.ttt.editors.schema import TRACE
-from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
+from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record
 from atlas.workflow import files
 
 PNG = b"\x89PNG\r\n\x1a\n"

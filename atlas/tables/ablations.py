@@ -10,7 +10,7 @@ from atlas.errors import AtlasError
 from atlas.tables import retention, table_step
 from atlas.tables.columns import ABLATIONS
 from atlas.tables.runs import Runs, read
-from atlas.ttt.schema import RunRecord
+from atlas.ttt.run_files import RunRecord
 from atlas.workflow.steps import run_step
 
 

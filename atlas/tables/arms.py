@@ -9,7 +9,7 @@ import pyarrow as pa
 from atlas.tables import table_step
 from atlas.tables.columns import ARMS
 from atlas.tables.runs import Runs
-from atlas.ttt.schema import RunRecord
+from atlas.ttt.run_files import RunRecord
 
 
 def table(runs: Runs) -> pa.Table:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from atlas.metrics import NET_OF, OF_FACTS
-from atlas.search.schema import TRIALS
+from atlas.search.halving import TRIALS
 
 TEXT, FLAG, NUMBER, COUNT, LARGE = pa.string(), pa.bool_(), pa.float64(), pa.int32(), pa.int64()
 SEARCHED = tuple(NET_OF.get(name, name) for name in OF_FACTS if name in TRIALS.names)

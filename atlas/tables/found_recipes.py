@@ -10,8 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.metrics import REGISTRY
-from atlas.search.halving import fronts
-from atlas.search.schema import TRIALS
+from atlas.search.halving import TRIALS, fronts
 from atlas.tables import table_step
 from atlas.tables.columns import RECIPES, SEARCHED
 from atlas.workflow import files

@@ -13,7 +13,7 @@ from atlas.tables.columns import KNOWLEDGE_CONTRASTS
 from atlas.tables.contrasts import Contrasts, Paired
 from atlas.tables.knowledge import KINDS, scores_by_kind
 from atlas.tables.runs import Runs
-from atlas.ttt.schema import PROBES
+from atlas.ttt.run_files import PROBES
 from atlas.workflow.steps import run_step
 
 

@@ -13,7 +13,7 @@ from atlas.tables import table_step
 from atlas.tables.columns import PARAPHRASES
 from atlas.tables.runs import Runs
 from atlas.tables.scores import counted, fact_scores
-from atlas.ttt.schema import RunRecord
+from atlas.ttt.run_files import RunRecord
 
 CELL = ["arm", "sessions", "probe"]
 QUESTION = ["seed", "sessions", "probe", "fact_id", "form"]

@@ -22,7 +22,7 @@ from atlas.tables.intervals import Estimate, Floats, Sample, estimate, seed_inte
 from atlas.tables.ledger import ArmCell, Claim, Combined, Exact, Ledger, Measure, Spread, slope_weights, weighted_sum
 from atlas.tables.runs import Runs
 from atlas.tables.scores import counted, fact_scores, with_all_domains
-from atlas.ttt.schema import RunRecord
+from atlas.ttt.run_files import RunRecord
 
 ESSAY, RECALL = "essay", "recall"
 JUDGED = (ESSAY, RECALL)

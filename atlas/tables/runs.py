@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from atlas.errors import AtlasError
 from atlas.phrases import plural
-from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, RunRecord, read_record
+from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, RunRecord, read_record
 from atlas.workflow import files
 
 WITHIN_ARM = ("code_digest", "method", "editing", "recipe", "targets", "ranks", "reinit", "trainable_params")
@@ -44,19 +44,19 @@ class Runs:
 
     @cached_property
     def facts(self) -> pd.DataFrame:
-        """All rows of facts.parquet, see ``atlas.ttt.schema.FACTS``; text columns are categories."""
+        """All rows of facts.parquet, see ``atlas.ttt.run_files.FACTS``; text columns are categories."""
         facts = self._joined("facts.parquet", FACTS, ("sessions", "probe", "fact_id", "form"))
         self._same_facts(facts)
         return facts
 
     @cached_property
     def matrix(self) -> pd.DataFrame:
-        """All rows of matrix.parquet, see ``atlas.ttt.schema.MATRIX``; text columns are categories."""
+        """All rows of matrix.parquet, see ``atlas.ttt.run_files.MATRIX``; text columns are categories."""
         return self._joined("matrix.parquet", MATRIX, ("session", "fact_id"))
 
     @cached_property
     def sessions(self) -> pd.DataFrame:
-        """All rows of sessions.parquet, see ``atlas.ttt.schema.SESSIONS``."""
+        """All rows of sessions.parquet, see ``atlas.ttt.run_files.SESSIONS``."""
         return self._joined("sessions.parquet", SESSIONS, ("session", "phase"))
 
     @cached_property

@@ -11,7 +11,7 @@ import pandas as pd
 
 from atlas.metrics import CHOICES, NET_OF, OF_FACTS, OF_MATRIX, REGISTRY
 from atlas.tables.intervals import Estimate, Floats, Ints, Sample, estimate
-from atlas.ttt.schema import PROBES
+from atlas.ttt.run_files import PROBES
 
 ALL = "all"  # the domain that stands for all domains together
 CHANCE = {name: f"{name}_chance" for name in OF_FACTS}

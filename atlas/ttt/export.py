@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from safetensors import safe_open
@@ -19,56 +17,10 @@ from atlas.guard.formats import read_tensors
 from atlas.guard.tensors import fingerprint
 from atlas.ttt import hub
 from atlas.ttt.frozen import reinitialise
-from atlas.ttt.schema import RunRecord, read_record
+from atlas.ttt.run_files import read_record
 
 CHECKPOINT, RECORD = "base.safetensors", "run.json"
 UPDATE = ".update"  # the end of our names of what is added to a whole matrix
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as it lies there, and the folder of the base that it taught."""
-
-    folder: Path
-    base: Path
-
-    @cached_property
-    def record(self) -> RunRecord:
-        return read_record(self.folder / RECORD)
-
-    @cached_property
-    def tensors(self) -> dict[str, Tensor]:
-        """All lanes' adapters, (lanes, ...) each."""
-        return read_tensors(self.weights)
-
-    @property
-    def weights(self) -> Path:
-        return self.folder / "adapters.safetensors"
-
-    @cached_property
-    def alpha(self) -> float:
-        with safe_open(self.weights, "pt") as file:
-            return float(json.loads(file.metadata()["atlas"])["alpha"])
-
-    def lane(self, number: int) -> dict[str, Tensor]:
-        """The tensors of one lane by name."""
-        return {name: tensor[number] for name, tensor in self.tensors.items()}
-
-    def adapter(self, number: int, model: LanguageModel) -> dict[str, Tensor]:
-        """The tensors of one lane's adapter by the names of `transformers`."""
-        parts = ((name.rpartition("."), tensor) for name, tensor in self.lane(number).items())
-        return {f"{model.outside(path)}.{side}": tensor for (path, _, side), tensor in parts}
-
-    def model(self) -> LanguageModel:
-        """The model under the adapters as the run had it. AtlasError where the base there is another one."""
-        model = load_base(self.base)
-        reinitialise(model, self.record.reinit, read_manifest(self.base / "base.json").config.seed)
-        if (found := fingerprint(model.state_dict())) != self.record.frozen.at_start:
-            raise AtlasError(
-                f"{self.base}: fingerprint {found}, but {self.folder / RECORD} was taught on "
-                f"{self.record.frozen.at_start}; give the folder of that base by --base"
-            )
-        return model
 
 
 def export(source: Path, out: Path, base: Path | None = None) -> list[Path]:
@@ -85,7 +37,7 @@ def export(source: Path, out: Path, base: Path | None = None) -> list[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise AtlasError(f"{out}: there is something already; name a folder that is new or empty")
     if (source / RECORD).is_file():
-        return list(_export_run(Run(source, base or source.parents[2] / "base"), out))
+        return list(_export_run(source, base or source.parents[2] / "base", out))
     if (source / CHECKPOINT).is_file():
         return [_write(out, own(load_base(source), source))]
     raise AtlasError(f"{source}: neither {RECORD} nor {CHECKPOINT} is there; name the folder of a run, or results/base")
@@ -111,26 +63,37 @@ def own(model: LanguageModel, folder: Path) -> Transformer:
     return model
 
 
-def _export_run(run: Run, out: Path) -> Iterator[Path]:
-    model = run.model()
-    if any(name.endswith(UPDATE) for name in run.tensors):
-        yield from _export_models(run, own(model, run.base), out)
+def _export_run(folder: Path, base: Path, out: Path) -> Iterator[Path]:
+    """Write what the run in ``folder`` taught the base in ``base``, seed by seed."""
+    record, weights = read_record(folder / RECORD), folder / "adapters.safetensors"
+    model = load_base(base)
+    reinitialise(model, record.reinit, read_manifest(base / "base.json").config.seed)
+    if (found := fingerprint(model.state_dict())) != record.frozen.at_start:
+        raise AtlasError(
+            f"{base}: fingerprint {found}, but {folder / RECORD} was taught on {record.frozen.at_start}; give the "
+            "folder of that base by --base"
+        )
+    tensors = read_tensors(weights)
+    lanes = [{name: tensor[number] for name, tensor in tensors.items()} for number in range(len(record.seeds))]
+    folders = [out / f"seed-{seed}" for seed in record.seeds]
+    if any(name.endswith(UPDATE) for name in tensors):
+        whole = own(model, base)
+        yield from (_write(to, whole, lane) for to, lane in zip(folders, lanes, strict=True))
         return
     if isinstance(model, Transformer):
-        yield (base := _write(out / "base", model))
+        yield (adapted := _write(out / "base", model))
     else:
-        base = Path(str(read_manifest(run.base / "base.json").config.model))  # it is there already
-    for number, seed in enumerate(run.record.seeds):
-        hub.write_adapter(out / f"seed-{seed}", run.adapter(number, model), run.alpha, str(base))
-        yield out / f"seed-{seed}"
+        adapted = Path(str(read_manifest(base / "base.json").config.model))  # it is there already
+    with safe_open(weights, "pt") as file:
+        alpha = float(json.loads(file.metadata()["atlas"])["alpha"])
+    for to, lane in zip(folders, lanes, strict=True):
+        parts = {name.rpartition("."): tensor for name, tensor in lane.items()}
+        theirs = {f"{model.outside(path)}.{side}": tensor for (path, _, side), tensor in parts.items()}
+        hub.write_adapter(to, theirs, alpha, str(adapted))
+        yield to
 
 
-def _export_models(run: Run, model: Transformer, out: Path) -> Iterator[Path]:
-    for number, seed in enumerate(run.record.seeds):
-        yield _write(out / f"seed-{seed}", model, run.lane(number))
-
-
-def _write(folder: Path, model: Transformer, updates: dict[str, Tensor] | None = None) -> Path:
+def _write(folder: Path, model: Transformer, updates: Mapping[str, Tensor] | None = None) -> Path:
     """Write a model, with what a run added to its matrices, (in, out) by name."""
     weights = dict(model.state_dict())
     for name, update in (updates or {}).items():

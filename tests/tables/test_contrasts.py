@@ -15,7 +15,7 @@ from atlas.tables.contrasts import Cell, Contrasts, Paired
 from atlas.tables.inference import LEVEL, attainable, holm, sign_flip, verdict
 from atlas.tables.intervals import Sample, estimate
 from atlas.tables.runs import Runs, read
-from atlas.ttt.schema import FACTS
+from atlas.ttt.run_files import FACTS
 from atlas.workflow import files
 from tests.synthetic import (
     Design,

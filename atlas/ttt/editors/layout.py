@@ -92,7 +92,7 @@ class _Gathered:
         for line, start in zip(item.essences, starts[sentences:], strict=True):
             self.also_written.append(start + item.essence_places)
             self.key_of_also_written.append(keys)
-            self.continued.append(np.arange(start + item.essence_places.min(), start + line.characters))
+            self.continued.append(np.arange(start + item.essence_places.min(), start + line.predicted))
             self.fact_of_continued.append(np.full(len(self.continued[-1]), fact))
 
 

@@ -45,7 +45,7 @@ class Request:
     @property
     def characters(self) -> int:
         """Tokens of a pass."""
-        return sum(item.characters for item in self.all_lines)
+        return sum(item.predicted for item in self.all_lines)
 
 
 def request(fact: Fact, site: Site, contexts: Sequence[np.ndarray], origin: str, text: Text = CHARACTERS) -> Request:
@@ -63,7 +63,7 @@ def request(fact: Fact, site: Site, contexts: Sequence[np.ndarray], origin: str,
     named = f"{origin}: fact {fact.fact_id}"
     alone = line(fact.prompt, fact.answer, named, text)
     lines = (alone, *(_behind(context, alone) for context in contexts))
-    shifts = np.array([item.characters - alone.characters for item in lines])
+    shifts = np.array([item.predicted - alone.predicted for item in lines])
     places = shifts[:, None] + _places(fact, site, alone, named, text)
     if site == "answer" or fact.subject is None:  # nothing of the site is in an essence prompt, or there is none
         return Request(lines, places, (), np.arange(0))
@@ -79,7 +79,7 @@ def _behind(context: np.ndarray, item: Line) -> Line:
 def _places(fact: Fact, site: Site, alone: Line, named: str, text: Text) -> np.ndarray:
     """Tokens of the sentence at a site."""
     if site == "answer":  # what predicts the answer and its line end
-        return np.arange(alone.answer - 1, alone.characters)
+        return np.arange(alone.answer - 1, alone.predicted)
     if site == "prompt_last":
         return np.array([text.token_at(fact.prompt, len(fact.prompt) - 1)])
     if fact.subject_start is None or fact.subject_end is None:

@@ -13,8 +13,7 @@ from atlas.ttt.editors.covariance import read_moments
 from atlas.ttt.editors.editor import Editor, Effort, State
 from atlas.ttt.editors.make import make_editor
 from atlas.ttt.inputs import Given
-from atlas.ttt.lesson import Lesson
-from atlas.ttt.teacher import Learner, Trace
+from atlas.ttt.session import Learner, Session, Trace
 
 PHASE = "edit"
 
@@ -41,12 +40,12 @@ class Writer:
         """Whether facts are written by the session that ends with so many."""
         return self.at_once is None or facts in self.at_once
 
-    def session(self, learner: Learner, lesson: Lesson) -> tuple[Learner, list[Trace], list[np.ndarray]]:
+    def session(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace], list[np.ndarray]]:
         """Write the facts of one session; ``learner`` is not changed."""
-        end, nothing = lesson.stored + lesson.new, [np.arange(0)] * lesson.lanes
+        end, nothing = session.stored + session.new, [np.arange(0)] * session.lanes
         if not self.teaches(end):
             return learner, [], nothing
-        begin = lesson.stored if self.at_once is None else 0
+        begin = session.stored if self.at_once is None else 0
         self.editor.state = State(learner.theta, learner.written) if self.at_once is None else self.fresh
         facts = [lane[begin:end] for lane in self.streams]
         trace = self._trace(self.editor.edit(facts), facts)

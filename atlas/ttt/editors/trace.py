@@ -15,11 +15,11 @@ from scipy import stats
 from atlas.base.language import LanguageModel
 from atlas.draws import rng
 from atlas.study.jobs import Tracing
+from atlas.ttt.ask_base import known_facts
 from atlas.ttt.editors.base import Measured
 from atlas.ttt.editors.known import associations, known_cases
 from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE
 from atlas.ttt.editors.tracing import Case, Traced, Tracer, fact_case
-from atlas.ttt.knowledge import known_facts
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_spec, environment, parser, run_step
 

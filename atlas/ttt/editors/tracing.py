@@ -27,8 +27,8 @@ from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.editors.passes import changed, layer_of, watched
 from atlas.ttt.editors.schema import KINDS, POSITIONS
+from atlas.ttt.engine.lanes import sites
 from atlas.ttt.engine.lines import IGNORED, Line, batch, line
-from atlas.ttt.engine.roles import sites
 
 TOKENS_PER_PASS = 4096
 ROLE_OF = {"mlp": "down", "attention": "o"}  # whose output is what the kind adds to the residual stream
@@ -135,7 +135,7 @@ class Tracer:
             for sample in range(self.samples)
         ]
         runs = [*(_Run(sample) for sample in range(self.samples)), *restored]
-        size = max(1, TOKENS_PER_PASS // case.line.characters)
+        size = max(1, TOKENS_PER_PASS // case.line.predicted)
         parts = [self._pass(case, runs[start : start + size], states) for start in range(0, len(runs), size)]
         likely = np.concatenate(parts)
         corrupted = float(likely[: self.samples].mean())
@@ -160,7 +160,7 @@ class Tracer:
 
     def _pass(self, case: Case, runs: Sequence[_Run], states: dict[tuple[str, int], Tensor]) -> np.ndarray:
         """The answer's probability in each run, (runs,)."""
-        time = case.line.characters
+        time = case.line.predicted
         noise = torch.stack([self._noise(case, run.sample) for run in runs])  # (runs, subject, width)
 
         def corrupt(out: Tensor) -> Tensor:
