@@ -15,7 +15,7 @@ from atlas.errors import AtlasError
 from atlas.pool.facts import read_pool, read_stream
 from atlas.tables import checks, schema
 from atlas.tables.confound import read_misloads
-from atlas.ttt.editors.schema import TRACE
+from atlas.ttt.editors.trace_columns import TRACE
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
 from atlas.workflow import files
 

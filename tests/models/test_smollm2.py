@@ -10,8 +10,8 @@ import atlas
 from atlas.guard.foreign import read_foreign
 from atlas.guard.inspection import verify_foreign
 from atlas.pool.facts import Fact
-from atlas.ttt.editors.schema import KINDS, POSITIONS
-from atlas.ttt.editors.tracing import Tracer, fact_case
+from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
+from atlas.ttt.editors.tracer import Tracer, fact_case
 from atlas.ttt.knowledge import knows
 from tests.base.test_adopt import adopted
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,16 +11,15 @@ import torch
 from torch import Tensor
 
 from atlas.pool.facts import Fact
-from atlas.study.editor_settings import Site, Value
-from atlas.ttt.editors.layout import Layout, in_passes, lay_out
+from atlas.study.editor_settings import EditSite, ValueSearch
 from atlas.ttt.editors.passes import Tail, layer_of, watched
-from atlas.ttt.editors.requests import Request, request
-from atlas.ttt.editors.values import Found
+from atlas.ttt.editors.requests import Request, RequestBatch, in_passes, request
+from atlas.ttt.editors.value_search import Found
 from atlas.ttt.engine.full import Full
 
 
 @dataclass(frozen=True)
-class State:
+class EditorState:
     """All that an editor goes on from.
 
     Attributes:
@@ -39,13 +37,30 @@ class Effort:
     """The search for values of one call of ``edit``; every array float32, (lanes,), nan for a lane without facts.
 
     Attributes:
-        first, last: mean over the lane's facts of the loss before and after the search, see ``values``.
+        first, last: mean over the lane's facts of the loss before and after the search, see ``value_search``.
         steps: mean number of steps.
     """
 
     first: np.ndarray
     last: np.ndarray
     steps: np.ndarray
+
+    @classmethod
+    def of(cls, found: Sequence[Found], batches: Sequence[RequestBatch], lanes: int) -> Effort:
+        """The lanes' means over the facts of some batches."""
+        owners = np.concatenate([np.arange(0), *(batch.lane_of_fact.cpu().numpy() for batch in batches)])
+        counts = np.bincount(owners, minlength=lanes)
+
+        def means(parts: list[Tensor]) -> np.ndarray:
+            each = np.concatenate([np.zeros(0, np.float32), *(part.cpu().numpy() for part in parts)])
+            sums = np.bincount(owners, each, minlength=lanes)
+            return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
+
+        return cls(
+            first=means([one.first for one in found]),
+            last=means([one.last for one in found]),
+            steps=means([one.steps for one in found]),
+        )
 
 
 @dataclass(frozen=True)
@@ -55,9 +70,9 @@ class Style:
     ``origin`` is the pool's name, for errors.
     """
 
-    site: Site
+    site: EditSite
     contexts: Sequence[np.ndarray]
-    value: Value
+    value: ValueSearch
     origin: str
 
 
@@ -78,7 +93,7 @@ class Editor(ABC):
         self.edits, self.style = edits, style
         theta = edits.none(lanes)
         self.device = theta.device
-        self.state = State(theta.cpu().numpy(), np.zeros((lanes, 0, 0, 0), np.float32))
+        self.state = EditorState(theta.cpu().numpy(), np.zeros((lanes, 0, 0, 0), np.float32))
         self.tail = Tail(edits.model, edits.slots[-1].site.layer)
 
     @abstractmethod
@@ -90,34 +105,19 @@ class Editor(ABC):
 
     def requests(self, facts: Sequence[Sequence[Fact]]) -> list[list[Request]]:
         """What is asked, lane by lane."""
-        style = self.style
-        return [
-            [request(fact, style.site, style.contexts, style.origin, self.edits.model.text) for fact in lane]
-            for lane in facts
-        ]
+        style, text = self.style, self.edits.model.text
+        return [[request(fact, style.site, style.contexts, style.origin, text) for fact in lane] for lane in facts]
 
-    def layouts(self, lanes: Sequence[Sequence[Request]]) -> list[Layout]:
-        """The requests laid out, some at a time: lane after lane, in order."""
-        return [lay_out(part, self.device) for part in in_passes(lanes, self.device)]
+    def batches(self, lanes: Sequence[Sequence[Request]]) -> list[RequestBatch]:
+        """The requests in batches, some at a time: lane after lane, in order."""
+        return [RequestBatch.of(part, self.device) for part in in_passes(lanes, self.device)]
 
     @torch.no_grad()
-    def read(self, theta: Tensor, layout: Layout) -> Reading:
+    def read(self, theta: Tensor, batch: RequestBatch) -> Reading:
         """Run requests through the model with these edits, (lanes, parameters)."""
         self.edits.bind(theta)
-        with ExitStack() as stack:
-            behind = stack.enter_context(watched(layer_of(self.edits.model, self.tail.last)))
-            matrices = [stack.enter_context(watched(slot.module)) for slot in self.edits.slots]
-            self.edits.logits(layout.lines)
-        return Reading(tuple(one.into for one in matrices), tuple(one.out for one in matrices), behind.out)
-
-
-def effort(found: Sequence[Found], layouts: Sequence[Layout], lanes: int) -> Effort:
-    """The lanes' means over the facts of some layouts."""
-    owners = np.concatenate([np.arange(0), *(layout.lane_of_fact.cpu().numpy() for layout in layouts)])
-
-    def mean(name: str) -> np.ndarray:
-        each = np.concatenate([np.zeros(0, np.float32), *(getattr(one, name).cpu().numpy() for one in found)])
-        sums, counts = (np.bincount(owners, weights, minlength=lanes) for weights in (each, None))
-        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
-
-    return Effort(mean("first"), mean("last"), mean("steps"))
+        layer, matrices = layer_of(self.edits.model, self.tail.last), [slot.module for slot in self.edits.slots]
+        with watched(dict(enumerate([*matrices, layer]))) as seen:
+            self.edits.logits(batch.lines)
+        *each, behind = seen.values()
+        return Reading(tuple(one.into for one in each), tuple(one.out for one in each), behind.out)

@@ -15,7 +15,7 @@ from atlas.pool.facts import Fact
 from atlas.study.editor_settings import Editing
 from atlas.ttt.editors.covariance import key_moments
 from atlas.ttt.editors.editor import Editor
-from atlas.ttt.editors.make import make_editor
+from atlas.ttt.editors.writer import make_editor
 from tests.ttt.tiny_ttt import make_facts, make_model
 
 SEARCH = {"steps": 4, "lr": 0.1}

@@ -1,15 +1,15 @@
 """Causal tracing: which states carry what a model knows of a subject to the place where it gives the answer.
 
-Meng et al. 2022 (arXiv 2202.05262), section 2.1. The subject's embeddings are drowned in noise, so that the answer
-becomes unlikely; then one state of the clean pass is put back, and how far that raises the answer's probability is the
-state's indirect effect. States are a layer's whole output at one character, or what its feed-forward or attention adds
-there; the latter are put back in a window of layers. The probability is that of the whole answer, character by
-character with the true ones before it: at character level the first one alone says little.
+Meng et al. 2022 (arXiv 2202.05262), section 2.1. Noise on the subject's embeddings makes the answer unlikely; then one
+state of the clean pass is put back, and how far that raises the answer's probability is the state's indirect effect.
+States are a layer's whole output at one token, or what its feed-forward or attention adds there; the latter are put
+back in a window of layers. The probability is that of the whole answer, token by token with the true ones before it:
+where a token is a character, the first one alone says little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.editors.passes import changed, layer_of, watched
-from atlas.ttt.editors.schema import KINDS, POSITIONS
+from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
 from atlas.ttt.engine.lines import IGNORED, Line, batch, line
 from atlas.ttt.engine.roles import sites
 
@@ -84,7 +84,7 @@ class Traced:
         clean: the answer's probability.
         corrupted: the same with the subject corrupted, mean over noises.
         effects: float64, (kinds, layers, positions): by how much more likely the answer is with states put back, mean
-            over noises and over the characters of a position; nan where the text has none.
+            over noises and over the tokens of a position; nan where the text has none.
     """
 
     clean: float
@@ -92,7 +92,7 @@ class Traced:
     effects: np.ndarray
 
 
-class _Run(NamedTuple):
+class _Trial(NamedTuple):
     """One line of a pass: a noise and, unless ``kind`` is None, one state that is put back."""
 
     sample: int
@@ -126,70 +126,59 @@ class Tracer:
     @torch.inference_mode()
     def trace(self, case: Case) -> Traced:
         """Every effect of a case."""
-        clean, states = self._clean(case)
-        spots = [(place, name) for name, places in case.places().items() for place in places.tolist()]
+        with watched(self.modules) as seen:
+            (clean,) = self._answers([case.line])
+        states = {key: one.out for key, one in seen.items()}
         restored = [
-            _Run(sample, place, layer, kind, name)
+            _Trial(sample, place, layer, kind, position)
             for kind, layer in self.modules
-            for place, name in spots
+            for position, places in case.places().items()
+            for place in places.tolist()
             for sample in range(self.samples)
         ]
-        runs = [*(_Run(sample) for sample in range(self.samples)), *restored]
+        trials = [*(_Trial(sample) for sample in range(self.samples)), *restored]
         size = max(1, TOKENS_PER_PASS // case.line.characters)
-        parts = [self._pass(case, runs[start : start + size], states) for start in range(0, len(runs), size)]
+        parts = [self._pass(case, trials[start : start + size], states) for start in range(0, len(trials), size)]
         likely = np.concatenate(parts)
         corrupted = float(likely[: self.samples].mean())
-        return Traced(clean, corrupted, self._means(restored, likely[self.samples :]) - corrupted)
+        return Traced(float(clean), corrupted, self._means(restored, likely[self.samples :]) - corrupted)
 
-    def _means(self, runs: Sequence[_Run], values: np.ndarray) -> np.ndarray:
-        """Means of the runs' values by kind, layer and position, nan where there are none."""
+    def _means(self, trials: Sequence[_Trial], values: np.ndarray) -> np.ndarray:
+        """Means of the trials' values by kind, layer and position, nan where there are none."""
         where = tuple(
-            np.array([(KINDS.index(run.kind or ""), run.layer, POSITIONS.index(run.position)) for run in runs]).T
+            np.array([(KINDS.index(one.kind or ""), one.layer, POSITIONS.index(one.position)) for one in trials]).T
         )
         sums, counts = np.zeros((2, len(KINDS), self.layers, len(POSITIONS)))
         np.add.at(sums, where, values)
         np.add.at(counts, where, 1)
         return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
 
-    def _clean(self, case: Case) -> tuple[float, dict[tuple[str, int], Tensor]]:
-        """The answer's probability, and every module's output, (tokens, width)."""
-        with ExitStack() as stack:
-            seen = {key: stack.enter_context(watched(module)) for key, module in self.modules.items()}
-            (clean,) = self._answers([case.line])
-        return float(clean), {key: one.out for key, one in seen.items()}
-
-    def _pass(self, case: Case, runs: Sequence[_Run], states: dict[tuple[str, int], Tensor]) -> np.ndarray:
-        """The answer's probability in each run, (runs,)."""
+    def _pass(self, case: Case, trials: Sequence[_Trial], states: Mapping[tuple[str, int], Tensor]) -> np.ndarray:
+        """The answer's probability in each trial, (trials,). ``states`` are every module's, (tokens, width)."""
         time = case.line.characters
-        noise = torch.stack([self._noise(case, run.sample) for run in runs])  # (runs, subject, width)
+        shape = case.last + 1 - case.first, self.embedding.weight.shape[1]
+        draws = [rng(self.seed, "trace", case.name, one.sample).normal(scale=self.noise, size=shape) for one in trials]
+        noise = torch.from_numpy(np.stack(draws).astype(np.float32)).to(self.device)  # (trials, subject, width)
 
         def corrupt(out: Tensor) -> Tensor:
-            noisy = out.reshape(len(runs), time, -1).clone()
+            noisy = out.reshape(len(trials), time, -1).clone()
             noisy[:, case.first : case.last + 1] += noise
             return noisy.view_as(out)
 
         with ExitStack() as stack:
             stack.enter_context(changed(self.embedding, corrupt))
             for (kind, layer), module in self.modules.items():
-                covered = [(i, run.place) for i, run in enumerate(runs) if self._covers(run, kind, layer)]
+                window = 1 if kind == "hidden" else self.window
+                covered = [
+                    (i, one.place)
+                    for i, one in enumerate(trials)
+                    if one.kind == kind and -((window - 1) // 2) <= layer - one.layer <= window // 2
+                ]
                 if covered:
                     lines, places = torch.tensor(covered, device=self.device).T
                     put = partial(_put_back, lines * time + places, states[kind, layer][places])
                     stack.enter_context(changed(module, put))
-            return self._answers([case.line] * len(runs))
-
-    def _covers(self, run: _Run, kind: str, layer: int) -> bool:
-        """Whether a run puts back what this module gave."""
-        if run.kind != kind:
-            return False
-        before = 0 if kind == "hidden" else (self.window - 1) // 2
-        behind = 0 if kind == "hidden" else self.window // 2
-        return run.layer - before <= layer <= run.layer + behind
-
-    def _noise(self, case: Case, sample: int) -> Tensor:
-        shape = case.last + 1 - case.first, self.embedding.weight.shape[1]
-        draw = rng(self.seed, "trace", case.name, sample).normal(scale=self.noise, size=shape)
-        return torch.from_numpy(draw.astype(np.float32)).to(self.device)
+            return self._answers([case.line] * len(trials))
 
     def _answers(self, lines: Sequence[Line]) -> np.ndarray:
         """The probability of each line's answer, (lines,)."""

@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
+from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
-from atlas.study.editor_settings import Memit
+from atlas.study.editor_settings import AlphaEditSettings, Editing, MemitSettings, RomeSettings, layers_of
 from atlas.ttt.editors.covariance import read_moments
-from atlas.ttt.editors.editor import Editor, Effort, State
-from atlas.ttt.editors.make import make_editor
+from atlas.ttt.editors.editor import Editor, EditorState, Style
+from atlas.ttt.editors.memit import AlphaEdit, Memit
+from atlas.ttt.editors.requests import write_contexts
+from atlas.ttt.editors.rome import Rome
+from atlas.ttt.engine.full import Full
 from atlas.ttt.inputs import Given
 from atlas.ttt.lesson import Lesson
 from atlas.ttt.teacher import Learner, Trace
 
 PHASE = "edit"
+
+
+def make_editor(
+    settings: Editing, model: LanguageModel, moments: Mapping[str, Tensor], lanes: int, base_seed: int, origin: str
+) -> Editor:
+    """Freeze a model, make the matrices that the settings name editable, and return what writes facts into them.
+
+    Args:
+        settings: the arm's, see ``atlas.study.editor_settings``.
+        model: the base, on its device.
+        moments: E[k k'] of the base's keys, see ``covariance.read_moments``.
+        lanes: how many models are edited side by side.
+        base_seed: draws the random texts.
+        origin: the pool's name, for errors.
+
+    Raises AtlasError where a layer does not exist.
+    """
+    contexts = write_contexts(model, settings.contexts, base_seed)
+    style = Style(settings.site, contexts, settings.value, origin)
+    edits = Full.attach(model, ["down"], layers_of(settings))
+    match settings:
+        case RomeSettings():
+            return Rome(edits, lanes, style, moments, one_key=settings.method == "r_rome")
+        case MemitSettings():
+            return Memit(edits, lanes, style, moments, settings.covariance_weight, settings.look_back)
+        case AlphaEditSettings():
+            return AlphaEdit(edits, lanes, style, moments, settings.null_share, settings.ridge)
 
 
 class Writer:
@@ -47,18 +79,16 @@ class Writer:
         if not self.teaches(end):
             return learner, [], nothing
         begin = lesson.stored if self.at_once is None else 0
-        self.editor.state = State(learner.theta, learner.written) if self.at_once is None else self.fresh
+        self.editor.state = EditorState(learner.theta, learner.written) if self.at_once is None else self.fresh
         facts = [lane[begin:end] for lane in self.streams]
-        trace = self._trace(self.editor.edit(facts), facts)
-        after = Learner(self.editor.state.theta, [], learner.importance, self.editor.state.written)
-        return after, [trace], nothing
-
-    def _trace(self, effort: Effort, facts: Sequence[Sequence[Fact]]) -> Trace:
-        """How the search for values went. A step's loss is taken over the answers, alone and behind the texts."""
+        effort = self.editor.edit(facts)
+        # a step of the search takes its loss over the answers with their line ends, alone and behind each text
         lines = 1 + len(self.editor.style.contexts)
         answers = np.array([sum(len(fact.answer) + 1 for fact in lane) for lane in facts])
         steps, characters = np.rint(effort.steps), np.rint(effort.steps * answers * lines)
-        return Trace(np.stack([effort.first, effort.last]), steps.astype(np.int64), characters.astype(np.int64))
+        trace = Trace(np.stack([effort.first, effort.last]), steps.astype(np.int64), characters.astype(np.int64))
+        state = self.editor.state
+        return Learner(state.theta, [], learner.importance, state.written), [trace], nothing
 
 
 def editing(given: Given) -> Writer:
@@ -70,5 +100,5 @@ def editing(given: Given) -> Writer:
         raise AtlasError("--moments: none given, but an editor needs them; make them with atlas.ttt.editors.covariance")
     moments = read_moments(inputs.moments, given.manifest.fingerprint)
     editor = make_editor(settings, given.model, moments, len(spec.seeds), spec.base_seed, str(inputs.pool))
-    whole = isinstance(settings, Memit) and settings.at_once
+    whole = isinstance(settings, MemitSettings) and settings.at_once
     return Writer(editor, given.streams, {n * spec.facts_per_session for n in spec.checkpoints} if whole else None)
