@@ -77,9 +77,7 @@ class MemitSettings(_Ranged):
     covariance_weight: float = Field(
         30.0, gt=0, description="lambda: the number of facts' keys that weigh as much as the whole corpus"
     )
-    look_back: bool = Field(
-        False, description="also keep the values at the keys of facts written before, as AlphaEdit does"
-    )
+    look_back: bool = Field(False, description="keep the values of facts written before, too, as AlphaEdit does")
     at_once: bool = Field(
         False,
         description="write all facts up to a checkpoint into a fresh base in one edit, and nothing between checkpoints",
@@ -87,7 +85,7 @@ class MemitSettings(_Ranged):
 
 
 class AlphaEditSettings(_Ranged):
-    """AlphaEdit (Fang et al. 2025): MEMIT in the directions that the corpus hardly uses, keeping facts written before."""
+    """AlphaEdit (Fang et al. 2025): MEMIT in the directions that the corpus hardly uses, which keeps earlier facts."""
 
     method: Literal["alphaedit"]
     null_share: float = Field(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.base.language import LanguageModel
 from atlas.pool.facts import Fact
-from atlas.study.editor_settings import EditSite, ValueSearch
+from atlas.study.editor_settings import Editing, layers_of
 from atlas.ttt.editors.passes import Tail, layer_of, watched
 from atlas.ttt.editors.requests import Request, RequestBatch, in_passes, request
 from atlas.ttt.editors.value_search import Found
@@ -64,15 +65,21 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Style:
-    """What all editors take: where facts are written, behind which random texts, how values are found.
+class Ground:
+    """What every editor works on.
 
-    ``origin`` is the pool's name, for errors.
+    Attributes:
+        model: the base, on its device.
+        lanes: how many models are edited side by side.
+        moments: E[k k'] of the base's keys, float64 (in, in), by the paths of the `down` matrices.
+        contexts: random texts that stand in front of a sentence, tokens.
+        origin: the pool's name, for errors.
     """
 
-    site: EditSite
+    model: LanguageModel
+    lanes: int
+    moments: Mapping[str, Tensor]
     contexts: Sequence[np.ndarray]
-    value: ValueSearch
     origin: str
 
 
@@ -87,14 +94,18 @@ class Reading:
 
 
 class Editor(ABC):
-    """Writes facts into every lane's own copies of a few matrices."""
+    """Writes facts into every lane's own copies of the matrices that the settings name; the model itself is frozen.
 
-    def __init__(self, edits: Full, lanes: int, style: Style) -> None:
-        self.edits, self.style = edits, style
-        theta = edits.none(lanes)
+    Raises AtlasError where a layer does not exist.
+    """
+
+    def __init__(self, settings: Editing, ground: Ground) -> None:
+        self.settings, self.contexts, self.origin = settings, ground.contexts, ground.origin
+        self.edits = Full.attach(ground.model, ["down"], layers_of(settings))
+        theta = self.edits.none(ground.lanes)
         self.device = theta.device
-        self.state = EditorState(theta.cpu().numpy(), np.zeros((lanes, 0, 0, 0), np.float32))
-        self.tail = Tail(edits.model, edits.slots[-1].site.layer)
+        self.state = EditorState(theta.cpu().numpy(), np.zeros((ground.lanes, 0, 0, 0), np.float32))
+        self.tail = Tail(ground.model, self.edits.slots[-1].site.layer)
 
     @abstractmethod
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
@@ -105,8 +116,8 @@ class Editor(ABC):
 
     def requests(self, facts: Sequence[Sequence[Fact]]) -> list[list[Request]]:
         """What is asked, lane by lane."""
-        style, text = self.style, self.edits.model.text
-        return [[request(fact, style.site, style.contexts, style.origin, text) for fact in lane] for lane in facts]
+        site, text = self.settings.site, self.edits.model.text
+        return [[request(fact, site, self.contexts, self.origin, text) for fact in lane] for lane in facts]
 
     def batches(self, lanes: Sequence[Sequence[Request]]) -> list[RequestBatch]:
         """The requests in batches, some at a time: lane after lane, in order."""

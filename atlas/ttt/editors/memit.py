@@ -13,17 +13,17 @@ float64 throughout: the moments of keys that are rarely active are badly conditi
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from atlas.pool.facts import Fact
-from atlas.ttt.editors.editor import Editor, EditorState, Effort, Reading, Style
+from atlas.study.editor_settings import AlphaEditSettings, MemitSettings
+from atlas.ttt.editors.editor import Editor, EditorState, Effort, Ground, Reading
 from atlas.ttt.editors.requests import RequestBatch, by_lane
 from atlas.ttt.editors.value_search import find_values
-from atlas.ttt.engine.full import Full
 
 
 def spread(prior: Tensor, keys: Tensor, change: Tensor) -> Tensor:
@@ -62,12 +62,13 @@ def projected(basis: Tensor, prior: Tensor, keys: Tensor, change: Tensor) -> Ten
 class Spreading(Editor):
     """What MEMIT and AlphaEdit share. ``look_back``: the keys of facts written before count as the corpus's do."""
 
-    def __init__(self, edits: Full, lanes: int, style: Style, look_back: bool) -> None:
-        super().__init__(edits, lanes, style)
+    def __init__(self, settings: MemitSettings | AlphaEditSettings, ground: Ground, look_back: bool) -> None:
+        super().__init__(settings, ground)
         self.look_back = look_back
         if look_back:
-            (width,) = {slot.width_in for slot in edits.slots}
-            self.state = EditorState(self.state.theta, np.zeros((lanes, len(edits.slots), width, width), np.float32))
+            (width,) = {slot.width_in for slot in self.edits.slots}
+            written = np.zeros((ground.lanes, len(self.edits.slots), width, width), np.float32)
+            self.state = EditorState(self.state.theta, written)
 
     @abstractmethod
     def solve(self, index: int, written: Tensor | float, keys: Tensor, change: Tensor) -> Tensor:
@@ -84,7 +85,7 @@ class Spreading(Editor):
         written = torch.from_numpy(self.state.written)
         readings = [self.read(theta, batch) for batch in batches]
         found = [
-            find_values(self.tail, batch, seen.hidden, seen.hidden[batch.alone].norm(dim=1), self.style.value)
+            find_values(self.tail, batch, seen.hidden, seen.hidden[batch.alone].norm(dim=1), self.settings.value)
             for batch, seen in zip(batches, readings, strict=True)
         ]
         wanted = _reached(batches, readings) + torch.cat([one.delta for one in found])
@@ -123,27 +124,25 @@ def _reached(batches: Sequence[RequestBatch], readings: Sequence[Reading]) -> Te
 
 
 class Memit(Spreading):
-    """MEMIT. ``moments`` has E[k k'] of every edited matrix's keys, by its path, which count ``weight`` times."""
+    """MEMIT, where the keys of the corpus count ``covariance_weight`` times."""
 
-    def __init__(
-        self, edits: Full, lanes: int, style: Style, moments: Mapping[str, Tensor], weight: float, look_back: bool
-    ) -> None:
-        super().__init__(edits, lanes, style, look_back)
-        self.priors = [weight * moments[slot.site.path].to(self.device) for slot in edits.slots]
+    def __init__(self, settings: MemitSettings, ground: Ground) -> None:
+        super().__init__(settings, ground, settings.look_back)
+        moments = [ground.moments[slot.site.path].to(self.device) for slot in self.edits.slots]
+        self.priors = [settings.covariance_weight * moment for moment in moments]
 
     def solve(self, index: int, written: Tensor | float, keys: Tensor, change: Tensor) -> Tensor:
         return spread(self.priors[index] + written, keys, change)
 
 
 class AlphaEdit(Spreading):
-    """AlphaEdit, in the directions that hold at most ``share`` of the keys' second moment, with weight ``ridge``."""
+    """AlphaEdit, in the directions that hold at most ``null_share`` of the keys' second moment."""
 
-    def __init__(
-        self, edits: Full, lanes: int, style: Style, moments: Mapping[str, Tensor], share: float, ridge: float
-    ) -> None:
-        super().__init__(edits, lanes, style, look_back=True)
-        self.bases = [null_basis(moments[slot.site.path].to(self.device), share) for slot in edits.slots]
-        self.ridge = ridge
+    def __init__(self, settings: AlphaEditSettings, ground: Ground) -> None:
+        super().__init__(settings, ground, look_back=True)
+        moments = [ground.moments[slot.site.path].to(self.device) for slot in self.edits.slots]
+        self.bases = [null_basis(moment, settings.null_share) for moment in moments]
+        self.ridge = settings.ridge
 
     def solve(self, index: int, written: Tensor | float, keys: Tensor, change: Tensor) -> Tensor:
         ridge = self.ridge * torch.eye(len(keys), dtype=keys.dtype, device=keys.device)

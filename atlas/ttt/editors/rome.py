@@ -9,16 +9,16 @@ which are held together; the papers have one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from atlas.pool.facts import Fact
-from atlas.ttt.editors.editor import Editor, EditorState, Effort, Style
+from atlas.study.editor_settings import RomeSettings
+from atlas.ttt.editors.editor import Editor, EditorState, Effort, Ground
 from atlas.ttt.editors.requests import RequestBatch, by_lane
 from atlas.ttt.editors.value_search import Found, find_values
-from atlas.ttt.engine.full import Full
 
 
 def exact(moment: Tensor, keys: Tensor, change: Tensor, held: Tensor | None = None) -> Tensor:
@@ -44,13 +44,13 @@ def exact(moment: Tensor, keys: Tensor, change: Tensor, held: Tensor | None = No
 
 
 class Rome(Editor):
-    """ROME, or r-ROME where ``one_key``. ``moments`` has E[k k'] of the edited matrix's keys, by its path."""
+    """ROME and r-ROME."""
 
-    def __init__(self, edits: Full, lanes: int, style: Style, moments: Mapping[str, Tensor], one_key: bool) -> None:
-        super().__init__(edits, lanes, style)
-        (self.slot,) = edits.slots
-        self.moment = moments[self.slot.site.path].to(self.device)
-        self.one_key = one_key
+    def __init__(self, settings: RomeSettings, ground: Ground) -> None:
+        super().__init__(settings, ground)
+        (slot,) = self.edits.slots
+        self.moment = ground.moments[slot.site.path].to(self.device)
+        self.one_key = settings.method == "r_rome"
 
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
         theta = torch.from_numpy(self.state.theta).to(self.device)
@@ -69,7 +69,7 @@ class Rome(Editor):
         seen = self.read(theta, batch)
         (all_keys,), (all_values,) = seen.keys, seen.values
         values = all_values[batch.alone]
-        found = find_values(self.tail, batch, seen.hidden, values.norm(dim=1), self.style.value)
+        found = find_values(self.tail, batch, seen.hidden, values.norm(dim=1), self.settings.value)
         keys, held, change = batch.mean_of_keys(all_keys), all_keys[batch.alone], found.delta
         if self.one_key:
             held, change = keys, values + found.delta - batch.mean_of_keys(all_values)

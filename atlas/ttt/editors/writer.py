@@ -10,13 +10,12 @@ from torch import Tensor
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
-from atlas.study.editor_settings import AlphaEditSettings, Editing, MemitSettings, RomeSettings, layers_of
+from atlas.study.editor_settings import AlphaEditSettings, Editing, MemitSettings, RomeSettings
 from atlas.ttt.editors.covariance import read_moments
-from atlas.ttt.editors.editor import Editor, EditorState, Style
+from atlas.ttt.editors.editor import Editor, EditorState, Ground
 from atlas.ttt.editors.memit import AlphaEdit, Memit
 from atlas.ttt.editors.requests import write_contexts
 from atlas.ttt.editors.rome import Rome
-from atlas.ttt.engine.full import Full
 from atlas.ttt.inputs import Given
 from atlas.ttt.lesson import Lesson
 from atlas.ttt.teacher import Learner, Trace
@@ -27,28 +26,18 @@ PHASE = "edit"
 def make_editor(
     settings: Editing, model: LanguageModel, moments: Mapping[str, Tensor], lanes: int, base_seed: int, origin: str
 ) -> Editor:
-    """Freeze a model, make the matrices that the settings name editable, and return what writes facts into them.
-
-    Args:
-        settings: the arm's, see ``atlas.study.editor_settings``.
-        model: the base, on its device.
-        moments: E[k k'] of the base's keys, see ``covariance.read_moments``.
-        lanes: how many models are edited side by side.
-        base_seed: draws the random texts.
-        origin: the pool's name, for errors.
+    """The editor that the settings ask for; ``base_seed`` draws its random texts, the rest is of ``Ground``.
 
     Raises AtlasError where a layer does not exist.
     """
-    contexts = write_contexts(model, settings.contexts, base_seed)
-    style = Style(settings.site, contexts, settings.value, origin)
-    edits = Full.attach(model, ["down"], layers_of(settings))
+    ground = Ground(model, lanes, moments, write_contexts(model, settings.contexts, base_seed), origin)
     match settings:
         case RomeSettings():
-            return Rome(edits, lanes, style, moments, one_key=settings.method == "r_rome")
+            return Rome(settings, ground)
         case MemitSettings():
-            return Memit(edits, lanes, style, moments, settings.covariance_weight, settings.look_back)
+            return Memit(settings, ground)
         case AlphaEditSettings():
-            return AlphaEdit(edits, lanes, style, moments, settings.null_share, settings.ridge)
+            return AlphaEdit(settings, ground)
 
 
 class Writer:
@@ -63,7 +52,7 @@ class Writer:
     def __init__(self, editor: Editor, streams: Sequence[Sequence[Fact]], at_once: Collection[int] | None) -> None:
         self.editor, self.streams, self.at_once = editor, streams, at_once
         self.adapters, self.fresh = editor.edits, editor.state
-        self.phases = {PHASE: editor.style.value.lr}
+        self.phases = {PHASE: editor.settings.value.lr}
 
     def learner(self, theta: np.ndarray) -> Learner:
         """A learner that starts from ``theta``, float32 (lanes, parameters)."""
@@ -83,7 +72,7 @@ class Writer:
         facts = [lane[begin:end] for lane in self.streams]
         effort = self.editor.edit(facts)
         # a step of the search takes its loss over the answers with their line ends, alone and behind each text
-        lines = 1 + len(self.editor.style.contexts)
+        lines = 1 + len(self.editor.contexts)
         answers = np.array([sum(len(fact.answer) + 1 for fact in lane) for lane in facts])
         steps, characters = np.rint(effort.steps), np.rint(effort.steps * answers * lines)
         trace = Trace(np.stack([effort.first, effort.last]), steps.astype(np.int64), characters.astype(np.int64))
