@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from atlas.errors import AtlasError
 from atlas.pool import published
@@ -35,10 +35,8 @@ def _number(cell: Any) -> Any:
     return int(cell) if isinstance(cell, str) and cell.isdecimal() else cell
 
 
-class _Row(BaseModel):
-    """One row as the user wrote it; strict, so that a number is not taken for text."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
+class _OwnRow(published.Record):
+    """One row as the user wrote it."""
 
     prompt: str
     answer: str
@@ -51,7 +49,7 @@ class _Row(BaseModel):
     subject_start: Annotated[int, BeforeValidator(_number)] | None = None
 
     @model_validator(mode="after")
-    def _find_subject(self) -> _Row:
+    def _find_subject(self) -> _OwnRow:
         if self.subject and self.subject_start is None:
             prompt, subject = self.prompt.lower(), self.subject.lower()
             if (times := prompt.count(subject)) != 1:
@@ -82,7 +80,12 @@ def read_facts(path: Path | str) -> list[Fact]:
     rows = list(_READERS[path.suffix.lower()](path))
     if not rows:
         raise AtlasError(f"{path}: no facts; give one a row")
-    _check_columns(path, rows)
+    found = list(dict.fromkeys(name for row in rows for name in row))
+    for name, field in _OwnRow.model_fields.items():
+        if field.is_required() and name not in found:
+            raise AtlasError(f"{path}: no column {name!r}; found {', '.join(found)}")
+    if unknown := [name for name in found if name not in _OwnRow.model_fields.keys() | DERIVED]:
+        progress.say(f"{path}: columns not used: {', '.join(unknown)}")
     facts = [_fact(path, number, cells) for number, cells in enumerate(rows, start=1)]
     without = [fact for fact in facts if fact.role == UNDRAWN]
     if 0 < len(without) < len(facts):
@@ -128,8 +131,7 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
-    rows: list[dict[str, Any]] = files.read_parquet(path, mend="copy it again").to_pylist()
-    yield from rows
+    yield from files.read_parquet(path, mend="copy it again").to_pylist()
 
 
 _READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
@@ -139,18 +141,9 @@ _READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
 }
 
 
-def _check_columns(path: Path, rows: list[dict[str, Any]]) -> None:
-    found = list(dict.fromkeys(name for row in rows for name in row))
-    for name, field in _Row.model_fields.items():
-        if field.is_required() and name not in found:
-            raise AtlasError(f"{path}: no column {name!r}; found {', '.join(found)}")
-    if unknown := [name for name in found if name not in _Row.model_fields.keys() | DERIVED]:
-        progress.say(f"{path}: columns not used: {', '.join(unknown)}")
-
-
 def _fact(path: Path, number: int, cells: dict[str, Any]) -> Fact:
     try:
-        row = _Row.model_validate(cells)
+        row = _OwnRow.model_validate(cells)
     except ValidationError as error:
         raise AtlasError(f"{path}: fact {cells.get('fact_id') or number}: {explain(error)}") from None
     domain = row.domain or DEFAULT_DOMAIN
