@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from atlas import __version__
 from atlas.errors import AtlasError
+from atlas.metrics import CHOICES
 from atlas.study import config
 from atlas.workflow import files
 from atlas.workflow.steps import run_step
@@ -204,7 +205,7 @@ def _add_metrics(commands: Subparsers) -> None:
 
 
 def _metrics(arguments: argparse.Namespace) -> None:
-    from atlas.tables import metrics
+    from atlas import metrics
 
     if arguments.out:
         files.write_text(arguments.out, metrics.document())
@@ -271,7 +272,7 @@ def _add_show(commands: Subparsers) -> None:
     parser = _add(commands, "show", _show, "Print a table of the results: retention, claims, contrasts, any other.")
     parser.add_argument("table", nargs="?", default="retention", help="name of the table (default: retention)")
     parser.add_argument("--arm", nargs="+", default=[], help="rows about these arms only")
-    parser.add_argument("--metric", nargs="+", default=[], help="recall, ranked, recognition, recognition_net")
+    parser.add_argument("--metric", nargs="+", default=[], help=", ".join(CHOICES))
     parser.add_argument("--domain", nargs="+", default=[], help="domains (default: all of them together)")
     parser.add_argument("--sessions", nargs="+", type=int, default=[], help="checkpoints")
     parser.add_argument("--csv", action="store_true", help="print all columns as CSV, for another program")
@@ -295,7 +296,7 @@ def _add_compare(commands: Subparsers) -> None:
     parser = _add(commands, "compare", _compare, "Compare two arms in words: the paired difference and its verdict.")
     parser.add_argument("first", metavar="A")
     parser.add_argument("second", metavar="B")
-    parser.add_argument("--metric", default="recall", choices=["recall", "ranked", "recognition", "recognition_net"])
+    parser.add_argument("--metric", default="recall", choices=CHOICES)
     parser.add_argument("--probe", default="taught", choices=["taught", "rephrase", "placebo"])
     parser.add_argument("--domain", default="all")
     parser.add_argument("--sessions", type=int, help="checkpoint (default: the last one that both arms have)")

@@ -19,20 +19,20 @@ from atlas.base.certify import verify_checkpoint
 from atlas.base.checkpoint import Certificate, fingerprint, read_manifest, read_tensors
 from atlas.base.model import Transformer, fresh, opt_config
 from atlas.guard.foreign import CONFIG
-from atlas.study.settings import Role, Section
+from atlas.study.settings import Role, Settings
 from atlas.ttt.frozen import reinitialise
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_base, add_spec, parser, run_step
 
 
-class Misloads(Section):
+class Misloads(Settings):
     """The part of the study that this step depends on."""
 
     reinit: list[list[Role]] = Field(min_length=1, description="roles that a loader misses, one list a loader")
     base_seed: int
 
 
-class Misload(Section):
+class Misload(Settings):
     """One mis-loaded base, and what verification says of it."""
 
     reinit: list[Role]
@@ -42,7 +42,7 @@ class Misload(Section):
     with_manifest: Certificate
 
 
-class MisloadReport(Section):
+class MisloadReport(Settings):
     """What ``misloaded.json`` says."""
 
     misloads: list[Misload]

@@ -18,14 +18,14 @@ from atlas.base.build import empty_model
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.study.base_settings import Base, Model
-from atlas.study.settings import Section, explain
+from atlas.study.settings import Settings, explain
 from atlas.workflow.files import read_json, together, write_json
 
 NAMED_AT_MOST = 5  # problems spelt out in one line; `atlas verify` lists them all
 REMEDY = "delete it and run snakemake to remake it"
 
 
-class Manifest(Section):
+class Manifest(Settings):
     """What ``base.json`` says of a checkpoint."""
 
     config: Base
@@ -40,7 +40,7 @@ class Manifest(Section):
     run: dict[str, Any] = Field({}, description="versions, host, threads, time")
 
 
-class Check(Section):
+class Check(Settings):
     """The outcome of one check: a value, the limit it was held against, and a plain sentence."""
 
     name: str
@@ -55,7 +55,7 @@ class Check(Section):
     by_module: dict[str, float | None] = Field({}, description="measured value of each tensor or module looked at")
 
 
-class Certificate(Section):
+class Certificate(Settings):
     """What ``certificate.json`` says: the checks, and the fingerprint of the weights they were made on."""
 
     passed: bool
@@ -205,10 +205,10 @@ def load_certified(checkpoint: Path | str, manifest: Path | str, certificate: Pa
     return model.requires_grad_(False).eval()
 
 
-SectionT = TypeVar("SectionT", bound=Section)
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
-def _read(kind: type[SectionT], path: Path | str) -> SectionT:
+def _read(kind: type[SettingsT], path: Path | str) -> SettingsT:
     try:
         return kind.model_validate(read_json(path))
     except ValidationError as error:

@@ -11,7 +11,7 @@ from pydantic import Field
 from atlas.base.release import fetch
 from atlas.base.text import encode
 from atlas.errors import AtlasError
-from atlas.study.settings import Section
+from atlas.study.settings import Settings
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_spec, parser, run_step
 
@@ -25,7 +25,7 @@ BETWEEN = "\n\n"
 OWN_TEXT = "or name a text file of your own in base.corpus"
 
 
-class CorpusSpec(Section):
+class CorpusSpec(Settings):
     """What decides the corpus: the key ``base.corpus`` of the study, and no other."""
 
     corpus: str = Field(SHAKESPEARE, description="'shakespeare' (fetched, hash-checked) or a text file")

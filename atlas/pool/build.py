@@ -65,9 +65,7 @@ def _quotas(spec: Pool, facts: list[Fact]) -> tuple[Quota, Quota]:
     """Taught first: with rows to spare, rounding never takes a fact from what is taught."""
     if not spec.source:
         return Quota(TAUGHT, spec.most_taught or 0, spec.shares), Quota(PLACEBO, spec.most_placebo or 0, spec.shares)
-    rows = {
-        role: Counter(fact.domain for fact in facts if fact.role in (UNDRAWN, role)) for role in (TAUGHT, PLACEBO)
-    }
+    rows = {role: Counter(fact.domain for fact in facts if fact.role in (UNDRAWN, role)) for role in (TAUGHT, PLACEBO)}
     if facts[0].role == UNDRAWN:
         spare = len(facts) - (spec.placebo or 0)
         taught = spec.taught or (spare if spec.placebo else len(facts) * OWN_TAUGHT // OWN_WHOLE)

@@ -96,7 +96,9 @@ def read_lines(path: Path) -> list[TableLine]:
     for number, text in enumerate(rest, start=2):
         cells = text.split("\t")
         if len(cells) != len(TableLine._fields) or not all(cells):
-            raise AtlasError(f"{path}: line {number} is {text!r}; expected {len(TableLine._fields)} cells, tab-separated")
+            raise AtlasError(
+                f"{path}: line {number} is {text!r}; expected {len(TableLine._fields)} cells, tab-separated"
+            )
         line = TableLine(*cells)
         if lines and line.relation != lines[-1].relation:
             finished.add(lines[-1].relation)
@@ -109,9 +111,7 @@ def read_lines(path: Path) -> list[TableLine]:
 def make_fact(domain: str, line: TableLine, relation: Relation) -> Fact:
     """The fact of a table line, its role not yet drawn."""
     template = f"{domain}/{line.relation}"
-    prompt, *rephrases = (
-        text.replace(SUBJECT, line.subject) for text in (relation.prompt, *relation.rephrases)
-    )
+    prompt, *rephrases = (text.replace(SUBJECT, line.subject) for text in (relation.prompt, *relation.rephrases))
     return Fact(
         fact_id=f"{template}/{slug(line.subject)}",
         role=UNDRAWN,
@@ -128,4 +128,3 @@ def make_fact(domain: str, line: TableLine, relation: Relation) -> Fact:
 def slug(text: str) -> str:
     """Lower-case letters and digits, joined by hyphens: ``slug("St. Ives") == "st-ives"``."""
     return "-".join(re.findall(r"[a-z0-9]+", text.lower()))
-

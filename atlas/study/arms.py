@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from atlas.study.base_settings import Model
 from atlas.study.editor_settings import BY_METHOD, Editing, EditorMethod, layers_of
 from atlas.study.recipes import Recipe
-from atlas.study.settings import Role, Section, explain, laid_over
+from atlas.study.settings import Role, Settings, explain, laid_over
 
 Method = Literal["lora", "finetune", EditorMethod]
 """How facts are taught: LoRA adapters or whole matrices that a recipe trains, or an editor (``editor_settings``)."""
@@ -22,13 +22,13 @@ NOT_OF_EDITORS = {
 }
 
 
-class ArmBase(Section):
+class ArmBase(Settings):
     """How an arm's base differs, on purpose, from the certified one."""
 
     reinit: list[Role] = Field([], description="roles left at a fresh initialisation in every layer (the confound)")
 
 
-class Arm(Section):
+class Arm(Settings):
     """One way to teach: a method, where it works, and what else it changes."""
 
     targets: list[Role] = Field([], description="linear layers that get an adapter, or are trained; none for editors")

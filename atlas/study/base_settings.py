@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from atlas.errors import AtlasError
-from atlas.study.settings import Positive, Rate, Section
+from atlas.study.settings import Positive, Rate, Settings
 
 
-class Model(Section):
+class Model(Settings):
     """Shape of the OPT-like decoder that is pretrained."""
 
     layers: Positive = 4
@@ -24,7 +24,7 @@ class Model(Section):
         return self
 
 
-class Pretraining(Section):
+class Pretraining(Settings):
     """How the base is pretrained."""
 
     steps: Positive = 1000
@@ -36,7 +36,7 @@ class Pretraining(Section):
     weight_decay: float = Field(0.1, ge=0, description="of the matrices")
 
 
-class Base(Section):
+class Base(Settings):
     """The frozen model that adapters are attached to."""
 
     corpus: str = Field("shakespeare", description="'shakespeare' (fetched, hash-checked) or a text file")

@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from atlas.errors import AtlasError
+from atlas.metrics import CHOICES
 from atlas.study.arms import Arm, check_arm
 from atlas.study.base_settings import Base, Model
 from atlas.study.jobs import Candidate, Device, Keys, Probes, RungSpec, RunSpec, StreamSpec, Tracing
@@ -19,19 +20,19 @@ from atlas.study.overlays import narrowed, or_null
 from atlas.study.pool_settings import Pool
 from atlas.study.recipes import Recipe
 from atlas.study.search_space import Search
-from atlas.study.settings import Name, Positive, Section, explain, laid_over
+from atlas.study.settings import Name, Positive, Settings, explain, laid_over
 
 
-class Precision(Section):
+class Precision(Settings):
     """How narrow an interval the study wants; `atlas plan` says how many seeds that takes."""
 
     contrast: tuple[Name, Name] = Field(("qv", "ffn"), description="the two arms whose difference matters most")
-    metric: Literal["recall", "ranked", "recognition", "recognition_net"] = "recall"
+    metric: Literal[CHOICES] = "recall"  # type: ignore[valid-type]
     sessions: Positive | None = Field(None, description="checkpoint; null: the last")
     points: float = Field(2.0, gt=0, lt=100, description="half width of the 95% interval, percentage points")
 
 
-class Guard(Section):
+class Guard(Settings):
     """The mutation suite of `snakemake guard`: honest checkpoints for false alarms, damage for detection."""
 
     seed: int = 0
@@ -61,7 +62,7 @@ SeedEntry = Annotated[
 ]
 
 
-class Study(Section):
+class Study(Settings):
     """A whole study: the pool, the base, the recipe and the arms that are compared."""
 
     results: str = Field("results", description="folder that everything is written to")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from atlas.study.settings import Section
+from atlas.study.settings import Settings
 
 EditorMethod = Literal["rome", "r_rome", "memit", "alphaedit"]
 
@@ -28,14 +28,14 @@ answer         every token that predicts one of the answer or its line end, each
 Layer = Annotated[int, Field(ge=0)]
 
 
-class Contexts(Section):
+class Contexts(Settings):
     """Random texts that the base writes; the keys of a sentence are averaged over its copies behind these texts."""
 
     count: int = Field(2, ge=0, description="number of texts; the sentence without a text in front counts, too")
     characters: int = Field(10, gt=0, description="length of a text in tokens; a line end follows it")
 
 
-class ValueSearch(Section):
+class ValueSearch(Settings):
     """How the values are found that make the answer likely: by Adam on what is added to the layer's output."""
 
     steps: int = Field(50, gt=0)
@@ -50,7 +50,7 @@ class ValueSearch(Section):
     )
 
 
-class _Editing(Section):
+class _Editing(Settings):
     site: EditSite = Field("answer", description="tokens whose keys a fact is written to")
     contexts: Contexts = Contexts()
     value: ValueSearch = ValueSearch()

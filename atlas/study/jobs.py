@@ -9,12 +9,12 @@ from pydantic import Field
 from atlas.study.arms import Method
 from atlas.study.editor_settings import Editing
 from atlas.study.recipes import Recipe
-from atlas.study.settings import Name, Positive, Role, Section
+from atlas.study.settings import Name, Positive, Role, Settings
 
 Device = Literal["cpu", "cuda", "auto"]
 
 
-class Probes(Section):
+class Probes(Settings):
     """What is measured at each checkpoint."""
 
     alternatives: Annotated[int, Field(ge=1, le=50)] = Field(
@@ -28,7 +28,7 @@ class Probes(Section):
     )
 
 
-class Keys(Section):
+class Keys(Settings):
     """The keys of text that editors must leave alone: their second moment, C in ROME and MEMIT."""
 
     characters: int = Field(
@@ -36,7 +36,7 @@ class Keys(Section):
     )
 
 
-class Tracing(Section):
+class Tracing(Settings):
     """Causal tracing, which says where the base keeps what it knows."""
 
     cases: Positive = Field(64, description="things known that are traced, at most")
@@ -46,7 +46,7 @@ class Tracing(Section):
     )
 
 
-class StreamSpec(Section):
+class StreamSpec(Settings):
     """What decides which facts a seed is taught, and when."""
 
     seed: int
@@ -55,7 +55,7 @@ class StreamSpec(Section):
     counterfactual: float | None = Field(None, description="share of facts that contradict the base; null: any")
 
 
-class RunSpec(Section):
+class RunSpec(Settings):
     """All that decides the numbers of one run: an arm and a block of seeds, trained together as lanes."""
 
     arm: Name
@@ -78,7 +78,7 @@ class RunSpec(Section):
         return self.checkpoints[-1]
 
 
-class Candidate(Section):
+class Candidate(Settings):
     """What a candidate of the search changes in the run of its arm."""
 
     recipe: Recipe
@@ -96,7 +96,7 @@ class Candidate(Section):
         return self.editing or self.recipe
 
 
-class RungSpec(Section):
+class RungSpec(Settings):
     """All that decides what the search does for one arm, up to and with a rung."""
 
     run: RunSpec = Field(description="of the first candidate, for the sessions of the last rung")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from atlas.study.settings import Name, Positive, Section
+from atlas.study.settings import Name, Positive, Settings
 
 SHARES = {
     "codes": 456,
@@ -20,7 +20,7 @@ SHARES = {
 }
 
 
-class Pool(Section):
+class Pool(Settings):
     """Which facts there are, and how many of them are taught."""
 
     source: str | None = Field(

@@ -12,10 +12,10 @@ from pydantic import Field, model_validator
 from atlas.draws import rng
 from atlas.study.arms import Arm, Method
 from atlas.study.editor_settings import BY_METHOD
-from atlas.study.settings import Name, Positive, Section, laid_over
+from atlas.study.settings import Name, Positive, Settings, laid_over
 
 
-class Sweep(Section):
+class Sweep(Settings):
     """A recipe, or an editor's settings, and keys of it that are varied: a family of candidates."""
 
     methods: list[Method] = Field(
@@ -67,7 +67,7 @@ class Sweep(Section):
             yield changes
 
 
-class Search(Section):
+class Search(Settings):
     """Successive halving: every candidate is tried for few sessions, the better ones again for more.
 
     All arms get the same candidates, seeds and rungs, so each has the same budget.

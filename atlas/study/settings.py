@@ -1,4 +1,4 @@
-"""What all typed settings share: frozen sections, unknown keys forbidden, mistakes said in one line."""
+"""What all typed settings share: frozen classes, unknown keys forbidden, mistakes said in one line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Rate = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Section(BaseModel):
-    """A part of the study: frozen, unknown keys are errors."""
+class Settings(BaseModel):
+    """Base of all typed settings, and of records that are checked alike: frozen, unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

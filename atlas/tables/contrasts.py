@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas.study.settings import Name, Section
+from atlas.study.settings import Name, Settings
 from atlas.tables import output
 from atlas.tables.inference import attainable, holm, verdict
 from atlas.tables.paired import Cell, Comparison, Paired
@@ -26,7 +26,7 @@ from atlas.tables.scores import reading_order
 from atlas.workflow.steps import add_spec, run_step
 
 
-class Contrasts(Section):
+class Contrasts(Settings):
     """The part of the study that the contrasts depend on."""
 
     contrasts: dict[Name, list[tuple[Name, Name]]]

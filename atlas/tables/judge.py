@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from atlas.metrics import OF_FACTS
 from atlas.tables import essay, inference, verdicts
 from atlas.tables.essay import Measure
 from atlas.tables.intervals import Floats
 from atlas.tables.ledger import Claim, Combined, Exact, Ledger, Order, Same, Spread, Untestable, Value
 from atlas.tables.presets import Under, arms_named, under_each
-from atlas.tables.quantities import NotMeasuredError, Study
+from atlas.tables.quantities import NotMeasuredError, Quantities
 from atlas.tables.runs import Runs
-from atlas.tables.scores import METRICS
 
 PARAMS, NO_METRIC = "params", "none"  # what stands for a metric where no facts are counted
 ANY = "any"  # what stands for a preset where a claim is not about how facts are taught
@@ -63,11 +63,11 @@ def judge(book: Ledger, runs: Runs) -> list[Judged]:
 
 
 def _under(under: Under, book: Ledger, runs: Runs) -> list[Judged]:
-    study = Study(under.runs, book.facts_per_session)
+    study = Quantities(under.runs, book.facts_per_session)
     return _in_families([one for claim in book.all_claims for one in _each(claim, book, study, under, runs)])
 
 
-def _each(claim: Claim, book: Ledger, study: Study, under: Under, runs: Runs) -> Iterator[Judged]:
+def _each(claim: Claim, book: Ledger, study: Quantities, under: Under, runs: Runs) -> Iterator[Judged]:
     if isinstance(claim, Untestable):
         yield Judged(claim, ANY, NO_METRIC).noted(claim.why)
     elif isinstance(claim, Exact):
@@ -75,7 +75,7 @@ def _each(claim: Claim, book: Ledger, study: Study, under: Under, runs: Runs) ->
     else:
         said = (essay.published(claim, book) if isinstance(claim, Combined) else None) or NOTHING
         arms = tuple(under.named(arm) for arm in arms_named(claim))
-        for metric in METRICS:
+        for metric in OF_FACTS:
             one = Judged(claim, under.preset, metric, arms, said)
             try:
                 yield _on_facts(one, claim, study).noted(claim.remark)
@@ -100,7 +100,7 @@ def _on_parameters(claim: Exact, book: Ledger, runs: Runs) -> Judged:
     return replace(one, found=Measure(measured), verdict=verdicts.exact(measured, claim.essay, claim.within))
 
 
-def _on_facts(one: Judged, claim: Value | Order | Same | Spread, study: Study) -> Judged:
+def _on_facts(one: Judged, claim: Value | Order | Same | Spread, study: Quantities) -> Judged:
     """The same claim, judged by what a study measured. Raises NotMeasuredError."""
     measured = study.spread(claim, one.metric) if isinstance(claim, Spread) else study.combined(claim, one.metric)
     one = replace(one, found=measured.measure, by_seed=measured.by_seed).noted(measured.detail)
@@ -115,7 +115,7 @@ def _on_facts(one: Judged, claim: Value | Order | Same | Spread, study: Study) -
     return replace(one, p_value=inference.sign_flip(measured.by_seed), verdict=verdicts.UNRESOLVED).noted(open_)
 
 
-def _beside_placebo(one: Judged, claim: Combined, study: Study) -> Judged:
+def _beside_placebo(one: Judged, claim: Combined, study: Quantities) -> Judged:
     """Note how often facts never taught pass for recognised under the arms of the claim."""
     cells = {(cell.arm, cell.sessions): cell for _, cell in claim.signed}
     placebo = {place: share for place, cell in cells.items() if (share := study.placebo(cell)) is not None}
@@ -139,7 +139,7 @@ def _near_the_essay(one: Judged) -> Judged:
     return replace(one, verdict=verdicts.near(difference)).noted(few)
 
 
-def _next_to_nothing(one: Judged, claim: Same, study: Study) -> Judged:
+def _next_to_nothing(one: Judged, claim: Same, study: Quantities) -> Judged:
     if one.n_seeds < 2:
         return replace(one, verdict=verdicts.UNRESOLVED).noted("one seed cannot tell")
     whole = study.share(claim.beside, one.metric).value

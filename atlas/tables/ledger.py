@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from atlas.errors import AtlasError
-from atlas.study.settings import Name, Positive, Section, explain
+from atlas.study.settings import Name, Positive, Settings, explain
 from atlas.workflow import files
 
 SOURCE = Path(__file__).with_name("claims.yaml")
@@ -20,7 +20,7 @@ Topic = Literal[
 ]
 
 
-class Cell(Section):
+class Cell(Settings):
     """Facts of one kind, tested under one arm after so many sessions."""
 
     arm: Name
@@ -53,7 +53,7 @@ class Figure(Cell):
         return round(float(self.printed) * self.of / 100)
 
 
-class _Claim(Section):
+class _Claim(Settings):
     id: Name
     topic: Topic
     label: str = Field(max_length=40, description="short, for charts")
@@ -128,7 +128,7 @@ class Untestable(_Claim):
 Claim = Exact | Value | Order | Same | Spread | Untestable
 
 
-class Ledger(Section):
+class Ledger(Settings):
     """All that the essay claims."""
 
     base_params: Positive = Field(description="parameters of the base that the essay's shares follow from")

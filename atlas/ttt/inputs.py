@@ -19,7 +19,7 @@ from atlas.base.loss import validation_loss
 from atlas.errors import AtlasError
 from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, Fact, read_pool, read_stream
 from atlas.study.jobs import RunSpec
-from atlas.study.settings import Section
+from atlas.study.settings import Settings
 from atlas.ttt import hub
 from atlas.ttt.course import Course
 from atlas.ttt.engine.text import Windows
@@ -65,7 +65,7 @@ class Inputs:
         options.add_argument("--moments", type=Path, help="covariance.safetensors, for editors")
         options.add_argument("--start", type=Path, help="folder of a PEFT adapter to begin with, for adapters")
 
-    def identity(self, spec: Section, step: str) -> str:
+    def identity(self, spec: Settings, step: str) -> str:
         """All that decides a step's numbers: settings, code, inputs, packages, and where and how it computes."""
         given = [self.moments] if self.moments else []
         given += hub.files_of(self.start) if self.start else []

@@ -21,7 +21,7 @@ from atlas.base.checkpoint import load_certified, read_manifest
 from atlas.base.language import LanguageModel
 from atlas.draws import rng
 from atlas.pool.facts import KNOWLEDGE_SCHEMA, POOL_SCHEMA, TAUGHT, Fact, pool_table, read_pool
-from atlas.study.settings import Section
+from atlas.study.settings import Settings
 from atlas.ttt.engine.lines import line
 from atlas.ttt.engine.lora import Adapters, Lanes
 from atlas.ttt.engine.scoring import score
@@ -32,7 +32,7 @@ from atlas.workflow.steps import add_certified, add_spec, environment, parser, r
 KNOWN = pa.schema([POOL_SCHEMA.field("fact_id"), KNOWLEDGE_SCHEMA.field("known")])
 
 
-class KnowledgeSpec(Section):
+class KnowledgeSpec(Settings):
     """What decides the answers that are taught, besides pool and base."""
 
     seed: int = Field(0, description="draws the answers that contradict what is known")

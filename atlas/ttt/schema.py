@@ -16,7 +16,7 @@ from atlas.errors import AtlasError
 from atlas.study.arms import Method
 from atlas.study.editor_settings import Editing, MemitSettings
 from atlas.study.recipes import Recipe
-from atlas.study.settings import Count, Role, Section, explain
+from atlas.study.settings import Count, Role, Settings, explain
 from atlas.workflow import files
 
 PROBES = ("taught", "rephrase", "placebo")
@@ -82,7 +82,7 @@ SESSIONS = pa.schema(
 """sessions.parquet: one row per (seed, session, phase)."""
 
 
-class ValLoss(Section):
+class ValLoss(Settings):
     """Loss on the validation text, nats per character: what teaching cost the base."""
 
     seed: int
@@ -91,7 +91,7 @@ class ValLoss(Section):
     adapted: FiniteFloat = Field(description="with the adapter")
 
 
-class Growth(Section):
+class Growth(Settings):
     """How far the matrices that are taught have gone from the base's, all of them together, in Frobenius norms."""
 
     seed: int
@@ -100,7 +100,7 @@ class Growth(Section):
     growth: FiniteFloat = Field(description="by what share the matrices have grown")
 
 
-class Host(Section):
+class Host(Settings):
     """The machine of a run."""
 
     name: str
@@ -109,7 +109,7 @@ class Host(Section):
     system: str
 
 
-class Frozen(Section):
+class Frozen(Settings):
     """The weights under the adapters as the run had them in memory: what it really trained on."""
 
     at_start: str = Field(description="fingerprint before the first step, after any reinit")
@@ -118,7 +118,7 @@ class Frozen(Section):
     changed: list[str] = Field(description="tensors that differ from the certified base, found by comparing all")
 
 
-class RunRecord(Section):
+class RunRecord(Settings):
     """run.json: what was run, on what, with which code."""
 
     arm: str

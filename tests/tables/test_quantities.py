@@ -11,7 +11,7 @@ from atlas.tables import ledger
 from atlas.tables.inference import sign_flip
 from atlas.tables.intervals import Sample
 from atlas.tables.ledger import Cell, Combined, Order, Spread
-from atlas.tables.quantities import NotMeasuredError, Study, slopes, variances
+from atlas.tables.quantities import NotMeasuredError, Quantities, slopes, variances
 from tests.tables.made_claims import AS_PUBLISHED, LOST_BY_FFN, study
 
 YES_NO = np.array([0.0, 1.0])
@@ -20,8 +20,8 @@ CLAIMS = {claim.id: claim for claim in ledger.read().all_claims if isinstance(cl
 
 
 @pytest.fixture(scope="module")
-def published() -> Study:
-    return Study(study(AS_PUBLISHED, {("ffn", 100): LOST_BY_FFN}, arms=("qv", "ffn", "qv_mid"), seeds=(1, 2)), 3)
+def published() -> Quantities:
+    return Quantities(study(AS_PUBLISHED, {("ffn", 100): LOST_BY_FFN}, arms=("qv", "ffn", "qv_mid"), seeds=(1, 2)), 3)
 
 
 def domain(*hits_of: tuple[int, int]) -> Sample:
@@ -111,7 +111,7 @@ def test_domains_of_one_size_give_no_slope():
     even = study({("ffn", 100, "taught"): Fraction(1)}, arms=("ffn",), seeds=(1, 2))
     even.facts["domain"] = "codes"
     with pytest.raises(NotMeasuredError, match="all domains of the study are of one size"):
-        Study(even, 3).combined(CLAIMS["rare_fail_ffn"], "recall")
+        Quantities(even, 3).combined(CLAIMS["rare_fail_ffn"], "recall")
 
 
 def test_sessions_of_other_sizes_test_no_claim():
@@ -119,4 +119,4 @@ def test_sessions_of_other_sizes_test_no_claim():
     runs = study(AS_PUBLISHED, arms=("qv",), seeds=(1, 2))
     assert runs.facts_per_session == 3
     with pytest.raises(NotMeasuredError, match="the study teaches 3 facts a session, the essay 5"):
-        Study(runs, 5).share(Cell(arm="qv", sessions=30), "recall")
+        Quantities(runs, 5).share(Cell(arm="qv", sessions=30), "recall")

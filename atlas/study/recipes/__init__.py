@@ -12,13 +12,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from atlas.study.settings import Count, Name, Positive, Rate, Section, Share, laid_over
+from atlas.study.settings import Count, Name, Positive, Rate, Settings, Share, laid_over
 
 FOLDER = Path(__file__).parent
 PRESETS = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
-class Rehearsal(Section):
+class Rehearsal(Settings):
     """Which stored facts a phase trains beside the session's new ones."""
 
     choice: Literal["weakest", "random"] = Field(
@@ -33,7 +33,7 @@ class Rehearsal(Section):
     )
 
 
-class Optimiser(Section):
+class Optimiser(Settings):
     """How gradients become steps."""
 
     kind: Literal["adam", "sgd"] = "adam"
@@ -44,7 +44,7 @@ class Optimiser(Section):
     variance: Share = Field(0.999, description="beta 2 of Adam")
 
 
-class Anchor(Section):
+class Anchor(Settings):
     """A pull on the adapter, added to the loss: weight times its squared distance from somewhere."""
 
     weight: float = Field(gt=0)
@@ -57,7 +57,7 @@ class Anchor(Section):
     memory: Share = Field(1.0, description="what is kept of the importance from session to session")
 
 
-class Until(Section):
+class Until(Settings):
     """When a lane's phase ends before its steps do: once the facts of the phase are known, each in its turn."""
 
     facts: Literal["all", "new"] = Field("all", description="new: the stored ones that are rehearsed do not count")
@@ -65,7 +65,7 @@ class Until(Section):
     loss: float | None = Field(None, gt=0, description="and the answer costs at most so many nats a character")
 
 
-class Text(Section):
+class Text(Settings):
     """Windows of the base's own training text, trained beside the facts so that the base is not forgotten."""
 
     windows: Positive = Field(1, description="a step")
@@ -73,7 +73,7 @@ class Text(Section):
     weight: float = Field(1.0, gt=0, description="of their mean loss, beside that of the facts")
 
 
-class Phase(Section):
+class Phase(Settings):
     """Some steps on a copy of the adapter; then adapter <- (1 - blend) adapter + blend copy."""
 
     new: bool = Field(True, description="whether the session's facts take part")
@@ -98,7 +98,7 @@ class Phase(Section):
         return self
 
 
-class Recipe(Section):
+class Recipe(Settings):
     """Test-time training of one session, as phases in order."""
 
     preset: Name = Field(

@@ -1,0 +1,8 @@
+"""Small phrases that the messages of every room are made of."""
+
+from __future__ import annotations
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """``1 seed``, ``1,520 facts``; where more than an s differs, say both: ``plural(n, "file is", "files are")``."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
