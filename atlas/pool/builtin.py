@@ -21,6 +21,7 @@ from atlas.study.settings import Settings, explain
 from atlas.workflow import files
 
 DATA = Path(__file__).parent / "data"
+COLUMNS = ("relation", "subject", "answer")
 SUBJECT = "{subject}"  # its place in a prompt
 
 
@@ -88,17 +89,14 @@ def read_relations(path: Path) -> dict[str, Relation]:
 def read_lines(path: Path) -> list[TableLine]:
     """Lines of a table. Raises AtlasError naming the line that lacks a column, or stands apart from its relation."""
     header, *rest = files.read_text(path).splitlines() or [""]
-    if tuple(header.split("\t")) != TableLine._fields:
-        expected = ", ".join(TableLine._fields)
-        raise AtlasError(f"{path}: line 1 is {header!r}; expected the columns {expected}, tab-separated")
+    if tuple(header.split("\t")) != COLUMNS:
+        raise AtlasError(f"{path}: line 1 is {header!r}; expected the columns {', '.join(COLUMNS)}, tab-separated")
     lines: list[TableLine] = []
     finished: set[str] = set()
     for number, text in enumerate(rest, start=2):
         cells = text.split("\t")
-        if len(cells) != len(TableLine._fields) or not all(cells):
-            raise AtlasError(
-                f"{path}: line {number} is {text!r}; expected {len(TableLine._fields)} cells, tab-separated"
-            )
+        if len(cells) != len(COLUMNS) or not all(cells):
+            raise AtlasError(f"{path}: line {number} is {text!r}; expected {len(COLUMNS)} cells, tab-separated")
         line = TableLine(*cells)
         if lines and line.relation != lines[-1].relation:
             finished.add(lines[-1].relation)

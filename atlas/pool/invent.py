@@ -14,7 +14,7 @@ import yaml
 
 from atlas.draws import Key, rng
 from atlas.errors import AtlasError
-from atlas.pool.builtin import DATA, Relation, TableLine, make_fact, read_relations
+from atlas.pool.builtin import COLUMNS, DATA, Relation, TableLine, make_fact, read_relations
 from atlas.pool.rules import problems
 from atlas.study.settings import Settings
 from atlas.workflow import files, progress
@@ -92,7 +92,7 @@ def table(domain: str) -> str:
     """The text of an invented domain's table."""
     relations, words = read_relations(DATA / f"{domain}.yaml"), read_words()
     lines = [line for name, relation in relations.items() for line in invent(domain, name, relation, words)]
-    return "".join("\t".join(line) + "\n" for line in (TableLine._fields, *lines))
+    return "".join("\t".join(line) + "\n" for line in (COLUMNS, *lines))
 
 
 def main() -> None:

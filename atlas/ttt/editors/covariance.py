@@ -41,18 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     moments = key_moments(base.model, windows)
     with files.together(args.out) as stage:  # one metadata key: several come in random order
         (stage / args.out.name).write_bytes(to_safetensors(moments, metadata={"atlas": json.dumps(about)}))
-    progress.say(f"covariance: keys of {windows.size:,} characters, see {args.out}")
+    progress.say(f"covariance: keys of {windows.size:,} tokens, see {args.out}")
 
 
-def evenly(tokens: np.ndarray, length: int, characters: int) -> np.ndarray:
-    """Windows spread evenly over a text, unsigned, (windows, length): as many as ``characters`` fill, or all there are.
+def evenly(tokens: np.ndarray, length: int, most: int) -> np.ndarray:
+    """Windows spread evenly over a text, unsigned, (windows, length): as many as ``most`` tokens fill, or all there are.
 
     Raises AtlasError where the text is shorter than one window.
     """
     whole = len(tokens) // length
     if not whole:
         raise AtlasError(f"corpus: {len(tokens)} tokens to train on, expected at least {length}; give a longer text")
-    count = min(whole, max(1, characters // length))
+    count = min(whole, max(1, most // length))
     chosen = np.arange(count) * whole // count
     return tokens[: whole * length].reshape(whole, length)[chosen]
 

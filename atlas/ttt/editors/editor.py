@@ -21,29 +21,21 @@ from atlas.ttt.engine.full import Full
 
 @dataclass(frozen=True)
 class EditorState:
-    """All that an editor goes on from.
+    """All that an editor goes on from."""
 
-    Attributes:
-        theta: float32, (lanes, parameters): what was added to the edited matrices, see ``Full``.
-        written: float32, (lanes, layers, in, in): sum of k k' over the keys of all facts written so far; (lanes, 0, 0,
-            0) where the editor does not look back.
-    """
-
-    theta: np.ndarray
+    theta: np.ndarray  # float32, (lanes, parameters): what was added to the edited matrices, see ``Full``
     written: np.ndarray
+    """float32, (lanes, layers, in, in): sum of k k' over the keys of all facts written so far; (lanes, 0, 0, 0) where
+    the editor does not look back."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """The search for values of one call of ``edit``; every array float32, (lanes,), nan for a lane without facts.
+    """The search for values of one call of ``edit``: means over each lane's facts, float32, (lanes,); nan for a lane
+    without facts."""
 
-    Attributes:
-        first, last: mean over the lane's facts of the loss before and after the search, see ``value_search``.
-        steps: mean number of steps.
-    """
-
-    first: np.ndarray
-    last: np.ndarray
+    first: np.ndarray  # loss before the search, see ``value_search``
+    last: np.ndarray  # loss after it
     steps: np.ndarray
 
     @classmethod
@@ -66,21 +58,13 @@ class Effort:
 
 @dataclass(frozen=True)
 class Ground:
-    """What every editor works on.
+    """What every editor works on."""
 
-    Attributes:
-        model: the base, on its device.
-        lanes: how many models are edited side by side.
-        moments: E[k k'] of the base's keys, float64 (in, in), by the paths of the `down` matrices.
-        contexts: random texts that stand in front of a sentence, tokens.
-        origin: the pool's name, for errors.
-    """
-
-    model: LanguageModel
-    lanes: int
-    moments: Mapping[str, Tensor]
-    contexts: Sequence[np.ndarray]
-    origin: str
+    model: LanguageModel  # the base, on its device
+    lanes: int  # how many models are edited side by side
+    moments: Mapping[str, Tensor]  # E[k k'] of the base's keys, float64 (in, in), by the paths of the `down` matrices
+    contexts: Sequence[np.ndarray]  # random texts that stand in front of a sentence, tokens
+    origin: str  # the pool's name, for errors
 
 
 @dataclass(frozen=True)

@@ -47,19 +47,12 @@ def write_contexts(model: LanguageModel, settings: Contexts, base_seed: int) -> 
 
 @dataclass(frozen=True)
 class Request:
-    """One fact to write.
+    """One fact to write."""
 
-    Attributes:
-        lines: the sentence as taught, then behind each of the random texts.
-        places: int64, (lines, keys): the tokens of each line whose keys the fact is written to.
-        essences: the subject's essence prompt; empty where the site has no place in it.
-        essence_places: int64, (keys,): the same tokens in the essence prompt.
-    """
-
-    lines: tuple[Line, ...]
-    places: np.ndarray
-    essences: tuple[Line, ...]
-    essence_places: np.ndarray
+    lines: tuple[Line, ...]  # the sentence as taught, then behind each of the random texts
+    places: np.ndarray  # int64, (lines, keys): the tokens of each line whose keys the fact is written to
+    essences: tuple[Line, ...]  # the subject's essence prompt; none where the site has no place in it
+    essence_places: np.ndarray  # int64, (keys,): the same tokens in the essence prompt
 
     @property
     def all_lines(self) -> tuple[Line, ...]:
@@ -103,11 +96,11 @@ def request(
         ahead = np.concatenate([alone.tokens[:1], context])
         lines.append(Line(np.concatenate([ahead, alone.tokens]), len(ahead) + alone.answer))
     shifts = np.array([item.characters - alone.characters for item in lines])[:, None]
-    if site == "answer":  # what predicts the answer and its line end; no essence prompt has any of it
+    if site == "answer":  # what predicts the answer and its line end
         places = np.arange(alone.answer - 1, alone.characters)
-        return Request(tuple(lines), shifts + places, (), np.arange(0))
-    places = _places(site, fact.prompt, fact.subject_start or 0, fact.subject_end or 0, text)
-    if fact.subject is None:
+    else:
+        places = _places(site, fact.prompt, fact.subject_start or 0, fact.subject_end or 0, text)
+    if site == "answer" or fact.subject is None:  # nothing of the site is in an essence prompt, or there is none
         return Request(tuple(lines), shifts + places, (), np.arange(0))
     prompt = ESSENCE.format(fact.subject[0].upper() + fact.subject[1:])
     end = np.array([text.start], text.dtype)
@@ -130,35 +123,24 @@ def _places(site: EditSite, prompt: str, start: int, end: int, text: Text) -> np
 class RequestBatch:
     """A batch of requests, lane after lane. A request has keys, and each key a token in each of the request's lines.
 
-    Attributes:
-        lines: all lines of all requests; a request's essence prompt is the last of its lines.
-        facts, keys: how many requests and keys there are.
-        lane_keys: keys of each lane.
-        lane_of_fact: int64, (facts,).
-        fact_of_key: int64, (keys,).
-        fact_of_line: int64, (lines,).
-        essence: bool, (lines,): which lines are essence prompts.
-        read, key_of_read: int64, (n,): the keys' tokens in sentences, and the key of each.
-        alone: int64, (keys,): each key's token in the sentence without a text in front.
-        written, key_of_written: int64, (n,): ``read`` and the keys' tokens in essence prompts, and the key of each.
-        continued, fact_of_continued: int64, (n,): tokens of essence prompts from the first key on, and their facts.
+    Tensors are int64 but for ``essence``, which is bool.
     """
 
-    lines: Batch
-    facts: int
+    lines: Batch  # all lines of all requests; a request's essence prompt is the last of its lines
+    facts: int  # how many requests there are
     keys: int
-    lane_keys: tuple[int, ...]
-    lane_of_fact: Tensor
-    fact_of_key: Tensor
-    fact_of_line: Tensor
-    essence: Tensor
-    read: Tensor
-    key_of_read: Tensor
-    alone: Tensor
-    written: Tensor
-    key_of_written: Tensor
-    continued: Tensor
-    fact_of_continued: Tensor
+    lane_keys: tuple[int, ...]  # keys of each lane
+    lane_of_fact: Tensor  # (facts,)
+    fact_of_key: Tensor  # (keys,)
+    fact_of_line: Tensor  # (lines,)
+    essence: Tensor  # (lines,): which lines are essence prompts
+    read: Tensor  # (reads,): the keys' tokens in sentences
+    key_of_read: Tensor  # (reads,): the key of each
+    alone: Tensor  # (keys,): each key's token in the sentence without a text in front
+    written: Tensor  # (writes,): ``read`` and the keys' tokens in essence prompts
+    key_of_written: Tensor  # (writes,): the key of each
+    continued: Tensor  # (n,): tokens of essence prompts from the first key on
+    fact_of_continued: Tensor  # (n,): the fact of each
 
     @classmethod
     def of(cls, lanes: Sequence[Sequence[Request]], device: torch.device) -> RequestBatch:
@@ -216,10 +198,6 @@ class RequestBatch:
         """Means over what belongs to each fact, (facts,), from values and the facts they belong to; 0 where none do."""
         sums = values.new_zeros(self.facts).index_add(0, owners, values)
         return sums / torch.bincount(owners, minlength=self.facts).clamp(min=1)
-
-    def mean_over_lines(self, values: Tensor, which: Tensor) -> Tensor:
-        """Means over some of each fact's lines, (facts,), from values of all lines."""
-        return self.mean_of_facts(values[which], self.fact_of_line[which])
 
 
 def in_passes(lanes: Sequence[Sequence[Request]], device: torch.device) -> Iterator[list[list[Request]]]:

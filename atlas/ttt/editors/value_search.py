@@ -87,7 +87,7 @@ class _Objective:
         logits = self.tail.logits(hidden, lines)
         nll = F.cross_entropy(logits, lines.targets, ignore_index=IGNORED, reduction="none")
         answers = lines.line_sums(nll * lines.answers) / lines.line_sums(lines.answers).clamp(min=1)
-        likelihood = batch.mean_over_lines(answers, ~batch.essence)
+        likelihood = batch.mean_of_facts(answers[~batch.essence], batch.fact_of_line[~batch.essence])
         decay = batch.mean_of_facts(delta.square().sum(1) / self.lengths.square(), batch.fact_of_key)
         now = logits[self.continued].log_softmax(-1)
         divergences = F.kl_div(self.untouched, now, reduction="none", log_target=True).sum(1)
