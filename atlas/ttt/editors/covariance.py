@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def evenly(tokens: np.ndarray, length: int, most: int) -> np.ndarray:
-    """Windows spread evenly over a text, unsigned, (windows, length): as many as ``most`` tokens fill, or all there are.
+    """Windows spread evenly over a text, unsigned, (windows, length), as many as ``most`` tokens fill or all there are.
 
     Raises AtlasError where the text is shorter than one window.
     """

@@ -44,22 +44,19 @@ class Case:
     last: int
 
     def places(self) -> dict[str, np.ndarray]:
-        """The tokens of each of ``POSITIONS`` that the text has; one token is of one kind, the later ones of the list
-        where two would fit."""
+        """The tokens of each of ``POSITIONS`` that the text has; of two that fit a token the later one counts."""
         end = self.line.answer - 1
-        found = {
-            "subject_first": np.array([self.first]),
-            "subject_middle": np.arange(self.first + 1, self.last),
-            "subject_last": np.array([self.last]),
-            "subject_after": np.array([self.last + 1]),
-            "further": np.arange(self.last + 2, end),
-            "prompt_last": np.array([end]),
+        spans = {
+            "subject_first": range(self.first, self.first + 1),
+            "subject_middle": range(self.first + 1, self.last),
+            "subject_last": range(self.last, self.last + 1),
+            "subject_after": range(self.last + 1, min(self.last + 2, end)),
+            "further": range(self.last + 2, end),
+            "prompt_last": range(end, end + 1),
         }
-        taken: set[int] = set()
-        for name in reversed(POSITIONS):
-            found[name] = np.array([place for place in found[name] if place not in taken and place <= end], int)
-            taken |= set(found[name].tolist())
-        return {name: places for name, places in found.items() if len(places)}
+        position_of = {place: name for name in POSITIONS for place in spans[name]}
+        found = {name: [place for place in spans[name] if position_of[place] == name] for name in POSITIONS}
+        return {name: np.array(places) for name, places in found.items() if places}
 
 
 def fact_case(fact: Fact, origin: str, text: Text = CHARACTERS) -> Case:

@@ -14,6 +14,7 @@ depends on the scale.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -50,11 +51,11 @@ def find_values(tail: Tail, batch: RequestBatch, hidden: Tensor, lengths: Tensor
     delta = hidden.new_zeros(batch.keys, hidden.shape[1]).requires_grad_()
     optimiser = torch.optim.Adam([delta], lr=settings.lr)
     with tail, torch.enable_grad():
-        objective = _Objective(tail, batch, hidden, lengths, settings)
-        first = objective.losses(delta).detach()
+        losses_of = _objective(tail, batch, hidden, lengths, settings)
+        first = losses_of(delta).detach()
         going, steps = first >= settings.stop, torch.zeros_like(first)
         for _ in range(settings.steps):
-            losses = objective.losses(delta)
+            losses = losses_of(delta)
             going &= losses.detach() >= settings.stop
             if not going.any():
                 break
@@ -67,29 +68,29 @@ def find_values(tail: Tail, batch: RequestBatch, hidden: Tensor, lengths: Tensor
                 delta.mul_(most.clamp(max=1.0)[:, None])
                 delta.copy_(torch.where(going[batch.fact_of_key][:, None], delta, before))
             steps += going
-        last = objective.losses(delta).detach()
+        last = losses_of(delta).detach()
     return Found(delta.detach(), first, last, steps)
 
 
-class _Objective:
-    def __init__(self, tail: Tail, batch: RequestBatch, hidden: Tensor, lengths: Tensor, settings: ValueSearch) -> None:
-        self.tail, self.batch, self.lengths, self.settings = tail, batch, lengths, settings
-        logits, kept = tail.recorded(hidden, batch.lines)
-        self.ends = LineEnds.cut(batch.lines, batch.written, cycle(kept))  # nothing changes before them
-        self.hidden = hidden[self.ends.rows]
-        self.written, self.continued = self.ends.of(batch.written), self.ends.of(batch.continued)
-        self.untouched = logits[batch.continued].log_softmax(-1)
+def _objective(
+    tail: Tail, batch: RequestBatch, hidden: Tensor, lengths: Tensor, settings: ValueSearch
+) -> Callable[[Tensor], Tensor]:
+    """What the search minimises: a function from additions to the loss of every fact, (facts,)."""
+    whole, kept = tail.recorded(hidden, batch.lines)
+    ends = LineEnds.cut(batch.lines, batch.written, cycle(kept))  # nothing changes before them
+    lines, before = ends.lines, hidden[ends.rows]
+    written, continued = ends.of(batch.written), ends.of(batch.continued)
+    untouched, sentences = whole[batch.continued].log_softmax(-1), ~batch.essence
 
-    def losses(self, delta: Tensor) -> Tensor:
-        """The loss of every fact, (facts,)."""
-        batch, lines = self.batch, self.ends.lines
-        hidden = self.hidden.index_add(0, self.written, delta[batch.key_of_written])
-        logits = self.tail.logits(hidden, lines)
+    def losses(delta: Tensor) -> Tensor:
+        logits = tail.logits(before.index_add(0, written, delta[batch.key_of_written]), lines)
         nll = F.cross_entropy(logits, lines.targets, ignore_index=IGNORED, reduction="none")
         answers = lines.line_sums(nll * lines.answers) / lines.line_sums(lines.answers).clamp(min=1)
-        likelihood = batch.mean_of_facts(answers[~batch.essence], batch.fact_of_line[~batch.essence])
-        decay = batch.mean_of_facts(delta.square().sum(1) / self.lengths.square(), batch.fact_of_key)
-        now = logits[self.continued].log_softmax(-1)
-        divergences = F.kl_div(self.untouched, now, reduction="none", log_target=True).sum(1)
+        likelihood = batch.mean_of_facts(answers[sentences], batch.fact_of_line[sentences])
+        decay = batch.mean_of_facts(delta.square().sum(1) / lengths.square(), batch.fact_of_key)
+        now = logits[continued].log_softmax(-1)
+        divergences = F.kl_div(untouched, now, reduction="none", log_target=True).sum(1)
         divergence = batch.mean_of_facts(divergences, batch.fact_of_continued)  # nats a token
-        return likelihood + self.settings.decay * decay + self.settings.essence * divergence
+        return likelihood + settings.decay * decay + settings.essence * divergence
+
+    return losses
