@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from atlas.draws import rng
 from atlas.errors import AtlasError
@@ -24,7 +23,8 @@ from atlas.workflow.steps import add_spec, parser, run_step
 OWN_TAUGHT, OWN_WHOLE = 4, 5  # of an own pool without roles, four facts in five are taught
 
 
-class Quota(NamedTuple):
+@dataclass(frozen=True)
+class Quota:
     """How many facts of one role are wanted, and the domain shares to draw them in."""
 
     role: str

@@ -89,7 +89,7 @@ class Traced:
     effects: np.ndarray
 
 
-class _Trial(NamedTuple):
+class _Restoration(NamedTuple):
     """One line of a pass: a noise and, unless ``kind`` is None, one state that is put back."""
 
     sample: int
@@ -127,38 +127,38 @@ class Tracer:
             (clean,) = self._answers([case.line])
         states = {key: one.out for key, one in seen.items()}
         restored = [
-            _Trial(sample, place, layer, kind, position)
+            _Restoration(sample, place, layer, kind, position)
             for kind, layer in self.modules
             for position, places in case.places().items()
             for place in places.tolist()
             for sample in range(self.samples)
         ]
-        trials = [*(_Trial(sample) for sample in range(self.samples)), *restored]
+        runs = [*(_Restoration(sample) for sample in range(self.samples)), *restored]
         size = max(1, TOKENS_PER_PASS // case.line.characters)
-        parts = [self._pass(case, trials[start : start + size], states) for start in range(0, len(trials), size)]
+        parts = [self._pass(case, runs[start : start + size], states) for start in range(0, len(runs), size)]
         likely = np.concatenate(parts)
         corrupted = float(likely[: self.samples].mean())
         return Traced(float(clean), corrupted, self._means(restored, likely[self.samples :]) - corrupted)
 
-    def _means(self, trials: Sequence[_Trial], values: np.ndarray) -> np.ndarray:
-        """Means of the trials' values by kind, layer and position, nan where there are none."""
+    def _means(self, runs: Sequence[_Restoration], values: np.ndarray) -> np.ndarray:
+        """Means of the runs' values by kind, layer and position, nan where there are none."""
         where = tuple(
-            np.array([(KINDS.index(one.kind or ""), one.layer, POSITIONS.index(one.position)) for one in trials]).T
+            np.array([(KINDS.index(one.kind or ""), one.layer, POSITIONS.index(one.position)) for one in runs]).T
         )
         sums, counts = np.zeros((2, len(KINDS), self.layers, len(POSITIONS)))
         np.add.at(sums, where, values)
         np.add.at(counts, where, 1)
         return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
 
-    def _pass(self, case: Case, trials: Sequence[_Trial], states: Mapping[tuple[str, int], Tensor]) -> np.ndarray:
-        """The answer's probability in each trial, (trials,). ``states`` are every module's, (tokens, width)."""
+    def _pass(self, case: Case, runs: Sequence[_Restoration], states: Mapping[tuple[str, int], Tensor]) -> np.ndarray:
+        """The answer's probability in each run, (runs,). ``states`` are every module's, (tokens, width)."""
         time = case.line.characters
         shape = case.last + 1 - case.first, self.embedding.weight.shape[1]
-        draws = [rng(self.seed, "trace", case.name, one.sample).normal(scale=self.noise, size=shape) for one in trials]
-        noise = torch.from_numpy(np.stack(draws).astype(np.float32)).to(self.device)  # (trials, subject, width)
+        draws = [rng(self.seed, "trace", case.name, one.sample).normal(scale=self.noise, size=shape) for one in runs]
+        noise = torch.from_numpy(np.stack(draws).astype(np.float32)).to(self.device)  # (runs, subject, width)
 
         def corrupt(out: Tensor) -> Tensor:
-            noisy = out.reshape(len(trials), time, -1).clone()
+            noisy = out.reshape(len(runs), time, -1).clone()
             noisy[:, case.first : case.last + 1] += noise
             return noisy.view_as(out)
 
@@ -168,14 +168,14 @@ class Tracer:
                 window = 1 if kind == "hidden" else self.window
                 covered = [
                     (i, one.place)
-                    for i, one in enumerate(trials)
+                    for i, one in enumerate(runs)
                     if one.kind == kind and -((window - 1) // 2) <= layer - one.layer <= window // 2
                 ]
                 if covered:
                     lines, places = torch.tensor(covered, device=self.device).T
                     put = partial(_put_back, lines * time + places, states[kind, layer][places])
                     stack.enter_context(changed(module, put))
-            return self._answers([case.line] * len(trials))
+            return self._answers([case.line] * len(runs))
 
     def _answers(self, lines: Sequence[Line]) -> np.ndarray:
         """The probability of each line's answer, (lines,)."""
