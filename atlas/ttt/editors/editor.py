@@ -14,7 +14,7 @@ from atlas.base.language import LanguageModel
 from atlas.pool.facts import Fact
 from atlas.study.editor_settings import Editing, layers_of
 from atlas.ttt.editors.passes import Tail, layer_of, watched
-from atlas.ttt.editors.requests import Request, RequestBatch, in_passes, request
+from atlas.ttt.editors.requests import RequestBatch, in_passes, request
 from atlas.ttt.editors.value_search import Found
 from atlas.ttt.engine.full import Full
 
@@ -98,13 +98,10 @@ class Editor(ABC):
         Raises AtlasError where the site needs the subject of a fact that has none.
         """
 
-    def requests(self, facts: Sequence[Sequence[Fact]]) -> list[list[Request]]:
-        """What is asked, lane by lane."""
+    def batches(self, facts: Sequence[Sequence[Fact]]) -> list[RequestBatch]:
+        """The requests for the facts of every lane, in batches of a pass each: lane after lane, in order."""
         site, text = self.settings.site, self.edits.model.text
-        return [[request(fact, site, self.contexts, self.origin, text) for fact in lane] for lane in facts]
-
-    def batches(self, lanes: Sequence[Sequence[Request]]) -> list[RequestBatch]:
-        """The requests in batches, some at a time: lane after lane, in order."""
+        lanes = [[request(fact, site, self.contexts, self.origin, text) for fact in lane] for lane in facts]
         return [RequestBatch.of(part, self.device) for part in in_passes(lanes, self.device)]
 
     @torch.no_grad()

@@ -78,7 +78,7 @@ class Spreading(Editor):
         """
 
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
-        batches = self.batches(self.requests(facts))
+        batches = self.batches(facts)
         if not batches:
             return Effort.of([], [], len(facts))
         theta, layers = torch.tensor(self.state.theta, device=self.device), len(self.edits.slots)

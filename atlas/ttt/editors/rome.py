@@ -54,10 +54,9 @@ class Rome(Editor):
 
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
         theta = torch.from_numpy(self.state.theta).to(self.device)
-        lanes = self.requests(facts)
         done: list[tuple[Found, RequestBatch]] = []
-        for turn in range(max(map(len, lanes), default=0)):
-            for batch in self.batches([lane[turn : turn + 1] for lane in lanes]):
+        for turn in range(max(map(len, facts), default=0)):
+            for batch in self.batches([lane[turn : turn + 1] for lane in facts]):
                 update, found = self._updates(theta, batch)
                 theta = theta + update
                 done.append((found, batch))

@@ -38,7 +38,7 @@ def losses(one, facts):
 
 def reading(one, facts, slot, mean=False):
     """What one lane's facts show at an edited matrix: at keys of the sentence alone, or means over all texts."""
-    (batch,) = one.batches(one.requests([facts]))
+    (batch,) = one.batches([facts])
     seen = one.read(theta(one), batch)
     at = batch.mean_of_keys if mean else lambda rows: rows[batch.alone]
     return Shown(at(seen.keys[slot]), at(seen.values[slot]), at(seen.hidden))
