@@ -41,7 +41,8 @@ def build(spec: Pool) -> list[Fact]:
     demands = rules.PUBLISHED if own.is_published(spec.source) else rules.OURS
     if spec.unfit == "skip":
         facts = _without_unfit(facts, demands, spec.source)
-    rules.check(facts, lambda fact: spec.source or str(builtin.DATA / f"{fact.domain}.tsv"), demands)
+    else:
+        rules.check(facts, lambda fact: spec.source or str(builtin.DATA / f"{fact.domain}.tsv"), demands)
     role_of: dict[str, str] = {}
     for quota in _quotas(spec, facts):
         free = [fact for fact in facts if fact.role in (UNDRAWN, quota.role) and fact.fact_id not in role_of]

@@ -115,10 +115,7 @@ def read_pool(path: Path | str) -> list[Fact]:
     Raises AtlasError where the file is missing or truncated, lacks a column, has an empty cell, an unknown role,
     a fact_id twice, or a subject that is not where it is said to be.
     """
-    table = files.read_parquet(path, POOL_SCHEMA)
-    _check_no_nulls(path, table.select(POOL_SCHEMA.names))
-    further = [name for name in ("subject", "subject_start", "true_answer") if name in table.column_names]
-    rows = table.select([*POOL_SCHEMA.names, *further]).to_pylist()
+    rows = _rows(path, POOL_SCHEMA, "subject", "subject_start", "true_answer")
     facts = [Fact(**{**row, "rephrases": tuple(row["rephrases"])}) for row in rows]
     seen: set[str] = set()
     for fact in facts:
@@ -141,9 +138,7 @@ def read_stream(path: Path | str) -> list[StreamRow]:
     Raises AtlasError where the file is missing or truncated, lacks a column, has an empty cell, teaches a fact twice,
     or where sessions and slots do not count up without gaps.
     """
-    table = files.read_parquet(path, STREAM_SCHEMA)
-    _check_no_nulls(path, table.select(STREAM_SCHEMA.names))
-    rows = [StreamRow(row["session"], row["slot"], row["fact_id"]) for row in table.to_pylist()]
+    rows = [StreamRow(row["session"], row["slot"], row["fact_id"]) for row in _rows(path, STREAM_SCHEMA)]
     per_session = sum(row.session == 1 for row in rows)
     taught: set[str] = set()
     for index, row in enumerate(rows):
@@ -164,7 +159,12 @@ def read_stream(path: Path | str) -> list[StreamRow]:
     return rows
 
 
-def _check_no_nulls(path: Path | str, table: pa.Table) -> None:
-    for name in table.column_names:
+def _rows(path: Path | str, schema: pa.Schema, *optional: str) -> list[dict[str, Any]]:
+    """The rows of a table, every cell of ``schema`` filled, with those of the optional columns that it has."""
+    table = files.read_parquet(path, schema)
+    for name in schema.names:
         if missing := table.column(name).null_count:
             raise AtlasError(f"{path}: column {name!r} is empty in {plural(missing, 'row')}; every row needs a value")
+    chosen = [*schema.names, *(name for name in optional if name in table.column_names)]
+    rows: list[dict[str, Any]] = table.select(chosen).to_pylist()
+    return rows

@@ -42,18 +42,12 @@ class Effort:
     def of(cls, found: Sequence[Found], batches: Sequence[RequestBatch], lanes: int) -> Effort:
         """The lanes' means over the facts of some batches."""
         owners = np.concatenate([np.arange(0), *(batch.lane_of_fact.cpu().numpy() for batch in batches)])
+        each = [torch.stack([one.first, one.last, one.steps]).cpu().numpy() for one in found]  # (3, facts)
+        sums = [
+            np.bincount(owners, row, lanes) for row in np.concatenate([np.zeros((3, 0), np.float32), *each], axis=1)
+        ]
         counts = np.bincount(owners, minlength=lanes)
-
-        def means(parts: list[Tensor]) -> np.ndarray:
-            each = np.concatenate([np.zeros(0, np.float32), *(part.cpu().numpy() for part in parts)])
-            sums = np.bincount(owners, each, minlength=lanes)
-            return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
-
-        return cls(
-            first=means([one.first for one in found]),
-            last=means([one.last for one in found]),
-            steps=means([one.steps for one in found]),
-        )
+        return cls(*(np.where(counts > 0, total / np.maximum(counts, 1), np.nan).astype(np.float32) for total in sums))
 
 
 @dataclass(frozen=True)

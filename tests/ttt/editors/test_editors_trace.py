@@ -17,6 +17,7 @@ from atlas.ttt.editors.trace_columns import TRACE
 from atlas.ttt.editors.tracer import Traced
 from atlas.workflow import files
 from tests.honest_model import SHAPE, honest, text
+from tests.ttt.editors.tiny_editors import base_options
 from tests.ttt.tiny_run import certify
 
 LINES = "the king sleeps. the king sleeps; a king knows the king's kite, and Kings keep a king keen\n"
@@ -100,10 +101,7 @@ def test_the_table_has_means_and_student_s_intervals():
 
 def trace(folder, out, **changes):
     spec = {"times": 20, "share": 0.3, "elsewhere": 1.0, "cases": 4, "context": 12, "samples": 2} | changes
-    named = {"corpus": "corpus.txt", "checkpoint": "base.safetensors", "manifest": "base.json"}
-    paths = [word for name, file in named.items() for word in (f"--{name}", str(folder / file))]
-    paths += ["--certificate", str(folder / "certificate.json"), "--out", str(out)]
-    main(["--spec", json.dumps(spec), *paths])
+    main(["--spec", json.dumps(spec), *base_options(folder, out)])
 
 
 @pytest.fixture(scope="module")
