@@ -43,10 +43,8 @@ class Effort:
         """The lanes' means over the facts of some batches."""
         owners = np.concatenate([np.arange(0), *(batch.lane_of_fact.cpu().numpy() for batch in batches)])
         each = [torch.stack([one.first, one.last, one.steps]).cpu().numpy() for one in found]  # (3, facts)
-        sums = [
-            np.bincount(owners, row, lanes) for row in np.concatenate([np.zeros((3, 0), np.float32), *each], axis=1)
-        ]
-        counts = np.bincount(owners, minlength=lanes)
+        rows = np.concatenate([np.zeros((3, 0), np.float32), *each], axis=1)
+        sums, counts = [np.bincount(owners, row, lanes) for row in rows], np.bincount(owners, minlength=lanes)
         return cls(*(np.where(counts > 0, total / np.maximum(counts, 1), np.nan).astype(np.float32) for total in sums))
 
 

@@ -182,17 +182,18 @@ def trace_table(traced: Sequence[Traced]) -> pa.Table:
         if not having:
             continue
         effects = np.array([one.effects[k, layer, p] for one in having])
-        n, mean, half = len(having), float(effects.mean()), None
+        n, mean, low, high = len(having), float(effects.mean()), None, None
         if n > 1:
             half = float(stats.t.ppf(0.975, n - 1) * effects.std(ddof=1) / math.sqrt(n))
+            low, high = mean - half, mean + half
         rows.append(
             {
                 "kind": kind,
                 "layer": layer,
                 "position": position,
                 "effect": mean,
-                "ci_low": None if half is None else mean - half,
-                "ci_high": None if half is None else mean + half,
+                "ci_low": low,
+                "ci_high": high,
                 "n": n,
                 "probability": float(np.mean([one.clean for one in having])),
                 "corrupted": float(np.mean([one.corrupted for one in having])),
