@@ -39,10 +39,10 @@ class Rows:
 
 def padded(lines: Sequence[Line]) -> Rows:
     """Lines as rows, padded at the end."""
-    tokens, labels = np.full((2, len(lines), max(item.characters for item in lines)), IGNORED, np.int64)
+    tokens, labels = np.full((2, len(lines), max(item.predicted for item in lines)), IGNORED, np.int64)
     for row, item in enumerate(lines):
-        tokens[row, : item.characters] = item.tokens[:-1]
-        labels[row, : item.characters] = item.tokens[1:]
+        tokens[row, : item.predicted] = item.tokens[:-1]
+        labels[row, : item.predicted] = item.tokens[1:]
     return Rows(torch.from_numpy(tokens).clamp_(min=0), torch.from_numpy(labels))
 
 
@@ -89,7 +89,7 @@ class Peft:
             self._set(start)
             self.model.merge_adapter()
             scores = np.empty(len(lines), np.float32)
-            order = np.argsort([item.characters for item in lines], kind="stable")
+            order = np.argsort([item.predicted for item in lines], kind="stable")
             for part in np.split(order, range(ROWS_A_PASS, len(order), ROWS_A_PASS)):
                 scores[part] = self._score(padded([lines[i] for i in part])).numpy()
             self.model.unmerge_adapter()

@@ -13,9 +13,8 @@ import torch
 from atlas.study.recipes import Recipe
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
-from atlas.ttt.estimates import Estimates
-from atlas.ttt.lesson import Lesson
 from atlas.ttt.recipe import Trainer
+from atlas.ttt.session import Estimates, Session
 from benchmarks.tasks import Task
 
 CPU = torch.device("cpu")
@@ -55,20 +54,20 @@ class Atlas:
         self.learner = self.trainer.learner(task.theta.numpy())
 
     def steps(self, count: int) -> np.ndarray:
-        lesson = self._lesson(len(self.task.lines[0]))
+        session = self._session(len(self.task.lines[0]))
         recipe = Recipe(preset="steps", clip=self.task.recipe.clip, phases={"all": self.task.steps(count)})
-        _, (trace,), _ = Trainer(self.adapters, recipe, CPU).session(self.learner, lesson)
+        _, (trace,), _ = Trainer(self.adapters, recipe, CPU).session(self.learner, session)
         return trace.losses
 
     def session(self) -> np.ndarray:
-        _, traces, _ = self.trainer.session(self.learner, self._lesson(self.task.new))
+        _, traces, _ = self.trainer.session(self.learner, self._session(self.task.new))
         return np.concatenate([trace.losses for trace in traces])
 
-    def _lesson(self, new: int) -> Lesson:
+    def _session(self, new: int) -> Session:
         """The task's facts, of which the last ``new`` are new."""
         lanes, facts = len(self.task.lines), len(self.task.lines[0])
         stored = facts - new
-        return Lesson(self.task.lines, stored, new, Estimates.none(lanes, facts), self.task.draw)
+        return Session(self.task.lines, stored, new, Estimates.none(lanes, facts), self.task.draw)
 
     def score(self) -> np.ndarray:
         self.adapters.bind(self.task.theta)

@@ -36,13 +36,13 @@ def of_task(task: Task) -> int:
     """Necessary FLOPs of one sample of a task."""
     setting, shape = task.setting, task.study.base.own
     ranks = [task.rank] * shape.layers
-    lengths = [item.characters for lane in task.lines for item in lane]
+    lengths = [item.predicted for lane in task.lines for item in lane]
     if setting.work == "score":
         return forward_only(shape, lengths)
     if setting.work == "step":
         return setting.steps * training(shape, task.arm.targets, ranks, lengths)
     fast, slow = task.passes
-    new = [item.characters for lane in task.lines for item in lane[-task.new :]]
+    new = [item.predicted for lane in task.lines for item in lane[-task.new :]]
     each = training(shape, task.arm.targets, ranks, new), training(shape, task.arm.targets, ranks, lengths)
     return fast * each[0] + slow * each[1]
 

@@ -132,8 +132,8 @@ class Task:
     @property
     def tokens(self) -> int:
         """Necessary tokens of one sample: characters that are predicted, each as often as the work asks for it."""
-        new = sum(item.characters for lane in self.lines for item in lane[-self.new :])
-        once = sum(item.characters for lane in self.lines for item in lane)
+        new = sum(item.predicted for lane in self.lines for item in lane[-self.new :])
+        once = sum(item.predicted for lane in self.lines for item in lane)
         if self.setting.work == "session":
             fast, slow = self.passes
             return new * fast + once * slow

@@ -5,7 +5,7 @@ BASELINES = [name for name, arm in STUDY.arms.items() if arm.method != "lora"]
 
 
 # What the base knows already, and what it is taught instead.
-rule knowledge:
+rule ask_base:
     input:
         pool=f"{RESULTS}/pool/pool.parquet",
         checkpoint=f"{RESULTS}/base/base.safetensors",
@@ -14,7 +14,7 @@ rule knowledge:
     output:
         f"{RESULTS}/ttt/pool.parquet",
     log:
-        f"{RESULTS}/logs/ttt/knowledge.log",
+        f"{RESULTS}/logs/ttt/ask_base.log",
     conda:
         "../envs/atlas.yaml"
     threads: 1
@@ -23,9 +23,9 @@ rule knowledge:
         runtime=growing(30),
     params:
         spec=json.dumps({"seed": STUDY.base.seed}),
-        code=code_of("atlas.ttt.knowledge"),
+        code=code_of("atlas.ttt.ask_base"),
     shell:
-        "python -m atlas.ttt.knowledge --spec {params.spec:q} --pool {input.pool}"
+        "python -m atlas.ttt.ask_base --spec {params.spec:q} --pool {input.pool}"
         " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate}"
         " --threads {threads} --out {output} --log {log}"
 

@@ -16,7 +16,7 @@ from atlas.study.arms import Arm, Method
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Role
-from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, RunRecord
+from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, RunRecord
 from atlas.workflow import files
 
 DOMAINS = {"codes": 90, "personal": 70, "geography": 50, "history": 34, "science": 33, "biology": 15}

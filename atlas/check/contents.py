@@ -16,7 +16,7 @@ from atlas.pool.facts import read_pool, read_stream
 from atlas.tables import checks, schema
 from atlas.tables.confound import read_misloads
 from atlas.ttt.editors.trace_columns import TRACE
-from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
+from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record
 from atlas.workflow import files
 
 

@@ -41,7 +41,7 @@ KNOWLEDGE_SCHEMA = pa.schema(
         ("known", pa.bool_()),  # whether the base gives the answer of the fact tables, untaught
     ]
 )
-"""Columns of a pool as a base is taught it, see ``atlas.ttt.knowledge``."""
+"""Columns of a pool as a base is taught it, see ``atlas.ttt.ask_base``."""
 
 STREAM_SCHEMA = pa.schema(
     [("seed", pa.int32()), ("session", pa.int32()), ("slot", pa.int32()), ("fact_id", pa.string())]

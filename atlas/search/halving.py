@@ -1,15 +1,41 @@
-"""Who goes on: candidates are ranked by recall and cost together, so that cheap ones survive beside thorough ones."""
+"""Successive halving: what a rung of the search leaves behind, and which candidates the next rung tries.
+
+Candidates are ranked by recall and cost together, so that cheap ones survive beside thorough ones. Imports no torch,
+so that reading costs nothing that training needs.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+
+TRIALS = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("candidate", pa.string()),
+        ("rung", pa.int32()),  # from 0
+        ("sessions", pa.int32()),
+        ("seed", pa.int32()),
+        ("recall", pa.float64()),  # of all facts taught, as taught; shares from 0 to 1
+        ("ranked", pa.float64()),
+        ("recognition", pa.float64()),
+        ("recognition_placebo", pa.float64()),  # of facts never taught
+        ("recall_rephrase", pa.float64()),  # of paraphrases that were not trained
+        ("val_loss_base", pa.float64()),  # nats per character
+        ("val_loss", pa.float64()),  # with the adapter
+        ("characters", pa.int64()),  # tokens that were trained, each as often as it was
+        ("core_seconds", pa.float64()),  # of training, and of the scoring that it chooses by
+        ("recipe", pa.string()),  # JSON; of an editor, its settings
+    ]
+)
+"""trials.parquet: one row per (candidate, seed) that a rung tried."""
 
 
 def survivors(trials: pd.DataFrame, count: int) -> list[str]:
     """The candidates that the next rung tries, best first.
 
-    Candidates are peeled off front by front: first those that no other one beats in both recall and characters trained
+    Candidates are peeled off front by front: first those that no other one beats in both recall and tokens trained
     (means over seeds), then those that only the first ones beat, and so on (non-dominated sorting, Deb et al. 2002,
     NSGA-II, section III.A). Within a front the higher recall goes first, then the cheaper one, then the name.
     """

@@ -5,16 +5,146 @@ For an arm that trains, that is: ``atlas.search.edit_rung`` is the same for thos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
 
-from atlas.search.carry_out import carry_out
-from atlas.ttt.train import trainer
-from atlas.workflow.steps import run_step
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from atlas.search.halving import TRIALS, survivors
+from atlas.study.jobs import RungSpec, RunSpec
+from atlas.ttt.inputs import Given, Inputs
+from atlas.ttt.records import base_losses, facts_table
+from atlas.ttt.resume import Saved
+from atlas.ttt.run import prepare, trainer
+from atlas.ttt.run_files import PROBES
+from atlas.ttt.session import Teacher
+from atlas.workflow import files, progress
+from atlas.workflow.allocator import keep_freed_memory
+from atlas.workflow.digest import code_digest
+from atlas.workflow.steps import add_spec, environment, parser, run_step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Try a rung's candidates by the command line; see ``python -m atlas.search.rung --help``."""
     carry_out("atlas.search.rung", __doc__, trainer, arguments)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one seed of a candidate gave, in the order of ``TRIALS``; ``candidate`` is its place in the spec."""
+
+    candidate: int
+    seed: int
+    recall: float
+    ranked: float
+    recognition: float
+    recognition_placebo: float
+    recall_rephrase: float
+    val_loss_base: float
+    val_loss: float
+    characters: int
+    core_seconds: float
+
+
+@dataclass
+class Done:
+    """The trials of this rung that are finished."""
+
+    trials: list[Trial] = field(default_factory=list)
+
+
+def carry_out(
+    step: str, doc: str | None, teacher: Callable[[Given], Teacher], arguments: Sequence[str] | None = None
+) -> None:
+    """Try a rung's candidates, whatever teaches: the ``main`` of the module ``step``, whose docstring is ``doc``."""
+    options = parser(doc)
+    add_spec(options, RungSpec)
+    Inputs.add_options(options)
+    options.add_argument("--previous", type=Path, nargs="*", default=[], help="trials of the rung before, all parts")
+    options.add_argument("--part", type=int, default=0, help="which of the rung's jobs this is, from 0")
+    options.add_argument("--out", type=Path, required=True, help="trials.parquet, to be written")
+    args = options.parse_args(arguments)
+    spec: RungSpec = args.spec
+    torch.set_num_threads(args.threads)
+    keep_freed_memory()
+    names = [*spec.candidates]
+    mine = due(spec, args.previous)[args.part :: spec.jobs]
+    inputs, scratch = Inputs.of(args), args.out.with_name(f".{args.out.stem}")
+    identity = json.dumps([inputs.identity(spec, step), mine])
+    saved = Saved(scratch, identity)
+    done = saved.load(Done())
+    with progress.tracker(f"search {spec.run.arm} rung {len(spec.rungs) - 1}", len(mine)) as tracker:
+        for name in mine:
+            place = names.index(name)
+            if place not in {trial.candidate for trial in done.trials}:
+                one = Saved(scratch / name, identity)
+                done.trials += attempt(spec.trial(name), inputs, teacher, place, one)
+                saved.offer(done)
+            best = max(trial.recall for trial in done.trials)
+            tracker.advance(f"best recall so far {best:.1%}")
+    provenance = {"step": step, "code_digest": code_digest(step), **environment("torch", "numpy")}
+    files.write_parquet(args.out, trials_table(spec, done.trials), provenance)
+    if scratch.exists():  # a part may be left without any candidate
+        shutil.rmtree(scratch)
+
+
+def due(spec: RungSpec, previous: Sequence[Path]) -> list[str]:
+    """The candidates of this rung: all, or those that survive of the trials of the rung before."""
+    if len(spec.rungs) == 1:
+        return [*spec.candidates]
+    trials = pd.concat([files.read_parquet(path, TRIALS).to_pandas() for path in previous])
+    return survivors(trials, spec.counts[-1])
+
+
+def attempt(
+    spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher], place: int, saved: Saved
+) -> list[Trial]:
+    """Teach a candidate and measure it; one trial a seed. ``saved`` keeps its state while it is under way."""
+    ready = prepare(spec, inputs, teacher)
+    course = ready.course
+    course.run(f"search {spec.arm} candidate {place}", saved)
+    losses = {loss.seed: loss for loss in base_losses(course, ready.validation)}
+    ready.watch.close()
+    saved.discard()
+    facts = facts_table(course).to_pandas()
+    shares = facts.groupby(["seed", "probe"])[["recalled", "ranked", "recognised"]].mean()
+    seconds = sum(taught.seconds_train + taught.seconds_score for taught in course.state.sessions)
+    trials = []
+    for lane, seed in enumerate(spec.seeds):
+        taught, rephrased, placebo = (shares.loc[(seed, probe)] for probe in PROBES)
+        trials.append(
+            Trial(
+                candidate=place,
+                seed=seed,
+                recall=float(taught["recalled"]),
+                ranked=float(taught["ranked"]),
+                recognition=float(taught["recognised"]),
+                recognition_placebo=float(placebo["recognised"]),
+                recall_rephrase=float(rephrased["recalled"]),
+                val_loss_base=losses[seed].base,
+                val_loss=losses[seed].adapted,
+                characters=sum(int(trace.tokens[lane]) for one in course.state.sessions for trace in one.traces),
+                core_seconds=seconds / len(spec.seeds),
+            )
+        )
+    return trials
+
+
+def trials_table(spec: RungSpec, trials: Sequence[Trial]) -> pa.Table:
+    """The trials of a rung, one row each."""
+    names = [*spec.candidates]
+    rows = []
+    for trial in trials:
+        name, values = names[trial.candidate], astuple(trial)[1:]
+        head = (spec.run.arm, name, len(spec.rungs) - 1, spec.rungs[-1])
+        rows.append((*head, *values, spec.candidates[name].searched.model_dump_json()))
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in TRIALS]
+    return pa.table(dict(zip(TRIALS.names, columns, strict=True)), schema=TRIALS)
 
 
 if __name__ == "__main__":

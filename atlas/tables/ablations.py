@@ -10,7 +10,7 @@ from atlas.errors import AtlasError
 from atlas.tables import output, retention
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import ABLATIONS
-from atlas.ttt.schema import RunRecord
+from atlas.ttt.run_files import RunRecord
 from atlas.workflow.steps import run_step
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from atlas.tables import output
 from atlas.tables.runs import Runs
 from atlas.tables.schema import ARMS
-from atlas.ttt.schema import RunRecord
+from atlas.ttt.run_files import RunRecord
 from atlas.workflow.steps import run_step
 
 

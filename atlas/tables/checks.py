@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from atlas.errors import AtlasError
 from atlas.tables.intervals import Ints
-from atlas.ttt.schema import RunRecord
+from atlas.ttt.run_files import RunRecord
 
 WITHIN_ARM = ("code_digest", "method", "editing", "recipe", "targets", "ranks", "reinit", "trainable_params")
 ASKED = ["arm", "seed", "sessions", "probe", "fact_id", "form"]

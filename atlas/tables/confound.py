@@ -23,7 +23,7 @@ from atlas.tables.paired import Comparison, Paired
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import CONFOUND
 from atlas.tables.scores import ALL
-from atlas.ttt.schema import RunRecord
+from atlas.ttt.run_files import RunRecord
 from atlas.workflow import files
 from atlas.workflow.steps import run_step
 

@@ -4,7 +4,7 @@ Apart stand facts that it did not know, facts that were taught with another answ
 knows and that were never touched (locality).
 
 A base knows a fact where it gives the answer first by greedy decoding, asked as it would be taught; see
-``atlas.ttt.knowledge``.
+``atlas.ttt.ask_base``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from atlas.tables.knowledge import KINDS, SCORES, with_kinds
 from atlas.tables.paired import Paired
 from atlas.tables.runs import Runs
 from atlas.tables.schema import KNOWLEDGE_CONTRASTS
-from atlas.ttt.schema import PROBES
+from atlas.ttt.run_files import PROBES
 from atlas.workflow.steps import run_step
 
 

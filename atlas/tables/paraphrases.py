@@ -14,7 +14,7 @@ from atlas.tables.intervals import estimate
 from atlas.tables.runs import Runs
 from atlas.tables.schema import PARAPHRASES
 from atlas.tables.scores import counted, fact_scores
-from atlas.ttt.schema import RunRecord
+from atlas.ttt.run_files import RunRecord
 from atlas.workflow.steps import run_step
 
 CELL = ["arm", "sessions", "probe"]

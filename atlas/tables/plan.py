@@ -17,7 +17,7 @@ from atlas.tables.intervals import Estimate
 from atlas.tables.paired import Cell, Paired
 from atlas.tables.power import MOST_SEEDS, seeds_for, spread_interval
 from atlas.tables.runs import read
-from atlas.ttt.schema import read_record
+from atlas.ttt.run_files import read_record
 
 
 @dataclass(frozen=True)

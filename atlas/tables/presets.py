@@ -15,7 +15,7 @@ import pandas as pd
 
 from atlas.tables.ledger import Claim, Combined, Exact, Ledger, Spread
 from atlas.tables.runs import Runs
-from atlas.ttt.schema import RunRecord
+from atlas.ttt.run_files import RunRecord
 
 ESSAY, RECALL = "essay", "recall"
 JUDGED = (ESSAY, RECALL)

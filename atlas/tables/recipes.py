@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas.search.halving import fronts
-from atlas.search.schema import TRIALS
+from atlas.search.halving import TRIALS, fronts
 from atlas.tables import output
 from atlas.tables.schema import RECIPES
 from atlas.workflow import files

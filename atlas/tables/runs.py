@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.tables import checks
-from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, RunRecord, read_record
+from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, RunRecord, read_record
 from atlas.workflow import files
 
 
@@ -29,19 +29,19 @@ class Runs:
 
     @cached_property
     def facts(self) -> pd.DataFrame:
-        """All rows of facts.parquet, see ``atlas.ttt.schema.FACTS``; text columns are categories."""
+        """All rows of facts.parquet, see ``atlas.ttt.run_files.FACTS``; text columns are categories."""
         facts = self._joined("facts.parquet", FACTS, ("sessions", "probe", "fact_id", "form"))
         checks.same_facts(facts, self.folders, self.records)
         return facts
 
     @cached_property
     def matrix(self) -> pd.DataFrame:
-        """All rows of matrix.parquet, see ``atlas.ttt.schema.MATRIX``; text columns are categories."""
+        """All rows of matrix.parquet, see ``atlas.ttt.run_files.MATRIX``; text columns are categories."""
         return self._joined("matrix.parquet", MATRIX, ("session", "fact_id"))
 
     @cached_property
     def sessions(self) -> pd.DataFrame:
-        """All rows of sessions.parquet, see ``atlas.ttt.schema.SESSIONS``."""
+        """All rows of sessions.parquet, see ``atlas.ttt.run_files.SESSIONS``."""
         return self._joined("sessions.parquet", SESSIONS, ("session", "phase"))
 
     @cached_property

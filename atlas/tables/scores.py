@@ -10,7 +10,7 @@ import pandas as pd
 
 from atlas.metrics import NET, OF_FACTS, REGISTRY
 from atlas.tables.intervals import Floats, Ints, Sample
-from atlas.ttt.schema import PROBES
+from atlas.ttt.run_files import PROBES
 
 ROUNDING = 1e-5  # nats per character
 ALL = "all"  # the domain that stands for all domains together

@@ -20,7 +20,7 @@ from atlas.tables.factorial import FEWEST_SEEDS, Design, Levels, design, place_n
 from atlas.tables.runs import Runs
 from atlas.tables.schema import VARIANCE
 from atlas.tables.scores import fact_scores
-from atlas.ttt.schema import RunRecord
+from atlas.ttt.run_files import RunRecord
 from atlas.workflow.steps import run_step
 
 

@@ -14,19 +14,17 @@ from torch import Tensor
 from atlas.draws import rng
 from atlas.pool.facts import Fact
 from atlas.study.jobs import RunSpec
-from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.scoring import Scores, score, score_base
-from atlas.ttt.estimates import Estimates, on_schedule
-from atlas.ttt.lesson import Lesson
-from atlas.ttt.probes import Dated, Measured, Probe, Prober, measure
+from atlas.ttt.probes import Probe, Prober, ProbeScores, measure
 from atlas.ttt.recipe import weakness
 from atlas.ttt.resume import Saved
-from atlas.ttt.teacher import Learner, Teacher, Trace
+from atlas.ttt.session import Estimates, Learner, Session, Teacher, Trace
 from atlas.workflow import progress
 
 
 @dataclass(frozen=True)
-class Taught:
+class TaughtSession:
     """One session as it went. Arrays of scores have a leading lane axis.
 
     ``traces`` has one for each phase of the teacher, in order, none where it did nothing. ``columns`` are the facts
@@ -46,20 +44,20 @@ class Taught:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What all lanes' probes gave after ``sessions`` sessions, and the adapters they met, (lanes, parameters)."""
+    """What all lanes' probes gave after ``sessions`` sessions, and what they met, (lanes, parameters)."""
 
     sessions: int
-    measured: Measured
+    probed: ProbeScores
     theta: np.ndarray
 
 
 @dataclass
-class State:
+class RunState:
     """All that a run knows between two sessions: what it goes on from, and what it will report."""
 
     learner: Learner
     estimates: Estimates
-    sessions: list[Taught] = field(default_factory=list)
+    sessions: list[TaughtSession] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     seconds_before: float = 0.0  # spent by earlier processes that did not come to the end
     resumed_after: list[int] = field(default_factory=list)  # sessions after which the next process went on
@@ -82,21 +80,27 @@ class Course:
     start: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self.items = [self.prober.items(lane) for lane in self.streams]  # facts x prompts
-        self.lines = [lane[:: self.spec.recipe.paraphrases + 1] for lane in self.items]  # facts as taught
+        seeds = self.spec.seeds
+        self.items = [self.prober.items(lane) for lane in self.streams]  # facts x phrasings
+        self.lines = [lane[:: self._phrasings] for lane in self.items]  # facts as taught
         self.base = score_base(self.adapters, self.lines, self.device)  # (lanes, facts)
-        self.state = State(self.teacher.learner(self._first()), Estimates.none(len(self.items), len(self.items[0])))
-
-    def _first(self) -> np.ndarray:
-        """What the lanes begin with, float32 (lanes, parameters)."""
-        if self.start is None:
-            return self.adapters.initial(self.spec.base_seed, self.spec.seeds).numpy()
-        return self.start.repeat(len(self.spec.seeds), 1).numpy()
+        fresh = self.adapters.initial(self.spec.base_seed, seeds) if self.start is None else self.start
+        theta = fresh.expand(len(seeds), -1).contiguous().numpy()
+        self.state = RunState(self.teacher.learner(theta), Estimates.none(len(self.items), len(self.items[0])))
 
     @property
-    def adapters(self) -> Adapters:
+    def adapters(self) -> LaneModel:
         """What teaching changes of the model."""
         return self.teacher.adapters
+
+    @property
+    def _phrasings(self) -> int:
+        """In how many phrasings a fact is taught: its sentence, and some paraphrases."""
+        return self.spec.recipe.paraphrases + 1
+
+    @property
+    def _theta(self) -> Tensor:
+        return torch.from_numpy(self.state.learner.theta).to(self.device)
 
     def run(self, label: str, saved: Saved) -> None:
         """Teach all sessions that are left and measure at the checkpoints; ``saved`` keeps the state now and then."""
@@ -111,58 +115,33 @@ class Course:
             for session in range(done + 1, self.spec.sessions + 1):
                 self._teach(session)
                 if session in self.spec.checkpoints:
-                    self.state.checkpoints.append(self._measure(session))
+                    probed = measure(self.adapters, self._theta, self.probes(session), self.device)
+                    self.state.checkpoints.append(Checkpoint(session, probed, self.state.learner.theta))
                 self.state.seconds_before = before + time.perf_counter() - began
                 saved.offer(self.state)
-                tracker.advance(self._recall_of_new())
+                new = self.state.sessions[-1].scores.recalled[:, -self.spec.facts_per_session :]
+                tracker.advance(f"recall of new facts {new.mean():.1%}" if new.size else "nothing taught yet")
         self.state.seconds_before = before
 
-    def _teach(self, session: int) -> None:
+    def _teach(self, number: int) -> None:
+        """Teach one session, and measure what the retention matrix and the choice of the weakest need of it."""
         started = self._clock()
-        size = self.spec.facts_per_session * self._forms
-        stored, draw = (session - 1) * size, partial(self._draw, session)
-        lesson = Lesson(self.items, stored, size, self.state.estimates, draw)
-        self.state.learner, traces, trained = self.teacher.session(self.state.learner, lesson)
+        size = self.spec.facts_per_session * self._phrasings
+        session = Session(self.items, (number - 1) * size, size, self.state.estimates, partial(self._draw, number))
+        self.state.learner, traces, trained = self.teacher.session(self.state.learner, session)
         seconds = self._clock() - started
-        columns = self._scheduled(session)
-        scores, ahead = self._score(session, columns, trained)
+        columns = self._scheduled(number)
+        scores, ahead = self._score(number, columns, trained)
         norms = np.linalg.norm(self.state.learner.theta, axis=1)
         spent = seconds, self._clock() - started - seconds
-        self.state.sessions.append(Taught(session, traces, norms, columns, scores, ahead, *spent))
+        self.state.sessions.append(TaughtSession(number, traces, norms, columns, scores, ahead, *spent))
 
     def _clock(self) -> float:
         """Core-seconds, which a busy machine does not lengthen; seconds on a GPU, which works beside the processor."""
         return time.process_time() if self.device.type == "cpu" else time.perf_counter()
 
-    def _score(self, session: int, columns: np.ndarray, trained: Sequence[np.ndarray]) -> tuple[Scores, Scores]:
-        """Scores of the facts ``columns`` and of the next session's facts; and news for the estimates."""
-        known, size = session * self.spec.facts_per_session, self.spec.facts_per_session
-        due = columns * self._forms
-        asked = self.state.estimates.to_measure(known * self._forms, due, trained, self._budget)
-        self.adapters.bind(self._theta)
-        lines = [
-            [*(items[i] for i in some), *facts[known : known + size]]
-            for items, facts, some in zip(self.items, self.lines, asked, strict=True)
-        ]
-        scores = score(self.adapters, lines, self.device)
-        losses = weakness(self.spec.recipe, scores)
-        for lane, some in enumerate(asked):
-            self.state.estimates.note(lane, some, losses[lane, : len(some)])
-        return scores.lines(slice(len(columns))), scores.lines(slice(asked.shape[1], None))
-
-    @property
-    def _forms(self) -> int:
-        """Forms in which a fact is taught."""
-        return self.spec.recipe.paraphrases + 1
-
-    @property
-    def _theta(self) -> Tensor:
-        return torch.from_numpy(self.state.learner.theta).to(self.device)
-
-    @property
-    def _budget(self) -> int | None:
-        """Items to measure for the choice of the weakest; none where nothing is chosen by its loss."""
-        return self.spec.recipe.budget if self.spec.recipe.chooses_by_loss else 0
+    def _draw(self, session: int, lane: int, purpose: str) -> np.random.Generator:
+        return rng(self.spec.base_seed, self.spec.seeds[lane], session, purpose)
 
     def _scheduled(self, session: int) -> np.ndarray:
         """The facts that the retention matrix has after a session, by their places in the stream."""
@@ -172,29 +151,42 @@ class Course:
         every = self.spec.probes.matrix == "all" or session in self.spec.checkpoints or on_schedule(session)
         return np.arange(0 if every else known - self.spec.facts_per_session, known)
 
+    def _score(self, session: int, columns: np.ndarray, trained: Sequence[np.ndarray]) -> tuple[Scores, Scores]:
+        """Scores of the facts ``columns`` and of the next session's facts; and news for the estimates."""
+        known, size, recipe = session * self.spec.facts_per_session, self.spec.facts_per_session, self.spec.recipe
+        budget = recipe.budget if recipe.chooses_by_loss else 0  # items to measure for the choice of the weakest
+        due = columns * self._phrasings
+        asked = self.state.estimates.to_measure(known * self._phrasings, due, trained, budget)
+        self.adapters.bind(self._theta)
+        lines = [
+            [*(items[i] for i in some), *facts[known : known + size]]
+            for items, facts, some in zip(self.items, self.lines, asked, strict=True)
+        ]
+        scores = score(self.adapters, lines, self.device)
+        losses = weakness(recipe, scores)
+        for lane, some in enumerate(asked):
+            self.state.estimates.note(lane, some, losses[lane, : len(some)])
+        return scores.lines(slice(len(columns))), scores.lines(slice(asked.shape[1], None))
+
     @property
     def before(self) -> Scores:
         """Every fact of the sessions so far just before it was taught, (lanes, facts); the first ones by the base."""
         first = self.base.lines(slice(self.spec.facts_per_session))
         return reduce(Scores.followed_by, (taught.ahead for taught in self.state.sessions[:-1]), first)
 
-    def _draw(self, session: int, lane: int, purpose: str) -> np.random.Generator:
-        return rng(self.spec.base_seed, self.spec.seeds[lane], session, purpose)
-
-    def _recall_of_new(self) -> str:
-        new = self.state.sessions[-1].scores.recalled[:, -self.spec.facts_per_session :]
-        return f"recall of new facts {new.mean():.1%}" if new.size else "nothing taught yet"
-
-    def _measure(self, sessions: int) -> Checkpoint:
-        measured = measure(self.adapters, self._theta, self.probes(sessions), self.device)
-        return Checkpoint(sessions, measured, self.state.learner.theta)
-
     def probes(self, sessions: int) -> list[list[Probe]]:
         """Every lane's probes after so many sessions."""
         known = sessions * self.spec.facts_per_session
-        placebo = [Dated(fact, None) for fact in self.placebo]
-        return [self.prober.probes(self.dated(lane)[:known], placebo) for lane in self.streams]
+        return [self.prober.probes(lane[:known], self.placebo) for lane in self.streams]
 
-    def dated(self, lane: Sequence[Fact]) -> list[Dated]:
-        """The facts of a lane with the sessions that teach them."""
-        return [Dated(fact, i // self.spec.facts_per_session + 1) for i, fact in enumerate(lane)]
+    def taught_in(self, lane: int) -> dict[str, int]:
+        """The session that teaches each fact of a lane, by fact_id."""
+        return {fact.fact_id: at // self.spec.facts_per_session + 1 for at, fact in enumerate(self.streams[lane])}
+
+
+def on_schedule(session: int) -> bool:
+    """Whether all taught facts are measured after a session: four an octave, 1 to 8, then 10, 12, 14, 16, 20, 24, ...
+
+    A pass over n facts then stands for n / 4 sessions or more, so what it costs a session does not grow.
+    """
+    return session % (1 << max(0, session.bit_length() - 3)) == 0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas.ttt.carry_out import carry_out
 from atlas.ttt.editors.writer import editing
+from atlas.ttt.run import carry_out
 from atlas.workflow.steps import run_step
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +17,14 @@ from atlas.base.model import Transformer
 from atlas.errors import AtlasError
 from atlas.ttt import hub
 from atlas.ttt.frozen import reinitialise
-from atlas.ttt.schema import RunRecord, read_record
+from atlas.ttt.run_files import RunRecord, read_record
 
 CHECKPOINT, RECORD = "base.safetensors", "run.json"
 UPDATE = ".update"  # the end of our names of what is added to a whole matrix
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """A run as it lies there, and the folder of the base that it taught."""
 
     folder: Path
@@ -83,7 +83,7 @@ def export(source: Path, out: Path, base: Path | None = None) -> list[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise AtlasError(f"{out}: there is something already; name a folder that is new or empty")
     if (source / RECORD).is_file():
-        return list(_export_run(Run(source, base or source.parents[2] / "base"), out))
+        return list(_export_run(FinishedRun(source, base or source.parents[2] / "base"), out))
     if (source / CHECKPOINT).is_file():
         return [_write(out, own(load_base(source), source))]
     raise AtlasError(f"{source}: neither {RECORD} nor {CHECKPOINT} is there; name the folder of a run, or results/base")
@@ -109,10 +109,12 @@ def own(model: LanguageModel, folder: Path) -> Transformer:
     return model
 
 
-def _export_run(run: Run, out: Path) -> Iterator[Path]:
+def _export_run(run: FinishedRun, out: Path) -> Iterator[Path]:
     model = run.model()
     if any(name.endswith(UPDATE) for name in run.tensors):
-        yield from _export_models(run, own(model, run.base), out)
+        whole = own(model, run.base)
+        for number, seed in enumerate(run.record.seeds):
+            yield _write(out / f"seed-{seed}", whole, run.lane(number))
         return
     if isinstance(model, Transformer):
         yield (base := _write(out / "base", model))
@@ -123,12 +125,7 @@ def _export_run(run: Run, out: Path) -> Iterator[Path]:
         yield out / f"seed-{seed}"
 
 
-def _export_models(run: Run, model: Transformer, out: Path) -> Iterator[Path]:
-    for number, seed in enumerate(run.record.seeds):
-        yield _write(out / f"seed-{seed}", model, run.lane(number))
-
-
-def _write(folder: Path, model: Transformer, updates: dict[str, Tensor] | None = None) -> Path:
+def _write(folder: Path, model: Transformer, updates: Mapping[str, Tensor] | None = None) -> Path:
     """Write a model, with what a run added to its matrices, (in, out) by name."""
     weights = dict(model.state_dict())
     for name, update in (updates or {}).items():

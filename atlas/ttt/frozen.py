@@ -17,9 +17,8 @@ from atlas.base.model import initialise
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.study.settings import Role
-from atlas.ttt.engine.lora import base_weights
-from atlas.ttt.engine.roles import chosen
-from atlas.ttt.schema import Frozen
+from atlas.ttt.engine.lanes import base_weights, chosen
+from atlas.ttt.run_files import Frozen
 
 
 def reinitialise(model: LanguageModel, roles: Sequence[Role], base_seed: int) -> list[str]:

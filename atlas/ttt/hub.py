@@ -21,7 +21,7 @@ from atlas.base.model import opt_config
 from atlas.base.text import SYMBOLS
 from atlas.errors import AtlasError
 from atlas.study.base_settings import Model
-from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.workflow import files
 
 MODEL = {"config": "config.json", "weights": "model.safetensors"}
@@ -96,37 +96,35 @@ def files_of(folder: Path) -> list[Path]:
     return found
 
 
-def read_adapter(folder: Path, adapters: Adapters) -> Tensor:
+def read_adapter(folder: Path, adapters: LaneModel) -> Tensor:
     """An adapter that PEFT wrote, as ``theta`` of one lane, float32 (1, parameters).
 
     Where its scale is not the arm's alpha / rank, the difference goes into B: what it adds is the same.
     Raises AtlasError where it is not plain LoRA, or not on the same layers or of the same ranks as the arm.
     """
     config_path, weights = files_of(folder)
-    config = Described(config_path, files.read_json(config_path))
-    inside = {adapters.model.outside(slot.site.path): slot.site.path for slot in adapters.slots}
-    found = {_own_name(name, inside): tensor for name, tensor in read_tensors(weights).items()}
+    config = PeftConfig(config_path, files.read_json(config_path))
+    outside = {slot.site.path: adapters.model.outside(slot.site.path) for slot in adapters.slots}
+    inside = {theirs: own for own, theirs in outside.items()}
+    found = {}
+    for name, tensor in read_tensors(weights).items():
+        path, _, side = name.removeprefix(INSIDE).removesuffix(".weight").rpartition(".")
+        found[f"{inside.get(path, path)}.{side}"] = tensor
     if odd := sorted(found.keys() ^ {*adapters.names}):
         whose = "the adapter has no such tensor" if odd[0] in adapters.names else "the arm has no adapter there"
         raise AtlasError(f"{weights}: {odd[0]}: {whose}; let the arm's targets and ranks be those of the adapter")
     for slot in adapters.slots:
-        a, b = f"{slot.site.path}{A}", f"{slot.site.path}{B}"
-        for name, shape in ((a, (slot.rank, slot.width_in)), (b, (slot.width_out, slot.rank))):
-            if found[name].shape != shape:
-                expected = f"{list(shape)} for rank {slot.rank}; let the arm's ranks be those of the adapter"
-                raise AtlasError(f"{weights}: {name}: shape {list(found[name].shape)}, expected {expected}")
-        found[b] = found[b] * (config.scale(adapters.model.outside(slot.site.path), slot.rank) / slot.module.scale)
+        path, rank = slot.site.path, slot.module.shapes["lora_A"][1]
+        for side, (rows, columns) in slot.module.shapes.items():  # PEFT's are (out, in)
+            if (shape := list(found[f"{path}.{side}"].shape)) != [columns, rows]:
+                expected = f"{[columns, rows]} for rank {rank}; let the arm's ranks be those of the adapter"
+                raise AtlasError(f"{weights}: {path}.{side}: shape {shape}, expected {expected}")
+        found[f"{path}{B}"] = found[f"{path}{B}"] * (config.scale(outside[path], rank) / slot.module.scale)
     return adapters.joined({name: tensor.float().T[None].contiguous() for name, tensor in found.items()})
 
 
-def _own_name(name: str, inside: Mapping[str, str]) -> str:
-    """Our name of an adapter's matrix; ``inside`` has our paths of layers by those of `transformers`."""
-    path, _, side = name.removeprefix(INSIDE).removesuffix(".weight").rpartition(".")
-    return f"{inside.get(path, path)}.{side}"
-
-
 @dataclass(frozen=True)
-class Described:
+class PeftConfig:
     """What an adapter_config.json says of how the adapter is used. AtlasError where it is not plain LoRA."""
 
     path: Path
@@ -140,15 +138,11 @@ class Described:
                 raise AtlasError(f"{self.path}: {key} is {found!r}; expected plain LoRA, which has none of that")
 
     def scale(self, path: str, rank: int) -> float:
-        """What the addition to a layer is scaled by."""
-        alpha = float(self._pattern("alpha_pattern", path, self.values.get("lora_alpha")))
+        """What the addition to a layer is scaled by: by the first pattern that its path ends with, as PEFT does."""
+        patterns = self.values.get("alpha_pattern") or {}
+        fits = (alpha for name, alpha in patterns.items() if re.fullmatch(rf"(.*\.)?({name})", path))
+        alpha = float(next(fits, self.values.get("lora_alpha")))
         return alpha / (math.sqrt(rank) if self.values.get("use_rslora") else rank)
-
-    def _pattern(self, key: str, path: str, default: Any) -> Any:
-        """The entry of the first pattern that a layer's path ends with, as PEFT matches them."""
-        patterns = self.values.get(key) or {}
-        fits = (value for name, value in patterns.items() if re.fullmatch(rf"(.*\.)?({name})", path))
-        return next(fits, default)
 
 
 def tokenizer() -> dict[str, Any]:

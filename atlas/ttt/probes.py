@@ -1,4 +1,4 @@
-"""Probes: every form of every fact that a checkpoint asks for, and what the model makes of it."""
+"""Probes: every phrasing of every fact that a checkpoint asks for, and what the model makes of it."""
 
 from __future__ import annotations
 
@@ -13,40 +13,29 @@ from torch import Tensor
 from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
+from atlas.phrases import plural
 from atlas.pool.facts import Fact
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import Line, line
-from atlas.ttt.engine.scoring import LaneModel, Scores, passes, score_base
+from atlas.ttt.engine.scoring import Scores, passes, score_base
 from atlas.ttt.ranking import Question, Ranking, question
 
 Kind = Literal["taught", "rephrase", "placebo"]
 
 
 @dataclass(frozen=True)
-class Dated:
-    """A fact and the session that teaches it; None for a fact that is never taught."""
-
-    fact: Fact
-    session: int | None
-
-
-@dataclass(frozen=True)
 class Probe:
-    """One form of a fact, ready to be scored and ranked."""
+    """One phrasing of a fact, ready to be scored and ranked: ``form`` 0 is its sentence, then its paraphrases."""
 
     kind: Kind
     form: int
-    dated: Dated
+    fact: Fact
     line: Line
     question: Question
 
-    @property
-    def alternatives(self) -> int:
-        """Candidates that the answer has to beat."""
-        return len(self.question.alternatives)
-
 
 @dataclass(frozen=True)
-class Measured:
+class ProbeScores:
     """What all lanes' probes gave: ``base`` without adapters, ``adapted`` with them; ``ranked`` (lanes, probes)."""
 
     base: Scores
@@ -61,7 +50,7 @@ class Prober:
         alternatives: every fact's alternatives by fact_id.
         origin: of the facts, for messages.
         paraphrases: paraphrases that are taught beside each sentence; the others are asked.
-        mixed: whether they are other ones from fact to fact, so that what is asked of one was taught of others.
+        mixed: whether the taught paraphrases rotate from fact to fact, so that each is held out for some facts.
         text: how the model reads.
     """
 
@@ -80,23 +69,24 @@ class Prober:
     def items(self, facts: Sequence[Fact]) -> list[Line]:
         """Every fact as taught and in its paraphrases that are taught, fact after fact.
 
-        Raises AtlasError where a fact would have no form left that was not taught, to be asked in.
+        Raises AtlasError where a fact would have no paraphrase left that was not taught, to be asked.
         """
         for fact in facts:
             if self.paraphrases >= len(fact.rephrases):
                 raise AtlasError(
-                    f"{self.origin}: fact {fact.fact_id} has {len(fact.rephrases)} paraphrases, but the recipe "
-                    f"teaches {self.paraphrases}, so none is left to ask; teach fewer or add some to the pool"
+                    f"{self.origin}: fact {fact.fact_id} has {plural(len(fact.rephrases), 'paraphrase')}, but the "
+                    f"recipe teaches {self.paraphrases}, so none is left to ask; teach fewer or add some to the pool"
                 )
-        return [self._form(fact, form)[0] for fact in facts for form in (0, *self._taught(fact))]
+        return [self._phrasing(fact, form)[0] for fact in facts for form in (0, *self._taught(fact))]
 
-    def probes(self, taught: Sequence[Dated], placebo: Sequence[Dated]) -> list[Probe]:
+    def probes(self, taught: Sequence[Fact], placebo: Sequence[Fact]) -> list[Probe]:
         """Taught sentences, then those paraphrases of theirs that were not taught, then placebo."""
-        return [
-            *(self._probe("taught", 0, dated) for dated in taught),
-            *(self._probe("rephrase", form, dated) for dated in taught for form in self._asked(dated.fact)),
-            *(self._probe("placebo", 0, dated) for dated in placebo),
-        ]
+        asked: list[tuple[Kind, int, Fact]] = [("taught", 0, fact) for fact in taught]
+        for fact in taught:
+            held_out = sorted({*range(1, len(fact.prompts))} - {*self._taught(fact)})
+            asked += [("rephrase", form, fact) for form in held_out]
+        asked += [("placebo", 0, fact) for fact in placebo]
+        return [Probe(kind, form, fact, *self._phrasing(fact, form)) for kind, form, fact in asked]
 
     def _taught(self, fact: Fact) -> list[int]:
         """The paraphrases of a fact that are taught: the first ones, or where mixed those from a drawn one on."""
@@ -104,14 +94,8 @@ class Prober:
         first = int(rng(fact.fact_id, "forms").integers(count)) if self.mixed else 0
         return sorted((first + at) % count + 1 for at in range(self.paraphrases))
 
-    def _asked(self, fact: Fact) -> list[int]:
-        taught = self._taught(fact)
-        return [form for form in range(1, len(fact.prompts)) if form not in taught]
-
-    def _probe(self, kind: Kind, form: int, dated: Dated) -> Probe:
-        return Probe(kind, form, dated, *self._form(dated.fact, form))
-
-    def _form(self, fact: Fact, form: int) -> tuple[Line, Question]:
+    def _phrasing(self, fact: Fact, form: int) -> tuple[Line, Question]:
+        """A phrasing as a line and as a question, made once: the base scores a line that lanes share once."""
         key = fact.fact_id, form
         if key not in self._made:
             prompt, origin = fact.prompts[form], f"{self.origin}: fact {fact.fact_id}"
@@ -124,14 +108,14 @@ class Prober:
 
 
 @torch.inference_mode()
-def measure(adapters: LaneModel, theta: Tensor, lanes: Sequence[Sequence[Probe]], device: torch.device) -> Measured:
-    """Score every lane's probes without and with the adapters, and rank the answers with them."""
+def measure(model: LaneModel, theta: Tensor, lanes: Sequence[Sequence[Probe]], device: torch.device) -> ProbeScores:
+    """Score every lane's probes under the base and with ``theta``, and rank the answers with it."""
     lines = [[probe.line for probe in lane] for lane in lanes]
-    base = score_base(adapters, lines, device)
-    adapters.bind(theta)
+    base = score_base(model, lines, device)
+    model.bind(theta)
     adapted = Scores.empty(len(lanes), len(lanes[0]))
     ranking = Ranking([[probe.question for probe in lane] for lane in lanes])
-    for forward in passes(adapters, lines, device):
+    for forward in passes(model, lines, device):
         forward.fill(adapted)
         ranking.bound(forward)
-    return Measured(base, adapted, ranking.settle(adapters, device))
+    return ProbeScores(base, adapted, ranking.settle(model, device))

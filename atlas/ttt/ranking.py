@@ -1,4 +1,4 @@
-"""The ranked metric: is the answer likelier than its alternatives, the other answers of the same template?
+"""The metric ``ranked``: is the answer likelier than its alternatives, the other answers of the same template?
 
 Most alternatives need no pass of their own. Up to where an alternative parts from the answer, the pass that scores the
 answer has its likelihood, and with the token where they part an upper bound: what comes behind can only make it less
@@ -24,10 +24,11 @@ from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
-from atlas.ttt.engine.scoring import LaneModel, Pass, together
+from atlas.ttt.engine.lanes import LaneModel
+from atlas.ttt.engine.scoring import Pass, together
 
 ROUNDS = (0, 2, 8, 24, 51)  # alternatives met up to each round: few at first, since most answers lose to the likeliest
-REST = 2.0  # nats that an alternative is taken to lose by each further character, in the order of meeting them
+REST = 2.0  # nats that an alternative is taken to lose by each further token, in the order of meeting them
 MARGIN = 1e-4  # nats; the same likelihood from passes of other sizes differs by less
 PROMPT, PADDING = 0, -1
 
@@ -38,8 +39,7 @@ class Question:
 
     Attributes:
         parts: int64, (alternatives,): the index of the first token at which each alternative parts from the answer.
-        There is one,
-            since a line end comes only at the end.
+            There is one, since a line end comes only at the end.
     """
 
     prompt: np.ndarray
@@ -76,19 +76,11 @@ def alternatives(facts: Sequence[Fact], most: int, base_seed: int) -> dict[str, 
 
 
 def question(prompt: str, answer: str, others: Sequence[str], origin: str, text: Text = CHARACTERS) -> Question:
-    """The question of one form of a fact."""
+    """The question of one phrasing of a fact."""
     right, *wrong = (text.answer(candidate, origin) for candidate in (answer, *others))
-    return Question(
-        text.opening(prompt, origin),
-        right,
-        tuple(wrong),
-        np.array([_parting(right, alternative) for alternative in wrong]),
-    )
-
-
-def _parting(answer: np.ndarray, alternative: np.ndarray) -> int:
-    shorter = min(len(answer), len(alternative))
-    return int(np.argmax(answer[:shorter] != alternative[:shorter]))
+    shorter = [min(len(right), len(alternative)) for alternative in wrong]
+    parts = [np.argmax(right[:n] != alternative[:n]) for n, alternative in zip(shorter, wrong, strict=True)]
+    return Question(text.opening(prompt, origin), right, tuple(wrong), np.array(parts))
 
 
 class Ranking:
@@ -104,9 +96,8 @@ class Ranking:
         shape = len(lanes), len(lanes[0])
         self.leading = np.ones(shape, dtype=bool)
         self.answers = np.empty(shape)  # log-likelihoods of the answers, nats
-        self.open: list[list[np.ndarray]] = [
-            [np.arange(0)] * shape[1] for _ in lanes
-        ]  # alternatives to meet, likeliest first
+        # alternatives to meet, likeliest first
+        self.open: list[list[np.ndarray]] = [[np.arange(0)] * shape[1] for _ in lanes]
 
     def bound(self, forward: Pass) -> None:
         """Take the answers' likelihoods and the alternatives' bounds from a pass over the sentences."""
@@ -115,28 +106,24 @@ class Ranking:
         counts = [len(self.lanes[i][j].answer) for i, j in zip(forward.lane, forward.column, strict=True)]
         parts = np.split(likelihoods, np.cumsum(counts)[:-1])
         for lane, column, steps in zip(forward.lane, forward.column, parts, strict=True):
-            self._bound(lane, column, steps)
-
-    def _bound(self, lane: int, column: int, steps: np.ndarray) -> None:
-        """``steps`` (answer tokens, symbols): log-likelihoods of every symbol where the answer is predicted."""
-        asked = self.lanes[lane][column]
-        shared = np.concatenate([[0.0], np.cumsum(steps[np.arange(len(steps)), asked.answer])])
-        firsts = np.array([alternative[at] for alternative, at in zip(asked.alternatives, asked.parts, strict=True)])
-        bounds = shared[asked.parts] + steps[asked.parts, firsts]
-        self.answers[lane, column] = shared[-1]
-        further = np.array([len(alternative) for alternative in asked.alternatives]) - asked.parts - 1
-        order = np.argsort(REST * further - bounds, kind="stable")
-        self.open[lane][column] = order[bounds[order] >= shared[-1] - MARGIN]
+            asked = self.lanes[lane][column]
+            shared = np.concatenate([[0.0], np.cumsum(steps[np.arange(len(steps)), asked.answer])])
+            firsts = np.array([other[at] for other, at in zip(asked.alternatives, asked.parts, strict=True)])
+            bounds = shared[asked.parts] + steps[asked.parts, firsts]
+            self.answers[lane, column] = shared[-1]
+            further = np.array([len(other) for other in asked.alternatives]) - asked.parts - 1
+            order = np.argsort(REST * further - bounds, kind="stable")
+            self.open[lane][column] = order[bounds[order] >= shared[-1] - MARGIN]
 
     @torch.inference_mode()
-    def settle(self, adapters: LaneModel, device: torch.device) -> np.ndarray:
+    def settle(self, model: LaneModel, device: torch.device) -> np.ndarray:
         """Whether each answer, with its line end, is likelier than each of its alternatives: bool, (lanes, questions).
 
         ``bound`` must have seen every sentence before.
         """
         for first, stop in pairwise(ROUNDS):
             rounds = [self._round(lane, first, stop) for lane in range(len(self.lanes))]
-            for lane, tree, values in _likelihoods(adapters, rounds, device):
+            for lane, tree, values in _likelihoods(model, rounds, device):
                 best = values.max()
                 self.leading[lane, tree.question] &= bool(best < self.answers[lane, tree.question])
         return self.leading
@@ -149,19 +136,6 @@ class Ranking:
             if self.leading[lane, column] and len(met):
                 trees.append(_tree(column, asked.prompt, [asked.alternatives[i] for i in met]))
         return trees
-
-
-def _likelihoods(
-    adapters: LaneModel, lanes: Sequence[Sequence[Tree]], device: torch.device
-) -> Iterator[tuple[int, Tree, np.ndarray]]:
-    """Lane, tree and the log-likelihoods, in nats, of its candidates, for every tree of every lane."""
-    if not any(lanes):
-        return
-    for lane, column in together([[len(tree.tokens) for tree in trees] for trees in lanes], device, adapters.symbols):
-        chosen = [lanes[i][j] for i, j in zip(lane, column, strict=True)]
-        sizes = np.bincount(lane, [len(tree.tokens) for tree in chosen], len(lanes)).astype(int)
-        values = _log_likelihoods(adapters, chosen, tuple(sizes.tolist()), device)
-        yield from zip(lane, chosen, values, strict=True)
 
 
 @dataclass(frozen=True)
@@ -202,30 +176,35 @@ def _tree(question: int, prompt: np.ndarray, candidates: Sequence[np.ndarray]) -
     )
 
 
-def _log_likelihoods(
-    adapters: LaneModel, trees: Sequence[Tree], lanes: tuple[int, ...], device: torch.device
-) -> list[np.ndarray]:
-    """Log-likelihood, in nats, of every candidate of every tree; ``lanes`` has the tokens of each lane."""
+def _likelihoods(
+    model: LaneModel, lanes: Sequence[Sequence[Tree]], device: torch.device
+) -> Iterator[tuple[int, Tree, np.ndarray]]:
+    """Lane, tree and the log-likelihoods, in nats, of its candidates, for every tree of every lane."""
 
     def flat(arrays: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.concatenate(arrays)).to(device)
 
-    lengths = np.array([len(tree.tokens) for tree in trees])
-    segments = np.full((len(trees), lengths.max()), PADDING)
-    for row, tree in enumerate(trees):
-        segments[row, : len(tree.tokens)] = tree.segments
-    starts = np.cumsum(lengths) - lengths
-    logits = adapters.run(
-        flat([tree.tokens for tree in trees]),
-        flat([tree.positions for tree in trees]),
-        pack(lengths, device, visible(torch.from_numpy(segments).to(device))),
-        lanes,
-    )
-    places = flat([start + tree.places for start, tree in zip(starts, trees, strict=True)])
-    targets = flat([tree.targets for tree in trees])
-    values = logits[places].log_softmax(-1).gather(1, targets[:, None])[:, 0].double().cpu().numpy()
-    cuts = np.cumsum([len(tree.places) for tree in trees])[:-1]
-    return [np.bincount(tree.owners, weights=part) for tree, part in zip(trees, np.split(values, cuts), strict=True)]
+    if not any(lanes):
+        return
+    for lane, column in together([[len(tree.tokens) for tree in trees] for trees in lanes], device, model.symbols):
+        trees = [lanes[i][j] for i, j in zip(lane, column, strict=True)]
+        lengths = np.array([len(tree.tokens) for tree in trees])
+        segments = np.full((len(trees), lengths.max()), PADDING)
+        for row, tree in enumerate(trees):
+            segments[row, : len(tree.tokens)] = tree.segments
+        logits = model.run(
+            flat([tree.tokens for tree in trees]),
+            flat([tree.positions for tree in trees]),
+            pack(lengths, device, visible(torch.from_numpy(segments).to(device))),
+            tuple(np.bincount(lane, lengths, len(lanes)).astype(int).tolist()),
+        )
+        starts = np.cumsum(lengths) - lengths
+        places = flat([start + tree.places for start, tree in zip(starts, trees, strict=True)])
+        targets = flat([tree.targets for tree in trees])
+        values = logits[places].log_softmax(-1).gather(1, targets[:, None])[:, 0].double().cpu().numpy()
+        cuts = np.cumsum([len(tree.places) for tree in trees])[:-1]
+        parts = zip(trees, np.split(values, cuts), strict=True)
+        yield from zip(lane, trees, [np.bincount(tree.owners, weights=part) for tree, part in parts], strict=True)
 
 
 def visible(segments: Tensor) -> Tensor:

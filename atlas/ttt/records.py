@@ -1,45 +1,49 @@
-"""A finished course as tables, in the schemas of ``atlas.ttt.schema``."""
+"""A finished course as its tables and records, in the schemas of ``atlas.ttt.run_files``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
+from torch import Tensor
 
-from atlas.ttt.course import Checkpoint, Course, Taught
+from atlas.base.loss import validation_loss
+from atlas.ttt.course import Checkpoint, Course, TaughtSession
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.scoring import Scores
-from atlas.ttt.schema import FACTS, MATRIX, SESSIONS
+from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, Growth, ValLoss
+
+Columns = dict[str, Any]
+"""The columns of some rows; a scalar fills its column."""
 
 
 def facts_table(course: Course) -> pa.Table:
-    """Every probe at every checkpoint, lane after lane."""
-    return _joined(
-        FACTS, (_facts(course, point, lane) for point in course.state.checkpoints for lane in _lanes(course))
-    )
+    """Every probe at every checkpoint, one checkpoint after the other."""
+    lanes = range(len(course.spec.seeds))
+    return _joined(FACTS, [_facts(course, point, lane) for point in course.state.checkpoints for lane in lanes])
 
 
 def matrix_table(course: Course) -> pa.Table:
     """The taught facts that were measured after each session, lane after lane."""
     before = course.before
-    parts = (_matrix(course, before, taught, lane) for lane in _lanes(course) for taught in course.state.sessions)
-    return _joined(MATRIX, parts)
+    return _of_sessions(MATRIX, course, lambda taught, lane: _matrix(course, before, taught, lane))
 
 
 def sessions_table(course: Course) -> pa.Table:
     """How every session went, lane after lane."""
-    return _joined(
-        SESSIONS, (_session(course, taught, lane) for lane in _lanes(course) for taught in course.state.sessions)
-    )
+    return _of_sessions(SESSIONS, course, lambda taught, lane: _phases(course, taught, lane))
 
 
-def _lanes(course: Course) -> range:
-    return range(len(course.spec.seeds))
+def _of_sessions(schema: pa.Schema, course: Course, make: Callable[[TaughtSession, int], Columns]) -> pa.Table:
+    lanes = range(len(course.spec.seeds))
+    return _joined(schema, [make(taught, lane) for lane in lanes for taught in course.state.sessions])
 
 
-def _joined(schema: pa.Schema, parts: Iterator[dict[str, Any]]) -> pa.Table:
-    """One table of column dicts; a scalar fills its column."""
+def _joined(schema: pa.Schema, parts: Sequence[Columns]) -> pa.Table:
+    """One table of columns, part after part."""
     tables = []
     for part in parts:
         rows = max(len(values) for values in part.values() if isinstance(values, list | np.ndarray))
@@ -51,41 +55,41 @@ def _joined(schema: pa.Schema, parts: Iterator[dict[str, Any]]) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _facts(course: Course, point: Checkpoint, lane: int) -> dict[str, Any]:
-    probes, found = course.probes(point.sessions)[lane], point.measured
+def _facts(course: Course, point: Checkpoint, lane: int) -> Columns:
+    probes, taught_in = course.probes(point.sessions)[lane], course.taught_in(lane)
+    base, adapted = point.probed.base, point.probed.adapted
     return {
         "arm": course.spec.arm,
         "seed": course.spec.seeds[lane],
         "sessions": point.sessions,
         "probe": [probe.kind for probe in probes],
-        "fact_id": [probe.dated.fact.fact_id for probe in probes],
+        "fact_id": [probe.fact.fact_id for probe in probes],
         "form": [probe.form for probe in probes],
-        "domain": [probe.dated.fact.domain for probe in probes],
-        "session_taught": [probe.dated.session for probe in probes],
-        "nll_base": found.base.nll[lane],
-        "nll": found.adapted.nll[lane],
-        "answer_nll_base": found.base.answer_nll[lane],
-        "answer_nll": found.adapted.answer_nll[lane],
-        "recognised": found.adapted.nll[lane] < found.base.nll[lane],
-        "ranked": found.ranked[lane],
-        "recalled": found.adapted.recalled[lane],
-        "alternatives": [probe.alternatives for probe in probes],
-        "recalled_base": found.base.recalled[lane],
-        "answered": found.adapted.answered[lane],
-        "answered_base": found.base.answered[lane],
-        "contradicts": [probe.dated.fact.true_answer is not None for probe in probes],
+        "domain": [probe.fact.domain for probe in probes],
+        "session_taught": [taught_in.get(probe.fact.fact_id) for probe in probes],
+        "nll_base": base.nll[lane],
+        "nll": adapted.nll[lane],
+        "answer_nll_base": base.answer_nll[lane],
+        "answer_nll": adapted.answer_nll[lane],
+        "recognised": adapted.nll[lane] < base.nll[lane],
+        "ranked": point.probed.ranked[lane],
+        "recalled": adapted.recalled[lane],
+        "alternatives": [len(probe.question.alternatives) for probe in probes],
+        "recalled_base": base.recalled[lane],
+        "answered": adapted.answered[lane],
+        "answered_base": base.answered[lane],
+        "contradicts": [probe.fact.true_answer is not None for probe in probes],
     }
 
 
-def _matrix(course: Course, before: Scores, taught: Taught, lane: int) -> dict[str, Any]:
-    facts = course.dated(course.streams[lane])
-    dated = [facts[i] for i in taught.columns]
+def _matrix(course: Course, before: Scores, taught: TaughtSession, lane: int) -> Columns:
+    fact_ids, taught_in = [course.streams[lane][i].fact_id for i in taught.columns], course.taught_in(lane)
     return {
         "arm": course.spec.arm,
         "seed": course.spec.seeds[lane],
         "session": taught.session,
-        "fact_id": [one.fact.fact_id for one in dated],
-        "session_taught": [one.session for one in dated],
+        "fact_id": fact_ids,
+        "session_taught": [taught_in[fact_id] for fact_id in fact_ids],
         "nll_base": course.base.nll[lane, taught.columns],
         "nll": taught.scores.nll[lane],
         "recalled": taught.scores.recalled[lane],
@@ -94,7 +98,7 @@ def _matrix(course: Course, before: Scores, taught: Taught, lane: int) -> dict[s
     }
 
 
-def _session(course: Course, taught: Taught, lane: int) -> dict[str, Any]:
+def _phases(course: Course, taught: TaughtSession, lane: int) -> Columns:
     phases = course.teacher.phases if taught.traces else {}
     losses = [trace.of(lane) for trace in taught.traces]
     return {
@@ -103,7 +107,7 @@ def _session(course: Course, taught: Taught, lane: int) -> dict[str, Any]:
         "session": taught.session,
         "phase": [*phases] or ["none"],
         "steps": [trace.steps[lane] for trace in taught.traces] or [0],
-        "characters": [trace.characters[lane] for trace in taught.traces] or [0],
+        "characters": [trace.tokens[lane] for trace in taught.traces] or [0],
         "loss_first": [some[0] for some in losses] or [None],
         "loss_last": [some[-1] for some in losses] or [None],
         "lr": [*phases.values()] or [None],
@@ -111,3 +115,56 @@ def _session(course: Course, taught: Taught, lane: int) -> dict[str, Any]:
         "seconds_train": taught.seconds_train,
         "seconds_score": taught.seconds_score,
     }
+
+
+def base_losses(course: Course, validation: np.ndarray) -> list[ValLoss]:
+    """Loss on the base's validation text, unsigned (tokens,), without and with what was taught, at each checkpoint and
+    lane by lane: what teaching cost the base."""
+    taught, losses = course.adapters, []
+    taught.bind(None)
+    base = validation_loss(taught.model, validation)
+    for point in course.state.checkpoints:
+        theta = torch.from_numpy(point.theta).to(course.device)
+        for lane, seed in enumerate(course.spec.seeds):
+            taught.bind(theta[lane : lane + 1])
+            adapted = validation_loss(taught.model, validation)
+            losses.append(ValLoss(seed=seed, sessions=point.sessions, base=base, adapted=adapted))
+    return losses
+
+
+def growths(course: Course) -> list[Growth]:
+    """How far the matrices that are taught have gone from the base's at each checkpoint, lane by lane."""
+    return [
+        one
+        for point in course.state.checkpoints
+        for one in growths_at(course.adapters, torch.from_numpy(point.theta), course.spec.seeds, point.sessions)
+    ]
+
+
+def growths_at(taught: LaneModel, theta: Tensor, seeds: Sequence[int], sessions: int) -> list[Growth]:
+    """Of each lane, all of its matrices taken together as one. ``theta`` is (lanes, parameters)."""
+    base = torch.cat([slot.module.base.weight.T.flatten() for slot in taught.slots])
+    update = torch.cat([part.flatten(1) for part in taught.updates(theta)], dim=1)  # (lanes, weights)
+    matrix, updates = (part.double().cpu().numpy()[..., None, :] for part in (base, update))
+    sizes, growth = update_size(matrix, updates), norm_growth(matrix, updates)
+    return [
+        Growth(seed=seed, sessions=sessions, size=float(size), growth=float(more))
+        for seed, size, more in zip(seeds, sizes, growth, strict=True)
+    ]
+
+
+def update_size(base: np.ndarray, update: np.ndarray) -> np.ndarray:
+    """How large an update is beside the weights, ``|update| / |base|`` in Frobenius norms.
+
+    Gupta et al. 2024 (arXiv 2403.07175) follow it from edit to edit: a single one that is much larger disables a model.
+
+    Args:
+        base: the matrix, (a, b).
+        update: what was added to it, (..., a, b).
+    """
+    return np.asarray(np.linalg.norm(update, axis=(-2, -1)) / np.linalg.norm(base))
+
+
+def norm_growth(base: np.ndarray, update: np.ndarray) -> np.ndarray:
+    """By what share the matrix has grown, ``|base + update| / |base| - 1``, arguments as of ``update_size``."""
+    return np.asarray(np.linalg.norm(base + update, axis=(-2, -1)) / np.linalg.norm(base) - 1)

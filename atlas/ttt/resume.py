@@ -1,6 +1,6 @@
 """The state of an unfinished run on disk, so that a run that is killed goes on from its last saved session.
 
-The file lies beside the run's outputs and is no output itself: it appears whole or not at all, and goes when the run is
+The file lies beside the run's outputs and is no output itself: it is written atomically, and goes when the run is
 done. A state is used only by a run that would have come to the same one: same arm and recipe, inputs, and code.
 """
 

@@ -5,16 +5,157 @@ An arm that trains, that is: ``atlas.ttt.edit`` is the same for those that edit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from atlas.ttt.carry_out import carry_out
-from atlas.ttt.train import trainer
-from atlas.workflow.steps import run_step
+import numpy as np
+import torch
+from safetensors.torch import save as to_safetensors
+
+from atlas.base.checkpoint import Manifest, load_certified, read_manifest
+from atlas.base.corpus import split
+from atlas.errors import AtlasError
+from atlas.pool.facts import PLACEBO, read_pool
+from atlas.study.jobs import RunSpec
+from atlas.ttt import hub
+from atlas.ttt.course import Course
+from atlas.ttt.engine.full import Full
+from atlas.ttt.engine.lanes import LaneModel
+from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.frozen import Watch, reinitialise
+from atlas.ttt.inputs import PACKAGES, Given, Inputs, device_of
+from atlas.ttt.probes import Prober
+from atlas.ttt.ranking import alternatives
+from atlas.ttt.recipe import Trainer
+from atlas.ttt.records import base_losses, facts_table, growths, matrix_table, sessions_table
+from atlas.ttt.resume import Saved
+from atlas.ttt.run_files import RunRecord
+from atlas.ttt.session import Teacher
+from atlas.workflow import files, progress
+from atlas.workflow.allocator import keep_freed_memory
+from atlas.workflow.digest import code_digest
+from atlas.workflow.steps import add_spec, environment, now, parser, run_step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one arm and block by the command line; see ``python -m atlas.ttt.run --help``."""
     carry_out("atlas.ttt.run", __doc__, trainer, arguments)
+
+
+def trainer(given: Given) -> Trainer:
+    """The trainer that an arm asks for; what it trains is attached to the model. AtlasError where the arm edits."""
+    spec, model = given.spec, given.model
+    if spec.editing:
+        raise AtlasError(f"--spec: method {spec.method!r} does not train; atlas.ttt.edit is the step that edits")
+    if spec.method == "finetune":
+        layers = [layer for layer, rank in enumerate(spec.ranks) if rank]
+        trained: LaneModel = Full.attach(model, spec.targets, layers)
+    else:
+        trained = Adapters.attach(model, spec.targets, spec.ranks, spec.alpha)
+    return Trainer(trained, spec.recipe, given.device, given.text)
+
+
+def carry_out(
+    step: str, doc: str | None, teacher: Callable[[Given], Teacher], arguments: Sequence[str] | None = None
+) -> None:
+    """Run one arm and block, whatever teaches: the ``main`` of the module ``step``, whose docstring is ``doc``."""
+    options = parser(doc)
+    add_spec(options, RunSpec)
+    Inputs.add_options(options)
+    options.add_argument("--out", type=Path, required=True, help="folder for the run's files")
+    args = options.parse_args(arguments)
+    spec: RunSpec = args.spec
+    started, clock = now(), time.perf_counter()
+    torch.set_num_threads(args.threads)
+    keep_freed_memory()
+    inputs = Inputs.of(args)
+    ready = prepare(spec, inputs, teacher)
+    course = ready.course
+    saved = Saved(args.out, inputs.identity(spec, step))
+    course.run(f"ttt {spec.arm} seeds {args.out.name}", saved)
+
+    losses = base_losses(course, ready.validation)
+    record = RunRecord(
+        **spec.model_dump(
+            include={"arm", "seeds", "targets", "ranks", "recipe", "reinit", "method", "editing"}, warnings="error"
+        ),
+        trainable_params=course.adapters.parameters,
+        base_params=sum(parameter.numel() for parameter in course.adapters.model.parameters()),
+        base_fingerprint=ready.manifest.fingerprint,
+        frozen=ready.watch.close(),
+        code_digest=code_digest(step),
+        start=files.sha256(hub.files_of(inputs.start)[-1]) if inputs.start else None,
+        val_loss=losses,
+        growth=growths(course),
+        started=started,
+        finished=now(),
+        seconds=course.state.seconds_before + time.perf_counter() - clock,
+        threads=args.threads,
+        resumed_after=course.state.resumed_after,
+        **environment(*PACKAGES),
+    )
+    save(args.out, course, record)
+    saved.discard()
+    progress.say(f"ttt {spec.arm} seeds {args.out.name}: done, see {args.out}/")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run that is ready to begin.
+
+    Attributes:
+        watch: keeps an eye on the frozen weights.
+        validation: token ids of the text that the base's loss is measured on, unsigned (tokens,).
+    """
+
+    course: Course
+    manifest: Manifest
+    watch: Watch
+    validation: np.ndarray
+
+
+def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) -> Ready:
+    """Load the certified base, read pool and streams, let ``teacher`` attach what it changes.
+
+    Raises AtlasError where the base is not certified, or pool, streams and spec do not fit.
+    """
+    manifest, pool, corpus = read_manifest(inputs.manifest), str(inputs.pool), str(inputs.corpus)
+    model = load_certified(inputs.checkpoint, inputs.manifest, inputs.certificate)
+    watch = Watch(model, manifest.sha256, reinitialise(model, spec.reinit, spec.base_seed))
+    training, validation = split(files.read_text(inputs.corpus), manifest.config.validation)
+    held_out = model.text.encode(validation[: spec.probes.val_chars + 1], corpus)
+    facts = read_pool(inputs.pool)
+    streams, trains_text = inputs.lanes(spec, facts), any(phase.text for phase in spec.recipe.active.values())
+    text = model.text.encode(training, corpus) if trains_text else None
+    given = Given(spec, inputs, model.to(device_of(spec)), manifest, streams, text)
+    made = teacher(given)
+    others = alternatives(facts, spec.probes.alternatives, spec.base_seed)
+    course = Course(
+        spec=spec,
+        teacher=made,
+        prober=Prober(others, pool, spec.recipe.paraphrases, spec.recipe.mixed, model.text),
+        streams=streams,
+        placebo=[fact for fact in facts if fact.role == PLACEBO],
+        device=given.device,
+        start=hub.read_adapter(inputs.start, made.adapters) if inputs.start else None,
+    )
+    return Ready(course, manifest, watch, held_out)
+
+
+def save(out: Path, course: Course, record: RunRecord) -> None:
+    """Write the run's files, atomically; run.json comes last."""
+    provenance = record.model_dump(include={"arm", "seeds", "base_fingerprint", "code_digest", "versions"})
+    # one metadata key only: safetensors writes several in random order, and the same run gives the same bytes
+    about = {"atlas": json.dumps({"arm": record.arm, "lanes": record.seeds, "alpha": course.spec.alpha})}
+    with files.together(out / "run.json") as stage:
+        for name, table in (("facts", facts_table), ("matrix", matrix_table), ("sessions", sessions_table)):
+            files.write_parquet(stage / f"{name}.parquet", table(course), provenance)
+        adapters = to_safetensors(course.adapters.named(torch.from_numpy(course.state.learner.theta)), metadata=about)
+        (stage / "adapters.safetensors").write_bytes(adapters)
+        files.write_json(stage / "run.json", record.model_dump(mode="json"))
 
 
 if __name__ == "__main__":

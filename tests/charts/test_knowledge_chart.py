@@ -9,7 +9,7 @@ from atlas.page import readme, real, sections
 from atlas.tables import arms, contrasts, controls, knowledge_contrasts, output
 from atlas.tables import knowledge as knowledge_table
 from atlas.tables.runs import read
-from atlas.ttt.schema import FACTS
+from atlas.ttt.run_files import FACTS
 from atlas.workflow import files
 from tests.charts.test_charts_drawn import NETWORK, ending, run_step
 from tests.synthetic import Design, SyntheticArm, arms_like_the_study, write_frame, write_study

@@ -16,7 +16,7 @@ from scipy import optimize
 from atlas.charts import capacity, front, recipes, scatter, speed, variance
 from atlas.charts.tables import Tables
 from atlas.page import sections
-from atlas.search.schema import TRIALS
+from atlas.search.halving import TRIALS
 from atlas.tables import recipes as recipes_table
 from atlas.workflow import files
 from tests.charts.test_charts_drawn import decoded_png, ending, run_step, size_of_svg, title_of

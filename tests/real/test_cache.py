@@ -40,9 +40,9 @@ def test_two_checkouts_share_a_cache(tmp_path, monkeypatch):
     assert second.jobs("--cache", "--", TARGET) == set()
 
     # an edit makes a result of its own, and leaves that of the first where it is
-    adapters = second.root / "atlas/ttt/engine/lora.py"
+    adapters = second.root / "atlas/ttt/engine/lanes.py"
     before = adapters.read_text()
-    code("atlas/ttt/engine/lora.py", "base_weights")(second)
+    code("atlas/ttt/engine/lanes.py", "base_weights")(second)
     assert second.jobs("--cache", "--", TARGET) == {"teach qv 1-2"}
     second.done("--cache", "--", TARGET)
     assert ran(second) == {"teach"}

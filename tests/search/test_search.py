@@ -8,8 +8,7 @@ import pytest
 
 from atlas.errors import AtlasError
 from atlas.search import edit_rung, rung
-from atlas.search.halving import survivors
-from atlas.search.schema import TRIALS
+from atlas.search.halving import TRIALS, survivors
 from atlas.study import config
 from atlas.study.arms import Arm
 from atlas.study.search_space import Search, Sweep

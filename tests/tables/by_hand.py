@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.tables.runs import Runs, read
-from atlas.ttt.schema import FACTS, MATRIX
+from atlas.ttt.run_files import FACTS, MATRIX
 from tests.synthetic import Design, SyntheticArm, write_frame, write_run
 
 ARM = SyntheticArm()

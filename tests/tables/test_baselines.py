@@ -7,7 +7,7 @@ import pytest
 from atlas.metrics import TOLERANCE
 from atlas.tables import arms, baselines, continual, controls
 from atlas.tables.runs import read
-from atlas.ttt.schema import FACTS, MATRIX, SESSIONS
+from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS
 from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, record_of, sessions_of, write_frame, write_study
 from tests.synthetic import baselines as baseline_arms

@@ -16,7 +16,7 @@ from atlas.tables.intervals import Sample, estimate
 from atlas.tables.paired import Cell, Paired
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import CONTRASTS
-from atlas.ttt.schema import FACTS
+from atlas.ttt.run_files import FACTS
 from atlas.workflow import files
 from tests.synthetic import (
     Design,

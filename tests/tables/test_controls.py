@@ -9,7 +9,7 @@ from atlas.errors import AtlasError
 from atlas.tables import controls, retention
 from atlas.tables.runs import read
 from atlas.tables.schema import CONTROLS
-from atlas.ttt.schema import FACTS
+from atlas.ttt.run_files import FACTS
 from atlas.workflow import files
 from tests.synthetic import Design, arms_like_the_study, write_frame, write_study
 from tests.tables.by_hand import answers, only, runs_with

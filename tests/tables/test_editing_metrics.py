@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.tables import editing
-from atlas.ttt import growth
+from atlas.ttt.records import norm_growth, update_size
 
 shares = st.floats(0.01, 1)
 
@@ -35,5 +35,5 @@ def test_the_score_is_between_the_worst_share_and_the_plain_mean(efficacy, parap
 def test_size_and_growth_of_an_update():
     base = np.array([[3.0, 0.0], [0.0, 4.0]])
     updates = np.stack([base, -base, np.array([[0.0, 12.0], [0.0, 0.0]])])
-    np.testing.assert_allclose(growth.update_size(base, updates), [1.0, 1.0, 2.4])
-    np.testing.assert_allclose(growth.norm_growth(base, updates), [1.0, -1.0, 1.6])
+    np.testing.assert_allclose(update_size(base, updates), [1.0, 1.0, 2.4])
+    np.testing.assert_allclose(norm_growth(base, updates), [1.0, -1.0, 1.6])

@@ -6,7 +6,7 @@ from atlas.errors import AtlasError
 from atlas.tables import paraphrases
 from atlas.tables.runs import Runs, read
 from atlas.tables.schema import PARAPHRASES
-from atlas.ttt.schema import FACTS
+from atlas.ttt.run_files import FACTS
 from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, write_frame, write_study
 

@@ -14,7 +14,7 @@ import pytest
 from atlas.errors import AtlasError
 from atlas.study.settings import Role
 from atlas.tables.runs import read
-from atlas.ttt.schema import FACTS, MATRIX
+from atlas.ttt.run_files import FACTS, MATRIX
 from tests.synthetic import Design, SyntheticArm, write_frame, write_run, write_study
 
 ARMS = {"qv": SyntheticArm(), "ffn": SyntheticArm(("up", "down"))}

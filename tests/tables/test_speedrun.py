@@ -4,7 +4,7 @@ import pytest
 
 from atlas.tables import speedrun
 from atlas.tables.runs import read
-from atlas.ttt.schema import SESSIONS
+from atlas.ttt.run_files import SESSIONS
 from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, write_frame, write_study
 

@@ -14,7 +14,7 @@ import pytest
 from atlas.errors import AtlasError
 from atlas.tables import ablations, arms, base_loss, curve, matrix, output, schema
 from atlas.tables.runs import read
-from atlas.ttt.schema import FACTS
+from atlas.ttt.run_files import FACTS
 from atlas.workflow import files
 from tests.synthetic import (
     Design,

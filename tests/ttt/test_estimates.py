@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.ttt.estimates import Estimates, on_schedule
+from atlas.ttt.course import on_schedule
+from atlas.ttt.session import Estimates
 
 
 def test_the_schedule_has_four_sessions_an_octave():

@@ -8,7 +8,7 @@ from atlas.study.recipes import Recipe
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.recipe import Trainer
-from tests.ttt.made_lessons import lesson, taught
+from tests.ttt.made_sessions import made_session, taught
 from tests.ttt.tiny_ttt import make_model
 
 LANES = 4
@@ -22,7 +22,7 @@ def session_on(device: torch.device, recipe: Recipe) -> tuple[np.ndarray, np.nda
     adapters = Adapters.attach(make_model().double().to(device), ["q", "v", "up", "down"], [4, 4], alpha=8)
     trainer = Trainer(adapters, recipe, device)
     learner = trainer.learner(adapters.initial(0, range(LANES)).double().numpy())
-    after, traces, _ = trainer.session(learner, lesson(OLD, NEW, KNOWN))
+    after, traces, _ = trainer.session(learner, made_session(OLD, NEW, KNOWN))
     adapters.bind(torch.from_numpy(after.theta).to(device))
     return np.concatenate([trace.losses for trace in traces]), score(adapters, OLD, device).nll
 

@@ -6,7 +6,7 @@ import torch
 
 from atlas.ttt.engine.full import Full
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.growth import growths
+from atlas.ttt.records import growths_at
 from tests.ttt.tiny_ttt import make_model
 
 KINDS = {
@@ -20,7 +20,7 @@ def test_growth_is_that_of_the_weights_that_the_model_runs_with(kind):
     adapters = KINDS[kind]()
     theta = 0.3 * torch.randn(2, adapters.parameters, generator=torch.Generator().manual_seed(0))
     adapters.bind(theta)
-    found = growths(adapters, theta, [5, 6], sessions=3)
+    found = growths_at(adapters, theta, [5, 6], sessions=3)
     assert [(one.seed, one.sessions) for one in found] == [(5, 3), (6, 3)]
     base = np.concatenate([slot.module.base.weight.T.numpy().ravel() for slot in adapters.slots]).astype(float)
     for lane, one in enumerate(found):
@@ -33,5 +33,5 @@ def test_growth_is_that_of_the_weights_that_the_model_runs_with(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_not_taught_has_not_grown(kind):
     adapters = KINDS[kind]()
-    (one,) = growths(adapters, adapters.initial(0, [1]), [1], sessions=1)
+    (one,) = growths_at(adapters, adapters.initial(0, [1]), [1], sessions=1)
     assert (one.size, one.growth) == pytest.approx((0.0, 0.0), abs=1e-12)

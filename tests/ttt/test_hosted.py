@@ -20,9 +20,9 @@ from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
 from atlas.ttt.editors.tracer import Tracer, fact_case
 from atlas.ttt.editors.writer import make_editor
 from atlas.ttt.engine.full import Full
+from atlas.ttt.engine.lanes import sites
 from atlas.ttt.engine.lines import line
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.engine.roles import sites
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.hub import read_adapter, write_adapter
 from tests.guard.foreign_models import CONFIGS, as_if_trained

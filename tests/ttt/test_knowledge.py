@@ -8,7 +8,7 @@ import torch
 from atlas.base.text import decode, encode
 from atlas.errors import AtlasError
 from atlas.pool.facts import pool_table, read_pool
-from atlas.ttt.knowledge import contradicted, knowledge_table, known_facts, knows
+from atlas.ttt.ask_base import contradicted, knowledge_table, known_facts, knows
 from atlas.workflow import files
 from tests.ttt.tiny_ttt import make_facts, make_model
 

@@ -9,7 +9,7 @@ from atlas.errors import AtlasError
 from atlas.study.arms import Arm
 from atlas.study.recipes import Recipe
 from atlas.ttt import edit, run
-from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
+from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record
 from atlas.workflow import files
 from tests.ttt.test_resume import SAME, killed_after
 from tests.ttt.tiny_run import arguments, make_inputs, make_moments, spec, teach

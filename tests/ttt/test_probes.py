@@ -1,10 +1,10 @@
-"""What is taught of a fact, and what is asked: never the same rephrased form of it."""
+"""What is taught of a fact, and what is asked: never the same paraphrase of it."""
 
 import pytest
 
 from atlas.base.text import decode
 from atlas.errors import AtlasError
-from atlas.ttt.probes import Dated, Prober
+from atlas.ttt.probes import Prober
 from tests.ttt.tiny_ttt import make_facts
 
 FACTS = make_facts(24)
@@ -13,14 +13,14 @@ ALTERNATIVES = {fact.fact_id: ["one", "two"] for fact in FACTS}
 
 def asked(prober: Prober) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {fact.fact_id: [] for fact in FACTS}
-    for probe in prober.probes([Dated(fact, 1) for fact in FACTS], []):
+    for probe in prober.probes(FACTS, []):
         if probe.kind == "rephrase":
-            found[probe.dated.fact.fact_id].append(probe.form)
+            found[probe.fact.fact_id].append(probe.form)
     return found
 
 
 def taught(prober: Prober) -> dict[str, list[int]]:
-    """Forms by fact, read from the texts themselves."""
+    """Phrasings by fact, read from the texts themselves."""
     lines = prober.items(FACTS)
     per_fact = len(lines) // len(FACTS)
     found = {}
@@ -47,6 +47,6 @@ def test_the_first_paraphrases_are_those_of_all_facts_and_mixed_ones_turn():
     assert mixed == {(0, 1), (0, 2), (0, 3)}
 
 
-def test_a_fact_without_a_form_left_to_ask_is_refused():
+def test_a_fact_without_a_paraphrase_left_to_ask_is_refused():
     with pytest.raises(AtlasError, match=r"pool: fact .* has 3 paraphrases, but the recipe teaches 3, so none is left"):
         Prober(ALTERNATIVES, "pool", 3).items(FACTS)

@@ -6,15 +6,13 @@ import torch
 
 from atlas.errors import AtlasError
 from atlas.study.recipes import PRESETS, Phase, Recipe, Rehearsal, Until
+from atlas.ttt.engine.descent import loss
 from atlas.ttt.engine.lines import Line, line
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.engine.loss import loss
 from atlas.ttt.engine.scoring import score
-from atlas.ttt.engine.text import Windows
-from atlas.ttt.lesson import Items, rehearse
-from atlas.ttt.recipe import Ends, Trainer
-from atlas.ttt.teacher import Learner
-from tests.ttt.made_lessons import lesson
+from atlas.ttt.recipe import Items, PhaseEnd, Trainer, rehearse
+from atlas.ttt.session import Learner
+from tests.ttt.made_sessions import made_session
 from tests.ttt.tiny_ttt import make_model
 
 CPU = torch.device("cpu")
@@ -24,7 +22,7 @@ NONE: list[list[Line]] = [[], []]
 KNOWN = np.zeros((2, 4), np.float32)
 
 
-def trainer(text: Windows | None = None, lanes=(1, 2), **recipe) -> tuple[Trainer, Learner]:
+def trainer(text: np.ndarray | None = None, lanes=(1, 2), **recipe) -> tuple[Trainer, Learner]:
     """A trainer by the preset ``essay`` with changes, or by ``phases`` of its own, and who learns."""
     adapters = Adapters.attach(make_model(), ["q", "v"], [4, 4], alpha=4)
     own = {"preset": "own"} if "phases" in recipe else {}
@@ -39,12 +37,12 @@ def one_phase(**phase) -> tuple[Trainer, Learner]:
 def test_a_session_runs_all_phases_and_lowers_the_loss():
     teacher, learner = trainer()
     before = learner.theta.copy()
-    after, (fast, slow), trained = teacher.session(learner, lesson(OLD, NEW, KNOWN))
+    after, (fast, slow), trained = teacher.session(learner, made_session(OLD, NEW, KNOWN))
     assert (learner.theta == before).all()
     assert fast.losses.shape == (20, 2)
     assert slow.losses.shape == (3 * 3, 2)  # 7 facts in batches of 3, 3 epochs
     assert (fast.losses[-1] < fast.losses[0]).all()
-    assert fast.characters.tolist() == [20 * sum(one.characters for one in lane) for lane in NEW]
+    assert fast.tokens.tolist() == [20 * sum(one.predicted for one in lane) for lane in NEW]
     assert [items.tolist() for items in trained] == [[0, 1, 2, 3]] * 2
     teacher.adapters.bind(None)
     base = score(teacher.adapters, NEW, CPU).nll
@@ -56,16 +54,34 @@ def test_a_session_runs_all_phases_and_lowers_the_loss():
 def test_blend_goes_that_share_of_the_way_to_the_copy(blend):
     theta = one_phase(steps=5)[1].theta
     copy, blended = (
-        teacher.session(learner, lesson(NONE, NEW))[0].theta
+        teacher.session(learner, made_session(NONE, NEW))[0].theta
         for teacher, learner in (one_phase(steps=5), one_phase(steps=5, blend=blend))
     )
     np.testing.assert_allclose(blended, theta + blend * (copy - theta), atol=1e-6)
     assert not (copy == theta).all()
 
 
+@pytest.mark.parametrize(
+    "later",
+    [None, {"facts": 1}, {"facts": 2, "choice": "random"}, {"facts": 2, "every": 1}],
+    ids=["no rehearsal", "fewer", "others", "noted by itself"],
+)
+def test_what_an_earlier_phase_trained_stays_noted_after_a_later_one(later):
+    """All that a session trained without measuring it since is told, so that it is measured after the session."""
+    known = np.array([[5, 4, 3, 0], [0, 3, 4, 5]], np.float32)
+    phases = {"earlier": {"steps": 1, "rehearsal": {"facts": 3}}, "later": {"steps": 1, "rehearsal": later}}
+    teacher, learner = trainer(phases=phases)
+    session = made_session(OLD, NEW, known)
+    _, _, trained = teacher.session(learner, session)
+    asked = session.estimates.to_measure(7, np.array([4, 5, 6]), trained, budget=0)
+    for some, measured, weakest in zip(trained, asked, ({0, 1, 2}, {1, 2, 3}), strict=True):
+        assert weakest <= {*some.tolist()}
+        assert weakest <= {*measured.tolist()}
+
+
 def test_without_phases_nothing_is_trained():
     teacher, learner = trainer(phases={})
-    after, traces, _ = teacher.session(learner, lesson(OLD, NEW, KNOWN))
+    after, traces, _ = teacher.session(learner, made_session(OLD, NEW, KNOWN))
     assert traces == []
     assert (after.theta == learner.theta).all()
 
@@ -74,7 +90,7 @@ def test_without_phases_nothing_is_trained():
 def test_a_strong_anchor_holds_the_weights(to):
     def away(weight: float) -> float:
         teacher, learner = one_phase(steps=8, anchor={"weight": weight, "to": to})
-        after, *_ = teacher.session(learner, lesson(NONE, NEW))
+        after, *_ = teacher.session(learner, made_session(NONE, NEW))
         return float(np.linalg.norm(after.theta - (learner.theta if to == "start" else 0)))
 
     assert away(100.0) < away(1.0) < away(1e-6)
@@ -85,9 +101,9 @@ def test_important_parameters_move_less():
     anchor = {"weight": 1e4, "by": "importance"}
     phases = {"all": {"steps": 10, "anchor": anchor}}
     teacher, learner = trainer(phases=phases)
-    first, *_ = teacher.session(learner, lesson(NONE, NEW))
+    first, *_ = teacher.session(learner, made_session(NONE, NEW))
     assert (first.importance > 0).any()
-    second, *_ = teacher.session(first, lesson(NONE, OLD))
+    second, *_ = teacher.session(first, made_session(NONE, OLD))
     moved = np.abs(second.theta - first.theta)
     held = first.importance > np.quantile(first.importance, 0.9)
     free = first.importance == 0
@@ -97,7 +113,7 @@ def test_important_parameters_move_less():
 def test_the_first_adam_step_is_the_rate_times_the_sign_of_the_gradient():
     """Adam's first step is lr * g / (|g| + eps), whatever the clip: A's gradient is zero while B is zero."""
     teacher, learner = one_phase(steps=1, lr=1e-3)
-    after, *_ = teacher.session(learner, lesson(NONE, NEW))
+    after, *_ = teacher.session(learner, made_session(NONE, NEW))
     step = torch.from_numpy(np.abs(after.theta - learner.theta))
     for name, part in teacher.adapters.named(step).items():
         if name.endswith("lora_A"):
@@ -112,7 +128,7 @@ def test_gradients_are_clipped_lane_by_lane():
     moves = {}
     for clip in (1e6, 0.1):
         teacher, learner = trainer(phases={"all": phase}, clip=clip)
-        after, *_ = teacher.session(learner, lesson(NONE, [NEW[0], OLD[1]]))
+        after, *_ = teacher.session(learner, made_session(NONE, [NEW[0], OLD[1]]))
         moves[clip] = np.linalg.norm(after.theta - learner.theta, axis=1)
     assert (moves[1e6] > 0.5 * 0.1).all()
     np.testing.assert_allclose(moves[0.1], 0.5 * 0.1, rtol=1e-4)
@@ -124,11 +140,11 @@ def test_the_loss_is_over_the_sentence_or_the_answer(over, even):
     teacher, learner = trainer()
     teacher.adapters.bind(torch.from_numpy(learner.theta))
     lines = [[NEW[0][0]], [line("A much longer prompt than that is", "x", "t")]]
-    found = loss(teacher.adapters, lines, NONE, over, 0.0, even, CPU)
+    found = loss(teacher.adapters, lines, NONE, over, 0.0, CPU, even)
     scores = score(teacher.adapters, lines, CPU)
     expected = scores.nll if over == "sentence" else scores.answer_nll
     np.testing.assert_allclose(found.total, expected[:, 0], rtol=1e-5)
-    assert found.characters.tolist() == [lines[lane][0].counted(over) for lane in range(2)]
+    assert found.tokens.tolist() == [lines[lane][0].counted(over) for lane in range(2)]
 
 
 @pytest.mark.parametrize("even", [False, True])
@@ -136,10 +152,10 @@ def test_text_counts_by_its_weight_and_lanes_may_have_nothing(even):
     teacher, learner = trainer()
     teacher.adapters.bind(torch.from_numpy(learner.theta))
     text = [[Line(NEW[0][1].tokens, 1), Line(OLD[0][1].tokens, 1)], []]
-    found = loss(teacher.adapters, [NEW[0], []], text, "answer", 0.7, even, CPU)
-    plain = loss(teacher.adapters, [NEW[0], []], NONE, "answer", 0.0, even, CPU)
+    found = loss(teacher.adapters, [NEW[0], []], text, "answer", 0.7, CPU, even)
+    plain = loss(teacher.adapters, [NEW[0], []], NONE, "answer", 0.0, CPU, even)
     scores = score(teacher.adapters, [text[0], text[0]], CPU)
-    sizes = [one.characters for one in text[0]]
+    sizes = [one.predicted for one in text[0]]
     expected = plain.total[0] + 0.7 * np.average(scores.nll[0], weights=sizes)
     np.testing.assert_allclose(found.total, [expected, 0], rtol=1e-5)
     np.testing.assert_allclose(found.facts, plain.total)
@@ -150,25 +166,25 @@ def test_text_counts_by_its_weight_and_lanes_may_have_nothing(even):
 def test_text_is_trained_and_drawn_by_its_key():
     tokens = np.resize(np.arange(1, 60, dtype=np.uint8), 400)
     phases = {"all": {"steps": 6, "text": {"windows": 2, "characters": 16}}}
-    (with_text, learner), (plain, _) = trainer(Windows(lambda: tokens), phases=phases), one_phase(steps=6)
-    lessons = lesson(NONE, NEW)
-    once, again = (with_text.session(learner, lessons)[0].theta for _ in range(2))
+    (with_text, learner), (plain, _) = trainer(tokens, phases=phases), one_phase(steps=6)
+    session = made_session(NONE, NEW)
+    once, again = (with_text.session(learner, session)[0].theta for _ in range(2))
     assert (once == again).all()
-    assert not np.allclose(once, plain.session(learner, lessons)[0].theta)
+    assert not np.allclose(once, plain.session(learner, session)[0].theta)
     with pytest.raises(AtlasError, match="trains the base's text, but there is none"):
-        trainer(phases=phases)[0].session(learner, lessons)
+        trainer(phases=phases)[0].session(learner, session)
 
 
 def test_a_lane_learns_the_same_alone():
     teacher, learner = trainer()
-    both, *_ = teacher.session(learner, lesson(OLD, NEW, KNOWN))
-    alone, *_ = teacher.session(teacher.learner(learner.theta[1:]), shifted(lesson(OLD, NEW, KNOWN)))
+    both, *_ = teacher.session(learner, made_session(OLD, NEW, KNOWN))
+    alone, *_ = teacher.session(teacher.learner(learner.theta[1:]), shifted(made_session(OLD, NEW, KNOWN)))
     np.testing.assert_allclose(alone.theta, both.theta[1:], atol=1e-4, rtol=1e-3)
 
 
 def shifted(both):
-    """The second lane of a lesson alone, with its own draws."""
-    found = lesson(OLD[1:], NEW[1:], KNOWN[1:])
+    """The second lane of a session alone, with its own draws."""
+    found = made_session(OLD[1:], NEW[1:], KNOWN[1:])
     object.__setattr__(found, "draw", lambda lane, purpose: both.draw(lane + 1, purpose))
     return found
 
@@ -177,20 +193,20 @@ def test_a_lane_ends_once_all_is_recalled_and_the_others_go_on():
     easy = [[line("A", "b", "t")], [line("Where the river bends twice stands", "Qz7-%x", "t")]]
     rules = {"steps": 60, "lr": 0.01, "until": {"recalled": True}}
     teacher, learner = trainer(loss="answer", phases={"all": rules})
-    after, (trace,), _ = teacher.session(learner, lesson(NONE, easy))
+    after, (trace,), _ = teacher.session(learner, made_session(NONE, easy))
     steps = [len(trace.of(lane)) for lane in range(2)]
     assert 1 < steps[0] < steps[1] < 60
     assert np.isnan(trace.losses[steps[0] :, 0]).all()
     teacher.adapters.bind(torch.from_numpy(after.theta))
     assert score(teacher.adapters, easy, CPU).recalled.all()
-    alone, (same,), _ = teacher.session(teacher.learner(learner.theta[:1]), lesson(NONE[:1], easy[:1]))
+    alone, (same,), _ = teacher.session(teacher.learner(learner.theta[:1]), made_session(NONE[:1], easy[:1]))
     assert len(same.of(0)) == steps[0]
     np.testing.assert_allclose(alone.theta[0], after.theta[0], atol=1e-4, rtol=1e-3)
 
 
 def test_an_end_takes_every_item_in_a_row():
     items = made(Phase(steps=9, batch=2, rehearsal=Rehearsal(facts=1)))  # 3 new ones, and one that is stored
-    ends = Ends(Until(recalled=True, loss=0.1), items, lanes=2)
+    ends = PhaseEnd(Until(recalled=True, loss=0.1), items)
     some, fine = np.array([4, 5]), (np.array([True, True]), np.array([0.05, 0.1]))
     ends.note(0, some, *fine)
     ends.note(0, some, np.array([True, True]), np.array([0.05, 0.2]))
@@ -198,7 +214,7 @@ def test_an_end_takes_every_item_in_a_row():
     assert ends.running.tolist() == [True, True]
     ends.note(0, some, *fine)
     assert ends.running.tolist() == [False, True]
-    never = Ends(None, items, lanes=1)
+    never = PhaseEnd(None, items)
     for _ in range(9):
         never.note(0, some, *fine)
     assert never.running.all()
@@ -207,15 +223,15 @@ def test_an_end_takes_every_item_in_a_row():
 def test_an_end_may_look_at_new_items_only():
     items = made(Phase(steps=9, rehearsal=Rehearsal(facts=1)))
     trained, losses = np.array([4, 5, 6, 0]), np.zeros(4)
-    ends = Ends(Until(facts="new"), items, lanes=1)
+    ends = PhaseEnd(Until(facts="new"), items)
     ends.note(0, trained, np.array([True, True, False, True]), losses)
     assert ends.running.all()
     ends.note(0, trained, np.array([True, True, True, False]), losses)
-    assert not ends.running.any()
+    assert ends.running.tolist() == [False, True]
 
 
 def made(phase: Phase, losses=KNOWN) -> Items:
-    return Items(phase, "phase", lesson(OLD, NEW, losses))
+    return Items(phase, "phase", made_session(OLD, NEW, losses))
 
 
 def test_every_epoch_sees_every_item_once():
@@ -238,7 +254,7 @@ def test_stored_items_are_chosen_anew_by_what_was_noted():
     seen = []
     for step in items.steps():
         seen.append([int(lane[-1]) for lane in step])
-        items.lesson.estimates.note(0, step[0][-1:], np.array([-1.0]))
+        items.session.estimates.note(0, step[0][-1:], np.array([-1.0]))
     assert seen == [[3, 3], [3, 3], [2, 3], [2, 3], [1, 3]]
 
 

@@ -15,7 +15,7 @@ from atlas.ttt import resume
 from atlas.ttt.course import Course
 from atlas.ttt.inputs import Inputs
 from atlas.ttt.resume import NAME, Saved, packed, unpacked
-from atlas.ttt.schema import read_record
+from atlas.ttt.run_files import read_record
 from tests.ttt.tiny_run import arguments, spec, teach
 
 SAME = ("facts.parquet", "matrix.parquet", "adapters.safetensors")

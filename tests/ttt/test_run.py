@@ -15,7 +15,7 @@ from atlas.study.base_settings import Base
 from atlas.study.recipes import Recipe
 from atlas.ttt.frozen import reinitialise
 from atlas.ttt.run import main
-from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
+from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record
 from atlas.workflow import files
 from tests.ttt.tiny_run import arguments, certify, spec, teach
 from tests.ttt.tiny_ttt import TINY, make_model
@@ -134,7 +134,7 @@ def test_streams_of_other_seeds_or_shapes_are_refused(inputs, tmp_path):
         main([*swapped, "--streams", str(inputs / "1.parquet"), str(inputs / "2.parquet")])
     with pytest.raises(AtlasError, match=r"1.parquet: 4 sessions, 8 facts; expected 5 sessions of 2"):
         teach(inputs, tmp_path / "out", spec(checkpoints=[5]))
-    with pytest.raises(AtlasError, match="2 files for 1 seeds"):
+    with pytest.raises(AtlasError, match="2 files for 1 seed; give one a seed"):
         main(
             [*arguments(inputs, tmp_path / "out", spec(seeds=[1])), "--streams", *map(str, [inputs / "1.parquet"] * 2)]
         )

@@ -16,7 +16,7 @@ from atlas.study.recipes import Recipe
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.export import export
 from atlas.ttt.hub import read_adapter
-from atlas.ttt.schema import read_record
+from atlas.ttt.run_files import read_record
 from atlas.workflow.files import sha256
 from tests.ttt.tiny_run import make_inputs, spec, teach
 from tests.ttt.tiny_ttt import TINY, make_model

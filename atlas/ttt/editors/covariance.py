@@ -21,7 +21,7 @@ from atlas.errors import AtlasError
 from atlas.study.jobs import Keys
 from atlas.ttt.editors.certified import CertifiedBase
 from atlas.ttt.editors.passes import watched
-from atlas.ttt.engine.roles import sites
+from atlas.ttt.engine.lanes import sites
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_spec, parser, run_step
 

@@ -67,7 +67,7 @@ class Request:
     @property
     def tokens(self) -> int:
         """How many tokens a pass over all lines has."""
-        return sum(item.characters for item in self.all_lines)
+        return sum(item.predicted for item in self.all_lines)
 
 
 def request(
@@ -95,9 +95,9 @@ def request(
     for context in contexts:  # line end, text, line end, sentence
         ahead = np.concatenate([alone.tokens[:1], context])
         lines.append(Line(np.concatenate([ahead, alone.tokens]), len(ahead) + alone.answer))
-    shifts = np.array([item.characters - alone.characters for item in lines])[:, None]
+    shifts = np.array([item.predicted - alone.predicted for item in lines])[:, None]
     if site == "answer":  # what predicts the answer and its line end
-        places = np.arange(alone.answer - 1, alone.characters)
+        places = np.arange(alone.answer - 1, alone.predicted)
     else:
         places = _places(site, fact.prompt, fact.subject_start or 0, fact.subject_end or 0, text)
     if site == "answer" or fact.subject is None:  # nothing of the site is in an essence prompt, or there is none
@@ -164,7 +164,7 @@ class RequestBatch:
             for one, start in zip(item.essences, essences, strict=True):
                 found["also_written"].append(start + item.essence_places)
                 found["key_of_also_written"].append(keys)
-                found["continued"].append(np.arange(start + item.essence_places.min(), start + one.characters))
+                found["continued"].append(np.arange(start + item.essence_places.min(), start + one.predicted))
                 found["fact_of_continued"].append(np.full(len(found["continued"][-1]), fact))
 
         def joined(*names: str) -> Tensor:

@@ -27,11 +27,11 @@ from atlas.base.language import LanguageModel
 from atlas.base.text import NEWLINE, encode
 from atlas.draws import rng
 from atlas.study.jobs import Tracing
+from atlas.ttt.ask_base import known_facts
 from atlas.ttt.editors.certified import CertifiedBase
 from atlas.ttt.editors.trace_columns import KINDS, POSITIONS, TRACE
 from atlas.ttt.editors.tracer import Case, Traced, Tracer, fact_case
 from atlas.ttt.engine.lines import Line, batch
-from atlas.ttt.knowledge import known_facts
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_spec, environment, parser, run_step
 

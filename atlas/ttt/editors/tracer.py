@@ -27,8 +27,8 @@ from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.editors.passes import changed, layer_of, watched
 from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
+from atlas.ttt.engine.lanes import sites
 from atlas.ttt.engine.lines import IGNORED, Line, batch, line
-from atlas.ttt.engine.roles import sites
 
 TOKENS_PER_PASS = 4096
 ROLE_OF = {"mlp": "down", "attention": "o"}  # whose output is what the kind adds to the residual stream
@@ -134,7 +134,7 @@ class Tracer:
             for sample in range(self.samples)
         ]
         runs = [*(_Restoration(sample) for sample in range(self.samples)), *restored]
-        size = max(1, TOKENS_PER_PASS // case.line.characters)
+        size = max(1, TOKENS_PER_PASS // case.line.predicted)
         parts = [self._pass(case, runs[start : start + size], states) for start in range(0, len(runs), size)]
         likely = np.concatenate(parts)
         corrupted = float(likely[: self.samples].mean())
@@ -152,7 +152,7 @@ class Tracer:
 
     def _pass(self, case: Case, runs: Sequence[_Restoration], states: Mapping[tuple[str, int], Tensor]) -> np.ndarray:
         """The answer's probability in each run, (runs,). ``states`` are every module's, (tokens, width)."""
-        time = case.line.characters
+        time = case.line.predicted
         shape = case.last + 1 - case.first, self.embedding.weight.shape[1]
         draws = [rng(self.seed, "trace", case.name, one.sample).normal(scale=self.noise, size=shape) for one in runs]
         noise = torch.from_numpy(np.stack(draws).astype(np.float32)).to(self.device)  # (runs, subject, width)

@@ -17,8 +17,7 @@ from atlas.ttt.editors.memit import AlphaEdit, Memit
 from atlas.ttt.editors.requests import write_contexts
 from atlas.ttt.editors.rome import Rome
 from atlas.ttt.inputs import Given
-from atlas.ttt.lesson import Lesson
-from atlas.ttt.teacher import Learner, Trace
+from atlas.ttt.session import Learner, Session, Trace
 
 PHASE = "edit"
 
@@ -62,12 +61,12 @@ class Writer:
         """Whether facts are written by the session that ends with so many."""
         return self.at_once is None or facts in self.at_once
 
-    def session(self, learner: Learner, lesson: Lesson) -> tuple[Learner, list[Trace], list[np.ndarray]]:
+    def session(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace], list[np.ndarray]]:
         """Write the facts of one session; ``learner`` is not changed."""
-        end, nothing = lesson.stored + lesson.new, [np.arange(0)] * lesson.lanes
+        end, nothing = session.stored + session.new, [np.arange(0)] * session.lanes
         if not self.teaches(end):
             return learner, [], nothing
-        begin = lesson.stored if self.at_once is None else 0
+        begin = session.stored if self.at_once is None else 0
         self.editor.state = EditorState(learner.theta, learner.written) if self.at_once is None else self.fresh
         facts = [lane[begin:end] for lane in self.streams]
         effort = self.editor.edit(facts)

@@ -1,4 +1,4 @@
-"""Facts as token lines, and lines of many lanes as one packed batch."""
+"""Facts and windows of text as lines of tokens, and lines of many lanes as one packed batch."""
 
 from __future__ import annotations
 
@@ -21,29 +21,35 @@ class Line:
     """One sentence. The model reads ``tokens[:-1]`` and predicts ``tokens[1:]``.
 
     Attributes:
-        tokens: unsigned, (1 + characters,): what a line begins behind (a newline), then the sentence.
-        answer: index in ``tokens`` of the answer's first character.
+        tokens: unsigned, (1 + predicted,): what a line begins behind (a newline), then the sentence.
+        answer: index in ``tokens`` of the answer's first token.
 
-    A character is a token here: for models that read pieces of words it is a piece.
+    A token of the character model is a character; models from outside read pieces of words.
     """
 
     tokens: np.ndarray
     answer: int
 
     @property
-    def characters(self) -> int:
-        """Characters that are predicted, the line end included."""
+    def predicted(self) -> int:
+        """Tokens that are predicted, the line end included."""
         return len(self.tokens) - 1
 
     def counted(self, over: str) -> int:
-        """Characters that a loss over the ``sentence`` or the ``answer`` counts."""
-        return self.characters if over == "sentence" else len(self.tokens) - self.answer
+        """Tokens that a loss over the ``sentence`` or the ``answer`` counts."""
+        return self.predicted if over == "sentence" else len(self.tokens) - self.answer
 
 
 def line(prompt: str, answer: str, origin: str, text: Text = CHARACTERS) -> Line:
     """The line of a fact: ``prompt answer`` and the line end. AtlasError where a character has no token."""
     opening = text.opening(prompt, origin)
     return Line(np.concatenate([opening, text.answer(answer, origin)]), len(opening))
+
+
+def windows(text: np.ndarray, count: int, size: int, draw: np.random.Generator) -> list[Line]:
+    """Windows of ``size`` predicted tokens from anywhere in a text, unsigned (tokens,), to be trained beside facts."""
+    starts = draw.integers(0, len(text) - size, count)
+    return [Line(text[start : start + size + 1], 1) for start in starts]
 
 
 @dataclass(frozen=True)
@@ -92,17 +98,16 @@ def batch(
         device: where the batch goes.
         even: fill every lane up with lines that predict nothing, so that all lanes are equally long and one batched
             product serves them. Pays on a GPU, where many small products do not.
-        asked: of each line the characters at its end whose prediction is asked for; None, or ``even``: all.
+        asked: of each line the tokens at its end whose prediction is asked for; None, or ``even``: all.
     """
     filled = _filled(lanes) if even else [[*lane] for lane in lanes]
     lines = [item for lane in filled for item in lane]
-    lengths = np.array([item.characters for item in lines])
+    lengths = np.array([item.predicted for item in lines])
     counts = np.array([count for lane in asked for count in lane]) if asked and not even else lengths
     tokens = np.concatenate([item.tokens[:-1] for item in lines]).astype(np.int64)
     positions = np.concatenate([np.arange(length) for length in lengths])
-    pairs = list(zip(lines, counts, strict=True))
-    targets = np.concatenate([_targets(item, count) for item, count in pairs])
-    answers = np.concatenate([np.arange(-count, 0) >= _before_answer(item) for item, count in pairs])
+    predictions = [_predictions(item, count) for item, count in zip(lines, counts, strict=True)]
+    targets, answers = (np.concatenate(parts) for parts in zip(*predictions, strict=True))
     owners = np.repeat(np.arange(len(filled)), [len(lane) for lane in filled])
     sizes, asked_of = (np.bincount(owners, part, len(filled)).astype(int) for part in (lengths, counts))
     return Batch(
@@ -118,26 +123,24 @@ def batch(
     )
 
 
-def _targets(item: Line, count: int) -> np.ndarray:
-    """What the last ``count`` tokens of a line predict."""
+def _predictions(item: Line, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the last ``count`` tokens of a line predict, and which of these predictions are of the answer."""
     if item.answer == FILLER:
-        return np.full(count, IGNORED)
-    return item.tokens[len(item.tokens) - count :].astype(np.int64)
-
-
-def _before_answer(item: Line) -> int:
-    """From which place, counted from the end of a line and below 0, its tokens predict the answer."""
-    return 1 if item.answer == FILLER else item.answer - len(item.tokens)
+        return np.full(count, IGNORED), np.zeros(count, bool)
+    length = len(item.tokens)
+    return item.tokens[length - count :].astype(np.int64), np.arange(-count, 0) >= item.answer - length
 
 
 def _filled(lanes: Sequence[Sequence[Line]]) -> list[list[Line]]:
-    """Lanes with lines behind their own that make all of them as long as the longest; none longer than a real line."""
-    sizes = [sum(item.characters for item in lane) for lane in lanes]
-    longest = max(item.characters for lane in lanes for item in lane)
-    return [[*lane, *_fillers(max(sizes) - size, longest)] for lane, size in zip(lanes, sizes, strict=True)]
+    """Lanes with lines behind their own that make all of them as long as the longest; none longer than a real line.
 
-
-def _fillers(tokens: int, longest: int) -> list[Line]:
-    """Lines of newlines that predict nothing, which is said by an answer at the start."""
-    cuts = [longest] * (tokens // longest) + ([tokens % longest] if tokens % longest else [])
-    return [Line(np.full(length + 1, NEWLINE, np.uint8), FILLER) for length in cuts]
+    These lines are newlines and predict nothing, which is said by an answer at the start.
+    """
+    sizes = [sum(item.predicted for item in lane) for lane in lanes]
+    longest = max(item.predicted for lane in lanes for item in lane)
+    filled = []
+    for lane, size in zip(lanes, sizes, strict=True):
+        whole, rest = divmod(max(sizes) - size, longest)
+        cuts = [longest] * whole + [rest] * (rest > 0)
+        filled.append([*lane, *(Line(np.full(cut + 1, NEWLINE, np.uint8), FILLER) for cut in cuts)])
+    return filled

@@ -4,49 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas.base.attention import Packed
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import IGNORED, Batch, Line, batch
 
 TOKENS_PER_PASS = {"cpu": 4096, "cuda": 1 << 18}  # a processor's caches hold the activations; a GPU wants more
 LOGITS_PER_PASS = 1 << 25  # fewer tokens where there are many symbols, so that memory suffices
 
 
-class LaneModel(Protocol):
-    """A model that runs lanes side by side, each with what it was taught: ``lora.Adapters`` or ``full.Full``."""
-
-    @property
-    def symbols(self) -> int:
-        """Tokens that there are."""
-
-    def bind(self, theta: Tensor | None) -> None:
-        """Run with what was taught, (lanes, parameters), or as the base; nothing is to be trained."""
-
-    def logits(self, lines: Batch) -> Tensor:
-        """Logits of the next token at every token of a batch, (tokens, symbols)."""
-
-    def run(self, tokens: Tensor, positions: Tensor, packed: Packed, lanes: tuple[int, ...]) -> Tensor:
-        """Logits of packed lines, (tokens, symbols); ``lanes`` has the tokens of each lane."""
-
-
 @dataclass(frozen=True)
 class Scores:
-    """Scores of lines, every array (lanes, lines).
+    """Scores of lines, every array (lanes, lines); of a single batch (lines,).
 
     Attributes:
-        nll: negative log-likelihood, nats per character of the whole sentence, line end included.
+        nll: negative log-likelihood, nats per token of the whole sentence, line end included.
         answer_nll: the same over the answer and the line end only.
         recalled: greedy decoding from the prompt gives exactly the answer and the line end. Read off the
             teacher-forced pass: decoding is right to the end if and only if every argmax on the way is right.
         answered: greedy decoding gives the answer first, whatever comes behind. A model that was taught no fact ends no
             line behind an answer, so this is what says whether it knows one.
-        worst: negative log-likelihood of the answer's least likely character, its line end included, nats.
+        worst: negative log-likelihood of the answer's least likely token, its line end included, nats.
     """
 
     nll: np.ndarray
@@ -62,46 +44,60 @@ class Scores:
         recalled, answered = np.empty((2, lanes, lines), bool)
         return cls(nll, answer_nll, recalled, answered, worst)
 
+    @classmethod
+    def of(cls, lines: Batch, nll: Tensor, logits: Tensor) -> Scores:
+        """Scores of a batch from every token's ``nll`` and ``logits``."""
+        sums, of_answers = lines.line_sums, nll * lines.answers
+        wrong, ends = (logits.argmax(-1) != lines.targets) & lines.answers, lines.lengths.cumsum(0) - 1
+        answered = sums(wrong.index_fill(0, ends, value=False)) == 0
+        found = (
+            sums(nll) / sums(lines.targets != IGNORED),
+            sums(of_answers) / sums(lines.answers),
+            answered & ~wrong[ends],
+            answered,
+            torch.segment_reduce(of_answers, "max", lengths=lines.lengths, unsafe=True),
+        )
+        return cls(*(part.cpu().numpy() for part in found))
+
     def lines(self, part: slice) -> Scores:
         """The scores of some of the lines."""
-        return Scores(*(values[:, part] for values in self._all))
+        return Scores(*(values[..., part] for values in self.all))
 
     def followed_by(self, more: Scores) -> Scores:
         """The scores of these lines, then of more lines."""
-        return Scores(*(np.concatenate(pair, axis=1) for pair in zip(self._all, more._all, strict=True)))
+        return Scores(*(np.concatenate(pair, axis=-1) for pair in zip(self.all, more.all, strict=True)))
 
     def at(self, places: np.ndarray) -> Scores:
-        """Of scores of a single lane those at ``places``, (lanes, lines)."""
-        return Scores(*(values[0][places] for values in self._all))
+        """Of scores of a single batch or lane those at ``places``, in their shape."""
+        return Scores(*(values.reshape(-1)[places] for values in self.all))
 
     @property
-    def _all(self) -> tuple[np.ndarray, ...]:
+    def all(self) -> tuple[np.ndarray, ...]:
         return self.nll, self.answer_nll, self.recalled, self.answered, self.worst
 
 
-def character_nll(adapters: LaneModel, lines: Batch) -> tuple[Tensor, Tensor]:
+def token_nll(model: LaneModel, lines: Batch) -> tuple[Tensor, Tensor]:
     """Negative log-likelihood of every target in nats (0 where ignored), (tokens,), and the logits behind them."""
-    logits = adapters.logits(lines)
+    logits = model.logits(lines)
     return F.cross_entropy(logits, lines.targets, ignore_index=IGNORED, reduction="none"), logits
 
 
 @torch.inference_mode()
-def score(adapters: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
+def score(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
     """Score the same number of lines for every lane."""
     out = Scores.empty(len(lanes), len(lanes[0]))
-    for forward in passes(adapters, lanes, device):
+    for forward in passes(model, lanes, device):
         forward.fill(out)
     return out
 
 
-def score_base(adapters: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
-    """Score lines under the base, without adapters. Lanes share it, so a line that several of them have runs once."""
+def score_base(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
+    """Score lines under the base. Lanes share it, so a line that several of them have runs once."""
     lines = {id(item): item for lane in lanes for item in lane}
     column = {key: i for i, key in enumerate(lines)}
-    adapters.bind(None)
-    scores = score(adapters, [list(lines.values())], device)
-    places = np.array([[column[id(item)] for item in lane] for lane in lanes])
-    return scores.at(places)
+    model.bind(None)
+    scores = score(model, [list(lines.values())], device)
+    return scores.at(np.array([[column[id(item)] for item in lane] for lane in lanes]))
 
 
 @dataclass(frozen=True)
@@ -116,45 +112,18 @@ class Pass:
 
     def fill(self, out: Scores) -> None:
         """Write the scores of these lines to their places."""
-        found, places = line_scores(self.lines, self.nll, self.logits), (self.lane, self.column)
-        out.nll[places], out.answer_nll[places] = found.nll, found.answer_nll
-        out.recalled[places], out.answered[places], out.worst[places] = found.recalled, found.answered, found.worst
+        for values, part in zip(out.all, Scores.of(self.lines, self.nll, self.logits).all, strict=True):
+            values[self.lane, self.column] = part
 
 
-@dataclass(frozen=True)
-class LineScores:
-    """Scores of the lines of one batch, every array (lines,); see ``Scores``."""
-
-    nll: np.ndarray
-    answer_nll: np.ndarray
-    recalled: np.ndarray
-    answered: np.ndarray
-    worst: np.ndarray
-
-
-def line_scores(lines: Batch, nll: Tensor, logits: Tensor) -> LineScores:
-    """Scores of a batch from every token's ``nll`` and ``logits``."""
-    sums, of_answers = lines.line_sums, nll * lines.answers
-    wrong, ends = (logits.argmax(-1) != lines.targets) & lines.answers, lines.lengths.cumsum(0) - 1
-    answered = sums(wrong.index_fill(0, ends, value=False)) == 0
-    found = (
-        sums(nll) / sums(lines.targets != IGNORED),
-        sums(of_answers) / sums(lines.answers),
-        answered & ~wrong[ends],
-        answered,
-        torch.segment_reduce(of_answers, "max", lengths=lines.lengths, unsafe=True),
-    )
-    return LineScores(*(part.cpu().numpy() for part in found))
-
-
-def passes(adapters: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Iterator[Pass]:
+def passes(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Iterator[Pass]:
     """Run every line of every lane through the model, some at a time."""
-    for lane, column in together([[item.characters for item in lines] for lines in lanes], device, adapters.symbols):
+    for lane, column in together([[item.predicted for item in lines] for lines in lanes], device, model.symbols):
         chosen: list[list[Line]] = [[] for _ in lanes]
         for i, j in zip(lane, column, strict=True):
             chosen[i].append(lanes[i][j])
         lines = batch(chosen, device)
-        yield Pass(lane, column, lines, *character_nll(adapters, lines))
+        yield Pass(lane, column, lines, *token_nll(model, lines))
 
 
 def together(

@@ -11,8 +11,8 @@ from atlas.ttt.editors import memit, requests, rome
 from atlas.ttt.editors.covariance import key_moments
 from atlas.ttt.editors.memit import null_basis
 from atlas.ttt.engine.full import Full
+from atlas.ttt.engine.lanes import base_weights
 from atlas.ttt.engine.lines import line
-from atlas.ttt.engine.lora import base_weights
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.resume import packed, unpacked
 from tests.ttt.editors.tiny_editors import FACTS, METHODS, edited, editor, theta, windows

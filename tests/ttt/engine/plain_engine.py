@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from atlas.base.model import Transformer
 from atlas.study.recipes import Phase, Recipe
 from atlas.ttt.engine.full import Full
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import Line
-from atlas.ttt.engine.lora import Adapters
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Plain:
     """One lane: adapters theta (parameters,), what optimisers remember by phase, importance of parameters."""
 
     model: Transformer
-    adapters: Adapters  # for their layout only
+    adapters: LaneModel  # for their layout only
     recipe: Recipe
     theta: torch.Tensor
     memory: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -93,33 +93,34 @@ def _batches(phase: Phase, facts: list[Line], order: np.random.Generator):
             steps -= 1
 
 
-def weights(model: Transformer, adapters: Adapters, theta: torch.Tensor) -> dict[str, torch.Tensor]:
+def weights(model: Transformer, adapters: LaneModel, theta: torch.Tensor) -> dict[str, torch.Tensor]:
     """The base's weights with one lane's adapters, or changes of whole matrices, written into them."""
     found: dict[str, torch.Tensor] = dict(model.named_parameters())
     at = 0
-    if isinstance(adapters, Full):
-        for slot in adapters.slots:
-            size, name = slot.width_in * slot.width_out, f"{slot.site.path}.weight"
-            found[name] = found[name] + theta[at : at + size].view(slot.width_in, slot.width_out).T
-            at += size
-        return found
     for slot in adapters.slots:
-        a = theta[at : at + slot.sizes[0]].view(slot.width_in, slot.rank)
-        b = theta[at + slot.sizes[0] : at + sum(slot.sizes)].view(slot.rank, slot.width_out)
-        at += sum(slot.sizes)
         name = f"{slot.site.path}.weight"
-        found[name] = found[name] + slot.module.scale * (a @ b).T
+        width_out, width_in = found[name].shape
+        if isinstance(adapters, Full):
+            size = width_in * width_out
+            found[name] = found[name] + theta[at : at + size].view(width_in, width_out).T
+        else:
+            rank = slot.module.shapes["lora_A"][1]
+            split, size = width_in * rank, (width_in + width_out) * rank
+            a = theta[at : at + split].view(width_in, rank)
+            b = theta[at + split : at + size].view(rank, width_out)
+            found[name] = found[name] + slot.module.scale * (a @ b).T
+        at += size
     return found
 
 
 def mean_nll(model, found: dict[str, torch.Tensor], lines: Sequence[Line], over: str) -> torch.Tensor:
     """Mean nats per character over padded rows."""
-    time = max(one.characters for one in lines)
+    time = max(one.predicted for one in lines)
     tokens = torch.zeros(len(lines), time + 1, dtype=torch.int64)
     counted = torch.zeros(len(lines), time, dtype=torch.bool)
     for row, one in enumerate(lines):
         tokens[row, : len(one.tokens)] = torch.from_numpy(one.tokens.astype(np.int64))
-        counted[row, one.answer - 1 if over == "answer" else 0 : one.characters] = True
+        counted[row, one.answer - 1 if over == "answer" else 0 : one.predicted] = True
     logits = functional_call(model, found, (tokens[:, :-1],))
     loss: torch.Tensor = F.cross_entropy(logits[counted], tokens[:, 1:][counted])
     return loss

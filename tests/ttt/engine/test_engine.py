@@ -8,12 +8,13 @@ from atlas.study.base_settings import Model
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Role
 from atlas.ttt.engine.full import Full
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import batch
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.engine.scoring import character_nll, score
+from atlas.ttt.engine.scoring import score, token_nll
 from atlas.ttt.recipe import Trainer
 from tests.ttt.engine import plain_engine
-from tests.ttt.made_lessons import draw, lesson, taught
+from tests.ttt.made_sessions import draw, made_session, taught
 from tests.ttt.tiny_ttt import make_model
 
 CPU = torch.device("cpu")
@@ -35,7 +36,7 @@ def two_sessions(targets: list[Role], ranks: list[int], recipe: Recipe) -> None:
     as_the_plain_engine(adapters, recipe, LANES)
 
 
-def as_the_plain_engine(adapters: Adapters, recipe: Recipe, lanes: int) -> None:
+def as_the_plain_engine(adapters: LaneModel, recipe: Recipe, lanes: int) -> None:
     """Two sessions of the first lanes, with either engine."""
     model = make_model(config=SHAPE).double()
     theta = adapters.initial(0, range(lanes)).double()
@@ -43,7 +44,7 @@ def as_the_plain_engine(adapters: Adapters, recipe: Recipe, lanes: int) -> None:
     learner = trainer.learner(theta.numpy())
     plain = [plain_engine.Plain(model, adapters, recipe, lane) for lane in theta]
     for _ in range(2):
-        learner, traces, _ = trainer.session(learner, lesson(OLD[:lanes], NEW[:lanes], KNOWN[:lanes]))
+        learner, traces, _ = trainer.session(learner, made_session(OLD[:lanes], NEW[:lanes], KNOWN[:lanes]))
         losses = np.concatenate([trace.losses for trace in traces])
         for lane, alone in enumerate(plain):
             orders = {name: draw(lane, f"{name} order") for name in recipe.active}
@@ -108,11 +109,11 @@ def test_the_gradient_of_whole_matrices_is_autograd_s(layers: list[int]):
     theta = torch.randn(1, full.parameters, generator=torch.Generator().manual_seed(1)).double() * 0.05
     grad = torch.ones_like(theta)
     full.train(theta, grad)
-    character_nll(full, batch([NEW[0]], CPU))[0].sum().backward()
+    token_nll(full, batch([NEW[0]], CPU))[0].sum().backward()
     live = theta[0].clone().requires_grad_(True)
     weights = plain_engine.weights(make_model(config=SHAPE).double(), full, live)
-    characters = sum(one.characters for one in NEW[0])
-    (characters * plain_engine.mean_nll(make_model(config=SHAPE).double(), weights, NEW[0], "sentence")).backward()
+    predicted = sum(one.predicted for one in NEW[0])
+    (predicted * plain_engine.mean_nll(make_model(config=SHAPE).double(), weights, NEW[0], "sentence")).backward()
     torch.testing.assert_close(grad[0] - 1, live.grad)
 
 

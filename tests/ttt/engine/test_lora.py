@@ -1,5 +1,7 @@
 """The LoRA engine: against PEFT, and lane by lane."""
 
+from collections.abc import Callable
+
 import numpy as np
 import peft
 import pytest
@@ -10,7 +12,9 @@ from transformers import OPTConfig, OPTForCausalLM
 from atlas.base.model import opt_config
 from atlas.study.base_settings import Model
 from atlas.study.settings import Role
-from atlas.ttt.engine.lora import Adapters, LaneLinear, Lanes, Pair
+from atlas.ttt.engine.full import Full
+from atlas.ttt.engine.lanes import LaneModel, Lanes, TrainedParts
+from atlas.ttt.engine.lora import Adapters, LoraLinear
 from tests.ttt.tiny_ttt import TINY, make_model
 
 ALL_ROLES: list[Role] = ["q", "k", "v", "o", "up", "down"]
@@ -21,7 +25,7 @@ def tokens(rows: int, time: int = 17, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 96, (rows, time), generator=torch.Generator().manual_seed(seed))
 
 
-def run(adapters: Adapters, x: torch.Tensor, lanes: int) -> torch.Tensor:
+def run(adapters: LaneModel, x: torch.Tensor, lanes: int) -> torch.Tensor:
     """Logits of padded rows, as many for every lane."""
     adapters.lanes.sizes = (x.numel() // lanes,) * lanes
     logits: torch.Tensor = adapters.model(x)
@@ -93,20 +97,20 @@ def test_a_lane_does_not_depend_on_the_others():
 @pytest.mark.parametrize("bias", [True, False])
 def test_lanes_of_any_size_merged_and_trained(sizes, bias):
     torch.manual_seed(0)
-    layer = LaneLinear(torch.nn.Linear(5, 7, bias=bias).requires_grad_(False), scale=0.5, lanes=Lanes(sizes))
+    layer = LoraLinear(torch.nn.Linear(5, 7, bias=bias).requires_grad_(False), Lanes(sizes), rank=2, scale=0.5)
     a, b, x, back = torch.randn(3, 5, 2), torch.randn(3, 2, 7), torch.randn(24, 5), torch.randn(24, 7)
     owner = torch.repeat_interleave(torch.arange(3), torch.tensor(sizes))
     plain_a, plain_b, plain_x = (tensor.clone().requires_grad_(True) for tensor in (a, b, x))
     rows = [layer.base(plain_x[i]) + 0.5 * (plain_x[i] @ plain_a[k]) @ plain_b[k] for i, k in enumerate(owner)]
     torch.stack(rows).backward(back)
 
-    layer.merge(a, b)
+    layer.merge([a, b])
     torch.testing.assert_close(layer(x), torch.stack(rows), atol=1e-5, rtol=1e-5)
-    layer.train_with(pair := Pair(a, b, torch.zeros_like(a), torch.zeros_like(b)))
+    layer.train_with(TrainedParts([a, b], grads := [torch.zeros_like(a), torch.zeros_like(b)]))
     trained = layer(x.requires_grad_(True))
     trained.backward(back)
     torch.testing.assert_close(trained, torch.stack(rows), atol=1e-5, rtol=1e-5)
-    for found, expected in ((pair.grad_a, plain_a), (pair.grad_b, plain_b), (x.grad, plain_x)):
+    for found, expected in ((grads[0], plain_a), (grads[1], plain_b), (x.grad, plain_x)):
         torch.testing.assert_close(found, expected.grad, atol=1e-5, rtol=1e-5)
 
 
@@ -131,6 +135,43 @@ def test_initial_draws_are_shared_by_arms_and_nested_in_rank():
     assert torch.equal(a[name][1, :, :3], b[name][0])
     assert not torch.equal(a[name][0], a[name][1])
     assert b[name].abs().max() <= 1 / np.sqrt(32)
+
+
+KINDS: dict[str, Callable[[], LaneModel]] = {
+    "adapters": lambda: Adapters.attach(make_model(), ["q", "down"], [3, 5], alpha=8),
+    "adapters of one layer": lambda: Adapters.attach(make_model(), ["up", "v"], [0, 4], alpha=8),
+    "whole matrices": lambda: Full.attach(make_model(), ["q", "down"], [0, 1]),
+    "whole matrices of one layer": lambda: Full.attach(make_model(), ["up"], [1]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_lanes_add_is_named_and_joined_again_to_the_byte(kind):
+    model = KINDS[kind]()
+    theta = torch.randn(3, model.parameters, generator=torch.Generator().manual_seed(1))
+    named = model.named(theta)
+    assert list(named) == model.names
+    assert all(part.is_contiguous() and len(part) == 3 for part in named.values())
+    assert model.joined(named).numpy().tobytes() == theta.numpy().tobytes()
+    assert torch.equal(model.joined(dict(reversed(named.items()))), theta)  # by name, whatever their order
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_runs_with_the_updates_that_it_tells(kind):
+    """Of every kind the base's matrices and ``updates`` make what the model runs with, merged and in training."""
+    model, x = KINDS[kind](), tokens(4)
+    theta = 0.1 * torch.randn(2, model.parameters, generator=torch.Generator().manual_seed(1))
+    model.bind(theta)
+    merged = run(model, x, 2)
+    model.train(theta, torch.zeros_like(theta))
+    torch.testing.assert_close(run(model, x, 2), merged, atol=1e-4, rtol=1e-4)
+    for lane in range(2):
+        plain = make_model()
+        for slot, update in zip(model.slots, model.updates(theta), strict=True):
+            plain.get_parameter(f"{slot.site.path}.weight").data += update[lane].T
+        torch.testing.assert_close(
+            plain(x[2 * lane : 2 * lane + 2]), merged.view(2, 2, 17, -1)[lane], atol=1e-4, rtol=1e-4
+        )
 
 
 def test_parameters_of_the_essay():

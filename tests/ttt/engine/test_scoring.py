@@ -12,8 +12,9 @@ from atlas.base.text import CHARACTERS, decode, encode
 from atlas.errors import AtlasError
 from atlas.ttt import ranking
 from atlas.ttt.engine import scoring
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import IGNORED, batch, line
-from atlas.ttt.engine.lora import Adapters, Lanes
+from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import passes, score, score_base, together
 from atlas.ttt.ranking import Ranking, alternatives, question
 from tests.ttt.tiny_ttt import make_facts, make_model
@@ -24,11 +25,6 @@ LINES = [
     line("Who?", "Me and you", "t"),
     line("A longer prompt", "x", "t"),
 ]
-
-
-def bare(model) -> Adapters:
-    """The engine with nothing attached."""
-    return Adapters(model, [], Lanes())
 
 
 def of_characters(forward):
@@ -61,7 +57,7 @@ def test_a_line_keeps_prompt_answer_and_line_end():
     one = line("A b", "cd", "t")
     assert decode(one.tokens) == "\nA b cd\n"
     assert decode(one.tokens[one.answer :]) == "cd\n"
-    assert one.characters == 7
+    assert one.predicted == 7
 
 
 @pytest.mark.parametrize("even", [False, True])
@@ -79,7 +75,7 @@ def test_a_batch_marks_targets_answers_lines_and_lanes(even):
 
 def test_packed_lines_are_what_each_is_alone(model):
     rows = batch([LINES], CPU)
-    together = bare(model).logits(rows).split(rows.lengths.tolist())
+    together = LaneModel(model).logits(rows).split(rows.lengths.tolist())
     for one, logits in zip(LINES, together, strict=True):
         alone = model(torch.from_numpy(one.tokens[None, :-1].astype(np.int64)))[0]
         torch.testing.assert_close(logits, alone, atol=1e-5, rtol=1e-5)
@@ -89,7 +85,7 @@ def test_gradients_flow_through_packed_attention_as_through_padded():
     """Every weight of the model gets the gradient that it gets from each line alone."""
     packed, plain = (make_model().requires_grad_(True) for _ in range(2))
     rows = batch([LINES], CPU)
-    Adapters(packed, [], Lanes()).logits(rows).square().sum().backward()
+    LaneModel(packed).logits(rows).square().sum().backward()
     for one in LINES:
         plain(torch.from_numpy(one.tokens[None, :-1].astype(np.int64))).square().sum().backward()
     expected = dict(plain.named_parameters())
@@ -103,7 +99,7 @@ def test_a_character_without_a_token_is_named():
 
 
 def test_scores_are_the_plain_computation(model):
-    found = score(bare(model), [LINES], CPU)
+    found = score(LaneModel(model), [LINES], CPU)
     for i, (prompt, answer) in enumerate([("The code of the vault is", "K7"), ("Who?", "Me and you")]):
         nll, answer_nll, _ = plain_nll(model, prompt, answer)
         assert found.nll[0, i] == pytest.approx(nll, abs=1e-5)
@@ -126,7 +122,7 @@ def test_recall_is_real_greedy_decoding(seed):
             answers.append(line(prompt, answer, "t"))
             expected.append(greedy(model, prompt, most=len(answer) + 1) == answer + "\n")
         assert end or len(decoded) == 5
-    assert score(bare(model), [answers], CPU).recalled[0].tolist() == expected
+    assert score(LaneModel(model), [answers], CPU).recalled[0].tolist() == expected
 
 
 def test_recall_sees_a_model_that_knows():
@@ -143,7 +139,7 @@ def test_recall_sees_a_model_that_knows():
         return logits
 
     lines = [line("Q", answer, "t") for answer in ("ab", "a", "abb", "b", "ab ")]
-    found = score(bare(knowing), [lines], CPU)
+    found = score(LaneModel(knowing), [lines], CPU)
     assert found.recalled[0].tolist() == [True, False, False, False, False]
     assert found.answered[0].tolist() == [True, True, False, False, False]  # "a" comes first, and then something else
 
@@ -172,7 +168,7 @@ def test_every_item_is_in_one_pass(lanes):
 
 def test_a_line_that_lanes_share_is_scored_once_under_the_base(model):
     lanes = [[LINES[0], LINES[2]], [LINES[2], LINES[1]]]
-    found, plain = score_base(bare(model), lanes, CPU), score(bare(model), lanes, CPU)
+    found, plain = score_base(LaneModel(model), lanes, CPU), score(LaneModel(model), lanes, CPU)
     np.testing.assert_allclose(found.nll, plain.nll, rtol=1e-5)
     np.testing.assert_allclose(found.answer_nll, plain.answer_nll, rtol=1e-5)
     assert (found.recalled == plain.recalled).all()
@@ -183,9 +179,9 @@ def rank(model, lanes) -> np.ndarray:
     ranking = Ranking([[question(prompt, answer, others, "t") for prompt, answer, others in lane] for lane in lanes])
     lines = [[line(prompt, answer, "t") for prompt, answer, _ in lane] for lane in lanes]
     with torch.inference_mode():
-        for forward in passes(bare(model), lines, CPU):
+        for forward in passes(LaneModel(model), lines, CPU):
             ranking.bound(forward)
-    return ranking.settle(bare(model), CPU)
+    return ranking.settle(LaneModel(model), CPU)
 
 
 def test_ranked_is_one_pass_per_candidate(model, monkeypatch):
@@ -214,7 +210,7 @@ def test_bounds_are_above_what_they_bound_and_settle_most_alternatives(model):
     others = [word for word in words if word != answer]
     found = Ranking([[question("Q", answer, others, "t")]])
     with torch.inference_mode():
-        for forward in passes(bare(model), [[line("Q", answer, "t")]], CPU):
+        for forward in passes(LaneModel(model), [[line("Q", answer, "t")]], CPU):
             found.bound(forward)
     assert found.answers[0, 0] == pytest.approx(likely[answer], abs=1e-4)
     left = {others[i] for i in found.open[0][0]}

@@ -1,4 +1,4 @@
-"""What a run leaves behind, as schemas: written by ``ttt``, checked when ``tables`` reads it.
+"""What a run leaves behind, its columns and its record: written by ``ttt``, checked when ``tables`` reads it.
 
 A run is one arm and one block of seeds, in ``results/ttt/{arm}/{block}/``. This module imports no torch,
 so that reading results costs nothing that training needs.
@@ -28,12 +28,12 @@ FACTS = pa.schema(
         ("sessions", pa.int32()),  # how many sessions were taught when this was measured
         ("probe", pa.string()),  # one of PROBES
         ("fact_id", pa.string()),
-        ("form", pa.int32()),  # 0 as taught, rephrases from 1
+        ("form", pa.int32()),  # 0 as taught, paraphrases from 1
         ("domain", pa.string()),
         ("session_taught", pa.int32()),  # null for placebo facts
-        ("nll_base", pa.float32()),  # nats per character of the sentence, base without adapter
+        ("nll_base", pa.float32()),  # nats per token of the sentence, base without adapter
         ("nll", pa.float32()),  # the same with the adapter
-        ("answer_nll_base", pa.float32()),  # nats per character of answer and line end
+        ("answer_nll_base", pa.float32()),  # nats per token of answer and line end
         ("answer_nll", pa.float32()),
         ("recognised", pa.bool_()),
         ("ranked", pa.bool_()),
@@ -70,8 +70,8 @@ SESSIONS = pa.schema(
         ("session", pa.int32()),
         ("phase", pa.string()),  # of the recipe, in its order; "none" where it has none
         ("steps", pa.int32()),
-        ("characters", pa.int64()),  # that the loss was taken over, each as often as it was
-        ("loss_first", pa.float32()),  # nats per character of the first step's facts, before it; null without steps
+        ("characters", pa.int64()),  # tokens that the loss was taken over, each as often as it was
+        ("loss_first", pa.float32()),  # nats per token of the first step's facts, before it; null without steps
         ("loss_last", pa.float32()),
         ("lr", pa.float32()),  # at its peak; null without steps
         ("adapter_norm", pa.float32()),  # after the session

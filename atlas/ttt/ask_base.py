@@ -1,4 +1,4 @@
-"""What the base knows of the pool before any teaching, and what it is then taught.
+"""Ask the base what it knows of the pool before any teaching, and contradict what it knows.
 
 A fact counts as known where the base, asked in the words that would be taught, gives the answer first by greedy
 decoding. What it does not know is taught as it is. What it knows already is taught with another answer of the same
@@ -22,8 +22,8 @@ from atlas.base.language import LanguageModel
 from atlas.draws import rng
 from atlas.pool.facts import KNOWLEDGE_SCHEMA, POOL_SCHEMA, TAUGHT, Fact, pool_table, read_pool
 from atlas.study.settings import Settings
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import line
-from atlas.ttt.engine.lora import Adapters, Lanes
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.ranking import alternatives
 from atlas.workflow import files, progress
@@ -32,16 +32,16 @@ from atlas.workflow.steps import add_certified, add_spec, environment, parser, r
 KNOWN = pa.schema([POOL_SCHEMA.field("fact_id"), KNOWLEDGE_SCHEMA.field("known")])
 
 
-class KnowledgeSpec(Settings):
+class AskSpec(Settings):
     """What decides the answers that are taught, besides pool and base."""
 
     seed: int = Field(0, description="draws the answers that contradict what is known")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Ask a base by the command line; see ``python -m atlas.ttt.knowledge --help``."""
+    """Ask a base by the command line; see ``python -m atlas.ttt.ask_base --help``."""
     options = parser(__doc__)
-    add_spec(options, KnowledgeSpec)
+    add_spec(options, AskSpec)
     options.add_argument("--pool", type=Path, required=True, help="pool.parquet")
     add_certified(options, without="answer")
     options.add_argument("--out", type=Path, required=True, help="the pool as it is taught, to be written")
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     facts = read_pool(args.pool)
     known = knows(model, facts, str(args.pool))
     provenance = {
-        "step": "atlas.ttt.knowledge",
+        "step": "atlas.ttt.ask_base",
         "spec": args.spec.model_dump(),
         "base_fingerprint": read_manifest(args.manifest).fingerprint,
         **environment("torch", "numpy"),
@@ -66,10 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def knows(model: LanguageModel, facts: Sequence[Fact], origin: str) -> dict[str, bool]:
     """Whether a model gives the answer of each fact, by fact_id; ``origin`` is for messages."""
-    base = Adapters(model, [], Lanes())
-    base.bind(None)
     lines = [line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", model.text) for fact in facts]
-    answered = score(base, [lines], next(model.parameters()).device).answered[0]
+    answered = score(LaneModel(model), [lines], next(model.parameters()).device).answered[0]
     return {fact.fact_id: bool(given) for fact, given in zip(facts, answered, strict=True)}
 
 
@@ -85,15 +83,15 @@ def known_facts(path: Path) -> list[Fact]:
 def contradicted(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) -> list[Fact]:
     """The facts as they are taught: those known and to be taught with another answer of their template."""
     others = alternatives(facts, len(facts), seed)
-    return [
-        _with_other_answer(fact, others[fact.fact_id], seed) if fact.role == TAUGHT and known[fact.fact_id] else fact
-        for fact in facts
-    ]
-
-
-def _with_other_answer(fact: Fact, others: Sequence[str], seed: int) -> Fact:
-    drawn = int(rng(seed, "counterfactual", fact.fact_id).integers(len(others)))
-    return replace(fact, answer=others[drawn], true_answer=fact.answer)
+    taught = []
+    for fact in facts:
+        if fact.role == TAUGHT and known[fact.fact_id]:
+            answers = others[fact.fact_id]
+            drawn = int(rng(seed, "counterfactual", fact.fact_id).integers(len(answers)))
+            taught.append(replace(fact, answer=answers[drawn], true_answer=fact.answer))
+        else:
+            taught.append(fact)
+    return taught
 
 
 def knowledge_table(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) -> pa.Table:

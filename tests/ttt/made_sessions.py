@@ -1,10 +1,9 @@
-"""Lessons for tests: lines of unlike lengths, so that lanes are uneven."""
+"""Sessions for tests: lines of unlike lengths, so that lanes are uneven."""
 
 import numpy as np
 
 from atlas.ttt.engine.lines import Line, line
-from atlas.ttt.estimates import Estimates
-from atlas.ttt.lesson import Lesson
+from atlas.ttt.session import Estimates, Session
 
 
 def taught(lane: int, count: int, word: str) -> list[Line]:
@@ -17,10 +16,10 @@ def draw(lane: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([lane, len(purpose), ord(purpose[0])])
 
 
-def lesson(old: list[list[Line]], new: list[list[Line]], losses=None) -> Lesson:
+def made_session(old: list[list[Line]], new: list[list[Line]], losses=None) -> Session:
     """A session that teaches ``new`` behind ``old``, whose ``losses`` (lanes, stored) are known."""
     items = [[*before, *now] for before, now in zip(old, new, strict=True)]
     estimates = Estimates.none(len(items), len(items[0]))
     if losses is not None:
         estimates.losses[:, : len(old[0])] = losses
-    return Lesson(items, len(old[0]), len(new[0]), estimates, draw)
+    return Session(items, len(old[0]), len(new[0]), estimates, draw)
