@@ -53,7 +53,7 @@ def values() -> dict[str, Any]:
         "presets_table": table(["Preset", "Key", "Value"], presets()),
         "arms_table": table(["Arm", "Targets", "Ranks"], arms(study)),
         "editing_tables": "\n\n".join(editing_table(method) for method in BY_METHOD),
-        "sites": literal("atlas/study/editor_settings.py", "Site"),
+        "sites": literal("atlas/study/editor_settings.py", "EditSite"),
         "ledger_table": table(["Claim", "Topic", "Rule"], claims()),
         "claims": len(ledger.read().all_claims),
         "confidence": f"{intervals.CONFIDENCE:.0%}",

@@ -1,5 +1,5 @@
 POOL = beside("atlas/pool")
-# what is taught: the pool, or where a study contradicts its base, the pool as that was asked for it
+# what is taught: the pool, or where a study contradicts what its base knows, the pool with what that is
 TAUGHT_POOL = (
     f"{RESULTS}/{'pool' if STUDY.counterfactual is None else 'ttt'}/pool.parquet"
 )

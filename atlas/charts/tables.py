@@ -11,7 +11,7 @@ import pyarrow as pa
 from atlas.audit import audit_columns
 from atlas.errors import AtlasError
 from atlas.tables import columns
-from atlas.ttt.editors import schema as editors
+from atlas.ttt.editors.trace_columns import TRACE
 from atlas.workflow import files
 
 
@@ -83,7 +83,7 @@ class Tables:
     @property
     def trace(self) -> pd.DataFrame:
         """Beside the runs, not the tables. Empty where the base knows nothing that could be traced."""
-        return self._read("trace", editors.TRACE, may_be_empty=True)
+        return self._read("trace", TRACE, may_be_empty=True)
 
     @property
     def trace_window(self) -> int:

@@ -9,7 +9,7 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLUE, PAPER, RED, SOFT, WIDTH, title
 from atlas.charts.words import percent, plural
-from atlas.ttt.editors.schema import KINDS, POSITIONS
+from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
 from atlas.workflow.steps import run_step
 
 ROW_HEIGHT = 30

@@ -25,7 +25,7 @@ from atlas.pool.facts import read_pool, read_stream
 from atlas.tables import columns as table_columns
 from atlas.tables import runs
 from atlas.tables.confound import read_misloads
-from atlas.ttt.editors.schema import TRACE
+from atlas.ttt.editors.trace_columns import TRACE
 from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record
 from atlas.workflow import files
 

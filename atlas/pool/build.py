@@ -7,11 +7,11 @@ and placebo facts are alike in all but the teaching.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from atlas.draws import Key, rng
+from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool import builtin, own, rules
 from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact, pool_table
@@ -24,7 +24,7 @@ OWN_TAUGHT, OWN_WHOLE = 4, 5  # of an own pool without roles, four facts in five
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Quota:
     """How many facts of one role are wanted, and the domain shares to draw them in."""
 
     role: str
@@ -37,22 +37,17 @@ def build(spec: Pool) -> list[Fact]:
 
     Raises AtlasError naming the fact that breaks a rule, or the domain that has too few facts.
     """
-    facts = _read(spec)
-    role_of: dict[str, str] = {}
-    for wanted in _wanted(spec, facts):
-        free = [fact for fact in facts if fact.role in (UNDRAWN, wanted.role) and fact.fact_id not in role_of]
-        role_of |= dict.fromkeys(_draw(free, wanted, spec), wanted.role)
-    return [replace(fact, role=role_of[fact.fact_id]) for fact in facts if fact.fact_id in role_of]
-
-
-def _read(spec: Pool) -> list[Fact]:
-    """The facts of the tables or of the source, which keep every rule."""
     facts = own.read_facts(spec.source) if spec.source else builtin.read_facts(spec.shares)
     demands = rules.PUBLISHED if own.is_published(spec.source) else rules.OURS
     if spec.unfit == "skip":
         facts = _without_unfit(facts, demands, spec.source)
-    rules.check(facts, lambda fact: spec.source or str(builtin.DATA / f"{fact.domain}.tsv"), demands)
-    return facts
+    else:
+        rules.check(facts, lambda fact: spec.source or str(builtin.DATA / f"{fact.domain}.tsv"), demands)
+    role_of: dict[str, str] = {}
+    for quota in _quotas(spec, facts):
+        free = [fact for fact in facts if fact.role in (UNDRAWN, quota.role) and fact.fact_id not in role_of]
+        role_of |= dict.fromkeys(_draw(free, quota, spec), quota.role)
+    return [replace(fact, role=role_of[fact.fact_id]) for fact in facts if fact.fact_id in role_of]
 
 
 def _without_unfit(facts: list[Fact], demands: rules.Demands, source: str | None) -> list[Fact]:
@@ -67,52 +62,41 @@ def _without_unfit(facts: list[Fact], demands: rules.Demands, source: str | None
     return [fact for fact in facts if id(fact) not in unfit]
 
 
-def _wanted(spec: Pool, facts: list[Fact]) -> tuple[Wanted, Wanted]:
+def _quotas(spec: Pool, facts: list[Fact]) -> tuple[Quota, Quota]:
     """Taught first: with rows to spare, rounding never takes a fact from what is taught."""
     if not spec.source:
-        taught, placebo = spec.most_taught or 0, spec.most_placebo or 0
-        return Wanted(TAUGHT, taught, spec.shares), Wanted(PLACEBO, placebo, spec.shares)
+        return Quota(TAUGHT, spec.most_taught or 0, spec.shares), Quota(PLACEBO, spec.most_placebo or 0, spec.shares)
+    rows = {role: Counter(fact.domain for fact in facts if fact.role in (UNDRAWN, role)) for role in (TAUGHT, PLACEBO)}
     if facts[0].role == UNDRAWN:
         spare = len(facts) - (spec.placebo or 0)
         taught = spec.taught or (spare if spec.placebo else len(facts) * OWN_TAUGHT // OWN_WHOLE)
-        shares = Counter(fact.domain for fact in facts)
-        return Wanted(TAUGHT, taught, shares), Wanted(PLACEBO, spec.placebo or len(facts) - taught, shares)
-    by_role = {role: Counter(fact.domain for fact in facts if fact.role == role) for role in (TAUGHT, PLACEBO)}
-    return (
-        Wanted(TAUGHT, spec.taught or by_role[TAUGHT].total(), by_role[TAUGHT]),
-        Wanted(PLACEBO, spec.placebo or by_role[PLACEBO].total(), by_role[PLACEBO]),
-    )
+        placebo = spec.placebo or len(facts) - taught
+    else:
+        taught, placebo = spec.taught or rows[TAUGHT].total(), spec.placebo or rows[PLACEBO].total()
+    return Quota(TAUGHT, taught, rows[TAUGHT]), Quota(PLACEBO, placebo, rows[PLACEBO])
 
 
-def _draw(free: list[Fact], wanted: Wanted, spec: Pool) -> list[str]:
-    """Draw the fact_ids of one role from the facts that are free for it."""
+def _draw(free: list[Fact], quota: Quota, spec: Pool) -> list[str]:
+    """Draw the fact_ids of one role from the facts that are free for it, every template in proportion to its facts."""
     where = spec.source or str(builtin.DATA)
-    if wanted.count < 1 or not wanted.shares:
-        raise AtlasError(f"{where}: no fact is left to be {wanted.role}; a pool needs taught and placebo facts")
-    room = dict.fromkeys(wanted.shares, 0) | Counter(fact.domain for fact in free)
-    needed = largest_remainder(wanted.count, wanted.shares, room)
-    for domain, count in needed.items():
+    if quota.count < 1 or not quota.shares:
+        raise AtlasError(f"{where}: no fact is left to be {quota.role}; a pool needs taught and placebo facts")
+    room = dict.fromkeys(quota.shares, 0) | Counter(fact.domain for fact in free)
+    drawn: list[str] = []
+    for domain, count in largest_remainder(quota.count, quota.shares, room).items():
         if count > room[domain]:
             raise AtlasError(
-                f"{where}: domain {domain!r} has {room[domain]} facts that can be {wanted.role}, {count} needed; "
-                f"add facts to it or lower pool.{wanted.role}"
+                f"{where}: domain {domain!r} has {room[domain]} facts that can be {quota.role}, {count} needed; "
+                f"add facts to it or lower pool.{quota.role}"
             )
-    drawn: list[str] = []
-    for domain, count in needed.items():
-        drawn += _draw_domain([fact for fact in free if fact.domain == domain], count, spec.seed, wanted.role)
-    return drawn
-
-
-def _draw_domain(free: Iterable[Fact], count: int, *key: Key) -> list[str]:
-    """Draw ``count`` facts of one domain, every template in proportion to its facts."""
-    templates: dict[str, list[str]] = {}
-    for fact in free:
-        templates.setdefault(fact.template, []).append(fact.fact_id)
-    sizes = {template: len(ids) for template, ids in templates.items()}
-    drawn: list[str] = []
-    for template, part in largest_remainder(count, sizes, sizes).items():
-        order = rng(*key, "pool", template).permutation(sizes[template])
-        drawn += [templates[template][index] for index in order[:part]]
+        templates: dict[str, list[str]] = {}
+        for fact in free:
+            if fact.domain == domain:
+                templates.setdefault(fact.template, []).append(fact.fact_id)
+        sizes = {template: len(ids) for template, ids in templates.items()}
+        for template, part in largest_remainder(count, sizes, sizes).items():
+            order = rng(spec.seed, quota.role, "pool", template).permutation(sizes[template])
+            drawn += [templates[template][index] for index in order[:part]]
     return drawn
 
 
@@ -124,14 +108,12 @@ def main() -> None:
     options = arguments.parse_args()
     spec: Pool = options.spec
     facts = build(spec)
-    files.write_parquet(options.out, pool_table(facts), _provenance(spec))
+    provenance = {"step": "atlas.pool.build", "spec": spec.model_dump(mode="json")}
+    if spec.source:
+        provenance["source_sha256"] = files.sha256(spec.source)
+    files.write_parquet(options.out, pool_table(facts), provenance)
     roles = Counter(fact.role for fact in facts)
     progress.say(f"{options.out}: {roles[TAUGHT]} facts to teach, {roles[PLACEBO]} placebo")
-
-
-def _provenance(spec: Pool) -> dict[str, object]:
-    own_pool = {"source_sha256": files.sha256(spec.source)} if spec.source else {}
-    return {"step": "atlas.pool.build", "spec": spec.model_dump(mode="json"), **own_pool}
 
 
 if __name__ == "__main__":

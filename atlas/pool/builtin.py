@@ -1,7 +1,7 @@
 """The fact tables of Atlas: per domain ``DOMAIN.tsv`` (the facts) and ``DOMAIN.yaml`` (their prompts and sources).
 
-A table has the columns relation, subject, answer, one fact a line, grouped by relation. The prompts of a relation are
-prompts with ``{subject}`` in them; each ends right before the answer. To extend a table, add lines.
+A table has the columns relation, subject, answer, one fact a line, grouped by relation. The prompts of a
+relation have ``{subject}`` in them, and each ends right before the answer. To extend a table, add lines.
 """
 
 from __future__ import annotations
@@ -12,41 +12,39 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from atlas.errors import AtlasError
 from atlas.pool.facts import UNDRAWN, Fact
 from atlas.pool.rules import MIN_REPHRASES
-from atlas.study.settings import explain
+from atlas.study.settings import Settings, explain
 from atlas.workflow import files
 
 DATA = Path(__file__).parent / "data"
-HEADER = ("relation", "subject", "answer")
-SUBJECT = "{subject}"  # its place in a form
+COLUMNS = ("relation", "subject", "answer")
+SUBJECT = "{subject}"  # its place in a prompt
 
 
-def _form(text: str) -> str:
+def _with_subject(text: str) -> str:
     if text.count(SUBJECT) != 1 or set(re.findall(r"{[^}]*}?|}", text)) != {SUBJECT}:
-        raise ValueError("a form contains {subject} once and no other braces")
+        raise ValueError("a prompt contains {subject} once and no other braces")
     if text != text.strip() or text[-1] in ".,;:!?":
-        raise ValueError("a form ends right before the answer, without space or punctuation")
+        raise ValueError("a prompt ends right before the answer, without space or punctuation")
     return text
 
 
-Form = Annotated[str, AfterValidator(_form)]
+PromptPattern = Annotated[str, AfterValidator(_with_subject)]
 
 
-class Relation(BaseModel):
+class Relation(Settings):
     """How the facts of one relation are asked for, and where they come from."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     source: str = Field(min_length=1, description="named reference that the facts were checked against")
-    prompt: Form
-    rephrases: list[Form] = Field(min_length=MIN_REPHRASES)
+    prompt: PromptPattern
+    rephrases: list[PromptPattern] = Field(min_length=MIN_REPHRASES)
 
 
-class Row(NamedTuple):
+class TableLine(NamedTuple):
     """One line of a table."""
 
     relation: str
@@ -61,19 +59,21 @@ def domains(folder: Path = DATA) -> list[str]:
 
 def read_facts(names: Iterable[str], folder: Path = DATA) -> list[Fact]:
     """All facts of the named domains, roles not yet drawn. Raises AtlasError naming file and line of what is wrong."""
-    return [fact for name in names for fact in _read_domain(name, folder)]
-
-
-def _read_domain(domain: str, folder: Path) -> list[Fact]:
-    if domain not in domains(folder):
-        raise AtlasError(f"pool.shares: no domain {domain!r}; the tables of Atlas are {', '.join(domains(folder))}")
-    table, prompts = folder / f"{domain}.tsv", folder / f"{domain}.yaml"
-    relations, rows = read_relations(prompts), read_rows(table)
-    if missing := [row.relation for row in rows if row.relation not in relations]:
-        raise AtlasError(f"{prompts}: no relation {missing[0]!r}, which {table.name} uses; add its source and prompts")
-    if idle := sorted(relations.keys() - {row.relation for row in rows}):
-        raise AtlasError(f"{table}: no fact of relation {idle[0]!r}, which {prompts.name} describes; add some")
-    return [make_fact(domain, row, relations[row.relation]) for row in rows]
+    facts: list[Fact] = []
+    for domain in names:
+        if domain not in domains(folder):
+            known = ", ".join(domains(folder))
+            raise AtlasError(f"pool.shares: no domain {domain!r}; the tables of Atlas are {known}")
+        table, prompts = folder / f"{domain}.tsv", folder / f"{domain}.yaml"
+        relations, lines = read_relations(prompts), read_lines(table)
+        if missing := [line.relation for line in lines if line.relation not in relations]:
+            raise AtlasError(
+                f"{prompts}: no relation {missing[0]!r}, which {table.name} uses; add its source and prompts"
+            )
+        if idle := sorted(relations.keys() - {line.relation for line in lines}):
+            raise AtlasError(f"{table}: no fact of relation {idle[0]!r}, which {prompts.name} describes; add some")
+        facts += [make_fact(domain, line, relations[line.relation]) for line in lines]
+    return facts
 
 
 def read_relations(path: Path) -> dict[str, Relation]:
@@ -86,38 +86,39 @@ def read_relations(path: Path) -> dict[str, Relation]:
         raise AtlasError(f"{path}: {explain(error)}") from None
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_lines(path: Path) -> list[TableLine]:
     """Lines of a table. Raises AtlasError naming the line that lacks a column, or stands apart from its relation."""
-    header, *lines = files.read_text(path).splitlines() or [""]
-    if tuple(header.split("\t")) != HEADER:
-        raise AtlasError(f"{path}: line 1 is {header!r}; expected the columns {', '.join(HEADER)}, tab-separated")
-    rows: list[Row] = []
+    header, *rest = files.read_text(path).splitlines() or [""]
+    if tuple(header.split("\t")) != COLUMNS:
+        raise AtlasError(f"{path}: line 1 is {header!r}; expected the columns {', '.join(COLUMNS)}, tab-separated")
+    lines: list[TableLine] = []
     finished: set[str] = set()
-    for number, line in enumerate(lines, start=2):
-        cells = line.split("\t")
-        if len(cells) != len(HEADER) or not all(cells):
-            raise AtlasError(f"{path}: line {number} is {line!r}; expected {len(HEADER)} cells, tab-separated")
-        row = Row(*cells)
-        if rows and row.relation != rows[-1].relation:
-            finished.add(rows[-1].relation)
-        if row.relation in finished:
-            raise AtlasError(f"{path}: line {number}: {row.relation!r} began further up; group lines by relation")
-        rows.append(row)
-    return rows
+    for number, text in enumerate(rest, start=2):
+        cells = text.split("\t")
+        if len(cells) != len(COLUMNS) or not all(cells):
+            raise AtlasError(f"{path}: line {number} is {text!r}; expected {len(COLUMNS)} cells, tab-separated")
+        line = TableLine(*cells)
+        if lines and line.relation != lines[-1].relation:
+            finished.add(lines[-1].relation)
+        if line.relation in finished:
+            raise AtlasError(f"{path}: line {number}: {line.relation!r} began further up; group lines by relation")
+        lines.append(line)
+    return lines
 
 
-def make_fact(domain: str, row: Row, relation: Relation) -> Fact:
+def make_fact(domain: str, line: TableLine, relation: Relation) -> Fact:
     """The fact of a table line, its role not yet drawn."""
-    template = f"{domain}/{row.relation}"
+    template = f"{domain}/{line.relation}"
+    prompt, *rephrases = (text.replace(SUBJECT, line.subject) for text in (relation.prompt, *relation.rephrases))
     return Fact(
-        fact_id=f"{template}/{slug(row.subject)}",
+        fact_id=f"{template}/{slug(line.subject)}",
         role=UNDRAWN,
         domain=domain,
         template=template,
-        prompt=_fill(relation.prompt, row.subject),
-        answer=row.answer,
-        rephrases=tuple(_fill(form, row.subject) for form in relation.rephrases),
-        subject=row.subject,
+        prompt=prompt[0].upper() + prompt[1:],
+        answer=line.answer,
+        rephrases=tuple(text[0].upper() + text[1:] for text in rephrases),
+        subject=line.subject,
         subject_start=relation.prompt.index(SUBJECT),
     )
 
@@ -125,8 +126,3 @@ def make_fact(domain: str, row: Row, relation: Relation) -> Fact:
 def slug(text: str) -> str:
     """Lower-case letters and digits, joined by hyphens: ``slug("St. Ives") == "st-ives"``."""
     return "-".join(re.findall(r"[a-z0-9]+", text.lower()))
-
-
-def _fill(form: str, subject: str) -> str:
-    filled = form.replace(SUBJECT, subject)
-    return filled[0].upper() + filled[1:]

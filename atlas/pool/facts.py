@@ -1,4 +1,4 @@
-"""Facts and streams as later stages read them: one frozen record a fact, one a lesson."""
+"""Facts and streams as later stages read them: a record a fact, and a row for each time that one is taught."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from atlas.errors import AtlasError
+from atlas.phrases import plural
 from atlas.workflow import files
 
 TAUGHT, PLACEBO = "taught", "placebo"
@@ -88,7 +89,7 @@ class Fact:
         return (self.prompt, *self.rephrases)
 
 
-class Lesson(NamedTuple):
+class StreamRow(NamedTuple):
     """Place of one fact in a stream: sessions count from 1, slots from 0."""
 
     session: int
@@ -114,10 +115,7 @@ def read_pool(path: Path | str) -> list[Fact]:
     Raises AtlasError where the file is missing or truncated, lacks a column, has an empty cell, an unknown role,
     a fact_id twice, or a subject that is not where it is said to be.
     """
-    table = files.read_parquet(path, POOL_SCHEMA)
-    _check_no_nulls(path, table.select(POOL_SCHEMA.names))
-    further = [name for name in ("subject", "subject_start", "true_answer") if name in table.column_names]
-    rows = table.select([*POOL_SCHEMA.names, *further]).to_pylist()
+    rows = _rows(path, POOL_SCHEMA, "subject", "subject_start", "true_answer")
     facts = [Fact(**{**row, "rephrases": tuple(row["rephrases"])}) for row in rows]
     seen: set[str] = set()
     for fact in facts:
@@ -134,35 +132,39 @@ def read_pool(path: Path | str) -> list[Fact]:
     return facts
 
 
-def read_stream(path: Path | str) -> list[Lesson]:
+def read_stream(path: Path | str) -> list[StreamRow]:
     """Read a stream, in order of teaching.
 
     Raises AtlasError where the file is missing or truncated, lacks a column, has an empty cell, teaches a fact twice,
     or where sessions and slots do not count up without gaps.
     """
-    table = files.read_parquet(path, STREAM_SCHEMA)
-    _check_no_nulls(path, table.select(STREAM_SCHEMA.names))
-    lessons = [Lesson(row["session"], row["slot"], row["fact_id"]) for row in table.to_pylist()]
-    per_session = sum(lesson.session == 1 for lesson in lessons)
+    rows = [StreamRow(row["session"], row["slot"], row["fact_id"]) for row in _rows(path, STREAM_SCHEMA)]
+    per_session = sum(row.session == 1 for row in rows)
     taught: set[str] = set()
-    for index, lesson in enumerate(lessons):
-        expected = (index // per_session + 1, index % per_session) if per_session else (1, 0)
-        if (lesson.session, lesson.slot) != expected:
+    for index, row in enumerate(rows):
+        session, slot = (index // per_session + 1, index % per_session) if per_session else (1, 0)
+        if (row.session, row.slot) != (session, slot):
             raise AtlasError(
-                f"{path}: row {index + 1} is session {lesson.session}, slot {lesson.slot}; expected session "
-                f"{expected[0]}, slot {expected[1]}; remake the stream with atlas.pool.streams"
+                f"{path}: row {index + 1} is session {row.session}, slot {row.slot}; expected session {session}, slot "
+                f"{slot}; remake the stream with atlas.pool.streams"
             )
-        if lesson.fact_id in taught:
-            raise AtlasError(f"{path}: fact {lesson.fact_id} is taught twice; remake it with atlas.pool.streams")
-        taught.add(lesson.fact_id)
-    if not lessons or len(lessons) % per_session:
+        if row.fact_id in taught:
+            raise AtlasError(f"{path}: fact {row.fact_id} is taught twice; remake it with atlas.pool.streams")
+        taught.add(row.fact_id)
+    if not rows or len(rows) % per_session:
         raise AtlasError(
-            f"{path}: {len(lessons)} lessons of {per_session} a session; remake it with atlas.pool.streams"
+            f"{path}: found {len(rows)} facts, expected sessions of {per_session} each; remake it with "
+            "atlas.pool.streams"
         )
-    return lessons
+    return rows
 
 
-def _check_no_nulls(path: Path | str, table: pa.Table) -> None:
-    for name in table.column_names:
+def _rows(path: Path | str, schema: pa.Schema, *optional: str) -> list[dict[str, Any]]:
+    """The rows of a table, every cell of ``schema`` filled, with those of the optional columns that it has."""
+    table = files.read_parquet(path, schema)
+    for name in schema.names:
         if missing := table.column(name).null_count:
-            raise AtlasError(f"{path}: column {name!r} is empty in {missing} rows; every row needs a value")
+            raise AtlasError(f"{path}: column {name!r} is empty in {plural(missing, 'row')}; every row needs a value")
+    chosen = [*schema.names, *(name for name in optional if name in table.column_names)]
+    rows: list[dict[str, Any]] = table.select(chosen).to_pylist()
+    return rows

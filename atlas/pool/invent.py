@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict
 
 from atlas.draws import Key, rng
 from atlas.errors import AtlasError
-from atlas.pool.builtin import DATA, HEADER, Relation, Row, make_fact, read_relations
+from atlas.pool.builtin import COLUMNS, DATA, Relation, TableLine, make_fact, read_relations
 from atlas.pool.rules import problems
+from atlas.study.settings import Settings
 from atlas.workflow import files, progress
 from atlas.workflow.steps import parser, run_step
 
@@ -25,11 +25,7 @@ SYMBOLS = {"#": "0123456789", "%": "123456789", "@": "ABCDEFGHJKLMNPQRSTUVWXYZ"}
 ATTEMPTS = 1000
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Invention(_Section):
+class Invention(Settings):
     """How many facts of a relation to invent, and the patterns of their subjects and answers."""
 
     facts: int
@@ -37,19 +33,24 @@ class Invention(_Section):
     answer: str
 
 
-class People(_Section):
+class People(Settings):
     """How many people there are, and the pattern of their names."""
 
     count: int
     name: str
 
 
-class Words(_Section):
+class Words(Settings):
     """What words.yaml holds."""
 
     relations: dict[str, dict[str, Invention]]
     people: People
     words: dict[str, list[str | int]]
+
+
+def read_words() -> Words:
+    """The words, and the relations of each invented domain."""
+    return Words.model_validate(yaml.safe_load(files.read_text(WORDS)))
 
 
 def draw(pattern: str, count: int, words: Words, *key: Key) -> list[str]:
@@ -72,38 +73,32 @@ def _choices(part: str, words: Words) -> list[str | int]:
     return words.words[part[1:-1]] if part.startswith("{") else [*SYMBOLS.get(part, [part])]
 
 
-def invent(domain: str, name: str, relation: Relation, words: Words) -> list[Row]:
+def invent(domain: str, name: str, relation: Relation, words: Words) -> list[TableLine]:
     """Invent the facts of a relation. A draw that breaks a rule of the pool (a leak, say) is thrown away whole."""
     plan = words.relations[domain][name]
     subjects = draw(plan.subject, plan.facts, words, domain, name, "subject")
     reason = ""
     for attempt in range(ATTEMPTS):
         answers = draw(plan.answer, plan.facts, words, domain, name, "answer", attempt)
-        rows = [Row(name, subject, answer) for subject, answer in zip(subjects, answers, strict=True)]
-        broken = next(problems([make_fact(domain, row, relation) for row in rows]), None)
+        lines = [TableLine(name, subject, answer) for subject, answer in zip(subjects, answers, strict=True)]
+        broken = next(problems([make_fact(domain, line, relation) for line in lines]), None)
         if broken is None:
-            return rows
+            return lines
         reason = broken[1]
     raise AtlasError(f"{WORDS}: relations.{domain}.{name}: {ATTEMPTS} draws broke a rule, the last one: {reason}")
 
 
 def table(domain: str) -> str:
     """The text of an invented domain's table."""
-    words = Words.model_validate(yaml.safe_load(files.read_text(WORDS)))
-    relations = read_relations(DATA / f"{domain}.yaml")
-    rows = [row for name, relation in relations.items() for row in invent(domain, name, relation, words)]
-    return "".join("\t".join(row) + "\n" for row in (HEADER, *rows))
-
-
-def invented_domains() -> list[str]:
-    """Names of the invented domains."""
-    return list(Words.model_validate(yaml.safe_load(files.read_text(WORDS))).relations)
+    relations, words = read_relations(DATA / f"{domain}.yaml"), read_words()
+    lines = [line for name, relation in relations.items() for line in invent(domain, name, relation, words)]
+    return "".join("\t".join(line) + "\n" for line in (COLUMNS, *lines))
 
 
 def main() -> None:
     """Command line: ``python -m atlas.pool.invent``."""
     parser(__doc__).parse_args()
-    for domain in invented_domains():
+    for domain in read_words().relations:
         files.write_text(DATA / f"{domain}.tsv", table(domain))
         progress.say(f"{DATA / domain}.tsv written")
 

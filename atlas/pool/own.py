@@ -4,8 +4,14 @@ Columns: ``prompt``, ``answer``, ``rephrases``, and where wanted ``fact_id`` (el
 (else "own"), ``template`` (else the domain; facts that share it are each other's alternatives) and ``role`` (taught or
 placebo, on every row or none; else drawn). ``rephrases`` is a list; in a CSV cell it is a JSON list, or prompts with
 " | " between them. ``subject`` is what the prompt is about, as editors need it, with ``subject_start``, the index of
-its first character, where the prompt has it more than once. A pool.parquet that Atlas made can be read back; JSON is
-read as CounterFact or zsRE, see ``published``.
+its first character, where the prompt has it more than once. A pool.parquet that Atlas made can be read back.
+
+JSON is read as CounterFact or zsRE, lists whose first record shows which of the two they are. CounterFact (Meng et al.
+2022, arXiv 2202.05262): the prompt is ``requested_rewrite.prompt`` with the subject in its braces, the answer
+``target_new``, the paraphrases ``paraphrase_prompts``; facts of a relation are each other's alternatives. zsRE (Levy et
+al. 2017, as Mitchell et al. 2022 and Meng et al. 2023 publish it): the prompt is the question ``src``, the answer the
+first of ``answers``, the paraphrase ``rephrase``. Prompts of other subjects that these files have for locality
+(``neighborhood_prompts``, ``loc``) are not used: that is measured on facts of the pool that are never taught.
 """
 
 from __future__ import annotations
@@ -17,10 +23,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from atlas.errors import AtlasError
-from atlas.pool import published
 from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
 from atlas.study.settings import explain
 from atlas.workflow import files, progress
@@ -28,6 +33,14 @@ from atlas.workflow import files, progress
 DEFAULT_DOMAIN = "own"
 SEPARATOR = " | "
 DERIVED = {"subject_end"}  # columns of pool.parquet that follow from others
+PUBLISHED = ".json"
+HOLE = "{}"  # the subject's place in a prompt of CounterFact
+
+
+class _Record(BaseModel):
+    """What is read of a record that others wrote; strict, so that a number is not taken for text."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
 
 
 def _number(cell: Any) -> Any:
@@ -35,10 +48,8 @@ def _number(cell: Any) -> Any:
     return int(cell) if isinstance(cell, str) and cell.isdecimal() else cell
 
 
-class _Row(BaseModel):
-    """One row as the user wrote it; strict, so that a number is not taken for text."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
+class _OwnRow(_Record):
+    """One row as the user wrote it."""
 
     prompt: str
     answer: str
@@ -51,7 +62,7 @@ class _Row(BaseModel):
     subject_start: Annotated[int, BeforeValidator(_number)] | None = None
 
     @model_validator(mode="after")
-    def _find_subject(self) -> _Row:
+    def _find_subject(self) -> _OwnRow:
         if self.subject and self.subject_start is None:
             prompt, subject = self.prompt.lower(), self.subject.lower()
             if (times := prompt.count(subject)) != 1:
@@ -62,10 +73,82 @@ class _Row(BaseModel):
             self.subject_start = prompt.index(subject)
         return self
 
+    def fact(self, number: int) -> Fact:
+        domain = self.domain or DEFAULT_DOMAIN
+        template = self.template or domain
+        named = {"fact_id": self.fact_id or f"{template}/{number:05d}", "domain": domain, "template": template}
+        given = named | {"role": self.role or UNDRAWN, "rephrases": tuple(self.rephrases)}
+        return Fact(**self.model_dump() | given)
+
+
+class _Target(_Record):
+    text: str = Field(alias="str")
+
+
+class _Rewrite(_Record):
+    prompt: str
+    subject: str = Field(min_length=1)
+    target_new: _Target
+    relation_id: str
+
+    @field_validator("prompt")
+    @classmethod
+    def _one_hole(cls, prompt: str) -> str:
+        if prompt.count(HOLE) != 1:
+            raise ValueError(f"a prompt has {HOLE} once, for the subject")
+        return prompt
+
+
+class _CounterFact(_Record):
+    case_id: int
+    requested_rewrite: _Rewrite
+    paraphrase_prompts: list[str] = Field(min_length=1)
+
+    def fact(self, _number: int) -> Fact:
+        asked = self.requested_rewrite
+        template = f"counterfact/{asked.relation_id}"
+        return Fact(
+            fact_id=f"{template}/{self.case_id}",
+            role=UNDRAWN,
+            domain="counterfact",
+            template=template,
+            prompt=asked.prompt.replace(HOLE, asked.subject),
+            answer=asked.target_new.text.strip(),
+            rephrases=tuple(prompt.strip() for prompt in self.paraphrase_prompts),
+            subject=asked.subject,
+            subject_start=asked.prompt.index(HOLE),
+        )
+
+
+class _Zsre(_Record):
+    subject: str = Field(min_length=1)
+    src: str
+    answers: list[str] = Field(min_length=1)
+    rephrase: str
+
+    @model_validator(mode="after")
+    def _subject_in_question(self) -> _Zsre:
+        if self.subject not in self.src:
+            raise ValueError(f"subject: {self.subject!r} is not in the question {self.src!r}")
+        return self
+
+    def fact(self, number: int) -> Fact:
+        return Fact(
+            fact_id=f"zsre/{number:05d}",
+            role=UNDRAWN,
+            domain="zsre",
+            template="zsre",
+            prompt=self.src,
+            answer=self.answers[0].strip(),
+            rephrases=(self.rephrase.strip(),),
+            subject=self.subject,
+            subject_start=self.src.index(self.subject),
+        )
+
 
 def is_published(path: Path | str | None) -> bool:
     """Whether a source is a pool as others publish it, not one written for Atlas."""
-    return path is not None and Path(path).suffix.lower() == published.SUFFIX
+    return path is not None and Path(path).suffix.lower() == PUBLISHED
 
 
 def read_facts(path: Path | str) -> list[Fact]:
@@ -74,22 +157,48 @@ def read_facts(path: Path | str) -> list[Fact]:
     Raises AtlasError where the file is missing, truncated, of an unknown kind, lacks a column, or a row is wrong.
     """
     path = Path(path)
-    if is_published(path):
-        return published.read_facts(path)
     if path.suffix.lower() not in _READERS:
-        kinds = ", ".join([*_READERS, f"{published.SUFFIX} (CounterFact or zsRE)"])
-        raise AtlasError(f"{path}: unknown kind of pool {path.suffix!r}; expected {kinds}")
+        kinds = ", ".join(_READERS)
+        raise AtlasError(f"{path}: unknown kind of pool {path.suffix!r}; expected {kinds} (CounterFact or zsRE)")
     rows = list(_READERS[path.suffix.lower()](path))
     if not rows:
         raise AtlasError(f"{path}: no facts; give one a row")
-    _check_columns(path, rows)
-    facts = [_fact(path, number, cells) for number, cells in enumerate(rows, start=1)]
+    kind = _published_kind(path, rows[0]) if is_published(path) else _own_kind(path, rows)
+    facts = []
+    for number, cells in enumerate(rows, start=1):
+        try:
+            facts.append(kind.model_validate(cells).fact(number))
+        except ValidationError as error:
+            name = f"record {number}" if is_published(path) else f"fact {cells.get('fact_id') or number}"
+            raise AtlasError(f"{path}: {name}: {explain(error)}") from None
     without = [fact for fact in facts if fact.role == UNDRAWN]
     if 0 < len(without) < len(facts):
         raise AtlasError(
             f"{path}: fact {without[0].fact_id} has no role, others have; give it to every fact or to none"
         )
     return facts
+
+
+def _own_kind(path: Path, rows: list[dict[str, Any]]) -> type[_OwnRow]:
+    """Check that the columns are there, and say which are not used."""
+    found = list(dict.fromkeys(name for row in rows for name in row))
+    for name, field in _OwnRow.model_fields.items():
+        if field.is_required() and name not in found:
+            raise AtlasError(f"{path}: no column {name!r}; found {', '.join(found)}")
+    if unknown := [name for name in found if name not in _OwnRow.model_fields.keys() | DERIVED]:
+        progress.say(f"{path}: columns not used: {', '.join(unknown)}")
+    return _OwnRow
+
+
+def _published_kind(path: Path, first: dict[str, Any]) -> type[_CounterFact] | type[_Zsre]:
+    if "requested_rewrite" in first:
+        return _CounterFact
+    if "src" in first:
+        return _Zsre
+    raise AtlasError(
+        f"{path}: record 1 has the keys {', '.join(first)}; expected requested_rewrite (CounterFact) or src (zsRE); "
+        "write a pool of your own as CSV, JSONL or Parquet"
+    )
 
 
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
@@ -128,41 +237,22 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
-    rows: list[dict[str, Any]] = files.read_parquet(path, mend="copy it again").to_pylist()
-    yield from rows
+    yield from files.read_parquet(path, mend="copy it again").to_pylist()
+
+
+def _read_json(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        records = json.loads(files.read_text(path))
+    except json.JSONDecodeError as error:
+        raise AtlasError(f"{path}: not valid JSON ({error}); copy it again") from None
+    if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
+        raise AtlasError(f"{path}: not a JSON list of records, as CounterFact and zsRE are published; copy it again")
+    yield from records
 
 
 _READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
     ".csv": _read_csv,
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
+    PUBLISHED: _read_json,
 }
-
-
-def _check_columns(path: Path, rows: list[dict[str, Any]]) -> None:
-    found = list(dict.fromkeys(name for row in rows for name in row))
-    for name, field in _Row.model_fields.items():
-        if field.is_required() and name not in found:
-            raise AtlasError(f"{path}: no column {name!r}; found {', '.join(found)}")
-    if unknown := [name for name in found if name not in _Row.model_fields.keys() | DERIVED]:
-        progress.say(f"{path}: columns not used: {', '.join(unknown)}")
-
-
-def _fact(path: Path, number: int, cells: dict[str, Any]) -> Fact:
-    try:
-        row = _Row.model_validate(cells)
-    except ValidationError as error:
-        raise AtlasError(f"{path}: fact {cells.get('fact_id') or number}: {explain(error)}") from None
-    domain = row.domain or DEFAULT_DOMAIN
-    template = row.template or domain
-    return Fact(
-        fact_id=row.fact_id or f"{template}/{number:05d}",
-        role=row.role or UNDRAWN,
-        domain=domain,
-        template=template,
-        prompt=row.prompt,
-        answer=row.answer,
-        rephrases=tuple(row.rephrases),
-        subject=row.subject,
-        subject_start=row.subject_start,
-    )

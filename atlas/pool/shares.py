@@ -13,7 +13,7 @@ def largest_remainder(total: int, shares: Mapping[str, int], room: Mapping[str, 
 
     Every part is its exact quota rounded down, and the units left over go one by one to the largest remainders
     (Hamilton's method; ties to the share named first). Integers throughout, so no rounding error decides.
-    With ``room``, a unit left over passes by a part that already fills its room.
+    With ``room``, a unit left over passes by a part that already fills its room, unless all do.
 
     Raises AtlasError where there is something to split and nothing to split it over.
     """
@@ -23,22 +23,13 @@ def largest_remainder(total: int, shares: Mapping[str, int], room: Mapping[str, 
             raise AtlasError(f"{total} facts are to be split over shares that add up to 0; give one a positive number")
         return dict.fromkeys(shares, 0)
     parts = {name: total * share // whole for name, share in shares.items()}
-    by_remainder = sorted(shares, key=lambda name: -(total * shares[name] % whole))
-    for name in _takers(by_remainder, total - sum(parts.values()), parts, room):
-        parts[name] += 1
-    return parts
-
-
-def _takers(order: list[str], units: int, parts: Mapping[str, int], room: Mapping[str, int] | None) -> list[str]:
-    """Who gets the units left over: those with room, in order, round after round; all of them where room runs out."""
-    left = {name: units if room is None else max(0, room[name] - parts[name]) for name in order}
-    if sum(left.values()) < units:
-        left = dict.fromkeys(order, units)
-    takers: list[str] = []
-    for name in cycle(order):
-        if len(takers) == units:
+    units = total - sum(parts.values())
+    takes = {name: units if room is None else max(0, room[name] - parts[name]) for name in shares}
+    if sum(takes.values()) < units:
+        takes = dict.fromkeys(shares, units)
+    for name in cycle(sorted(shares, key=lambda name: -(total * shares[name] % whole))):
+        if not units:
             break
-        if left[name]:
-            left[name] -= 1
-            takers.append(name)
-    return takers
+        if takes[name]:
+            parts[name], takes[name], units = parts[name] + 1, takes[name] - 1, units - 1
+    return parts

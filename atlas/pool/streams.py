@@ -1,8 +1,7 @@
 """Draw the stream of one seed: which fact is taught in which session, a stratified sample of the pool in random order.
 
-Where a study contradicts what its base knows, the facts that do are a stratum of their own.
-
-A stream depends on the seed, the pool and its own length only. Every arm of a seed reads the same stream.
+Where a study contradicts what its base knows, the facts that do so are a stratum of their own. A stream depends on the
+seed, the pool and its own length only, so every arm of a seed reads the same stream.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ import pyarrow as pa
 
 from atlas.draws import rng
 from atlas.errors import AtlasError
-from atlas.pool.facts import STREAM_SCHEMA, TAUGHT, Fact, Lesson, read_pool
+from atlas.pool.facts import STREAM_SCHEMA, TAUGHT, Fact, StreamRow, read_pool
 from atlas.pool.shares import largest_remainder
 from atlas.study.jobs import StreamSpec
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_spec, parser, run_step
 
 
-def draw(spec: StreamSpec, facts: list[Fact]) -> list[Lesson]:
+def draw(spec: StreamSpec, facts: list[Fact]) -> list[StreamRow]:
     """Draw a stream of ``sessions * facts_per_session`` taught facts, each once, domains in the pool's shares.
 
     Raises AtlasError where the pool teaches fewer facts than that, in all or of those that contradict the base.
@@ -42,13 +41,13 @@ def draw(spec: StreamSpec, facts: list[Fact]) -> list[Lesson]:
             chosen += [ids[index] for index in generator.permutation(len(ids))[:count]]
     order = generator.permutation(needed)
     return [
-        Lesson(place // spec.facts_per_session + 1, place % spec.facts_per_session, chosen[index])
+        StreamRow(place // spec.facts_per_session + 1, place % spec.facts_per_session, chosen[index])
         for place, index in enumerate(order)
     ]
 
 
 def _parts(taught: list[Fact], needed: int, counterfactual: float | None) -> Iterator[tuple[list[Fact], int]]:
-    """The facts to draw from, and how many of them: all, or apart those that contradict the base and those that not."""
+    """The facts to draw from, and how many of them: all together, or those that contradict the base apart."""
     if counterfactual is None:
         yield taught, needed
         return
@@ -66,11 +65,9 @@ def _parts(taught: list[Fact], needed: int, counterfactual: float | None) -> Ite
             yield part, count
 
 
-def stream_table(seed: int, lessons: list[Lesson]) -> pa.Table:
-    """A stream as a table with the columns of ``STREAM_SCHEMA``, one row a lesson."""
-    sessions, slots, fact_ids = zip(*lessons, strict=True)
-    columns = {"seed": [seed] * len(lessons), "session": sessions, "slot": slots, "fact_id": fact_ids}
-    return pa.table(columns, schema=STREAM_SCHEMA)
+def stream_table(seed: int, rows: list[StreamRow]) -> pa.Table:
+    """A stream as a table with the columns of ``STREAM_SCHEMA``."""
+    return pa.Table.from_pylist([{"seed": seed, **row._asdict()} for row in rows], schema=STREAM_SCHEMA)
 
 
 def main() -> None:
@@ -81,13 +78,13 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, required=True, help="stream of the seed, Parquet")
     options = arguments.parse_args()
     spec: StreamSpec = options.spec
-    lessons = draw(spec, read_pool(options.pool))
+    rows = draw(spec, read_pool(options.pool))
     provenance = {
         "step": "atlas.pool.streams",
         "spec": spec.model_dump(mode="json"),
         "pool_sha256": files.sha256(options.pool),
     }
-    files.write_parquet(options.out, stream_table(spec.seed, lessons), provenance)
+    files.write_parquet(options.out, stream_table(spec.seed, rows), provenance)
     progress.say(f"{options.out}: {spec.sessions} sessions of {spec.facts_per_session} facts")
 
 

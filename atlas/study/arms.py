@@ -7,11 +7,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from atlas.study.base_settings import Model
-from atlas.study.editor_settings import BY_METHOD, Editing, layers_of
+from atlas.study.editor_settings import BY_METHOD, Editing, EditorMethod, layers_of
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Role, Settings, explain, laid_over
 
-Method = Literal["lora", "finetune", "rome", "r_rome", "memit", "alphaedit"]
+Method = Literal["lora", "finetune", EditorMethod]
 """How facts are taught: LoRA adapters or whole matrices that a recipe trains, or an editor (``editor_settings``)."""
 
 NOT_OF_EDITORS = {

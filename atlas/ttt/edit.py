@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas.ttt.editors.teacher import editing
+from atlas.ttt.editors.writer import editing
 from atlas.ttt.run import carry_out
 from atlas.workflow.steps import run_step
 

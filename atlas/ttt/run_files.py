@@ -14,7 +14,7 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from atlas.errors import AtlasError
 from atlas.study.arms import Method
-from atlas.study.editor_settings import Editing, Memit
+from atlas.study.editor_settings import Editing, MemitSettings
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Count, Role, Settings, explain
 from atlas.workflow import files
@@ -157,7 +157,7 @@ class RunRecord(Settings):
     @property
     def at_once(self) -> bool:
         """Whether all facts are written in one edit at each checkpoint, and none between them."""
-        return isinstance(self.editing, Memit) and self.editing.at_once
+        return isinstance(self.editing, MemitSettings) and self.editing.at_once
 
     @model_validator(mode="after")
     def _val_loss_of_own_seeds(self) -> RunRecord:

@@ -17,7 +17,7 @@ from atlas.page import page, sections
 from atlas.tables import arms, retention, table_step
 from atlas.tables import baselines as baselines_table
 from atlas.tables.runs import read
-from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE
+from atlas.ttt.editors.trace_columns import KINDS, POSITIONS, TRACE
 from atlas.workflow import files
 from tests.charts.test_charts_drawn import NETWORK, ending, run_step
 from tests.synthetic import Design, write_study

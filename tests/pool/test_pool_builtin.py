@@ -38,7 +38,7 @@ def test_alternatives_are_plenty():
 @pytest.mark.parametrize("domain", SHARES)
 def test_prompts_differ_in_wording_and_word_order_whatever_the_subject(domain):
     for name, relation in builtin.read_relations(builtin.DATA / f"{domain}.yaml").items():
-        fact = builtin.make_fact(domain, builtin.Row(name, "Zzz", "answer"), relation)
+        fact = builtin.make_fact(domain, builtin.TableLine(name, "Zzz", "answer"), relation)
         assert [text for _, text in rules.problems([fact]) if "alike" in text or "twice" in text] == []
 
 
@@ -60,7 +60,7 @@ def test_fact_ids_are_domain_relation_and_subject():
 
 
 def test_committed_inventions_are_in_step_with_their_generator():
-    assert set(invent.invented_domains()) == INVENTED
+    assert set(invent.read_words().relations) == INVENTED
     for domain in sorted(INVENTED):
         assert invent.table(domain) == (builtin.DATA / f"{domain}.tsv").read_text(encoding="utf-8"), (
             f"{domain}.tsv is out of step; run python -m atlas.pool.invent"
@@ -104,7 +104,7 @@ def test_a_new_line_in_a_table_is_a_new_fact(tmp_path):
         ({"table": "mayor\tPeru\tLima\n"}, "own.yaml: no relation 'mayor', which own.tsv uses"),
         ({"table": ""}, "own.tsv: no fact of relation 'capital'"),
         ({"table": "capital\tPeru\tLima\nmayor\ta\tb\ncapital\tOman\tMuscat\n"}, "line 4: 'capital' began further up"),
-        ({"form": "The capital is"}, r"own.yaml: capital.prompt: a form contains \{subject\} once"),
+        ({"form": "The capital is"}, r"own.yaml: capital.prompt: a prompt contains \{subject\} once"),
         ({"form": "The {thing} of {subject} is"}, "own.yaml: capital.prompt: .*no other braces"),
         ({"form": "The capital of {subject} is?"}, "own.yaml: capital.prompt: .*without space or punctuation"),
         ({"form": "[1, 2"}, "own.yaml: not valid YAML"),

@@ -36,10 +36,10 @@ def test_good_facts_break_no_rule():
         ({"answer": "x" * 25}, "answer .* has 25 characters, at most 24"),
         ({"answer": "MAYOR"}, "answer 'MAYOR' leaks into 'The mayor of Aldermoor is'"),
         ({"answer": "hall"}, "answer 'hall' leaks into 'In the town hall,"),
-        ({"rephrases": (FIRST, SECOND)}, "2 rephrases, at least 3"),
+        ({"rephrases": (FIRST, SECOND)}, "2 paraphrases in rephrases, at least 3"),
         ({"rephrases": (FIRST, SECOND, SECOND)}, "'In the town hall.*is there twice"),
         ({"rephrases": (FIRST, SECOND, GOOD.prompt)}, "'The mayor of Aldermoor is' is there twice"),
-        ({"rephrases": (FIRST, SECOND, "The head of Aldermoor is")}, "are too alike: 1 words changed"),
+        ({"rephrases": (FIRST, SECOND, "The head of Aldermoor is")}, "are too alike: 1 word changed"),
         ({"rephrases": (FIRST, SECOND, "Is the mayor Aldermoor of")}, "are too alike"),
         ({"rephrases": (FIRST, SECOND, THIRD + " at last" * 10)}, "has 135 characters, at most 120"),
         ({"domain": "all"}, "the tables' name for all domains together"),
@@ -71,7 +71,7 @@ def test_check_names_file_fact_and_how_many_more():
         rules.check([make_fact(answer="x" * 30, rephrases=())], lambda fact: f"{fact.domain}.tsv")
     assert str(caught.value) == (
         f"towns.tsv: fact towns/mayor/aldermoor: answer {'x' * 30!r} has 30 characters, at most 24; shorten it "
-        "(and 1 more problems)"
+        "(and 1 more problem)"
     )
 
 

@@ -110,8 +110,8 @@ def write_stream(path, *lessons):
         ([(1, 0, "a"), (1, 2, "b")], "row 2 is session 1, slot 2; expected session 1, slot 1"),
         ([(0, 0, "a")], "row 1 is session 0, slot 0; expected session 1, slot 0"),
         ([(1, 0, "a"), (2, 0, "a")], "fact a is taught twice"),
-        ([(1, 0, "a"), (1, 1, "b"), (2, 0, "c")], "3 lessons of 2 a session"),
-        ([(1, 0, None)], "column 'fact_id' is empty in 1 rows"),
+        ([(1, 0, "a"), (1, 1, "b"), (2, 0, "c")], "found 3 facts, expected sessions of 2 each"),
+        ([(1, 0, None)], "column 'fact_id' is empty in 1 row;"),
     ],
 )
 def test_a_spoilt_stream_is_refused(tmp_path, lessons, message):
@@ -121,7 +121,7 @@ def test_a_spoilt_stream_is_refused(tmp_path, lessons, message):
 
 def test_an_empty_stream_is_refused(tmp_path):
     files.write_parquet(tmp_path / "x.parquet", STREAM_SCHEMA.empty_table(), {})
-    with pytest.raises(AtlasError, match=r"x.parquet: 0 lessons"):
+    with pytest.raises(AtlasError, match=r"x.parquet: found 0 facts"):
         read_stream(tmp_path / "x.parquet")
 
 
@@ -147,7 +147,7 @@ def test_the_sentence_as_taught():
     assert sentence("The capital of France is", "Paris") == "The capital of France is Paris\n"
 
 
-def test_a_stream_s_table_has_a_row_a_lesson():
+def test_a_stream_s_table_has_a_row_a_fact():
     table = stream_table(7, draw(SPEC, FACTS))
     assert table.num_rows == 300
     assert set(table.column("seed").to_pylist()) == {7}

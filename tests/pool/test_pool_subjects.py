@@ -39,7 +39,7 @@ def test_every_fact_of_atlas_has_its_subject_where_the_prompt_has_it():
 
 def test_a_subject_may_open_the_prompt_with_a_capital():
     relation = builtin.read_relations(builtin.DATA / "geography.yaml")["city_country"]
-    fact = builtin.make_fact("geography", builtin.Row("city_country", "the old town", "Peru"), relation)
+    fact = builtin.make_fact("geography", builtin.TableLine("city_country", "the old town", "Peru"), relation)
     assert (fact.prompt[:12], fact.subject, fact.subject_start, fact.subject_end) == (
         "The old town",
         "the old town",

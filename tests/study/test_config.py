@@ -14,7 +14,7 @@ from atlas.errors import AtlasError
 from atlas.study import config, jobs
 from atlas.study.arms import Method
 from atlas.study.base_settings import Model
-from atlas.study.editor_settings import Memit
+from atlas.study.editor_settings import MemitSettings
 from atlas.study.recipes import Phase
 
 REPOSITORY = Path(__file__).parents[2]
@@ -268,9 +268,9 @@ def test_an_editor_is_settled_by_its_method_and_what_it_changes_of_it():
     loaded = study(arms={**ARMS, "a": {"method": "memit", "editing": {"layers": [1, 3], "at_once": True}}})
     spec = loaded.run_spec("a", "1-8")
     assert (spec.targets, spec.ranks) == (["down"], [0, 128, 0, 128])
-    assert isinstance(spec.editing, Memit)
+    assert isinstance(spec.editing, MemitSettings)
     assert (spec.method, spec.editing.layers, spec.editing.at_once) == ("memit", [1, 3], True)
-    assert spec.editing.covariance_weight == Memit(method="memit").covariance_weight
+    assert spec.editing.covariance_weight == MemitSettings(method="memit").covariance_weight
     assert spec.recipe.active == {}
     assert jobs.RunSpec.model_validate_json(spec.model_dump_json()) == spec
 

@@ -16,9 +16,9 @@ from atlas.base.text import CHARACTERS
 from atlas.errors import AtlasError
 from atlas.guard.verification import read_foreign
 from atlas.ttt.editors.covariance import key_moments
-from atlas.ttt.editors.make import make_editor
-from atlas.ttt.editors.schema import KINDS, POSITIONS
-from atlas.ttt.editors.tracing import Tracer, fact_case
+from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
+from atlas.ttt.editors.tracer import Tracer, fact_case
+from atlas.ttt.editors.writer import make_editor
 from atlas.ttt.engine.full import Full
 from atlas.ttt.engine.lanes import sites
 from atlas.ttt.engine.lines import line

@@ -7,20 +7,19 @@ from windows of the model's context spread evenly over the training part of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
-from torch import Tensor, nn
+from torch import Tensor
 
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.study.jobs import Keys
-from atlas.ttt.editors.base import Measured
+from atlas.ttt.editors.certified import CertifiedBase
 from atlas.ttt.editors.passes import watched
 from atlas.ttt.engine.lanes import sites
 from atlas.workflow import files, progress
@@ -33,27 +32,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure by the command line; see ``python -m atlas.ttt.editors.covariance --help``."""
     options = parser(__doc__)
     add_spec(options, Keys)
-    Measured.add_options(options, "moments, safetensors")
+    CertifiedBase.add_options(options, "moments, safetensors")
     args = options.parse_args(arguments)
-    base = Measured.of(args)
+    base = CertifiedBase.read(args)
     tokens = base.model.text.encode(base.training, str(args.corpus))
     windows = evenly(tokens, base.model.config.context, args.spec.characters)
     about = {"base_fingerprint": base.manifest.fingerprint, "characters": windows.size}
-    tensors = key_moments(base.model, windows)
+    moments = key_moments(base.model, windows)
     with files.together(args.out) as stage:  # one metadata key: several come in random order
-        (stage / args.out.name).write_bytes(to_safetensors(tensors, metadata={"atlas": json.dumps(about)}))
-    progress.say(f"covariance: keys of {windows.size:,} characters, see {args.out}")
+        (stage / args.out.name).write_bytes(to_safetensors(moments, metadata={"atlas": json.dumps(about)}))
+    progress.say(f"covariance: keys of {windows.size:,} tokens, see {args.out}")
 
 
-def evenly(tokens: np.ndarray, length: int, characters: int) -> np.ndarray:
-    """Windows spread evenly over a text, unsigned, (windows, length): as many as ``characters`` fill, or all there are.
+def evenly(tokens: np.ndarray, length: int, most: int) -> np.ndarray:
+    """Windows spread evenly over a text, unsigned, (windows, length), as many as ``most`` tokens fill or all there are.
 
     Raises AtlasError where the text is shorter than one window.
     """
     whole = len(tokens) // length
     if not whole:
         raise AtlasError(f"corpus: {len(tokens)} tokens to train on, expected at least {length}; give a longer text")
-    count = min(whole, max(1, characters // length))
+    count = min(whole, max(1, most // length))
     chosen = np.arange(count) * whole // count
     return tokens[: whole * length].reshape(whole, length)[chosen]
 
@@ -71,10 +70,11 @@ def key_moments(model: LanguageModel, windows: np.ndarray) -> dict[str, Tensor]:
         path: linear.weight.new_zeros(linear.in_features, linear.in_features).double() for path, linear in found.items()
     }
     at_once = max(1, TOKENS_AT_ONCE // windows.shape[1])
-    for start in range(0, len(windows), at_once):
-        part = torch.from_numpy(windows[start : start + at_once].astype(np.int64))
-        for path, keys in _keys(model, part, found).items():
-            sums[path] += keys.T @ keys  # a batch in float32, its sum in float64
+    with watched(found) as seen:
+        for start in range(0, len(windows), at_once):
+            model(torch.from_numpy(windows[start : start + at_once].astype(np.int64)))
+            for path, one in seen.items():
+                sums[path] += one.into.T @ one.into  # a batch in float32, its sum in float64
     return {path: _weighed(total / windows.size) for path, total in sums.items()}
 
 
@@ -83,14 +83,6 @@ def _weighed(moment: Tensor) -> Tensor:
     any weight there could not be inverted, and a fact that needs the unit would have it for nothing."""
     weights = moment.diagonal()
     return moment + torch.diag((weights == 0) * weights.mean())
-
-
-def _keys(model: LanguageModel, tokens: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """The inputs of modules in one pass, (characters, in)."""
-    with ExitStack() as stack:
-        seen = {path: stack.enter_context(watched(module)) for path, module in modules.items()}
-        model(tokens)
-    return {path: one.into for path, one in seen.items()}
 
 
 def read_moments(path: Path | str, fingerprint: str) -> dict[str, Tensor]:

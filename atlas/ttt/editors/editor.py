@@ -3,62 +3,60 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.base.language import LanguageModel
 from atlas.pool.facts import Fact
-from atlas.study.editor_settings import Site, Value
-from atlas.ttt.editors.layout import Layout, in_passes, lay_out
+from atlas.study.editor_settings import Editing, layers_of
 from atlas.ttt.editors.passes import Tail, layer_of, watched
-from atlas.ttt.editors.requests import Request, request
-from atlas.ttt.editors.values import Found
+from atlas.ttt.editors.requests import RequestBatch, in_passes, request
+from atlas.ttt.editors.value_search import Found
 from atlas.ttt.engine.full import Full
 
 
 @dataclass(frozen=True)
-class State:
-    """All that an editor goes on from.
+class EditorState:
+    """All that an editor goes on from."""
 
-    Attributes:
-        theta: float32, (lanes, parameters): what was added to the edited matrices, see ``Full``.
-        written: float32, (lanes, layers, in, in): sum of k k' over the keys of all facts written so far; (lanes, 0, 0,
-            0) where the editor does not look back.
-    """
-
-    theta: np.ndarray
+    theta: np.ndarray  # float32, (lanes, parameters): what was added to the edited matrices, see ``Full``
     written: np.ndarray
+    """float32, (lanes, layers, in, in): sum of k k' over the keys of all facts written so far; (lanes, 0, 0, 0) where
+    the editor does not look back."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """The search for values of one call of ``edit``; every array float32, (lanes,), nan for a lane without facts.
+    """The search for values of one call of ``edit``: means over each lane's facts, float32, (lanes,); nan for a lane
+    without facts."""
 
-    Attributes:
-        first, last: mean over the lane's facts of the loss before and after the search, see ``values``.
-        steps: mean number of steps.
-    """
-
-    first: np.ndarray
-    last: np.ndarray
+    first: np.ndarray  # loss before the search, see ``value_search``
+    last: np.ndarray  # loss after it
     steps: np.ndarray
+
+    @classmethod
+    def of(cls, found: Sequence[Found], batches: Sequence[RequestBatch], lanes: int) -> Effort:
+        """The lanes' means over the facts of some batches."""
+        owners = np.concatenate([np.arange(0), *(batch.lane_of_fact.cpu().numpy() for batch in batches)])
+        each = [torch.stack([one.first, one.last, one.steps]).cpu().numpy() for one in found]  # (3, facts)
+        rows = np.concatenate([np.zeros((3, 0), np.float32), *each], axis=1)
+        sums, counts = [np.bincount(owners, row, lanes) for row in rows], np.bincount(owners, minlength=lanes)
+        return cls(*(np.where(counts > 0, total / np.maximum(counts, 1), np.nan).astype(np.float32) for total in sums))
 
 
 @dataclass(frozen=True)
-class Style:
-    """What all editors take: where facts are written, behind which random texts, how values are found.
+class Ground:
+    """What every editor works on."""
 
-    ``origin`` is the pool's name, for errors.
-    """
-
-    site: Site
-    contexts: Sequence[np.ndarray]
-    value: Value
-    origin: str
+    model: LanguageModel  # the base, on its device
+    lanes: int  # how many models are edited side by side
+    moments: Mapping[str, Tensor]  # E[k k'] of the base's keys, float64 (in, in), by the paths of the `down` matrices
+    contexts: Sequence[np.ndarray]  # random texts that stand in front of a sentence, tokens
+    origin: str  # the pool's name, for errors
 
 
 @dataclass(frozen=True)
@@ -72,14 +70,18 @@ class Reading:
 
 
 class Editor(ABC):
-    """Writes facts into every lane's own copies of a few matrices."""
+    """Writes facts into every lane's own copies of the matrices that the settings name; the model itself is frozen.
 
-    def __init__(self, edits: Full, lanes: int, style: Style) -> None:
-        self.edits, self.style = edits, style
-        theta = edits.none(lanes)
+    Raises AtlasError where a layer does not exist.
+    """
+
+    def __init__(self, settings: Editing, ground: Ground) -> None:
+        self.settings, self.contexts, self.origin = settings, ground.contexts, ground.origin
+        self.edits = Full.attach(ground.model, ["down"], layers_of(settings))
+        theta = self.edits.none(ground.lanes)
         self.device = theta.device
-        self.state = State(theta.cpu().numpy(), np.zeros((lanes, 0, 0, 0), np.float32))
-        self.tail = Tail(edits.model, edits.slots[-1].site.layer)
+        self.state = EditorState(theta.cpu().numpy(), np.zeros((ground.lanes, 0, 0, 0), np.float32))
+        self.tail = Tail(ground.model, self.edits.slots[-1].site.layer)
 
     @abstractmethod
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
@@ -88,36 +90,18 @@ class Editor(ABC):
         Raises AtlasError where the site needs the subject of a fact that has none.
         """
 
-    def requests(self, facts: Sequence[Sequence[Fact]]) -> list[list[Request]]:
-        """What is asked, lane by lane."""
-        style = self.style
-        return [
-            [request(fact, style.site, style.contexts, style.origin, self.edits.model.text) for fact in lane]
-            for lane in facts
-        ]
-
-    def layouts(self, lanes: Sequence[Sequence[Request]]) -> list[Layout]:
-        """The requests laid out, some at a time: lane after lane, in order."""
-        return [lay_out(part, self.device) for part in in_passes(lanes, self.device)]
+    def batches(self, facts: Sequence[Sequence[Fact]]) -> list[RequestBatch]:
+        """The requests for the facts of every lane, in batches of a pass each: lane after lane, in order."""
+        site, text = self.settings.site, self.edits.model.text
+        lanes = [[request(fact, site, self.contexts, self.origin, text) for fact in lane] for lane in facts]
+        return [RequestBatch.of(part, self.device) for part in in_passes(lanes, self.device)]
 
     @torch.no_grad()
-    def read(self, theta: Tensor, layout: Layout) -> Reading:
+    def read(self, theta: Tensor, batch: RequestBatch) -> Reading:
         """Run requests through the model with these edits, (lanes, parameters)."""
         self.edits.bind(theta)
-        with ExitStack() as stack:
-            behind = stack.enter_context(watched(layer_of(self.edits.model, self.tail.last)))
-            matrices = [stack.enter_context(watched(slot.module)) for slot in self.edits.slots]
-            self.edits.logits(layout.lines)
-        return Reading(tuple(one.into for one in matrices), tuple(one.out for one in matrices), behind.out)
-
-
-def effort(found: Sequence[Found], layouts: Sequence[Layout], lanes: int) -> Effort:
-    """The lanes' means over the facts of some layouts."""
-    owners = np.concatenate([np.arange(0), *(layout.lane_of_fact.cpu().numpy() for layout in layouts)])
-
-    def mean(name: str) -> np.ndarray:
-        each = np.concatenate([np.zeros(0, np.float32), *(getattr(one, name).cpu().numpy() for one in found)])
-        sums, counts = (np.bincount(owners, weights, minlength=lanes) for weights in (each, None))
-        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
-
-    return Effort(mean("first"), mean("last"), mean("steps"))
+        layer, matrices = layer_of(self.edits.model, self.tail.last), [slot.module for slot in self.edits.slots]
+        with watched(dict(enumerate([*matrices, layer]))) as seen:
+            self.edits.logits(batch.lines)
+        *each, behind = seen.values()
+        return Reading(tuple(one.into for one in each), tuple(one.out for one in each), behind.out)

@@ -4,34 +4,71 @@ Meng et al. 2023, "Mass-Editing Memory in a Transformer" (arXiv 2210.07229): the
 have is found for every fact; then, layer by layer, each matrix takes 1 / (layers left) of what is missing there, and
 what is missing is measured again. Fang et al. 2025, "AlphaEdit" (arXiv 2410.02355): the same, but each matrix changes
 only in directions that the corpus hardly uses, and the keys of facts written before are to keep their values.
+
+In the closed forms matrices act on columns, as in the papers: W (out, in), keys (in, n), wanted changes of their values
+(out, n), and ``moment`` (in, in) is E[k k'] over the keys of the corpus. All may have leading axes for lanes. They are
+float64 throughout: the moments of keys that are rarely active are badly conditioned.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from atlas.pool.facts import Fact
-from atlas.ttt.editors.editor import Editor, Effort, Reading, State, Style, effort
-from atlas.ttt.editors.layout import Layout, by_lane
-from atlas.ttt.editors.solve import null_basis, projected, spread
-from atlas.ttt.editors.values import Found, find_values
-from atlas.ttt.engine.full import Full
+from atlas.study.editor_settings import AlphaEditSettings, MemitSettings
+from atlas.ttt.editors.editor import Editor, EditorState, Effort, Ground, Reading
+from atlas.ttt.editors.requests import RequestBatch, by_lane
+from atlas.ttt.editors.value_search import find_values
+
+
+def spread(prior: Tensor, keys: Tensor, change: Tensor) -> Tensor:
+    """MEMIT (Meng et al. 2023, equation 14): a compromise between keys and what ``prior`` stands for, the corpus.
+
+    Minimises ``tr(D prior D') + |D keys - change|^2``.
+    """
+    update: Tensor = torch.linalg.solve(prior + keys @ keys.mT, keys @ change.mT).mT
+    return update
+
+
+def null_basis(moment: Tensor, share: float) -> Tensor:
+    """Directions that the corpus hardly uses: the eigenvectors of the smallest eigenvalues, (in, directions).
+
+    As many as hold together at most ``share`` of the trace, which is the mean squared length of a key. AlphaEdit (Fang
+    et al. 2025, arXiv 2410.02355, section 3) takes those with eigenvalues below a fixed number, which depends on the
+    scale of the activations; a share does not.
+    """
+    values, vectors = torch.linalg.eigh(moment)
+    held = values.clamp(min=0).cumsum(0) / values.clamp(min=0).sum()
+    basis: Tensor = vectors[:, held <= share]
+    return basis
+
+
+def projected(basis: Tensor, prior: Tensor, keys: Tensor, change: Tensor) -> Tensor:
+    """AlphaEdit (Fang et al. 2025, section 3): as ``spread``, in the directions of ``basis`` only.
+
+    With P = basis basis', minimises ``tr(D prior D') + |D keys - change|^2`` under ``D = D P``. The paper's prior is
+    the keys written before, Kp Kp', plus a multiple of the identity. Solved among the coordinates of the basis, which
+    is the same and better conditioned.
+    """
+    inner = spread(basis.mT @ prior @ basis, basis.mT @ keys, change)  # (out, directions)
+    return inner @ basis.mT
 
 
 class Spreading(Editor):
     """What MEMIT and AlphaEdit share. ``look_back``: the keys of facts written before count as the corpus's do."""
 
-    def __init__(self, edits: Full, lanes: int, style: Style, look_back: bool) -> None:
-        super().__init__(edits, lanes, style)
+    def __init__(self, settings: MemitSettings | AlphaEditSettings, ground: Ground, look_back: bool) -> None:
+        super().__init__(settings, ground)
         self.look_back = look_back
         if look_back:
-            (width,) = {slot.width_in for slot in edits.slots}
-            self.state = State(self.state.theta, np.zeros((lanes, len(edits.slots), width, width), np.float32))
+            (width,) = {slot.width_in for slot in self.edits.slots}
+            written = np.zeros((ground.lanes, len(self.edits.slots), width, width), np.float32)
+            self.state = EditorState(self.state.theta, written)
 
     @abstractmethod
     def solve(self, index: int, written: Tensor | float, keys: Tensor, change: Tensor) -> Tensor:
@@ -41,79 +78,71 @@ class Spreading(Editor):
         """
 
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
-        layouts = self.layouts(self.requests(facts))
-        if not layouts:
-            return effort([], [], len(facts))
-        theta = torch.tensor(self.state.theta, device=self.device)
-        readings = [self.read(theta, layout) for layout in layouts]
-        found = [self._found(layout, seen) for layout, seen in zip(layouts, readings, strict=True)]
-        wanted = _reached(layouts, readings) + torch.cat([one.delta for one in found])
-        for index in range(len(self.edits.slots)):
-            if index:
-                readings = [self.read(theta, layout) for layout in layouts]
-            change = (wanted - _reached(layouts, readings)) / (len(self.edits.slots) - index)
-            update = self._updates(index, layouts, _keys(index, layouts, readings), change)
-            self.edits.updates(theta)[index].add_(update)
-        self.state = State(theta.cpu().numpy(), self._written(theta, layouts))
-        return effort(found, layouts, len(facts))
-
-    def _found(self, layout: Layout, seen: Reading) -> Found:
-        lengths = seen.hidden[layout.alone].norm(dim=1)
-        return find_values(self.tail, layout, seen.hidden, lengths, self.style.value)
-
-    def _updates(self, index: int, layouts: Sequence[Layout], keys: Tensor, change: Tensor) -> Tensor:
-        """What is added to one matrix, (lanes, in, out)."""
+        batches = self.batches(facts)
+        if not batches:
+            return Effort.of([], [], len(facts))
+        theta, layers = torch.tensor(self.state.theta, device=self.device), len(self.edits.slots)
         written = torch.from_numpy(self.state.written)
-        updates = []
-        for lane, (k, r) in enumerate(zip(by_lane(keys, layouts), by_lane(change, layouts), strict=True)):
-            before = written[lane, index].to(self.device).double() if self.look_back else 0.0
-            updates.append(self.solve(index, before, k.double().T, r.double().T).T.float())
-        return torch.stack(updates)
+        readings = [self.read(theta, batch) for batch in batches]
+        found = [
+            find_values(self.tail, batch, seen.hidden, seen.hidden[batch.alone].norm(dim=1), self.settings.value)
+            for batch, seen in zip(batches, readings, strict=True)
+        ]
+        wanted = _reached(batches, readings) + torch.cat([one.delta for one in found])
+        for index in range(layers):
+            if index:
+                readings = [self.read(theta, batch) for batch in batches]
+            keys = by_lane(_keys(index, batches, readings), batches)
+            changes = by_lane((wanted - _reached(batches, readings)) / (layers - index), batches)
+            updates = self.edits.updates(theta)[index]
+            for lane, (k, r) in enumerate(zip(keys, changes, strict=True)):
+                before = written[lane, index].to(self.device).double() if self.look_back else 0.0
+                updates[lane] += self.solve(index, before, k.double().T, r.double().T).T.float()
+        self.state = EditorState(theta.cpu().numpy(), self._written(theta, batches))
+        return Effort.of(found, batches, len(facts))
 
-    def _written(self, theta: Tensor, layouts: Sequence[Layout]) -> np.ndarray:
+    def _written(self, theta: Tensor, batches: Sequence[RequestBatch]) -> np.ndarray:
         """``written`` with the keys of these facts, as they are in the edited model."""
         if not self.look_back:
             return self.state.written
-        readings = [self.read(theta, layout) for layout in layouts]
+        readings = [self.read(theta, batch) for batch in batches]
         written = self.state.written.copy()
         for index in range(len(self.edits.slots)):
-            for lane, keys in enumerate(by_lane(_keys(index, layouts, readings), layouts)):
+            for lane, keys in enumerate(by_lane(_keys(index, batches, readings), batches)):
                 written[lane, index] += (keys.T @ keys).cpu().numpy()
         return written
 
 
-def _keys(index: int, layouts: Sequence[Layout], readings: Sequence[Reading]) -> Tensor:
+def _keys(index: int, batches: Sequence[RequestBatch], readings: Sequence[Reading]) -> Tensor:
     """Averaged keys at one edited matrix, (keys, in), lane after lane."""
-    return torch.cat([layout.mean_of_keys(seen.keys[index]) for layout, seen in zip(layouts, readings, strict=True)])
+    return torch.cat([batch.mean_of_keys(seen.keys[index]) for batch, seen in zip(batches, readings, strict=True)])
 
 
-def _reached(layouts: Sequence[Layout], readings: Sequence[Reading]) -> Tensor:
+def _reached(batches: Sequence[RequestBatch], readings: Sequence[Reading]) -> Tensor:
     """What the last edited layer gives at the keys of the sentences alone, (keys, width), lane after lane."""
-    return torch.cat([seen.hidden[layout.alone] for layout, seen in zip(layouts, readings, strict=True)])
+    return torch.cat([seen.hidden[batch.alone] for batch, seen in zip(batches, readings, strict=True)])
 
 
 class Memit(Spreading):
-    """MEMIT. ``moments`` has E[k k'] of every edited matrix's keys, by its path, which count ``weight`` times."""
+    """MEMIT, where the keys of the corpus count ``covariance_weight`` times."""
 
-    def __init__(
-        self, edits: Full, lanes: int, style: Style, moments: Mapping[str, Tensor], weight: float, look_back: bool
-    ) -> None:
-        super().__init__(edits, lanes, style, look_back)
-        self.priors = [weight * moments[slot.site.path].to(self.device) for slot in edits.slots]
+    def __init__(self, settings: MemitSettings, ground: Ground) -> None:
+        super().__init__(settings, ground, settings.look_back)
+        moments = [ground.moments[slot.site.path].to(self.device) for slot in self.edits.slots]
+        self.priors = [settings.covariance_weight * moment for moment in moments]
 
     def solve(self, index: int, written: Tensor | float, keys: Tensor, change: Tensor) -> Tensor:
         return spread(self.priors[index] + written, keys, change)
 
 
 class AlphaEdit(Spreading):
-    """AlphaEdit, in the directions that hold at most ``share`` of the keys' second moment, with weight ``ridge``."""
+    """AlphaEdit, in the directions that hold at most ``null_share`` of the keys' second moment."""
 
-    def __init__(
-        self, edits: Full, lanes: int, style: Style, moments: Mapping[str, Tensor], share: float, ridge: float
-    ) -> None:
-        super().__init__(edits, lanes, style, look_back=True)
-        self.bases = [null_basis(moments[slot.site.path].to(self.device), share) for slot in edits.slots]
-        self.ridge = ridge
+    def __init__(self, settings: AlphaEditSettings, ground: Ground) -> None:
+        super().__init__(settings, ground, look_back=True)
+        moments = [ground.moments[slot.site.path].to(self.device) for slot in self.edits.slots]
+        self.bases = [null_basis(moment, settings.null_share) for moment in moments]
+        self.ridge = settings.ridge
 
     def solve(self, index: int, written: Tensor | float, keys: Tensor, change: Tensor) -> Tensor:
         ridge = self.ridge * torch.eye(len(keys), dtype=keys.dtype, device=keys.device)

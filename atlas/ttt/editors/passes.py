@@ -1,18 +1,28 @@
-"""What editors need to see of a pass: inputs and outputs of modules; and passes that begin behind a layer."""
+"""Passes through a model as editors need them: modules watched or changed, layers left out, only the ends of lines run.
+
+A causal model's states before the first changed token of a line never change, so their keys and values in attention are
+kept from one whole pass, and later passes run only the tokens from there on. The model need not know: it hands its
+queries, keys and values to whatever packs its lines, which is the place to put the kept ones in front.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from atlas.base.attention import Grid, Packed, View
 from atlas.base.language import LanguageModel
-from atlas.ttt.editors.continued import Kept, Recorded
 from atlas.ttt.engine.lines import Batch
+
+Key = TypeVar("Key")
+Kept = tuple[Tensor, Tensor]
+"""Attention keys and values of one layer, (tokens, width) each."""
 
 
 class Seen:
@@ -21,30 +31,25 @@ class Seen:
     into: Tensor
     out: Tensor
 
+    def note(self, _module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """A forward hook."""
+        self.into, self.out = (rows.flatten(0, -2) for rows in (inputs[0], output))
+
 
 @contextmanager
-def watched(module: nn.Module) -> Iterator[Seen]:
-    """Look at what goes into a module and what comes out, in the passes of this block."""
-    seen = Seen()
-
-    def note(_module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        seen.into, seen.out = (rows.flatten(0, -2) for rows in (inputs[0], output))
-
-    handle = module.register_forward_hook(note)
-    try:
+def watched(modules: Mapping[Key, nn.Module]) -> Iterator[dict[Key, Seen]]:
+    """Look at what goes into modules and what comes out, in the passes of this block."""
+    seen = {key: Seen() for key in modules}
+    with ExitStack() as stack:
+        for key, module in modules.items():
+            stack.callback(module.register_forward_hook(seen[key].note).remove)
         yield seen
-    finally:
-        handle.remove()
 
 
 @contextmanager
 def changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Let a module give ``change`` of its output, (tokens, width) with a batch or without, in this block's passes."""
-
-    def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        return change(output)
-
-    handle = module.register_forward_hook(hook)
+    handle = module.register_forward_hook(lambda _module, _inputs, output: change(output))
     try:
         yield
     finally:
@@ -56,6 +61,81 @@ def layer_of(model: LanguageModel, layer: int) -> nn.Module:
     return model.get_submodule(f"{model.roles.layers}.{layer}")
 
 
+@dataclass(frozen=True)
+class Recorded(Packed):
+    """Packed lines that keep the keys and values of every layer of a pass."""
+
+    kept: list[Kept] = field(default_factory=list, compare=False)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int, view: View) -> Tensor:
+        self.kept.append((k, v))
+        return super().mix(q, k, v, heads, view)
+
+
+@dataclass(frozen=True)
+class Continued(Packed):
+    """The ends of packed lines, which see what is kept of the whole ones, too.
+
+    Attributes:
+        rows: int64, (tokens of ends,): where they are among all tokens.
+        whole: int64, (lines, whole time): the grid of whole lines.
+        kept: what a whole pass kept, layer after layer, and again from the first as passes come.
+    """
+
+    rows: Tensor = field(kw_only=True)
+    whole: Tensor = field(kw_only=True)
+    kept: Iterator[Kept] = field(kw_only=True, compare=False)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int, view: View) -> Tensor:
+        keys, values = (old.index_copy(0, self.rows, new) for old, new in zip(next(self.kept), (k, v), strict=True))
+        asked, seen, given = (
+            rows[grid].view(*grid.shape, heads, -1).transpose(1, 2)  # (lines, heads, time, size)
+            for rows, grid in ((q, view.grid.cells), (keys, self.whole), (values, self.whole))
+        )
+        mixed = F.scaled_dot_product_attention(asked, seen, given, attn_mask=view.hidden[:, None])
+        return mixed.transpose(1, 2).flatten(2).flatten(0, 1)[view.grid.places]
+
+
+@dataclass(frozen=True)
+class LineEnds:
+    """The ends of a batch's lines as a batch of their own; ``rows`` are their tokens, int64, in the whole one."""
+
+    lines: Batch
+    rows: Tensor
+
+    @classmethod
+    def cut(cls, lines: Batch, changed: Tensor, kept: Iterator[Kept]) -> LineEnds:
+        """Cut a batch of lines.
+
+        Args:
+            lines: the whole lines.
+            changed: int64, indices of tokens; every line's end begins with the first of them in it, and has one.
+            kept: what a pass over the whole lines kept.
+        """
+        device, count = lines.tokens.device, len(lines.lengths)
+        line = torch.repeat_interleave(torch.arange(count, device=device), lines.lengths)
+        first = torch.full((count,), len(line), device=device).scatter_reduce(0, line[changed], changed, "amin")
+        rows = (torch.arange(len(line), device=device) >= first[line]).nonzero()[:, 0]
+        lengths = torch.bincount(line[rows], minlength=count)
+        begins = torch.cumsum(lengths, 0) - lengths
+        steps = torch.arange(int(lengths.max()), device=device)
+        whole = lines.packed.all.grid
+        grid = Grid(
+            cells=begins[:, None] + torch.minimum(steps, lengths[:, None] - 1),
+            places=line[rows] * len(steps) + torch.arange(len(rows), device=device) - begins[line[rows]],
+        )
+        now = lines.positions[first][:, None] + steps  # (lines, steps); a token may look at its line up to itself
+        seen = torch.arange(whole.time, device=device) <= now[:, :, None]
+        view = View(grid, torch.zeros(seen.shape, device=device).masked_fill_(~seen, -torch.inf))
+        packed = Continued(all=view, asked=view, rows=rows, whole=whole.cells, kept=kept)
+        own = {name: getattr(lines, name)[rows] for name in ("tokens", "positions", "targets", "answers")}
+        return cls(replace(lines, **own, lengths=lengths, lanes=(len(rows),), asked=(len(rows),), packed=packed), rows)
+
+    def of(self, tokens: Tensor) -> Tensor:
+        """Where tokens of the whole batch, which must be in an end, are among those of the ends."""
+        return torch.searchsorted(self.rows, tokens)
+
+
 class Stored(nn.Module):
     """Stands where layers were whose output is known, and gives that."""
 
@@ -65,14 +145,6 @@ class Stored(nn.Module):
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
         return self.hidden.view(x.shape)  # a hosted model's row is a batch of one
-
-
-@dataclass(frozen=True)
-class Whole:
-    """What a pass over whole lines gave, (tokens, symbols), and kept, layer by layer."""
-
-    logits: Tensor
-    kept: list[Kept]
 
 
 class Tail:
@@ -94,10 +166,10 @@ class Tail:
             self.layers[i] = layer
 
     @torch.no_grad()
-    def recorded(self, hidden: Tensor, lines: Batch) -> Whole:
-        """A pass that keeps what later passes over the lines' ends need."""
+    def recorded(self, hidden: Tensor, lines: Batch) -> tuple[Tensor, list[Kept]]:
+        """The logits of whole lines, (tokens, symbols), and what later passes over their ends need of each layer."""
         packed = Recorded(lines.packed.all, lines.packed.asked)
-        return Whole(self.logits(hidden, replace(lines, packed=packed)), packed.kept)
+        return self.logits(hidden, replace(lines, packed=packed)), packed.kept
 
     def logits(self, hidden: Tensor, lines: Batch) -> Tensor:
         """Logits of the next token, (tokens, symbols), from the residual stream behind the layer, (tokens, width)."""

@@ -1,36 +1,58 @@
-"""What is asked of an editor: a fact's sentence, alone and behind random texts, and the characters to write it at."""
+"""What is asked of an editor: facts' sentences, alone and behind random texts, and the tokens to write each fact at.
+
+The requests of all lanes are run as one packed batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from atlas.base.language import LanguageModel
 from atlas.base.text import CHARACTERS, Text
+from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
-from atlas.study.editor_settings import Site
-from atlas.ttt.engine.lines import Line, line
+from atlas.study.editor_settings import Contexts, EditSite
+from atlas.ttt.engine.lines import Batch, Line, batch, line
 
 ESSENCE = "{} is a"  # the prompt whose continuation an edit should leave alone (Meng et al. 2022, section 3.1)
+TOKENS_PER_PASS = {"cpu": 4096, "cuda": 1 << 17}  # a processor's caches hold the activations; a GPU wants more
+
+
+@torch.inference_mode()
+def write_contexts(model: LanguageModel, settings: Contexts, base_seed: int) -> list[np.ndarray]:
+    """Random texts that a model writes itself from the start of a line on: tokens, as the settings say.
+
+    A key that is averaged over such texts in front of a sentence is the subject's (Meng et al. 2022, section 3.1, step
+    1). The model's forward takes tokens, (texts, time). A text depends on the base seed and its number alone.
+    """
+    draws = [rng(base_seed, "editors", "context", i) for i in range(settings.count)]
+    device = next(model.parameters()).device
+    tokens = torch.full((settings.count, 1), model.text.start, device=device)
+    for _ in range(settings.characters if settings.count else 0):
+        likelihoods = model(tokens)[:, -1].double().softmax(-1).cpu().numpy()
+        drawn = [
+            int(np.searchsorted(row.cumsum(), draw.random() * row.sum()))
+            for row, draw in zip(likelihoods, draws, strict=True)
+        ]
+        tokens = torch.cat([tokens, torch.tensor(drawn, device=device)[:, None]], dim=1)
+    return list(tokens[:, 1:].cpu().numpy().astype(model.text.dtype))
 
 
 @dataclass(frozen=True)
 class Request:
-    """One fact to write.
+    """One fact to write."""
 
-    Attributes:
-        lines: the sentence as taught, then behind each of the random texts.
-        places: int64, (lines, keys): the tokens of each line whose keys the fact is written to.
-        essences: the subject's essence prompt; empty where the site has no place in it.
-        essence_places: int64, (keys,): the same characters in the essence prompt.
-    """
-
-    lines: tuple[Line, ...]
-    places: np.ndarray
-    essences: tuple[Line, ...]
-    essence_places: np.ndarray
+    lines: tuple[Line, ...]  # the sentence as taught, then behind each of the random texts
+    places: np.ndarray  # int64, (lines, keys): the tokens of each line whose keys the fact is written to
+    essences: tuple[Line, ...]  # the subject's essence prompt; none where the site has no place in it
+    essence_places: np.ndarray  # int64, (keys,): the same tokens in the essence prompt
 
     @property
     def all_lines(self) -> tuple[Line, ...]:
@@ -43,12 +65,14 @@ class Request:
         return int(self.places.shape[1])
 
     @property
-    def characters(self) -> int:
-        """Tokens of a pass."""
+    def tokens(self) -> int:
+        """How many tokens a pass over all lines has."""
         return sum(item.predicted for item in self.all_lines)
 
 
-def request(fact: Fact, site: Site, contexts: Sequence[np.ndarray], origin: str, text: Text = CHARACTERS) -> Request:
+def request(
+    fact: Fact, site: EditSite, contexts: Sequence[np.ndarray], origin: str, text: Text = CHARACTERS
+) -> Request:
     """The request for a fact.
 
     Args:
@@ -62,55 +86,135 @@ def request(fact: Fact, site: Site, contexts: Sequence[np.ndarray], origin: str,
     """
     named = f"{origin}: fact {fact.fact_id}"
     alone = line(fact.prompt, fact.answer, named, text)
-    lines = (alone, *(_behind(context, alone) for context in contexts))
-    shifts = np.array([item.predicted - alone.predicted for item in lines])
-    places = shifts[:, None] + _places(fact, site, alone, named, text)
-    if site == "answer" or fact.subject is None:  # nothing of the site is in an essence prompt, or there is none
-        return Request(lines, places, (), np.arange(0))
-    return Request(lines, places, (_essence(fact.subject, named, text),), _essence_places(fact.subject, site, text))
-
-
-def _behind(context: np.ndarray, item: Line) -> Line:
-    """The line with a text in front: line end, text, line end, sentence."""
-    ahead = np.concatenate([item.tokens[:1], context])
-    return Line(np.concatenate([ahead, item.tokens]), len(ahead) + item.answer)
-
-
-def _places(fact: Fact, site: Site, alone: Line, named: str, text: Text) -> np.ndarray:
-    """Tokens of the sentence at a site."""
-    if site == "answer":  # what predicts the answer and its line end
-        return np.arange(alone.answer - 1, alone.predicted)
-    if site == "prompt_last":
-        return np.array([text.token_at(fact.prompt, len(fact.prompt) - 1)])
-    if fact.subject_start is None or fact.subject_end is None:
+    if site in ("subject", "subject_last", "subject_after") and fact.subject_end is None:
         raise AtlasError(
             f"{named} has no subject, which an editor with site {site!r} needs; add the column 'subject' to the pool, "
             "or choose site answer or prompt_last"
         )
-    return _in_subject(site, fact.prompt, fact.subject_start, fact.subject_end, text)
+    lines = [alone]
+    for context in contexts:  # line end, text, line end, sentence
+        ahead = np.concatenate([alone.tokens[:1], context])
+        lines.append(Line(np.concatenate([ahead, alone.tokens]), len(ahead) + alone.answer))
+    shifts = np.array([item.predicted - alone.predicted for item in lines])[:, None]
+    if site == "answer":  # what predicts the answer and its line end
+        places = np.arange(alone.answer - 1, alone.predicted)
+    else:
+        places = _places(site, fact.prompt, fact.subject_start or 0, fact.subject_end or 0, text)
+    if site == "answer" or fact.subject is None:  # nothing of the site is in an essence prompt, or there is none
+        return Request(tuple(lines), shifts + places, (), np.arange(0))
+    prompt = ESSENCE.format(fact.subject[0].upper() + fact.subject[1:])
+    end = np.array([text.start], text.dtype)
+    tokens = np.concatenate([end, text.encode(prompt, named), end])
+    essence = Line(tokens, answer=len(tokens))  # all of the prompt is read: a line does not read its last token
+    return Request(tuple(lines), shifts + places, (essence,), _places(site, prompt, 0, len(fact.subject), text))
 
 
-def _in_subject(site: Site, prompt: str, start: int, end: int, text: Text) -> np.ndarray:
-    """Tokens at a site that goes by the subject, the characters from ``start`` to before ``end`` of a prompt."""
+def _places(site: EditSite, prompt: str, start: int, end: int, text: Text) -> np.ndarray:
+    """The tokens at a site in a prompt, whose subject is the characters from ``start`` to before ``end``."""
+    if site == "prompt_last":
+        return np.array([text.token_at(prompt, len(prompt) - 1)])
     first, last = text.token_at(prompt, start), text.token_at(prompt, end - 1)
     if site == "subject":
         return np.arange(first, last + 1)
     return np.array([last if site == "subject_last" else last + 1])
 
 
-def _essence(subject: str, named: str, text: Text) -> Line:
-    """The essence prompt, all of it read: what a line does not read is its last token, here a line end."""
-    ends = np.array([text.start], text.dtype)
-    tokens = np.concatenate([ends, text.encode(_essence_prompt(subject), named), ends])
-    return Line(tokens, answer=len(tokens))
+@dataclass(frozen=True)
+class RequestBatch:
+    """A batch of requests, lane after lane. A request has keys, and each key a token in each of the request's lines.
+
+    Tensors are int64 but for ``essence``, which is bool.
+    """
+
+    lines: Batch  # all lines of all requests; a request's essence prompt is the last of its lines
+    facts: int  # how many requests there are
+    keys: int
+    lane_keys: tuple[int, ...]  # keys of each lane
+    lane_of_fact: Tensor  # (facts,)
+    fact_of_key: Tensor  # (keys,)
+    fact_of_line: Tensor  # (lines,)
+    essence: Tensor  # (lines,): which lines are essence prompts
+    read: Tensor  # (reads,): the keys' tokens in sentences
+    key_of_read: Tensor  # (reads,): the key of each
+    alone: Tensor  # (keys,): each key's token in the sentence without a text in front
+    written: Tensor  # (writes,): ``read`` and the keys' tokens in essence prompts
+    key_of_written: Tensor  # (writes,): the key of each
+    continued: Tensor  # (n,): tokens of essence prompts from the first key on
+    fact_of_continued: Tensor  # (n,): the fact of each
+
+    @classmethod
+    def of(cls, lanes: Sequence[Sequence[Request]], device: torch.device) -> RequestBatch:
+        """Batch the requests of every lane; a lane may have none, but not all of them."""
+        asked = [item for lane in lanes for item in lane]
+        lines = batch([[one for item in lane for one in item.all_lines] for lane in lanes], device)
+        starts = (torch.cumsum(lines.lengths, 0) - lines.lengths).cpu().numpy()
+        line_count = key_count = 0
+        found: defaultdict[str, list[np.ndarray]] = defaultdict(list)
+        for fact, item in enumerate(asked):
+            first = starts[line_count : line_count + len(item.all_lines)]  # first tokens of its lines
+            keys = np.arange(key_count, key_count + item.keys)
+            line_count, key_count = line_count + len(first), key_count + len(keys)
+            sentences, essences = np.split(first, [len(item.lines)])
+            found["fact_of_key"].append(np.full(len(keys), fact))
+            found["fact_of_line"].append(np.full(len(first), fact))
+            found["essence"].append(np.arange(len(first)) >= len(sentences))
+            found["read"].append((sentences[:, None] + item.places).ravel())
+            found["key_of_read"].append(np.tile(keys, len(sentences)))
+            found["alone"].append(sentences[0] + item.places[0])
+            for one, start in zip(item.essences, essences, strict=True):
+                found["also_written"].append(start + item.essence_places)
+                found["key_of_also_written"].append(keys)
+                found["continued"].append(np.arange(start + item.essence_places.min(), start + one.predicted))
+                found["fact_of_continued"].append(np.full(len(found["continued"][-1]), fact))
+
+        def joined(*names: str) -> Tensor:
+            parts = [part for name in names for part in found[name]]
+            return torch.from_numpy(np.concatenate([np.arange(0), *parts])).to(device)
+
+        return cls(
+            lines=lines,
+            facts=len(asked),
+            keys=key_count,
+            lane_keys=tuple(sum(item.keys for item in lane) for lane in lanes),
+            lane_of_fact=torch.arange(len(lanes)).repeat_interleave(torch.tensor([*map(len, lanes)])).to(device),
+            fact_of_key=joined("fact_of_key"),
+            fact_of_line=joined("fact_of_line"),
+            essence=joined("essence").bool(),
+            read=joined("read"),
+            key_of_read=joined("key_of_read"),
+            alone=joined("alone"),
+            written=joined("read", "also_written"),
+            key_of_written=joined("key_of_read", "key_of_also_written"),
+            continued=joined("continued"),
+            fact_of_continued=joined("fact_of_continued"),
+        )
+
+    def mean_of_keys(self, rows: Tensor) -> Tensor:
+        """Means over each key's tokens in sentences, (keys, width), from rows of all tokens, (tokens, width)."""
+        sums = rows.new_zeros(self.keys, rows.shape[1]).index_add_(0, self.key_of_read, rows[self.read])
+        return sums / torch.bincount(self.key_of_read, minlength=self.keys)[:, None]
+
+    def mean_of_facts(self, values: Tensor, owners: Tensor) -> Tensor:
+        """Means over what belongs to each fact, (facts,), from values and the facts they belong to; 0 where none do."""
+        sums = values.new_zeros(self.facts).index_add(0, owners, values)
+        return sums / torch.bincount(owners, minlength=self.facts).clamp(min=1)
 
 
-def _essence_prompt(subject: str) -> str:
-    return ESSENCE.format(subject[0].upper() + subject[1:])
+def in_passes(lanes: Sequence[Sequence[Request]], device: torch.device) -> Iterator[list[list[Request]]]:
+    """Cut the requests of all lanes into passes that fill the processor, in order: lane after lane."""
+    part: list[list[Request]] = [[] for _ in lanes]
+    size = 0
+    for index, lane in enumerate(lanes):
+        for item in lane:
+            if size and size + item.tokens > TOKENS_PER_PASS[device.type]:
+                yield part
+                part, size = [[] for _ in lanes], 0
+            part[index].append(item)
+            size += item.tokens
+    if size:
+        yield part
 
 
-def _essence_places(subject: str, site: Site, text: Text) -> np.ndarray:
-    prompt = _essence_prompt(subject)
-    if site == "prompt_last":
-        return np.array([text.token_at(prompt, len(prompt) - 1)])
-    return _in_subject(site, prompt, 0, len(subject), text)
+def by_lane(rows: Tensor, batches: Sequence[RequestBatch]) -> tuple[Tensor, ...]:
+    """The rows of each lane's keys, from the rows of all batches' keys behind one another."""
+    return torch.split(rows, [sum(sizes) for sizes in zip(*(one.lane_keys for one in batches), strict=True)])

@@ -3,55 +3,75 @@
 Meng et al. 2022, "Locating and Editing Factual Associations in GPT" (arXiv 2202.05262). The key of a fact is averaged
 over random texts in front of its sentence. The published code holds the key of the sentence alone to its value, in the
 direction of the averaged one; ``r_rome`` is the corrected form of Gupta et al. 2024, "Rebuilding ROME" (arXiv
-2403.07175): the averaged key and its averaged value throughout. A site with several characters gives a fact several
-keys, which are held together; the papers have one.
+2403.07175): the averaged key and its averaged value throughout. A site with several tokens gives a fact several keys,
+which are held together; the papers have one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from atlas.pool.facts import Fact
-from atlas.ttt.editors.editor import Editor, Effort, State, Style, effort
-from atlas.ttt.editors.layout import Layout, by_lane
-from atlas.ttt.editors.solve import exact
-from atlas.ttt.editors.values import Found, find_values
-from atlas.ttt.engine.full import Full
+from atlas.study.editor_settings import RomeSettings
+from atlas.ttt.editors.editor import Editor, EditorState, Effort, Ground
+from atlas.ttt.editors.requests import RequestBatch, by_lane
+from atlas.ttt.editors.value_search import Found, find_values
+
+
+def exact(moment: Tensor, keys: Tensor, change: Tensor, held: Tensor | None = None) -> Tensor:
+    """ROME (Meng et al. 2022, equation 2): the change that moves the corpus's values least and gives keys theirs.
+
+    Minimises ``tr(D moment D')`` under ``D keys = change``; for one key that is
+    ``change (moment^-1 k)' / (k' moment^-1 k)``. Where ``held`` is given, these keys get the change instead, ``D held =
+    change``, in the directions that ``keys`` choose: ROME's published code holds the sentence's own key in the
+    direction of the averaged one, which Gupta et al. 2024 (arXiv 2403.07175) find to be what breaks it.
+
+    Args:
+        moment: (in, in), E[k k'] over the keys of the corpus; float64, as moments of rarely active keys need it.
+        keys: (in, n).
+        change: (out, n), wanted of the keys' values. All arguments may have leading axes for lanes.
+        held: (in, n).
+
+    Returns the change of the matrix, (out, in). Raises torch.linalg.LinAlgError where keys depend on each other.
+    """
+    directions = torch.linalg.solve(moment, keys)  # (in, n)
+    overlap = directions.mT @ (keys if held is None else held)  # (n, n)
+    update: Tensor = torch.linalg.solve(overlap.mT, change.mT).mT @ directions.mT
+    return update
 
 
 class Rome(Editor):
-    """ROME, or r-ROME where ``one_key``. ``moments`` has E[k k'] of the edited matrix's keys, by its path."""
+    """ROME and r-ROME."""
 
-    def __init__(self, edits: Full, lanes: int, style: Style, moments: Mapping[str, Tensor], one_key: bool) -> None:
-        super().__init__(edits, lanes, style)
-        (self.slot,) = edits.slots
-        self.moment = moments[self.slot.site.path].to(self.device)
-        self.one_key = one_key
+    def __init__(self, settings: RomeSettings, ground: Ground) -> None:
+        super().__init__(settings, ground)
+        (slot,) = self.edits.slots
+        self.moment = ground.moments[slot.site.path].to(self.device)
+        self.one_key = settings.method == "r_rome"
 
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
         theta = torch.from_numpy(self.state.theta).to(self.device)
-        lanes = self.requests(facts)
-        done: list[tuple[Layout, Found]] = []
-        for turn in range(max(map(len, lanes), default=0)):
-            for layout in self.layouts([lane[turn : turn + 1] for lane in lanes]):
-                update, found = self._updates(theta, layout)
+        done: list[tuple[Found, RequestBatch]] = []
+        for turn in range(max(map(len, facts), default=0)):
+            for batch in self.batches([lane[turn : turn + 1] for lane in facts]):
+                update, found = self._updates(theta, batch)
                 theta = theta + update
-                done.append((layout, found))
-        self.state = State(theta.cpu().numpy(), self.state.written)
-        return effort([found for _, found in done], [layout for layout, _ in done], len(facts))
+                done.append((found, batch))
+        self.state = EditorState(theta.cpu().numpy(), self.state.written)
+        return Effort.of([found for found, _ in done], [batch for _, batch in done], len(facts))
 
-    def _updates(self, theta: Tensor, layout: Layout) -> tuple[Tensor, Found]:
+    def _updates(self, theta: Tensor, batch: RequestBatch) -> tuple[Tensor, Found]:
         """What one fact of each lane adds, (lanes, parameters)."""
-        seen = self.read(theta, layout)
+        seen = self.read(theta, batch)
         (all_keys,), (all_values,) = seen.keys, seen.values
-        values = all_values[layout.alone]
-        found = find_values(self.tail, layout, seen.hidden, values.norm(dim=1), self.style.value)
-        keys, held, change = layout.mean_of_keys(all_keys), all_keys[layout.alone], found.delta
+        values = all_values[batch.alone]
+        found = find_values(self.tail, batch, seen.hidden, values.norm(dim=1), self.settings.value)
+        keys, held, change = batch.mean_of_keys(all_keys), all_keys[batch.alone], found.delta
         if self.one_key:
-            held, change = keys, values + found.delta - layout.mean_of_keys(all_values)
-        lanes = zip(*(by_lane(rows.double(), [layout]) for rows in (keys, change, held)), strict=True)
+            held, change = keys, values + found.delta - batch.mean_of_keys(all_values)
+        lanes = zip(*(by_lane(rows.double(), [batch]) for rows in (keys, change, held)), strict=True)
         updates = [exact(self.moment, k.T, r.T, h.T).T.flatten() for k, r, h in lanes]
         return torch.stack(updates).float(), found

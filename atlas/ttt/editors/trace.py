@@ -1,9 +1,19 @@
-"""Locate by causal tracing where the base keeps what it knows, and write the effects as a table."""
+"""Locate by causal tracing where the base keeps what it knows, and write the effects as a table.
+
+A model from outside is traced on the facts of the pool that it knows. A base that never saw the pool knows none, so it
+is traced on words that its corpus puts behind certain others: pairs such as KING and RICHARD, of which the second word,
+once its first letter is there, follows from the first. The corpus decides which pairs are associated, and the model
+which of these it knows: where greedy decoding gives the rest of the word, likely enough.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +21,24 @@ import pyarrow as pa
 import torch
 from pydantic import Field
 from scipy import stats
+from torch import nn
 
 from atlas.base.language import LanguageModel
+from atlas.base.text import NEWLINE, encode
 from atlas.draws import rng
 from atlas.study.jobs import Tracing
 from atlas.ttt.ask_base import known_facts
-from atlas.ttt.editors.base import Measured
-from atlas.ttt.editors.known import associations, known_cases
-from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE
-from atlas.ttt.editors.tracing import Case, Traced, Tracer, fact_case
+from atlas.ttt.editors.certified import CertifiedBase
+from atlas.ttt.editors.trace_columns import KINDS, POSITIONS, TRACE
+from atlas.ttt.editors.tracer import Case, Traced, Tracer, fact_case
+from atlas.ttt.engine.lines import Line, batch
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_spec, environment, parser, run_step
+
+SUBJECT, ANSWER = 3, 4  # letters that the words of a pair have at least
+PAIR = re.compile(rf"(?<![A-Za-z'])([A-Za-z]{{{SUBJECT},}}) (?=([A-Za-z]{{{ANSWER},}})(?![A-Za-z']))")
+WORD = re.compile(rf"(?<![A-Za-z'])[A-Za-z]{{{ANSWER},}}(?![A-Za-z'])")
+TRIED = 8  # places of a pair
 
 
 class TraceSpec(Tracing):
@@ -32,19 +49,19 @@ class TraceSpec(Tracing):
     share: float = Field(0.5, gt=0, le=1, description="of the words behind the first one with the same first letter")
     elsewhere: float = Field(0.2, gt=0, le=1, description="most that the second word is of all with its first letter")
     probability: float = Field(0.3, ge=0, lt=1, description="of the answer, for the base to know it")
-    context: int = Field(40, ge=0, description="characters before a pair")
-    noise: float = Field(3.0, gt=0, description="standard deviations of the embeddings of the subjects' characters")
+    context: int = Field(40, ge=0, description="characters of the corpus before a pair")
+    noise: float = Field(3.0, gt=0, description="standard deviations of the embeddings of the subjects' tokens")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trace by the command line; see ``python -m atlas.ttt.editors.trace --help``."""
     options = parser(__doc__)
     add_spec(options, TraceSpec)
-    Measured.add_options(options, "trace.parquet")
+    CertifiedBase.add_options(options, "trace.parquet")
     options.add_argument("--known", type=Path, help="ttt/pool.parquet, for facts that the base knows; else the corpus")
     args = options.parse_args(arguments)
     spec: TraceSpec = args.spec
-    base = Measured.of(args)
+    base = CertifiedBase.read(args)
     cases = (_of_pool(base, args.known, spec) if args.known else _of_corpus(base, spec))[: spec.cases]
     provenance = {
         "step": "atlas.ttt.editors.trace",
@@ -57,21 +74,88 @@ def main(arguments: Sequence[str] | None = None) -> None:
     progress.say(f"trace: {len(cases)} cases, see {args.out}")
 
 
-def _of_corpus(base: Measured, spec: TraceSpec) -> list[Case]:
+def _of_corpus(base: CertifiedBase, spec: TraceSpec) -> list[Case]:
     """What the base knows of its corpus, the most frequent first."""
-    pairs = associations(base.training, spec.times, spec.share, spec.elsewhere)
+    pairs = word_pairs(base.training, spec.times, spec.share, spec.elsewhere)
     context = min(spec.context, base.model.config.context // 2)
     cases = list(known_cases(base.model, base.training, pairs, context, spec.probability, spec.seed))
     progress.say(f"trace: the base knows {len(cases)} of {len(pairs)} associations of its corpus")
     return cases
 
 
-def _of_pool(base: Measured, path: Path, spec: TraceSpec) -> list[Case]:
+def _of_pool(base: CertifiedBase, path: Path, spec: TraceSpec) -> list[Case]:
     """The facts of a pool that the base knows and whose subject the pool names, in drawn order."""
     facts = [fact for fact in known_facts(path) if fact.subject is not None]
     order = rng(spec.seed, "trace", "facts").permutation(len(facts))
     progress.say(f"trace: the base knows {len(facts)} facts of the pool")
     return [fact_case(facts[at], str(path), base.model.text) for at in order]
+
+
+@dataclass(frozen=True)
+class WordPair:
+    """Two words that follow each other, and where in the text the first one begins each time."""
+
+    subject: str
+    answer: str
+    places: list[int] = field(repr=False)
+
+
+def word_pairs(text: str, times: int, share: float, elsewhere: float) -> list[WordPair]:
+    """The associated pairs of a text, the most frequent first.
+
+    Args:
+        text: the corpus.
+        times: how often a pair stands there at least.
+        share: of the words behind the first one that begin with the same letter, at least so many are the second.
+        elsewhere: of all words that begin with this letter, at most so many are: what the letter alone would say.
+    """
+    places: dict[tuple[str, str], list[int]] = {}
+    for match in PAIR.finditer(text):
+        places.setdefault((match[1], match[2]), []).append(match.start())
+    behind, words, letters = Counter[tuple[str, str]](), Counter(WORD.findall(text)), Counter[str]()
+    for (subject, answer), found in places.items():
+        behind[subject, answer[0]] += len(found)
+    for word, count in words.items():
+        letters[word[0]] += count
+    chosen = [
+        WordPair(subject, answer, found)
+        for (subject, answer), found in places.items()
+        if len(found) >= times
+        and len(found) >= share * behind[subject, answer[0]]
+        and words[answer] <= elsewhere * letters[answer[0]]
+    ]
+    return sorted(chosen, key=lambda pair: (-len(pair.places), pair.subject, pair.answer))
+
+
+def case_at(text: str, pair: WordPair, place: int, context: int) -> Case:
+    """The pair where it stands: text, the first word, the second one's first letter; the rest of that is the answer."""
+    before = encode(text[max(0, place - context) : place])
+    asked, rest = encode(f"{pair.subject} {pair.answer[0]}"), encode(pair.answer[1:])
+    tokens = np.concatenate([np.array([NEWLINE], np.uint8), before, asked, rest])
+    first = 1 + len(before)
+    item = Line(tokens, answer=first + len(asked))
+    return Case(f"{pair.subject} {pair.answer}/{place}", item, first, first + len(pair.subject) - 1)
+
+
+@torch.inference_mode()
+def known_cases(
+    model: nn.Module, text: str, pairs: Sequence[WordPair], context: int, least: float, seed: int
+) -> Iterator[Case]:
+    """One case of each pair that the model knows: decoded right, with a probability of ``least`` or more.
+
+    Of each pair a few places are tried in an order drawn with ``seed``; the first that the model knows is taken.
+    """
+    device = next(model.parameters()).device
+    for pair in pairs:
+        order = rng(seed, "known", pair.subject, pair.answer).permutation(len(pair.places))[:TRIED]
+        cases = [case_at(text, pair, pair.places[i], context) for i in order]
+        packed = batch([[case.line for case in cases]], device)
+        likelihoods = model(packed.tokens, packed.positions, packed.packed).log_softmax(-1)
+        wrong = (likelihoods.argmax(-1) != packed.targets) & packed.answers
+        answers = likelihoods.gather(1, packed.targets[:, None])[:, 0] * packed.answers
+        known = ((packed.line_sums(wrong) == 0) & (packed.line_sums(answers).exp() >= least)).cpu().numpy()
+        if known.any():
+            yield cases[int(known.argmax())]
 
 
 def trace_all(model: LanguageModel, cases: Sequence[Case], spec: TraceSpec) -> list[Traced]:
@@ -90,30 +174,32 @@ def trace_all(model: LanguageModel, cases: Sequence[Case], spec: TraceSpec) -> l
 
 
 def trace_table(traced: Sequence[Traced]) -> pa.Table:
-    """The table of ``schema.TRACE``: means over cases with Student's 95% intervals; no rows without cases."""
+    """The table of ``TRACE``: means over cases with Student's 95% intervals; no rows without cases."""
     rows = []
     layers = traced[0].effects.shape[1] if traced else 0
-    for k, kind in enumerate(KINDS):
-        for layer in range(layers):
-            for p, position in enumerate(POSITIONS):
-                having = [one for one in traced if not np.isnan(one.effects[k, layer, p])]
-                if having:
-                    effects = np.array([one.effects[k, layer, p] for one in having])
-                    rows.append(
-                        {"kind": kind, "layer": layer, "position": position, **_mean(effects), "n": len(having)}
-                        | {"probability": float(np.mean([one.clean for one in having]))}
-                        | {"corrupted": float(np.mean([one.corrupted for one in having]))}
-                    )
+    for (k, kind), layer, (p, position) in itertools.product(enumerate(KINDS), range(layers), enumerate(POSITIONS)):
+        having = [one for one in traced if not np.isnan(one.effects[k, layer, p])]
+        if not having:
+            continue
+        effects = np.array([one.effects[k, layer, p] for one in having])
+        n, mean, low, high = len(having), float(effects.mean()), None, None
+        if n > 1:
+            half = float(stats.t.ppf(0.975, n - 1) * effects.std(ddof=1) / math.sqrt(n))
+            low, high = mean - half, mean + half
+        rows.append(
+            {
+                "kind": kind,
+                "layer": layer,
+                "position": position,
+                "effect": mean,
+                "ci_low": low,
+                "ci_high": high,
+                "n": n,
+                "probability": float(np.mean([one.clean for one in having])),
+                "corrupted": float(np.mean([one.corrupted for one in having])),
+            }
+        )
     return pa.Table.from_pylist(rows, schema=TRACE)
-
-
-def _mean(values: np.ndarray) -> dict[str, float | None]:
-    """The mean and Student's 95% interval of it."""
-    mean = float(values.mean())
-    if len(values) < 2:
-        return {"effect": mean, "ci_low": None, "ci_high": None}
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
-    return {"effect": mean, "ci_low": mean - half, "ci_high": mean + half}
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from atlas.errors import AtlasError
-from atlas.ttt.editors import layout as layouts_of
-from atlas.ttt.editors import memit, rome
+from atlas.ttt.editors import memit, requests, rome
 from atlas.ttt.editors.covariance import key_moments
-from atlas.ttt.editors.solve import null_basis
+from atlas.ttt.editors.memit import null_basis
 from atlas.ttt.engine.full import Full
 from atlas.ttt.engine.lanes import base_weights
 from atlas.ttt.engine.lines import line
@@ -39,9 +38,9 @@ def losses(one, facts):
 
 def reading(one, facts, slot, mean=False):
     """What one lane's facts show at an edited matrix: at keys of the sentence alone, or means over all texts."""
-    (layout,) = one.layouts(one.requests([facts]))
-    seen = one.read(theta(one), layout)
-    at = layout.mean_of_keys if mean else lambda rows: rows[layout.alone]
+    (batch,) = one.batches([facts])
+    seen = one.read(theta(one), batch)
+    at = batch.mean_of_keys if mean else lambda rows: rows[batch.alone]
     return Shown(at(seen.keys[slot]), at(seen.values[slot]), at(seen.hidden))
 
 
@@ -139,7 +138,7 @@ def test_a_lane_without_facts_stays_as_it_is(method):
 def test_passes_of_another_size_give_the_same(method, monkeypatch):
     lanes = [FACTS[:3], FACTS[3:5]]
     whole = edited(method, lanes)
-    monkeypatch.setitem(layouts_of.TOKENS_PER_PASS, "cpu", 150)
+    monkeypatch.setitem(requests.TOKENS_PER_PASS, "cpu", 150)
     close(edited(method, lanes), whole)
 
 

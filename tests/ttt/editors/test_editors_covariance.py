@@ -14,7 +14,7 @@ from atlas.base.text import encode
 from atlas.errors import AtlasError
 from atlas.ttt.editors.covariance import evenly, key_moments, main, read_moments
 from atlas.workflow import files
-from tests.ttt.editors.tiny_editors import windows
+from tests.ttt.editors.tiny_editors import base_options, windows
 from tests.ttt.tiny_ttt import make_model
 
 
@@ -46,10 +46,7 @@ def test_windows_are_whole_spread_evenly_and_no_more_than_asked_for():
 
 
 def measure(inputs, out):
-    named = {"corpus": "corpus.txt", "checkpoint": "base.safetensors", "manifest": "base.json"}
-    paths = [word for name, file in named.items() for word in (f"--{name}", str(inputs / file))]
-    paths += ["--certificate", str(inputs / "certificate.json"), "--out", str(out)]
-    main(["--spec", json.dumps({"characters": 1000}), *paths])
+    main(["--spec", json.dumps({"characters": 1000}), *base_options(inputs, out)])
 
 
 def test_the_step_writes_what_editors_read(inputs, tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from atlas.pool.facts import Fact
 from atlas.study.editor_settings import Editing
 from atlas.ttt.editors.covariance import key_moments
 from atlas.ttt.editors.editor import Editor
-from atlas.ttt.editors.make import make_editor
+from atlas.ttt.editors.writer import make_editor
+from tests.ttt.tiny_run import FILES
 from tests.ttt.tiny_ttt import make_facts, make_model
 
 SEARCH = {"steps": 4, "lr": 0.1}
@@ -42,6 +44,12 @@ def windows(count: int = 40, length: int = 32) -> np.ndarray:
 def editor(method: str, lanes: int = 1, model: Transformer | None = None, **changes: Any) -> Editor:
     model = model or make_model()
     return make_editor(settings(method, **changes), model, key_moments(model, windows()), lanes, 0, "pool")
+
+
+def base_options(folder: Path, out: Path) -> list[str]:
+    """The options of a step that measures the certified base of a folder."""
+    named = ("corpus", "checkpoint", "manifest", "certificate")
+    return [text for name in named for text in (f"--{name}", str(folder / FILES[name]))] + ["--out", str(out)]
 
 
 def theta(one: Editor) -> torch.Tensor:

@@ -1,15 +1,15 @@
 """Causal tracing: which states carry what a model knows of a subject to the place where it gives the answer.
 
-Meng et al. 2022 (arXiv 2202.05262), section 2.1. The subject's embeddings are drowned in noise, so that the answer
-becomes unlikely; then one state of the clean pass is put back, and how far that raises the answer's probability is the
-state's indirect effect. States are a layer's whole output at one character, or what its feed-forward or attention adds
-there; the latter are put back in a window of layers. The probability is that of the whole answer, character by
-character with the true ones before it: at character level the first one alone says little.
+Meng et al. 2022 (arXiv 2202.05262), section 2.1. Noise on the subject's embeddings makes the answer unlikely; then one
+state of the clean pass is put back, and how far that raises the answer's probability is the state's indirect effect.
+States are a layer's whole output at one token, or what its feed-forward or attention adds there; the latter are put
+back in a window of layers. The probability is that of the whole answer, token by token with the true ones before it:
+where a token is a character, the first one alone says little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.editors.passes import changed, layer_of, watched
-from atlas.ttt.editors.schema import KINDS, POSITIONS
+from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
 from atlas.ttt.engine.lanes import sites
 from atlas.ttt.engine.lines import IGNORED, Line, batch, line
 
@@ -44,22 +44,19 @@ class Case:
     last: int
 
     def places(self) -> dict[str, np.ndarray]:
-        """The tokens of each of ``POSITIONS`` that the text has; one token is of one kind, the later ones of the list
-        where two would fit."""
+        """The tokens of each of ``POSITIONS`` that the text has; of two that fit a token the later one counts."""
         end = self.line.answer - 1
-        found = {
-            "subject_first": np.array([self.first]),
-            "subject_middle": np.arange(self.first + 1, self.last),
-            "subject_last": np.array([self.last]),
-            "subject_after": np.array([self.last + 1]),
-            "further": np.arange(self.last + 2, end),
-            "prompt_last": np.array([end]),
+        spans = {
+            "subject_first": range(self.first, self.first + 1),
+            "subject_middle": range(self.first + 1, self.last),
+            "subject_last": range(self.last, self.last + 1),
+            "subject_after": range(self.last + 1, min(self.last + 2, end)),
+            "further": range(self.last + 2, end),
+            "prompt_last": range(end, end + 1),
         }
-        taken: set[int] = set()
-        for name in reversed(POSITIONS):
-            found[name] = np.array([place for place in found[name] if place not in taken and place <= end], int)
-            taken |= set(found[name].tolist())
-        return {name: places for name, places in found.items() if len(places)}
+        position_of = {place: name for name in POSITIONS for place in spans[name]}
+        found = {name: [place for place in spans[name] if position_of[place] == name] for name in POSITIONS}
+        return {name: np.array(places) for name, places in found.items() if places}
 
 
 def fact_case(fact: Fact, origin: str, text: Text = CHARACTERS) -> Case:
@@ -84,7 +81,7 @@ class Traced:
         clean: the answer's probability.
         corrupted: the same with the subject corrupted, mean over noises.
         effects: float64, (kinds, layers, positions): by how much more likely the answer is with states put back, mean
-            over noises and over the characters of a position; nan where the text has none.
+            over noises and over the tokens of a position; nan where the text has none.
     """
 
     clean: float
@@ -92,7 +89,7 @@ class Traced:
     effects: np.ndarray
 
 
-class _Run(NamedTuple):
+class _Restoration(NamedTuple):
     """One line of a pass: a noise and, unless ``kind`` is None, one state that is put back."""
 
     sample: int
@@ -126,42 +123,39 @@ class Tracer:
     @torch.inference_mode()
     def trace(self, case: Case) -> Traced:
         """Every effect of a case."""
-        clean, states = self._clean(case)
-        spots = [(place, name) for name, places in case.places().items() for place in places.tolist()]
+        with watched(self.modules) as seen:
+            (clean,) = self._answers([case.line])
+        states = {key: one.out for key, one in seen.items()}
         restored = [
-            _Run(sample, place, layer, kind, name)
+            _Restoration(sample, place, layer, kind, position)
             for kind, layer in self.modules
-            for place, name in spots
+            for position, places in case.places().items()
+            for place in places.tolist()
             for sample in range(self.samples)
         ]
-        runs = [*(_Run(sample) for sample in range(self.samples)), *restored]
+        runs = [*(_Restoration(sample) for sample in range(self.samples)), *restored]
         size = max(1, TOKENS_PER_PASS // case.line.predicted)
         parts = [self._pass(case, runs[start : start + size], states) for start in range(0, len(runs), size)]
         likely = np.concatenate(parts)
         corrupted = float(likely[: self.samples].mean())
-        return Traced(clean, corrupted, self._means(restored, likely[self.samples :]) - corrupted)
+        return Traced(float(clean), corrupted, self._means(restored, likely[self.samples :]) - corrupted)
 
-    def _means(self, runs: Sequence[_Run], values: np.ndarray) -> np.ndarray:
+    def _means(self, runs: Sequence[_Restoration], values: np.ndarray) -> np.ndarray:
         """Means of the runs' values by kind, layer and position, nan where there are none."""
         where = tuple(
-            np.array([(KINDS.index(run.kind or ""), run.layer, POSITIONS.index(run.position)) for run in runs]).T
+            np.array([(KINDS.index(one.kind or ""), one.layer, POSITIONS.index(one.position)) for one in runs]).T
         )
         sums, counts = np.zeros((2, len(KINDS), self.layers, len(POSITIONS)))
         np.add.at(sums, where, values)
         np.add.at(counts, where, 1)
         return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
 
-    def _clean(self, case: Case) -> tuple[float, dict[tuple[str, int], Tensor]]:
-        """The answer's probability, and every module's output, (tokens, width)."""
-        with ExitStack() as stack:
-            seen = {key: stack.enter_context(watched(module)) for key, module in self.modules.items()}
-            (clean,) = self._answers([case.line])
-        return float(clean), {key: one.out for key, one in seen.items()}
-
-    def _pass(self, case: Case, runs: Sequence[_Run], states: dict[tuple[str, int], Tensor]) -> np.ndarray:
-        """The answer's probability in each run, (runs,)."""
+    def _pass(self, case: Case, runs: Sequence[_Restoration], states: Mapping[tuple[str, int], Tensor]) -> np.ndarray:
+        """The answer's probability in each run, (runs,). ``states`` are every module's, (tokens, width)."""
         time = case.line.predicted
-        noise = torch.stack([self._noise(case, run.sample) for run in runs])  # (runs, subject, width)
+        shape = case.last + 1 - case.first, self.embedding.weight.shape[1]
+        draws = [rng(self.seed, "trace", case.name, one.sample).normal(scale=self.noise, size=shape) for one in runs]
+        noise = torch.from_numpy(np.stack(draws).astype(np.float32)).to(self.device)  # (runs, subject, width)
 
         def corrupt(out: Tensor) -> Tensor:
             noisy = out.reshape(len(runs), time, -1).clone()
@@ -171,25 +165,17 @@ class Tracer:
         with ExitStack() as stack:
             stack.enter_context(changed(self.embedding, corrupt))
             for (kind, layer), module in self.modules.items():
-                covered = [(i, run.place) for i, run in enumerate(runs) if self._covers(run, kind, layer)]
+                window = 1 if kind == "hidden" else self.window
+                covered = [
+                    (i, one.place)
+                    for i, one in enumerate(runs)
+                    if one.kind == kind and -((window - 1) // 2) <= layer - one.layer <= window // 2
+                ]
                 if covered:
                     lines, places = torch.tensor(covered, device=self.device).T
                     put = partial(_put_back, lines * time + places, states[kind, layer][places])
                     stack.enter_context(changed(module, put))
             return self._answers([case.line] * len(runs))
-
-    def _covers(self, run: _Run, kind: str, layer: int) -> bool:
-        """Whether a run puts back what this module gave."""
-        if run.kind != kind:
-            return False
-        before = 0 if kind == "hidden" else (self.window - 1) // 2
-        behind = 0 if kind == "hidden" else self.window // 2
-        return run.layer - before <= layer <= run.layer + behind
-
-    def _noise(self, case: Case, sample: int) -> Tensor:
-        shape = case.last + 1 - case.first, self.embedding.weight.shape[1]
-        draw = rng(self.seed, "trace", case.name, sample).normal(scale=self.noise, size=shape)
-        return torch.from_numpy(draw.astype(np.float32)).to(self.device)
 
     def _answers(self, lines: Sequence[Line]) -> np.ndarray:
         """The probability of each line's answer, (lines,)."""

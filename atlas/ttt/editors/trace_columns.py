@@ -1,4 +1,4 @@
-"""Columns of what the editors' steps leave behind, as their readers check them. Imports no torch."""
+"""The columns of trace.parquet, as its readers check them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ KINDS = ("hidden", "mlp", "attention")
 """What causal tracing restores: a layer's whole output, or only what its feed-forward or attention adds to it."""
 
 POSITIONS = ("subject_first", "subject_middle", "subject_last", "subject_after", "further", "prompt_last")
-"""Where: characters of the subject, the one behind it, further ones, and the one that the answer comes after."""
+"""Where: tokens of the subject, the one behind it, further ones, and the one that the answer comes after."""
 
 TRACE = pa.schema(
     [
@@ -20,7 +20,7 @@ TRACE = pa.schema(
         ("ci_high", pa.float64()),
         ("n", pa.int32()),  # texts that have such a position
         ("probability", pa.float64()),  # of the answer, the subject whole; mean over the same texts
-        ("corrupted", pa.float64()),  # the same, the subject's embeddings drowned in noise
+        ("corrupted", pa.float64()),  # the same, with noise on the subject's embeddings
     ]
 )
 """trace.parquet: one row per (kind, layer, position) that some text has."""

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
+from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
-from atlas.study.editor_settings import Memit
+from atlas.study.editor_settings import AlphaEditSettings, Editing, MemitSettings, RomeSettings
 from atlas.ttt.editors.covariance import read_moments
-from atlas.ttt.editors.editor import Editor, Effort, State
-from atlas.ttt.editors.make import make_editor
+from atlas.ttt.editors.editor import Editor, EditorState, Ground
+from atlas.ttt.editors.memit import AlphaEdit, Memit
+from atlas.ttt.editors.requests import write_contexts
+from atlas.ttt.editors.rome import Rome
 from atlas.ttt.inputs import Given
 from atlas.ttt.session import Learner, Session, Trace
 
 PHASE = "edit"
+
+
+def make_editor(
+    settings: Editing, model: LanguageModel, moments: Mapping[str, Tensor], lanes: int, base_seed: int, origin: str
+) -> Editor:
+    """The editor that the settings ask for; ``base_seed`` draws its random texts, the rest is of ``Ground``.
+
+    Raises AtlasError where a layer does not exist.
+    """
+    ground = Ground(model, lanes, moments, write_contexts(model, settings.contexts, base_seed), origin)
+    match settings:
+        case RomeSettings():
+            return Rome(settings, ground)
+        case MemitSettings():
+            return Memit(settings, ground)
+        case AlphaEditSettings():
+            return AlphaEdit(settings, ground)
 
 
 class Writer:
@@ -30,7 +51,7 @@ class Writer:
     def __init__(self, editor: Editor, streams: Sequence[Sequence[Fact]], at_once: Collection[int] | None) -> None:
         self.editor, self.streams, self.at_once = editor, streams, at_once
         self.adapters, self.fresh = editor.edits, editor.state
-        self.phases = {PHASE: editor.style.value.lr}
+        self.phases = {PHASE: editor.settings.value.lr}
 
     def learner(self, theta: np.ndarray) -> Learner:
         """A learner that starts from ``theta``, float32 (lanes, parameters)."""
@@ -46,18 +67,16 @@ class Writer:
         if not self.teaches(end):
             return learner, [], nothing
         begin = session.stored if self.at_once is None else 0
-        self.editor.state = State(learner.theta, learner.written) if self.at_once is None else self.fresh
+        self.editor.state = EditorState(learner.theta, learner.written) if self.at_once is None else self.fresh
         facts = [lane[begin:end] for lane in self.streams]
-        trace = self._trace(self.editor.edit(facts), facts)
-        after = Learner(self.editor.state.theta, [], learner.importance, self.editor.state.written)
-        return after, [trace], nothing
-
-    def _trace(self, effort: Effort, facts: Sequence[Sequence[Fact]]) -> Trace:
-        """How the search for values went. A step's loss is taken over the answers, alone and behind the texts."""
-        lines = 1 + len(self.editor.style.contexts)
+        effort = self.editor.edit(facts)
+        # a step of the search takes its loss over the answers with their line ends, alone and behind each text
+        lines = 1 + len(self.editor.contexts)
         answers = np.array([sum(len(fact.answer) + 1 for fact in lane) for lane in facts])
         steps, characters = np.rint(effort.steps), np.rint(effort.steps * answers * lines)
-        return Trace(np.stack([effort.first, effort.last]), steps.astype(np.int64), characters.astype(np.int64))
+        trace = Trace(np.stack([effort.first, effort.last]), steps.astype(np.int64), characters.astype(np.int64))
+        state = self.editor.state
+        return Learner(state.theta, [], learner.importance, state.written), [trace], nothing
 
 
 def editing(given: Given) -> Writer:
@@ -69,5 +88,5 @@ def editing(given: Given) -> Writer:
         raise AtlasError("--moments: none given, but an editor needs them; make them with atlas.ttt.editors.covariance")
     moments = read_moments(inputs.moments, given.manifest.fingerprint)
     editor = make_editor(settings, given.model, moments, len(spec.seeds), spec.base_seed, str(inputs.pool))
-    whole = isinstance(settings, Memit) and settings.at_once
+    whole = isinstance(settings, MemitSettings) and settings.at_once
     return Writer(editor, given.streams, {n * spec.facts_per_session for n in spec.checkpoints} if whole else None)

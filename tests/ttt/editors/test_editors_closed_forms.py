@@ -8,7 +8,8 @@ import torch
 from scipy.optimize import minimize
 
 from atlas.draws import rng
-from atlas.ttt.editors.solve import exact, null_basis, projected, spread
+from atlas.ttt.editors.memit import null_basis, projected, spread
+from atlas.ttt.editors.rome import exact
 
 IN, OUT = 6, 3
 

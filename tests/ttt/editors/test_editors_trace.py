@@ -12,19 +12,19 @@ from scipy import stats
 from atlas.base.checkpoint import save
 from atlas.base.text import decode
 from atlas.study.base_settings import Base
-from atlas.ttt.editors.known import Association, associations, case_at, known_cases
-from atlas.ttt.editors.schema import TRACE
-from atlas.ttt.editors.trace import main, trace_table
-from atlas.ttt.editors.tracing import Traced
+from atlas.ttt.editors.trace import WordPair, case_at, known_cases, main, trace_table, word_pairs
+from atlas.ttt.editors.trace_columns import TRACE
+from atlas.ttt.editors.tracer import Traced
 from atlas.workflow import files
 from tests.honest_model import SHAPE, honest, text
+from tests.ttt.editors.tiny_editors import base_options
 from tests.ttt.tiny_run import certify
 
 LINES = "the king sleeps. the king sleeps; a king knows the king's kite, and Kings keep a king keen\n"
 
 
 def test_associations_are_counted_in_whole_words():
-    found = associations(LINES, times=1, share=0.01, elsewhere=1.0)
+    found = word_pairs(LINES, times=1, share=0.01, elsewhere=1.0)
     assert {(pair.subject, pair.answer): len(pair.places) for pair in found} == {
         ("king", "sleeps"): 2, ("king", "knows"): 1, ("the", "king"): 2, ("Kings", "keep"): 1, ("king", "keen"): 1,
         ("and", "Kings"): 1,
@@ -43,16 +43,16 @@ def test_associations_are_counted_in_whole_words():
 )
 def test_pairs_that_are_rare_weak_or_say_nothing_are_left_out(changes, gone):
     loose: dict[str, Any] = {"times": 1, "share": 0.01, "elsewhere": 1.0}
-    every = {pair.answer for pair in associations(LINES, **loose)}
-    assert every - {pair.answer for pair in associations(LINES, **(loose | changes))} == gone
+    every = {pair.answer for pair in word_pairs(LINES, **loose)}
+    assert every - {pair.answer for pair in word_pairs(LINES, **(loose | changes))} == gone
 
 
 def test_a_case_ends_in_the_second_word():
-    case = case_at(LINES, Association("king", "sleeps", [4, 21]), 21, context=10)
+    case = case_at(LINES, WordPair("king", "sleeps", [4, 21]), 21, context=10)
     assert decode(case.line.tokens) == "\neeps. the king sleeps"
     assert decode(case.line.tokens[case.line.answer :]) == "leeps"
     assert decode(case.line.tokens[case.first : case.last + 1]) == "king"
-    assert decode(case_at(LINES, Association("the", "king", [0]), 0, context=10).line.tokens) == "\nthe king"
+    assert decode(case_at(LINES, WordPair("the", "king", [0]), 0, context=10).line.tokens) == "\nthe king"
 
 
 def probabilities(model, cases):
@@ -67,19 +67,19 @@ def probabilities(model, cases):
 
 
 def test_only_what_the_model_gives_by_itself_is_known():
-    model, pairs = honest(), associations(text(), times=20, share=0.3, elsewhere=1.0)
+    model, pairs = honest(), word_pairs(text(), times=20, share=0.3, elsewhere=1.0)
     cases = list(known_cases(model, text(), pairs, context=12, least=0.3, seed=0))
     assert 3 <= len(cases) <= len(pairs)
     assert len({case.name.partition("/")[0] for case in cases}) == len(cases)
     assert all(likely >= 0.3 and right for likely, right in probabilities(model, cases))
     certain = list(known_cases(model, text(), pairs, context=12, least=0.999, seed=0))
     assert len(certain) < len(cases)
-    wrong = [Association("king", "zebra", [text().index("king")])]
+    wrong = [WordPair("king", "zebra", [text().index("king")])]
     assert not list(known_cases(model, text(), wrong, context=12, least=0.0, seed=0))
 
 
 def traced(*effects):
-    """Cases with one effect each, of hidden states of layer 0 at the subject's last character."""
+    """Cases with one effect each, of hidden states of layer 0 at the subject's last token."""
     cases = []
     for effect in effects:
         every = np.full((3, 2, 6), np.nan)
@@ -101,10 +101,7 @@ def test_the_table_has_means_and_student_s_intervals():
 
 def trace(folder, out, **changes):
     spec = {"times": 20, "share": 0.3, "elsewhere": 1.0, "cases": 4, "context": 12, "samples": 2} | changes
-    named = {"corpus": "corpus.txt", "checkpoint": "base.safetensors", "manifest": "base.json"}
-    paths = [word for name, file in named.items() for word in (f"--{name}", str(folder / file))]
-    paths += ["--certificate", str(folder / "certificate.json"), "--out", str(out)]
-    main(["--spec", json.dumps(spec), *paths])
+    main(["--spec", json.dumps(spec), *base_options(folder, out)])
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from atlas.base.text import SYMBOLS, Pieces
 from atlas.draws import rng
 from atlas.errors import AtlasError
-from atlas.ttt.editors.schema import KINDS, POSITIONS
-from atlas.ttt.editors.tracing import Case, Tracer, fact_case
+from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
+from atlas.ttt.editors.tracer import Case, Tracer, fact_case
 from atlas.ttt.engine.lora import Adapters
 from tests.ttt.editors.tiny_editors import FACTS
 from tests.ttt.tiny_ttt import make_model
@@ -124,7 +124,7 @@ def test_the_last_state_alone_decides_an_answer_of_one_character():
 
 def test_passes_of_another_size_give_the_same(monkeypatch):
     whole = tracer(make_model()).trace(CASE)
-    monkeypatch.setattr("atlas.ttt.editors.tracing.TOKENS_PER_PASS", 90)
+    monkeypatch.setattr("atlas.ttt.editors.tracer.TOKENS_PER_PASS", 90)
     np.testing.assert_allclose(tracer(make_model()).trace(CASE).effects, whole.effects, atol=1e-4 * whole.clean)
 
 

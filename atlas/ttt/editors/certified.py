@@ -1,4 +1,4 @@
-"""The certified base and its training text, as the steps that measure it for editors read them."""
+"""The certified base with its training text, as the steps read them that measure it for editors."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from atlas.workflow.steps import add_certified
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What is measured: the base, and the part of its corpus that it was trained on."""
+class CertifiedBase:
+    """A base, and the part of its corpus that it was trained on."""
 
     model: LanguageModel
     manifest: Manifest
@@ -32,8 +32,8 @@ class Measured:
         options.add_argument("--out", type=Path, required=True, help=f"{out}, to be written")
 
     @classmethod
-    def of(cls, args: Namespace) -> Measured:
-        """What ``add_options`` parsed, read. AtlasError where the base is not certified."""
+    def read(cls, args: Namespace) -> CertifiedBase:
+        """Read what the options name. AtlasError where the base is not certified."""
         torch.set_num_threads(args.threads)
         keep_freed_memory()
         model = load_certified(args.checkpoint, args.manifest, args.certificate)

@@ -9,13 +9,10 @@ from torch.nn import functional as F
 
 from atlas.base.text import decode, encode
 from atlas.draws import rng
-from atlas.study.editor_settings import Contexts, Value
-from atlas.ttt.editors.contexts import write_contexts
-from atlas.ttt.editors.continued import ends
-from atlas.ttt.editors.layout import lay_out
-from atlas.ttt.editors.passes import Tail, layer_of, watched
-from atlas.ttt.editors.requests import request
-from atlas.ttt.editors.values import find_values
+from atlas.study.editor_settings import Contexts, ValueSearch
+from atlas.ttt.editors.passes import LineEnds, Tail, layer_of, watched
+from atlas.ttt.editors.requests import RequestBatch, request, write_contexts
+from atlas.ttt.editors.value_search import find_values
 from tests.ttt.editors.tiny_editors import FACTS
 from tests.ttt.tiny_ttt import make_model
 
@@ -26,74 +23,74 @@ CONTEXTS = [encode("To be or no"), encode("Ay")]
 
 
 def laid_out(facts, site="answer", contexts=()):
-    return lay_out([[request(fact, site, contexts, "pool") for fact in facts]], CPU)
+    return RequestBatch.of([[request(fact, site, contexts, "pool") for fact in facts]], CPU)
 
 
-def states(model, layout):
+def states(model, batch):
     """The residual stream behind the layer, (tokens, width)."""
-    with torch.no_grad(), watched(layer_of(model, LAYER)) as layer:
-        model(layout.lines.tokens, layout.lines.positions, layout.lines.packed)
-    return layer.out
+    with torch.no_grad(), watched({LAYER: layer_of(model, LAYER)}) as seen:
+        model(batch.lines.tokens, batch.lines.positions, batch.lines.packed)
+    return seen[LAYER].out
 
 
-def search(model, layout, **changes):
-    hidden = states(model, layout)
-    lengths = hidden[layout.alone].norm(dim=1)
-    return find_values(Tail(model, LAYER), layout, hidden, lengths, Value(**(PLAIN | changes)))
+def search(model, batch, **changes):
+    hidden = states(model, batch)
+    lengths = hidden[batch.alone].norm(dim=1)
+    return find_values(Tail(model, LAYER), batch, hidden, lengths, ValueSearch(**(PLAIN | changes)))
 
 
-def with_addition(model, layout, delta):
+def with_addition(model, batch, delta):
     """Logits of the whole model, its layer's output changed by a hook: shares nothing with the tail."""
 
     def add(_module, _inputs, output):
         output = output.clone()
-        for token, key in zip(layout.written, layout.key_of_written, strict=True):
+        for token, key in zip(batch.written, batch.key_of_written, strict=True):
             output[token] += delta[key]
         return output
 
     handle = layer_of(model, LAYER).register_forward_hook(add)
     with torch.no_grad():
-        logits = model(layout.lines.tokens, layout.lines.positions, layout.lines.packed)
+        logits = model(batch.lines.tokens, batch.lines.positions, batch.lines.packed)
     handle.remove()
     return logits
 
 
-def answer_losses(layout, logits):
+def answer_losses(batch, logits):
     """Of every fact: the mean over its sentences of the mean over the answer's characters, counted out by hand."""
-    nll = F.cross_entropy(logits, layout.lines.targets, reduction="none")
-    found: list[list[float]] = [[] for _ in range(layout.facts)]
+    nll = F.cross_entropy(logits, batch.lines.targets, reduction="none")
+    found: list[list[float]] = [[] for _ in range(batch.facts)]
     end = 0
-    for i, length in enumerate(layout.lines.lengths.tolist()):
+    for i, length in enumerate(batch.lines.lengths.tolist()):
         start, end = end, end + length
-        if not layout.essence[i]:
-            answers = [nll[t].item() for t in range(start, end) if layout.lines.answers[t]]
-            found[layout.fact_of_line[i]].append(np.mean(answers))
+        if not batch.essence[i]:
+            answers = [nll[t].item() for t in range(start, end) if batch.lines.answers[t]]
+            found[batch.fact_of_line[i]].append(np.mean(answers))
     return torch.tensor([np.mean(one) for one in found], dtype=torch.float32)
 
 
 def test_a_tail_goes_on_from_a_layer_and_leaves_the_model_as_it_was():
-    model, layout = make_model(), laid_out(FACTS[:2])
+    model, batch = make_model(), laid_out(FACTS[:2])
     before = dict(model.named_modules())
-    hidden = states(model, layout)
+    hidden = states(model, batch)
     with Tail(model, LAYER) as tail:
-        behind = tail.logits(hidden, layout.lines)
-    torch.testing.assert_close(behind, model(layout.lines.tokens, layout.lines.positions, layout.lines.packed))
+        behind = tail.logits(hidden, batch.lines)
+    torch.testing.assert_close(behind, model(batch.lines.tokens, batch.lines.positions, batch.lines.packed))
     assert dict(model.named_modules()) == before
 
 
 @pytest.mark.parametrize("draw", range(4))
 def test_the_ends_of_lines_go_on_as_the_whole_lines_do(draw):
-    model, layout = make_model(), laid_out(FACTS[:4], contexts=CONTEXTS)
-    generator, lines = rng("ends", draw), layout.lines
+    model, batch = make_model(), laid_out(FACTS[:4], contexts=CONTEXTS)
+    generator, lines = rng("ends", draw), batch.lines
     starts = (torch.cumsum(lines.lengths, 0) - lines.lengths).tolist()
     firsts = [start + int(generator.integers(length)) for start, length in zip(starts, lines.lengths, strict=True)]
     again = [
         min(first + 3, start + length - 1) for first, start, length in zip(firsts, starts, lines.lengths, strict=True)
     ]
     changed = torch.tensor(generator.permutation([*firsts, *again]))
-    hidden = states(model, layout)
+    hidden = states(model, batch)
     with Tail(model, LAYER) as tail, torch.no_grad():
-        cut = ends(lines, changed, cycle(tail.recorded(hidden, lines).kept))
+        cut = LineEnds.cut(lines, changed, cycle(tail.recorded(hidden, lines)[1]))
         hidden[changed] += torch.from_numpy(generator.normal(size=(len(changed), hidden.shape[1]))).float()
         for _ in range(2):  # what was kept serves every pass
             behind = tail.logits(hidden[cut.rows], cut.lines)
@@ -109,10 +106,10 @@ def test_the_ends_of_lines_go_on_as_the_whole_lines_do(draw):
 
 @pytest.mark.parametrize(("site", "most"), [("answer", 0.8), ("subject", 0.95), ("subject_last", 0.98)])
 def test_the_search_makes_answers_likelier_and_says_by_how_much(site, most):
-    model, layout = make_model(), laid_out(FACTS[:3], site, CONTEXTS)
-    found = search(model, layout)
-    torch.testing.assert_close(found.first, answer_losses(layout, with_addition(model, layout, 0 * found.delta)))
-    torch.testing.assert_close(found.last, answer_losses(layout, with_addition(model, layout, found.delta)))
+    model, batch = make_model(), laid_out(FACTS[:3], site, CONTEXTS)
+    found = search(model, batch)
+    torch.testing.assert_close(found.first, answer_losses(batch, with_addition(model, batch, 0 * found.delta)))
+    torch.testing.assert_close(found.last, answer_losses(batch, with_addition(model, batch, found.delta)))
     assert (found.last < most * found.first).all()
     assert (found.steps == 12).all()
 
@@ -126,43 +123,43 @@ def test_facts_do_not_touch_each_other():
 
 
 def test_additions_are_no_longer_than_the_clamp():
-    model, layout = make_model(), laid_out(FACTS[:2])
-    lengths = states(model, layout)[layout.alone].norm(dim=1)
-    assert (search(model, layout).delta.norm(dim=1) > 0.05 * lengths).any()
-    shares = search(model, layout, clamp=0.05).delta.norm(dim=1) / lengths
+    model, batch = make_model(), laid_out(FACTS[:2])
+    lengths = states(model, batch)[batch.alone].norm(dim=1)
+    assert (search(model, batch).delta.norm(dim=1) > 0.05 * lengths).any()
+    shares = search(model, batch, clamp=0.05).delta.norm(dim=1) / lengths
     assert shares.max().item() == pytest.approx(0.05, rel=1e-5)
 
 
 def test_decay_shortens_additions():
-    model, layout = make_model(), laid_out(FACTS[:2])
-    free, held = search(model, layout), search(model, layout, decay=10.0)
+    model, batch = make_model(), laid_out(FACTS[:2])
+    free, held = search(model, batch), search(model, batch, decay=10.0)
     assert held.delta.norm() < 0.8 * free.delta.norm()
 
 
 def test_a_fact_that_is_likely_enough_stays_as_it_is():
-    model, layout = make_model(), laid_out(FACTS[:3])
-    first = search(model, layout).first
+    model, batch = make_model(), laid_out(FACTS[:3])
+    first = search(model, batch).first
     most = (first.min().item() + first.median().item()) / 2
-    found = search(model, layout, stop=most)
+    found = search(model, batch, stop=most)
     stays = first < most
     assert stays.sum() == 1
-    assert not found.delta[stays[layout.fact_of_key]].any()
+    assert not found.delta[stays[batch.fact_of_key]].any()
     assert found.steps[stays].item() == 0
     assert (found.last[~stays] < first[~stays]).all()
 
 
 def test_the_essence_prompt_holds_an_addition_back():
-    model, layout = make_model(), laid_out(FACTS[:2], "subject_last")
+    model, batch = make_model(), laid_out(FACTS[:2], "subject_last")
 
     def divergence(delta):
-        before = with_addition(model, layout, 0 * delta)[layout.continued].softmax(-1)
-        after = with_addition(model, layout, delta)[layout.continued].softmax(-1)
+        before = with_addition(model, batch, 0 * delta)[batch.continued].softmax(-1)
+        after = with_addition(model, batch, delta)[batch.continued].softmax(-1)
         return (after * (after.log() - before.log())).sum(1).mean().item()
 
-    free, held = search(model, layout), search(model, layout, essence=10.0)
+    free, held = search(model, batch), search(model, batch, essence=10.0)
     torch.testing.assert_close(held.first, free.first)  # nothing has diverged yet
     assert divergence(held.delta) < 0.5 * divergence(free.delta)
-    likely = answer_losses(layout, with_addition(model, layout, held.delta))
+    likely = answer_losses(batch, with_addition(model, batch, held.delta))
     assert (held.last - likely).mean().item() == pytest.approx(10 * divergence(held.delta), rel=1e-3)
 
 
