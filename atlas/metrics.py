@@ -44,6 +44,7 @@ class Metric:
     score: Scorer | None = None
     level: Scorer | None = None
     of_known: bool = False
+    nearest: str = ""  # the metric that a chart or a table shows where it lacks this one
 
     @property
     def title(self) -> str:
@@ -88,6 +89,7 @@ METRICS = (
         meaning="the answer is likelier than every other of its template",
         score=lambda facts: facts["ranked"].astype(float),
         level=lambda facts: 1 / (facts["alternatives"] + 1),
+        nearest="recall",
     ),
     Metric(
         "recognition",
@@ -113,6 +115,7 @@ METRICS = (
         _HERE,
         "0",
         label="Recognition, net of placebo",
+        nearest="recognition",
     ),
     Metric(
         "answered",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import pandas as pd
@@ -21,6 +22,22 @@ def percent(share: float) -> str:
 def span(low: float, high: float) -> str:
     """``2 to 25%``, or one figure where both read the same."""
     return percent(high) if percent(low) == percent(high) else f"{percent(low).rstrip('%')} to {percent(high)}"
+
+
+POINTS = {"difference": "points", "slope": "points per tenfold of facts", "spread": "points"}
+"""Unit of a figure that is told in points to how that is said."""
+
+
+def amount(value: float, low: float, high: float, unit: str) -> str:
+    """A figure with its interval, in its unit; empty where there is none."""
+    if math.isnan(value):
+        return ""
+    if unit in ("parameters", "multiple"):
+        return f"{value:,.0f} parameters" if unit == "parameters" else f"{value:.3g} times"
+    if unit == "share":
+        return f"{value:.1%}" if math.isnan(low) else f"{value:.1%} ({100 * low:.0f} to {100 * high:.0f})"
+    interval = "" if math.isnan(low) else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * value:+.1f} {POINTS[unit]}{interval}"
 
 
 def sentences(parts: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from atlas.charts import (
 )
 from atlas.charts.live import Figure
 from atlas.charts.tables import Tables
-from atlas.page import figures, memory, real
+from atlas.page import parts
 
 Live = Callable[[Tables], Figure | list[Figure]]
 Part = Callable[[Tables], str]
@@ -43,25 +43,25 @@ class Section:
 
 
 SECTIONS = (
-    Section("retention", "What is left", ("retention",), retention.live, (figures.retention_tables, memory.controls)),
-    Section("claims", "The essay, claim by claim", ("claims",), claims_live.live, (figures.in_words,)),
+    Section("retention", "What is left", ("retention",), retention.live, (parts.retention_tables, parts.untrained)),
+    Section("claims", "The essay, claim by claim", ("claims",), claims_live.live, (parts.claims_in_words,)),
     Section(
         "knowledge",
         "Does it hold in a real model?",
         ("knowledge", "knowledge_contrasts"),
         knowledge.live,
-        (real.kinds, real.placements),
+        (parts.knowledge_tables, parts.comparisons),
     ),
     Section(
         "arms",
         "Arms and parameters",
         ("arms",),
-        parts=(figures.arms_table,),
+        parts=(parts.arms_table,),
         reads="An arm is a place for the adapters: linear layers (targets) and a rank for each of the model's layers. "
         "The share is that of the adapter in base and adapter together. Where the method is not lora, whole matrices "
         "change, and the share is theirs in the base.",
     ),
-    Section("curve", "Session after session", ("curve", "continual"), curve.live, (memory.measures,)),
+    Section("curve", "Session after session", ("curve", "continual"), curve.live, (parts.continual_tables,)),
     Section("domains", "By domain", ("retention",), domains.live),
     Section("matrix", "By age", ("matrix",), matrix.live),
     Section("contrasts", "Planned comparisons", ("contrasts",), contrasts.live),
@@ -70,7 +70,7 @@ SECTIONS = (
     Section("variance", "Recipe or place", ("variance",), variance.live),
     Section("recipes", "Recipes", ("recipes",)),
     Section("ablations", "Parts of the recipe", ("ablations",), ablations.live),
-    Section("baselines", "Baselines", ("baselines",), baselines.live, (figures.baselines_tables,)),
+    Section("baselines", "Baselines", ("baselines",), baselines.live, (parts.baselines_tables,)),
     Section("trace", "Where editors write", ("../ttt/trace",)),  # beside the runs
     Section("capacity", "Facts per parameter", ("capacity",), capacity.live),
     Section("speed", "Speed", ("speedrun",), speed.live),

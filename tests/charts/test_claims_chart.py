@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from atlas.charts import claims
+from atlas.charts import claims, words
 from atlas.charts.claims import METRICS
 from atlas.charts.tables import Tables
-from atlas.page import answer, prose
+from atlas.page import prose
 from atlas.tables import claims as ledger_step
 from atlas.tables import ledger, output
 from atlas.tables.schema import CLAIMS
@@ -98,12 +98,12 @@ def test_a_block_reaches_as_far_as_its_intervals():
     ],
 )
 def test_a_claim_stands_in_the_section_of_its_verdicts(verdicts, heading):
-    assert list(prose.sections(under_all(*verdicts))) == [heading]
+    assert list(prose.by_outcome(under_all(*verdicts))) == [heading]
 
 
 def both_presets(essay: str, recall: str) -> pd.DataFrame:
     """The central claim under recall, with one verdict a preset."""
-    about: dict[str, Any] = {"claim_id": answer.CENTRAL, "ci_low": -0.02, "ci_high": 0.3}
+    about: dict[str, Any] = {"claim_id": prose.CENTRAL, "ci_low": -0.02, "ci_high": 0.3}
     return frame(
         row(verdict=essay, measured=0.1, **about),
         row(verdict=recall, measured=0.2, preset="recall", **about),
@@ -120,27 +120,27 @@ def both_presets(essay: str, recall: str) -> pd.DataFrame:
     ],
 )
 def test_a_claim_may_depend_on_the_recipe(essay, recall, heading):
-    assert list(prose.sections(both_presets(essay, recall))) == [heading, "What cannot be told yet"]
+    assert list(prose.by_outcome(both_presets(essay, recall))) == [heading, "What cannot be told yet"]
 
 
 def test_a_claim_that_depends_on_the_metric_within_a_preset_does_not_depend_on_the_recipe():
     torn = pd.concat(
         [under_all("reproduced", "contradicted", "unresolved"), frame(row(verdict="unresolved", preset="recall"))]
     )
-    assert list(prose.sections(torn)) == ["What depends on the metric"]
+    assert list(prose.by_outcome(torn)) == ["What depends on the metric"]
 
 
 def test_the_answer_names_both_presets_where_they_differ():
-    central, tallies = answer.answer(both_presets("unresolved", "contradicted"))
+    central, tallies = prose.answer(both_presets("unresolved", "contradicted"))
     assert central.endswith(
         "is unresolved under recall, +10.0 points (-2.0 to +30.0), with preset essay; "
         "with preset recall contradicted under recall, +20.0 points (-2.0 to +30.0)."
     )
     assert tallies == (
         "Of its 2 claims that can be tested with preset essay, recall reproduces 0 and contradicts 0. "
-        "Of its 1 claims that can be tested with preset recall, recall reproduces 0 and contradicts 1."
+        "Of its 1 claim that can be tested with preset recall, recall reproduces 0 and contradicts 1."
     )
-    same, _ = answer.answer(both_presets("unresolved", "unresolved"))
+    same, _ = prose.answer(both_presets("unresolved", "unresolved"))
     assert same.endswith("with preset essay; with preset recall the verdicts are the same.")
 
 
@@ -171,14 +171,14 @@ def test_an_entry_has_every_figure_and_says_a_shared_note_once():
     ]
     rows = [one | {"essay_value": 0.0533, "essay_ci_low": 0.029, "essay_ci_high": 0.085} for one in rows]
     assert prose.entry(rows) == (
-        "- **A beats b.** Essay: +5.3 points (+2.9 to +8.5). Recall: -6.4 points (-10.4 to -2.5), contradicted (few). "
+        "**A beats b.** Essay: +5.3 points (+2.9 to +8.5). Recall: -6.4 points (-10.4 to -2.5), contradicted (few). "
         "Ranked: +0.0 points (-1.0 to +1.0), unresolved. Note: open."
     )
 
 
 def test_what_was_not_tested_says_why_once():
     rows = [row(metric, verdict="not testable", note="no such arm") for metric in METRICS]
-    assert prose.entry(rows) == "- **A beats b.** Not tested: no such arm."
+    assert prose.entry(rows) == "**A beats b.** Not tested: no such arm."
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_what_was_not_tested_says_why_once():
 )
 def test_amounts(value, low, high, unit, said):
     value, low, high = (float("nan") if number is None else number for number in (value, low, high))
-    assert prose.amount(value, low, high, unit) == said
+    assert words.amount(value, low, high, unit) == said
 
 
 def test_comparisons_that_hold_throughout_are_named():
     assert prose.throughout(under_all(*["reproduced"] * 3)).startswith(
-        "Comparisons that hold under all three metrics: a ahead of b."
+        "Comparisons that hold under every metric: a ahead of b."
     )
-    assert "fail under all three metrics: none." in prose.throughout(under_all(*["reproduced"] * 3))
+    assert "fail under every metric: none." in prose.throughout(under_all(*["reproduced"] * 3))
 
 
 def test_the_page_of_prose_has_every_claim_and_the_rules(folder, tmp_path):

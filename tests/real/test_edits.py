@@ -138,7 +138,11 @@ EDITS = {
         tables("claims") | charts("claims retention") | {"prose", "page"},
     ),
     "a caption": (appended("report/base_loss.rst", "More.\n"), {"page"}),
-    "the template of the page": (appended("atlas/page/data/page.html", "<!-- -->\n"), {"page"}),
+    "the template of the page": (appended("atlas/page/templates/page.html", "<!-- -->\n"), {"page"}),
+    "the template of the ledger in words": (
+        appended("atlas/page/templates/ledger.md.jinja", "{# a remark #}\n"),
+        {"prose"},
+    ),
     "the lock file": (appended("requirements.lock", "left-pad==1\n"), {"facts", "corpus"} | STREAMS | BASE | TAUGHT),
     "the user's own corpus": (appended("corpus-of-the-test.txt", "More.\n"), {"corpus"} | BASE | TAUGHT),
     "the user's own corpus, saved as it was": (
