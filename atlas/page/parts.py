@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -58,12 +58,15 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True)
 class ArmTable:
-    """A table with a row for each arm; its first ``texts`` columns hold words. One with a heading is shown where the
-    choice that it ``follows``, of "sessions" or of a "metric", is of its ``value``; several metrics with spaces."""
+    """A table with a row for each arm; ``columns`` are those behind its name, the first ``texts`` of which hold words.
 
-    columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Written]]]
-    texts: int = 1
+    One with a heading is shown where the choice that it ``follows``, of "sessions" or of a "metric", is of its
+    ``value``; several metrics have spaces between them.
+    """
+
+    columns: Iterable[str]
+    rows: Mapping[str, Sequence[Written]]
+    texts: int = 0
     heading: str = ""
     follows: str = "sessions"
     value: int | str = ""
@@ -85,35 +88,27 @@ def by_checkpoint(rows: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
 
 def arms_table(tables: Tables) -> Markup:
     """Every arm with its targets, ranks and parameters."""
-    columns = ("Arm", "Method", "Targets", "Ranks", "Base left at random", "Recipe", "Parameters", "Share")
-    rows = []
+    rows = {}
     for arm in tables.arms.to_dict("records"):
         targets, ranks, reinit = (arm[name].replace(",", ", ") for name in ("targets", "ranks", "reinit"))
-        words = (arm["arm"], arm["method"], targets, ranks, reinit or "none", arm["recipe"])
         size = (f"{arm['trainable_params']:,}", f"{arm['share']:.1%}")
-        rows.append((arm["arm"], [Written(text) for text in (*words, *size)]))
-    return html("tables", tables=[ArmTable(columns, rows, texts=len(columns) - 2)], folded="")
+        rows[arm["arm"]] = [*map(Written, (arm["method"], targets, ranks, reinit or "none", arm["recipe"], *size))]
+    columns = ("Method", "Targets", "Ranks", "Base left at random", "Recipe", "Parameters", "Share")
+    return html("tables", tables=[ArmTable(columns, rows, texts=5)], folded="")
 
 
 def retention_tables(tables: Tables) -> Markup:
     """The figures of every checkpoint, to be opened."""
-    made, arms = [], tables.arms.to_dict("records")
+    made = []
     for sessions, rows in by_checkpoint(tables.retention.query("domain == 'all'")):
         cells = {(row["arm"], row["probe"], row["metric"]): row for row in rows.to_dict("records")}
-        lines = [
-            (
-                arm["arm"],
-                [
-                    Written(arm["arm"]),
-                    Written(f"{arm['trainable_params']:,}", f"{arm['share']:.1%}"),
-                    *(figure(cells.get((arm["arm"], *key))) for key in COLUMNS.values()),
-                ],
-            )
-            for arm in arms
-        ]
+        lines = {}
+        for arm in tables.arms.to_dict("records"):
+            size = Written(f"{arm['trainable_params']:,}", f"{arm['share']:.1%}")
+            lines[arm["arm"]] = [size, *(figure(cells.get((arm["arm"], *key))) for key in COLUMNS.values())]
         facts = rows.loc[rows["probe"] == "taught", "n_facts"].max()
         heading = f"After {plural(sessions, 'session')}, {plural(facts, 'fact')}"
-        made.append(ArmTable(["Arm", "Parameters", *COLUMNS], lines, heading=heading, value=sessions))
+        made.append(ArmTable(["Parameters", *COLUMNS], lines, heading=heading, value=sessions))
     return html("tables", tables=made, folded="All metrics as figures")
 
 
@@ -123,16 +118,12 @@ def baselines_tables(tables: Tables) -> Markup:
     checkpoints = rows.loc[rows["metric"] != "efficacy", "sessions"]  # which is measured after other sessions, too
     for sessions, here in by_checkpoint(rows[rows["sessions"].isin(checkpoints)]):
         cells = {(row["arm"], row["metric"]): row for row in here.to_dict("records")}
-        lines = [
-            (
-                arm,
-                [Written(arm), Written(method)]
-                + [figure(cells.get((arm, metric)), form) for metric, form in BASELINES.values()],
-            )
-            for arm, method in dict(zip(here["arm"], here["method"], strict=True)).items()
-        ]
+        lines = {
+            arm: [Written(method), *(figure(cells.get((arm, metric)), form) for metric, form in BASELINES.values())]
+            for arm, method in zip(here["arm"], here["method"], strict=True)
+        }
         heading = f"After {plural(here['edits'].iloc[0], 'fact')}, {plural(sessions, 'session')}"
-        made.append(ArmTable(["Arm", "Method", *BASELINES], lines, texts=2, heading=heading, value=sessions))
+        made.append(ArmTable(["Method", *BASELINES], lines, texts=1, heading=heading, value=sessions))
     return html("tables", tables=made, folded="")
 
 
@@ -161,8 +152,8 @@ def continual_table(continual: pd.DataFrame, metric: str) -> ArmTable:
         return Written("beyond the run" if row["censored"] else "" if pd.isna(row["value"]) else f"{row['value']:.0f}")
 
     return ArmTable(
-        ["Arm", *shown],
-        [(arm, [Written(arm), *(written(cells.get((arm, *key))) for key in shown.values())]) for arm in arms],
+        shown,
+        {arm: [written(cells.get((arm, *key))) for key in shown.values()] for arm in arms},
         heading=f"{SHORT[metric]} as memory",
         follows="metric",
         value=" ".join(name for name in CHOICES if metric in (name, REGISTRY[name].nearest)),
@@ -175,8 +166,8 @@ def knowledge_tables(tables: Tables) -> Markup:
     for sessions, rows in by_checkpoint(headline(tables.knowledge)):
         cells = {(row["arm"], row["kind"]): row for row in rows.to_dict("records")}
         kinds = [kind for kind in ASKED if kind in set(rows["kind"])]
-        lines = [(arm, [Written(arm), *(figure(cells.get((arm, kind))) for kind in kinds)]) for arm in tables.names]
-        columns = ["Arm", *(ASKED[kind][1].capitalize() for kind in kinds)]
+        lines = {arm: [figure(cells.get((arm, kind))) for kind in kinds] for arm in tables.names}
+        columns = [ASKED[kind][1].capitalize() for kind in kinds]
         made.append(ArmTable(columns, lines, heading=after(sessions).capitalize(), value=sessions))
     return html("tables", tables=made, folded="")
 

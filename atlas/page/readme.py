@@ -106,20 +106,15 @@ def _judged(claim: pd.DataFrame) -> Iterator[list[str]]:
 def retention(results: Path) -> str:
     """The tables of all arms."""
     tables = Tables(results / "tables")
-    rows, arms = tables.retention.query("domain == 'all'"), tables.arms.to_dict("records")
+    rows, arms = tables.retention.query("domain == 'all'"), tables.arms
     loss = {(row["arm"], row["sessions"]): row for row in tables.base_loss.to_dict("records")}
     checkpoints = []
     for sessions, here in by_checkpoint(rows):
         cells = {(row["arm"], row["probe"], row["metric"]): row for row in here.to_dict("records")}
-        lines = [
-            [
-                f"`{arm['arm']}`",
-                f"{arm['trainable_params']:,} ({arm['share']:.0%})",
-                *(_share(cells.get((arm["arm"], *key))) for key in COLUMNS.values()),
-                _lost(loss.get((arm["arm"], sessions))),
-            ]
-            for arm in arms
-        ]
+        lines = []
+        for name, params, share in zip(arms["arm"], arms["trainable_params"], arms["share"], strict=True):
+            shares = [_share(cells.get((name, *key))) for key in COLUMNS.values()]
+            lines.append([f"`{name}`", f"{params:,} ({share:.0%})", *shares, _lost(loss.get((name, sessions)))])
         checkpoints.append((sessions, here.loc[here["probe"] == "taught", "n_facts"].max(), lines))
     return markdown(
         "retention",
@@ -158,12 +153,8 @@ def real_model(results: Path) -> str:
         kinds = [kind for kind in said if kind in set(here["kind"])]
         cells = {(row["arm"], row["kind"]): row for row in here.to_dict("records")}
         lines = [
-            [
-                f"`{arm['arm']}`",
-                f"{arm['trainable_params']:,}",
-                *(_share(cells.get((arm["arm"], kind))) for kind in kinds),
-            ]
-            for arm in tables.arms.to_dict("records")
+            [f"`{arm}`", f"{params:,}", *(_share(cells.get((arm, kind))) for kind in kinds)]
+            for arm, params in zip(tables.arms["arm"], tables.arms["trainable_params"], strict=True)
         ]
         checkpoints.append((sessions, ["Arm", "Parameters", *(said[kind] for kind in kinds)], lines))
     return markdown(
