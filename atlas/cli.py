@@ -306,7 +306,7 @@ def _add_compare(commands: Subparsers) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     from atlas.page import terminal  # reads tables, which takes a second of imports
 
-    wanted = terminal.Comparison(arguments.metric, arguments.probe, arguments.domain, arguments.sessions)
+    wanted = terminal.Aspect(arguments.metric, arguments.probe, arguments.domain, arguments.sessions)
     print(terminal.compare(_results(arguments), arguments.first, arguments.second, wanted))
 
 

@@ -23,12 +23,13 @@ from atlas.workflow import files
 HIDDEN = {"contract", "n_tests", "p_attainable", "effect", "reason", "label", "topic", "finding", "ci_high"}
 HIDDEN |= {"essay_ci_low", "essay_ci_high", "note", "unit", "claim_id", "p_value", "arms"}
 """Columns that a terminal has no room for; ``--csv`` prints them all. The interval's ends stand in one column."""
-SHARES = {*CHOICES, "recall_low", "recall_high", "recall_rephrase", "value", "value_a", "value_b", "value_reinit"}
-SHARES |= {"share", "chance", "placebo", "ci_low", "ci_high", "essay_ci_low", "essay_ci_high"}
+SHARE_COLUMNS = {*CHOICES, "recall_low", "recall_high", "recall_rephrase", "share", "chance", "placebo"}
+SHARE_COLUMNS |= {"value", "value_a", "value_b", "value_reinit", "ci_low", "ci_high", "essay_ci_low", "essay_ci_high"}
 """Columns of shares, where their row has no other unit."""
+HEADINGS = {"ci_low": "95% interval", "n_seeds": "seeds", "n_facts": "facts"}
 ARMS = ("arm", "arm_a", "arm_b", "arm_reinit", "reference")
 """Columns that name an arm; a row is shown where one of them is chosen."""
-PROBES = {"taught": "facts as taught", "rephrase": "facts asked by a paraphrase", "placebo": "facts never taught"}
+PROBE_WORDS = {"taught": "facts as taught", "rephrase": "facts asked by a paraphrase", "placebo": "facts never taught"}
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What is to be compared: facts of a probe and domain under a metric, after so many sessions (None: the last)."""
+class Aspect:
+    """What two arms are compared in: a metric, a probe, a domain, and after so many sessions (None: the last)."""
 
     metric: str = "recall"
     probe: str = "taught"
@@ -69,50 +70,38 @@ def rows(folder: Path, table: str, choice: Choice) -> pd.DataFrame:
         raise AtlasError(f"{folder}: no table {table!r}; it has {', '.join(known)}")
     frame: pd.DataFrame = files.read_parquet(folder / f"{table}.parquet").to_pandas()
     for option, columns, wanted in (
-        ("--arm", [name for name in ARMS if name in frame], choice.arm),
+        ("--arm", ARMS, choice.arm),
         ("--metric", ["metric"], choice.metric),
         ("--domain", ["domain"], choice.domain or (["all"] if "domain" in frame else [])),
         ("--sessions", ["session" if "session" in frame else "sessions"], choice.sessions),
     ):
+        have = [name for name in columns if name in frame]
+        if wanted and not have:
+            raise AtlasError(f"{option}: table {table} has no column {columns[0]!r}; leave it out")
+        there = {value for name in have for value in frame[name]}
+        for value in wanted:
+            if value not in there:
+                raise AtlasError(f"{option} {value}: not in table {table}; it has {', '.join(sorted(map(str, there)))}")
         if wanted:
-            frame = _chosen(frame, table, option, columns, wanted)
+            frame = frame[frame[have].isin(list(wanted)).any(axis=1)]
     return frame
-
-
-def _chosen(
-    frame: pd.DataFrame, table: str, option: str, columns: Sequence[str], wanted: Sequence[Any]
-) -> pd.DataFrame:
-    have = [name for name in columns if name in frame]
-    if not have:
-        raise AtlasError(f"{option}: table {table} has no column {columns[0] if columns else 'arm'!r}; leave it out")
-    there = {value for name in have for value in frame[name]}
-    for value in wanted:
-        if value not in there:
-            raise AtlasError(f"{option} {value}: not in table {table}; it has {', '.join(sorted(map(str, there)))}")
-    return frame[frame[have].isin(list(wanted)).any(axis=1)]
 
 
 def show(frame: pd.DataFrame, title: str, console: Console) -> None:
     """Print rows as a table, figures as a person reads them, columns that say the same everywhere above it."""
     hidden = HIDDEN | ({"kind"} if "claim_id" in frame else set())  # of a claim it is its rule, which its unit tells
     shown = [str(name) for name in frame if name not in hidden and frame[name].notna().any()]
-    same = {name: frame[name].iloc[0] for name in shown if len(frame) > 1 and _alike(frame[name])}
-    stated = "; ".join(f"{_heading(name)}: {_text(name, frame.iloc[0].to_dict())}" for name in same)
+    alike = [name for name in shown if len(frame) > 1 and frame[name].nunique(dropna=False) == 1]
+    same = [name for name in alike if name not in (*ARMS, "value", "ci_low")]
+    said = {name: HEADINGS.get(name, name.replace("_", " ")) for name in shown}
+    stated = "; ".join(f"{said[name]}: {_text(name, frame.iloc[0].to_dict())}" for name in same)
     table = Table(title=f"{title}{f' ({stated})' if stated else ''}", title_justify="left", title_style="bold")
-    for name in shown:
-        if name not in same:
-            table.add_column(_heading(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
+    columns = [name for name in shown if name not in same]
+    for name in columns:
+        table.add_column(said[name], justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
     for row in frame.to_dict("records"):
-        table.add_row(*(_text(name, row) for name in shown if name not in same))
+        table.add_row(*(_text(name, row) for name in columns))
     console.print(table)
-
-
-def _alike(values: pd.Series[Any]) -> bool:
-    return values.name not in ARMS and values.nunique(dropna=False) == 1 and values.name not in ("value", "ci_low")
-
-
-def _heading(name: str) -> str:
-    return {"ci_low": "95% interval", "n_seeds": "seeds", "n_facts": "facts"}.get(name, name.replace("_", " "))
 
 
 def _text(name: Any, row: Mapping[Any, Any]) -> str:
@@ -141,10 +130,10 @@ def _figure(name: Any, row: Mapping[Any, Any]) -> str:
         return f"{100 * value:+.1f}"
     if name == "core_seconds":
         return f"{value:,.0f}"
-    return f"{value:.1%}" if name in SHARES else f"{value:.3g}"
+    return f"{value:.1%}" if name in SHARE_COLUMNS else f"{value:.3g}"
 
 
-def compare(results: Path, arm_a: str, arm_b: str, wanted: Comparison) -> str:
+def compare(results: Path, arm_a: str, arm_b: str, wanted: Aspect) -> str:
     """The comparison of a minus b in words, from the tables and runs below ``results``.
 
     Raises AtlasError where an arm, or what is wanted, is not in the study, with what there is.
@@ -196,7 +185,7 @@ def _from_runs(results: Path, arm_a: str, arm_b: str) -> pd.DataFrame:
 def in_words(row: Mapping[Any, Any], planned: bool) -> Iterator[str]:
     """A row of the contrasts as sentences: what was compared, the difference, what is behind it, the verdict."""
     a, b, where = row["arm_a"], row["arm_b"], "" if row["domain"] == "all" else f" of the domain {row['domain']}"
-    asked = f"{SHORT[row['metric']]}, {PROBES[row['probe']]}{where}, {after(row['sessions'])}"
+    asked = f"{SHORT[row['metric']]}, {PROBE_WORDS[row['probe']]}{where}, {after(row['sessions'])}"
     yield f"{asked}: {a} {row['value_a']:.1%}, {b} {row['value_b']:.1%}."
     basis = f"paired over {plural(row['n_seeds'], 'seed')} of {plural(row['n_facts'], 'fact')}"
     interval = f"95% interval {100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f}"

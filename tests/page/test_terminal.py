@@ -14,7 +14,7 @@ from rich.console import Console
 from atlas.charts.tables import Tables
 from atlas.errors import AtlasError
 from atlas.page import terminal
-from atlas.page.terminal import Choice, Comparison
+from atlas.page.terminal import Aspect, Choice
 from atlas.tables.schema import SPEEDRUN
 from tests.charts.made_tables import make_tables
 from tests.synthetic import Design, arms_like_the_study
@@ -93,17 +93,17 @@ def test_a_planned_pair_is_told_from_the_table_either_way_round(results):
     row = rows.query(
         "arm_a == 'qv' and sessions == 10 and probe == 'taught' and metric == 'recall' and domain == 'all'"
     ).iloc[0]
-    text = terminal.compare(results, "qv", "ffn", Comparison())
+    text = terminal.compare(results, "qv", "ffn", Aspect())
     assert f"qv less ffn: {100 * row['diff']:+.1f} points" in text
     assert f"{100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f}, paired over 8 seeds of 30 facts" in text
     assert "Planned: family around" in text
-    turned = terminal.compare(results, "ffn", "qv", Comparison())
+    turned = terminal.compare(results, "ffn", "qv", Aspect())
     assert f"ffn less qv: {-100 * row['diff']:+.1f} points" in turned
     assert f"{-100 * row['ci_high']:+.1f} to {-100 * row['ci_low']:+.1f}" in turned
 
 
 def test_an_unplanned_pair_is_worked_out_from_the_runs_and_said_to_be(results):
-    text = terminal.compare(results, "ffn", "untrained", Comparison(metric="recognition"))
+    text = terminal.compare(results, "ffn", "untrained", Aspect(metric="recognition"))
     assert "Verdict: ffn is above untrained, p = 0.0078 in the sign-flip test over seeds" in text
     assert "Not planned: " in text
 
@@ -111,13 +111,13 @@ def test_an_unplanned_pair_is_worked_out_from_the_runs_and_said_to_be(results):
 @pytest.mark.parametrize(
     ("pair", "wanted", "message"),
     [
-        (("qv", "vq"), Comparison(), "no runs of arm 'vq'; it has runs of ffn, qv, untrained"),
+        (("qv", "vq"), Aspect(), "no runs of arm 'vq'; it has runs of ffn, qv, untrained"),
         (
             ("qv", "ffn"),
-            Comparison(sessions=7),
+            Aspect(sessions=7),
             "--sessions 7: not among the comparisons of these arms; they have 4, 10",
         ),
-        (("qv", "ffn"), Comparison(domain="poetry"), "--domain poetry: not among"),
+        (("qv", "ffn"), Aspect(domain="poetry"), "--domain poetry: not among"),
     ],
 )
 def test_what_cannot_be_compared_is_named(results, pair, wanted, message):
