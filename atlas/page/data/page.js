@@ -6,7 +6,7 @@
   const tables = Object.fromEntries(Object.entries(page.tables).map(([name, packed]) => [name, unpacked(packed)]));
   const choice = { metric: page.metrics[0][0], sessions: page.sessions.at(-1), arms: new Set(page.arms) };
   const metricNames = Object.fromEntries(page.metrics);
-  const inSessions = (number) => `${number.toLocaleString("en")} ${number === 1 ? "session" : "sessions"}`;
+  const plural = (number, one) => `${number.toLocaleString("en")} ${one}${number === 1 ? "" : "s"}`;
   const form = document.getElementById("choices");
   const tip = document.getElementById("tip");
 
@@ -127,7 +127,7 @@
     if (figure.metrics.length && can.metric !== choice.metric)
       said.push(`Not measured here as ${metricNames[choice.metric].toLowerCase()}: this is ${metricNames[can.metric].toLowerCase()}.`);
     if (can.sessions !== choice.sessions)
-      said.push(`Nothing here after ${inSessions(choice.sessions)}: this is after ${inSessions(can.sessions)}.`);
+      said.push(`Nothing here after ${plural(choice.sessions, "session")}: this is after ${plural(can.sessions, "session")}.`);
     return said.join(" ");
   }
 
@@ -135,7 +135,8 @@
     document.documentElement.dataset.busy = "yes";
     const few = choice.arms.size < page.arms.length ? "; what is said above the charts is about all arms" : "";
     document.getElementById("status").textContent =
-      `${metricNames[choice.metric]} after ${inSessions(choice.sessions)}, ${choice.arms.size} of ${page.arms.length} arms${few}`;
+      `${metricNames[choice.metric]} after ${plural(choice.sessions, "session")}, ` +
+      `${choice.arms.size} of ${plural(page.arms.length, "arm")}${few}`;
     document.getElementById("counted").textContent = `${choice.arms.size} of ${page.arms.length}`;
     for (const node of document.querySelectorAll("[data-arm], [data-metric], [data-sessions]")) {
       const { arm, metric, sessions } = node.dataset;
