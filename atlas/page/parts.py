@@ -12,16 +12,16 @@ from markupsafe import Markup
 
 from atlas.charts.knowledge import ASKED, headline
 from atlas.charts.tables import Tables
-from atlas.charts.words import SHORT, after, percent
+from atlas.charts.words import after, percent
 from atlas.metrics import CHOICES, NET, OF_FACTS, REGISTRY
 from atlas.page import prose
 from atlas.page.templates import html
 from atlas.phrases import plural
 
 COLUMNS = {
-    **{SHORT[metric]: ("taught", metric) for metric in OF_FACTS},
+    **{REGISTRY[metric].label: ("taught", metric) for metric in OF_FACTS},
     "Recognition, never taught": ("placebo", "recognition"),
-    SHORT[NET]: ("taught", NET),
+    REGISTRY[NET].label: ("taught", NET),
     "Recall, rephrased": ("rephrase", "recall"),
 }
 """Heading of a column to the probe and metric that it shows."""
@@ -154,7 +154,7 @@ def continual_table(continual: pd.DataFrame, metric: str) -> ArmTable:
     return ArmTable(
         shown,
         {arm: [written(cells.get((arm, *key))) for key in shown.values()] for arm in arms},
-        heading=f"{SHORT[metric]} as memory",
+        heading=f"{REGISTRY[metric].label} as memory",
         follows="metric",
         value=" ".join(name for name in CHOICES if metric in (name, REGISTRY[name].nearest)),
     )

@@ -11,9 +11,9 @@ import pandas as pd
 from atlas.charts.knowledge import ASKED, sample
 from atlas.charts.knowledge import headline as headline_of
 from atlas.charts.tables import Tables
-from atlas.charts.words import SHORT, amount
+from atlas.charts.words import amount
 from atlas.errors import AtlasError
-from atlas.metrics import OF_FACTS
+from atlas.metrics import OF_FACTS, REGISTRY
 from atlas.page import prose
 from atlas.page.parts import by_checkpoint
 from atlas.page.templates import markdown
@@ -24,7 +24,7 @@ REPHRASED = "rephrased"  # stands among the kinds of facts
 REAL = "real"  # the block on a model from outside, of a study of its own
 BLOCKS = ("headline", "retention", REAL)
 COLUMNS = {
-    **{SHORT[metric]: ("taught", metric) for metric in OF_FACTS},
+    **{REGISTRY[metric].label: ("taught", metric) for metric in OF_FACTS},
     "Recognition, placebo": ("placebo", "recognition"),
     "Recall, rephrased": ("rephrase", "recall"),
     "Recognition, rephrased": ("rephrase", "recognition"),
@@ -86,7 +86,7 @@ def headline(claims: pd.DataFrame) -> str:
         "headline",
         summary=prose.summary(claims),
         throughout=prose.throughout(claims),
-        heading=["The essay claims", *(SHORT[metric] for metric in OF_FACTS)],
+        heading=["The essay claims", *(REGISTRY[metric].label for metric in OF_FACTS)],
         lines=[line for name in HEADLINE for line in _judged(claims[claims["claim_id"] == name])],
     )
 

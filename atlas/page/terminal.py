@@ -11,9 +11,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from atlas.charts.words import SHORT, after, amount
+from atlas.charts.words import after, amount
 from atlas.errors import AtlasError
-from atlas.metrics import CHOICES
+from atlas.metrics import CHOICES, REGISTRY
 from atlas.phrases import plural
 from atlas.tables import contrasts
 from atlas.tables.runs import read
@@ -185,7 +185,7 @@ def _from_runs(results: Path, arm_a: str, arm_b: str) -> pd.DataFrame:
 def in_words(row: Mapping[Any, Any], planned: bool) -> Iterator[str]:
     """A row of the contrasts as sentences: what was compared, the difference, what is behind it, the verdict."""
     a, b, where = row["arm_a"], row["arm_b"], "" if row["domain"] == "all" else f" of the domain {row['domain']}"
-    asked = f"{SHORT[row['metric']]}, {PROBE_WORDS[row['probe']]}{where}, {after(row['sessions'])}"
+    asked = f"{REGISTRY[row['metric']].label}, {PROBE_WORDS[row['probe']]}{where}, {after(row['sessions'])}"
     yield f"{asked}: {a} {row['value_a']:.1%}, {b} {row['value_b']:.1%}."
     basis = f"paired over {plural(row['n_seeds'], 'seed')} of {plural(row['n_facts'], 'fact')}"
     interval = f"95% interval {100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f}"
