@@ -81,7 +81,7 @@ def figure(row: Mapping[Any, Any] | None, form: str = "") -> Written:
     return Written(f"{row['value']:{form or '.1%'}}", "" if pd.isna(low) else ends)
 
 
-def by_checkpoint(rows: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
+def each_checkpoint(rows: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
     """The rows of each checkpoint, in their order."""
     return [(int(sessions), rows[rows["sessions"] == sessions]) for sessions in sorted(set(rows["sessions"]))]
 
@@ -100,7 +100,7 @@ def arms_table(tables: Tables) -> Markup:
 def retention_tables(tables: Tables) -> Markup:
     """The figures of every checkpoint, to be opened."""
     made = []
-    for sessions, rows in by_checkpoint(tables.retention.query("domain == 'all'")):
+    for sessions, rows in each_checkpoint(tables.retention.query("domain == 'all'")):
         cells = {(row["arm"], row["probe"], row["metric"]): row for row in rows.to_dict("records")}
         lines = {}
         for arm in tables.arms.to_dict("records"):
@@ -116,7 +116,7 @@ def baselines_tables(tables: Tables) -> Markup:
     """The metrics of the literature on editing, arm by arm, at every checkpoint."""
     rows, made = tables.baselines, []
     checkpoints = rows.loc[rows["metric"] != "efficacy", "sessions"]  # which is measured after other sessions, too
-    for sessions, here in by_checkpoint(rows[rows["sessions"].isin(checkpoints)]):
+    for sessions, here in each_checkpoint(rows[rows["sessions"].isin(checkpoints)]):
         cells = {(row["arm"], row["metric"]): row for row in here.to_dict("records")}
         lines = {
             arm: [Written(method), *(figure(cells.get((arm, metric)), form) for metric, form in BASELINES.values())]
@@ -163,7 +163,7 @@ def continual_table(continual: pd.DataFrame, metric: str) -> ArmTable:
 def knowledge_tables(tables: Tables) -> Markup:
     """Known and unknown facts, arm by arm, at every checkpoint."""
     made = []
-    for sessions, rows in by_checkpoint(headline(tables.knowledge)):
+    for sessions, rows in each_checkpoint(headline(tables.knowledge)):
         cells = {(row["arm"], row["kind"]): row for row in rows.to_dict("records")}
         kinds = [kind for kind in ASKED if kind in set(rows["kind"])]
         lines = {arm: [figure(cells.get((arm, kind))) for kind in kinds] for arm in tables.names}

@@ -37,7 +37,7 @@ OUTCOMES = {
 """What can become of a claim, and what that means."""
 CENTRAL = "attention_ahead_100"
 """The claim that the essay is named for."""
-MORE = {"a > b": "more", "b > a": "less"}
+MORE_OR_LESS = {"a > b": "more", "b > a": "less"}
 
 Row = Mapping[Any, Any]
 
@@ -227,8 +227,8 @@ def _compared(rows: pd.DataFrame, verb: str) -> list[str]:
             f"points{'' if pd.isna(row['ci_low']) else ends}; "
             f"{after(row['sessions'])}, {plural(row['n_seeds'], 'seed')}."
         )
-        if row["verdict"] in MORE:
-            sentences.append(f"{row['arm_a']} {verb} {MORE[row['verdict']]} than {row['arm_b']}: {difference}")
+        if row["verdict"] in MORE_OR_LESS:
+            sentences.append(f"{row['arm_a']} {verb} {MORE_OR_LESS[row['verdict']]} than {row['arm_b']}: {difference}")
         else:
             sentences.append(f"{row['arm_a']} and {row['arm_b']}: unresolved ({row['reason']}). {difference}")
     return sentences

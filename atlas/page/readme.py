@@ -15,7 +15,7 @@ from atlas.charts.words import amount
 from atlas.errors import AtlasError
 from atlas.metrics import OF_FACTS, REGISTRY
 from atlas.page import prose
-from atlas.page.parts import by_checkpoint
+from atlas.page.parts import each_checkpoint
 from atlas.page.templates import markdown
 from atlas.tables.knowledge import UNKNOWN
 from atlas.workflow import files
@@ -109,7 +109,7 @@ def retention(results: Path) -> str:
     rows, arms = tables.retention.query("domain == 'all'"), tables.arms
     loss = {(row["arm"], row["sessions"]): row for row in tables.base_loss.to_dict("records")}
     checkpoints = []
-    for sessions, here in by_checkpoint(rows):
+    for sessions, here in each_checkpoint(rows):
         cells = {(row["arm"], row["probe"], row["metric"]): row for row in here.to_dict("records")}
         lines = []
         for name, params, share in zip(arms["arm"], arms["trainable_params"], arms["share"], strict=True):
@@ -149,7 +149,7 @@ def real_model(results: Path) -> str:
     said = {kind: words[0].upper() + words[1:] for kind, (_, words) in ASKED.items()}
     said[REPHRASED] = "Unknown before, by a paraphrase: recall"
     checkpoints = []
-    for sessions, here in by_checkpoint(both):
+    for sessions, here in each_checkpoint(both):
         kinds = [kind for kind in said if kind in set(here["kind"])]
         cells = {(row["arm"], row["kind"]): row for row in here.to_dict("records")}
         lines = [
