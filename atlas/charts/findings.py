@@ -1,4 +1,4 @@
-"""Figures in words: titles and subtitles are made here from the tables, never typed."""
+"""What charts say in words: phrases of titles and subtitles, made of the tables and never typed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from atlas.metrics import CHOICES, REGISTRY
+from atlas.metrics import CHOICES
+from atlas.phrases import plural
 
-METRIC_NAMES = {name: REGISTRY[name].title for name in CHOICES}
-SHORT = {name: REGISTRY[name].label for name in CHOICES}
+HEADLINE, ESSAYS = "recall", "recognition"
+"""The metric that titles are about, and the one that the essay's retention is read as."""
+
+
+def has_net(metric: str) -> bool:
+    """Whether a metric is to be read beside facts never taught, so that another one is net of theirs."""
+    return f"{metric}_net" in CHOICES
 
 
 def percent(share: float) -> str:
@@ -34,20 +40,20 @@ def listed(items: Iterable[object]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
-def plural(number: int, noun: str) -> str:
-    """``1 seed``, ``4 seeds``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def after(sessions: int) -> str:
     """``after 1 session``, ``after 30 sessions``."""
     return f"after {plural(int(sessions), 'session')}"
 
 
+def seeds(rows: pd.DataFrame) -> str:
+    """``1 seed``, ``8 seeds``: those behind some rows."""
+    return plural(int(rows["n_seeds"].max()), "seed")
+
+
 def basis(rows: pd.DataFrame) -> str:
     """Seeds and facts behind some rows, and what their intervals are."""
     facts = listed(f"{int(n):,}" for n in sorted(set(rows["n_facts"])))
-    return f"{plural(int(rows['n_seeds'].max()), 'seed')} of {facts} facts; {interval(rows)}"
+    return f"{seeds(rows)} of {facts} facts; {interval(rows)}"
 
 
 def interval(rows: pd.DataFrame, marks: str = "bars") -> str:
@@ -62,15 +68,20 @@ def banded(rows: pd.DataFrame) -> str:
     return f"Bands: 95% interval over {'seeds and facts' if rows['n_seeds'].max() > 1 else 'facts (one seed)'}."
 
 
-def extremes(rows: pd.DataFrame, what: str, column: str = "value") -> str:
+def last(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the last checkpoint."""
+    return rows[rows["sessions"] == rows["sessions"].max()]
+
+
+def extremes(rows: pd.DataFrame, what: str) -> str:
     """``what: from 2% (a) to 25% (b)`` over the arms, or the one figure of a single arm."""
+    ordered = rows.sort_values("value", kind="stable")
+    (low, high), (least, most) = ordered["value"].iloc[[0, -1]], ordered["arm"].iloc[[0, -1]]
     if len(rows) == 1:
-        return f"{what}: {percent(rows[column].iloc[0])} ({rows['arm'].iloc[0]})"
-    ordered = rows.sort_values(column, kind="stable")
-    low, high = ordered.iloc[0], ordered.iloc[-1]
-    if percent(low[column]) == percent(high[column]):
-        return f"{what}: {percent(low[column])} in every arm"
-    return f"{what}: from {percent(low[column])} ({low['arm']}) to {percent(high[column])} ({high['arm']})"
+        return f"{what}: {percent(low)} ({least})"
+    if percent(low) == percent(high):
+        return f"{what}: {percent(low)} in every arm"
+    return f"{what}: from {percent(low)} ({least}) to {percent(high)} ({most})"
 
 
 def placebo_warning(placebo: pd.DataFrame) -> str:
