@@ -81,8 +81,8 @@ def families(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def lines(panel: Panel, palette: Mapping[str, str], top: float) -> alt.LayerChart:
     """A line an arm with its band, over the number of facts taught; adapters are dashed and have none.
 
-    Arms are named beside where their lines end; on the page above the end, but for lines that end low, whose names would
-    lie upon each other there.
+    Arms are named beside where their lines end; on the page above the end, but for lines that end low, whose names
+    would lie upon each other there.
     """
     scale = alt.Scale(zero=True) if panel.live else alt.Scale(domain=[0, top], nice=False, clamp=True)
     y = vertical(alt.Axis(format="%", tickCount=5, title=None), scale)

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.findings import listed, seeds
+from atlas.charts.findings import counts, listed, presets, seeds, with_preset
 from atlas.charts.frame import HALF, POINTS, SHARE, TEXT, Block, Chart, Panel, horizontal
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BAND, BLACK, BLUE, INK, PAPER, PLACEBO, RED, RULE, WIDTH
 from atlas.metrics import OF_FACTS
 from atlas.phrases import plural
 from atlas.tables import ledger
-from atlas.tables.verdicts import CONTRADICTED, NOT_TESTABLE, REPRODUCED, UNRESOLVED
+from atlas.tables.verdicts import NOT_TESTABLE, REPRODUCED
 
 LOOKS = {
     "reproduced": (BLUE, "circle"),
@@ -49,8 +49,10 @@ AGAIN = "|"  # in the key of a row: the claim above it, with the preset that fol
 
 
 def charts(tables: Tables) -> list[Chart]:
-    """Shares, then differences: one block of rows a topic, one column a metric. On the page a claim is shown where it is
-    about what is chosen."""
+    """Shares, then differences: one block of rows a topic, one column a metric.
+
+    On the page a claim is shown where it is about what is chosen.
+    """
     claims = tables.claims
     known = claims["essay_value"].notna() | claims["measured"].notna()
     rows = keyed(claims[claims["metric"].isin(OF_FACTS) & known])
@@ -110,26 +112,6 @@ def checkpoints_of(claim: ledger.Claim) -> list[int]:
     if isinstance(claim, ledger.Combined):
         return sorted({cell.sessions for _, cell in claim.signed})
     return [claim.sessions] if isinstance(claim, ledger.Spread) else []
-
-
-def presets(claims: pd.DataFrame) -> list[str]:
-    """The presets that claims on facts were judged under."""
-    return list(dict.fromkeys(claims.loc[claims["metric"].isin(OF_FACTS), "preset"]))
-
-
-def with_preset(preset: str, claims: pd.DataFrame) -> str:
-    """What a sentence adds about its preset where ``claims`` have several."""
-    return f" with preset {preset}" if len(presets(claims)) > 1 else ""
-
-
-def counts(rows: pd.DataFrame) -> str:
-    """``3 of 10 claims reproduced, 5 contradicted, 2 unresolved``, of the rows of one metric."""
-    tested = rows[rows["verdict"] != NOT_TESTABLE]
-    if tested.empty:
-        return f"none of {plural(len(rows), 'claim')} can be tested at the size of this study"
-    number = tested["verdict"].value_counts().reindex([REPRODUCED, CONTRADICTED, UNRESOLVED], fill_value=0)
-    reproduced = f"{number[REPRODUCED]} of {plural(len(tested), 'claim')} reproduced"
-    return f"{reproduced}, {number[CONTRADICTED]} contradicted, {number[UNRESOLVED]} unresolved"
 
 
 def counted_by_preset(rows: pd.DataFrame) -> str:

@@ -88,8 +88,7 @@ def reach(rows: pd.DataFrame) -> float:
 
 
 def with_missed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add the ends of the differences that so few seeds would have missed too often: to the ends of the scale where they
-    would have missed any."""
+    """Add the ends of the differences that so few seeds would have missed too often, at most those of the scale."""
     bound = reach(rows)
     missed = rows["mde"].fillna(bound).clip(upper=bound)
     return rows.assign(missed_low=-missed, missed_high=missed)

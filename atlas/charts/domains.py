@@ -123,8 +123,8 @@ def ends(rows: pd.DataFrame, arm: str) -> str:
 def rests_on(rows: pd.DataFrame) -> list[str]:
     """Seeds, how to read a cell, and how much the smallest domains can tell."""
     lines = [
-        f"Taught facts {after(rows['sessions'].iloc[0])}; {seeds(rows)}; below each domain its facts a seed; the line in "
-        "a cell is the 95% interval, from 0% at its left end to 100% at its right, the square facts never taught."
+        f"Taught facts {after(rows['sessions'].iloc[0])}; {seeds(rows)}; below each domain its facts a seed; the line "
+        "in a cell is the 95% interval, from 0% at its left end to 100% at its right, the square facts never taught."
     ]
     if few := list(rows.loc[rows["n_tests"] < FEW, "domain"].unique()):
         lines.append(f"Fewer than {FEW} facts in all seeds together, so hardly an estimate: {listed(few)}.")

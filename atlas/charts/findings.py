@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from atlas.metrics import CHOICES
+from atlas.metrics import CHOICES, OF_FACTS
 from atlas.phrases import plural
+from atlas.tables.verdicts import CONTRADICTED, NOT_TESTABLE, REPRODUCED, UNRESOLVED
 
 HEADLINE, ESSAYS = "recall", "recognition"
 """The metric that titles are about, and the one that the essay's retention is read as."""
@@ -90,3 +91,23 @@ def placebo_warning(placebo: pd.DataFrame) -> str:
     if placebo["value"].min() >= 0.5:
         return f"Recognition proves little: facts never taught score {range_}"
     return f"Facts never taught are recognised in {range_} of cases"
+
+
+def presets(claims: pd.DataFrame) -> list[str]:
+    """The presets that claims on facts were judged under."""
+    return list(dict.fromkeys(claims.loc[claims["metric"].isin(OF_FACTS), "preset"]))
+
+
+def with_preset(preset: str, claims: pd.DataFrame) -> str:
+    """What a sentence adds about its preset where ``claims`` have several."""
+    return f" with preset {preset}" if len(presets(claims)) > 1 else ""
+
+
+def counts(rows: pd.DataFrame) -> str:
+    """``3 of 10 claims reproduced, 5 contradicted, 2 unresolved``, of the rows of one metric."""
+    tested = rows[rows["verdict"] != NOT_TESTABLE]
+    if tested.empty:
+        return f"none of {plural(len(rows), 'claim')} can be tested at the size of this study"
+    number = tested["verdict"].value_counts().reindex([REPRODUCED, CONTRADICTED, UNRESOLVED], fill_value=0)
+    reproduced = f"{number[REPRODUCED]} of {plural(len(tested), 'claim')} reproduced"
+    return f"{reproduced}, {number[CONTRADICTED]} contradicted, {number[UNRESOLVED]} unresolved"

@@ -56,7 +56,7 @@ class Panel:
         return alt.Scale(zero=True) if self.live else alt.Scale(domain=[low, high], nice=False)
 
     def names(self, extent: float = 0, limit: Any = 150, **how: Any) -> alt.Axis | None:
-        """The axis of names: in the picture as wide as ``extent`` at least, on the page as wide as ``limit`` at most."""
+        """The axis of names: in the picture at least as wide as ``extent``, on the page at most as wide as ``limit``."""
         width = {"minExtent": round(extent)} if extent and not self.live else {"labelLimit": limit}
         return alt.Axis(**{"title": None, **width, **how}) if self.first else None
 

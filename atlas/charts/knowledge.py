@@ -27,8 +27,10 @@ COLOURS = {UNKNOWN: BLUE, CONTRADICTED: RED, KNOWN: "#56b4e9", UNTOUCHED: BLACK}
 
 
 def charts(tables: Tables) -> list[Chart]:
-    """One panel a checkpoint; in each a row an arm, with a dot a kind of fact. Each kind has its own metric, whichever is
-    chosen on the page."""
+    """One panel a checkpoint; in each a row an arm, with a dot a kind of fact.
+
+    Each kind has its own metric, whichever is chosen on the page.
+    """
     rows = headline(tables.knowledge)
     learned = taught(rows, tables)
     return [

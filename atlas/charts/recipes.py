@@ -138,8 +138,8 @@ def rests_on(rows: pd.DataFrame) -> list[str]:
     first = rows[rows["sessions"] == rows["sessions"].min()]
     tried = plural(int(first.groupby("arm")["candidate"].nunique().max()), "candidate")
     return [
-        f"{tried} for each placement on the same {seeds(rows)}, which nothing else uses; bars from the lowest seed to the "
-        "highest.",
+        f"{tried} for each placement on the same {seeds(rows)}, which nothing else uses; bars from the lowest seed to "
+        "the highest.",
         "Filled: tried for more sessions, too, or at the last rung. Lines: the front, where no candidate recalls more "
         "for less.",
     ]

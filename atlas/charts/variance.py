@@ -97,8 +97,8 @@ def rests_on(rows: pd.DataFrame) -> list[str]:
     """The design, seeds, and what the intervals are."""
     return [
         f"Facts as taught; {rows['levels'].iloc[0]}.",
-        f"Omega squared of a full factorial, {seeds(rows)} as blocks; lines: 95% interval, jackknife over seeds. A source "
-        "with a cross is what factors do together and not apart.",
+        f"Omega squared of a full factorial, {seeds(rows)} as blocks; lines: 95% interval, jackknife over seeds. A "
+        "source with a cross is what factors do together and not apart.",
     ]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from atlas.charts.claims import METRICS, presets, with_preset
-from atlas.charts.words import listed, span
+from atlas.charts.findings import listed, presets, span, with_preset
+from atlas.metrics import OF_FACTS
 from atlas.page.prose import amount
 from atlas.tables import verdicts
 from atlas.tables.verdicts import CONTRADICTED, REPRODUCED
@@ -16,7 +16,7 @@ CENTRAL = "attention_ahead_100"
 
 def answer(claims: pd.DataFrame) -> tuple[str, str]:
     """The ledger in two sentences: what became of the essay's central claim, and of all of them."""
-    rows = claims[(claims["claim_id"] == CENTRAL) & claims["metric"].isin(METRICS)]
+    rows = claims[(claims["claim_id"] == CENTRAL) & claims["metric"].isin(OF_FACTS)]
     statement = str(rows["statement"].iloc[0]).removesuffix(".")
     tested = rows[rows["verdict"] != verdicts.NOT_TESTABLE]
     tallies = " ".join(_tallies(claims, preset) for preset in presets(claims))
@@ -45,11 +45,11 @@ def _said_of(rows: pd.DataFrame) -> str:
 
 def _tallies(everything: pd.DataFrame, preset: str) -> str:
     claims = everything[everything["preset"] == preset]
-    tested = claims[claims["metric"].isin(METRICS) & (claims["verdict"] != verdicts.NOT_TESTABLE)]
+    tested = claims[claims["metric"].isin(OF_FACTS) & (claims["verdict"] != verdicts.NOT_TESTABLE)]
     if tested.empty:
         return "None of its claims can be tested at the size of this study."
     number = tested.groupby("metric")["verdict"].value_counts().unstack(fill_value=0)
-    number = number.reindex(index=[m for m in METRICS if m in number.index], columns=verdicts.VERDICTS, fill_value=0)
+    number = number.reindex(index=[m for m in OF_FACTS if m in number.index], columns=verdicts.VERDICTS, fill_value=0)
     said = listed(
         f"{metric} reproduces {row[REPRODUCED]} and contradicts {row[CONTRADICTED]}"
         for metric, row in number.iterrows()

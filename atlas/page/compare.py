@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.charts.words import SHORT, after, plural
+from atlas.charts.findings import after
 from atlas.errors import AtlasError
+from atlas.metrics import REGISTRY
+from atlas.phrases import plural
 from atlas.tables import contrasts
 from atlas.tables.runs import read
 from atlas.tables.schema import CONTRASTS
@@ -43,7 +45,7 @@ def compare(results: Path, arm_a: str, arm_b: str, wanted: Wanted) -> str:
 def words(row: Mapping[Any, Any], planned: bool) -> list[str]:
     """A row of the contrasts as sentences: what was compared, the difference, what is behind it, the verdict."""
     a, b, where = row["arm_a"], row["arm_b"], "" if row["domain"] == "all" else f" of the domain {row['domain']}"
-    asked = f"{SHORT[row['metric']]}, {ASKED[row['probe']]}{where}, {after(row['sessions'])}"
+    asked = f"{REGISTRY[row['metric']].label}, {ASKED[row['probe']]}{where}, {after(row['sessions'])}"
     low, high = 100 * row["ci_low"], 100 * row["ci_high"]
     lines = [
         f"{asked}: {a} {row['value_a']:.1%}, {b} {row['value_b']:.1%}.",

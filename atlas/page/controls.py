@@ -6,15 +6,16 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
-from atlas.charts.tables import Tables
+from atlas.charts.study_tables import Tables
 from atlas.charts.theme import colours, variable
-from atlas.charts.words import METRIC_NAMES, SHORT
+from atlas.metrics import CHOICES, REGISTRY
 
 
 def choices(tables: Tables) -> str:
     """The controls: one metric, one checkpoint, any arms, and light or dark."""
     sessions = sorted(set(tables.retention["sessions"]))
-    metrics = [(metric, SHORT[metric].removesuffix(" of placebo"), why) for metric, why in METRIC_NAMES.items()]
+    chosen = [REGISTRY[name] for name in CHOICES]
+    metrics = [(metric.name, metric.label.removesuffix(" of placebo"), metric.title) for metric in chosen]
     palette = colours(tables.names)
     arms = "\n".join(
         f'<label><input type="checkbox" name="arms" value="{arm}" checked> '

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from atlas.charts.tables import Tables
-from atlas.charts.words import percent, plural
+from atlas.charts.findings import percent
+from atlas.charts.study_tables import Tables
 from atlas.page import prose
+from atlas.phrases import plural
 
 COLUMNS = {
     "Recall": ("taught", "recall"),

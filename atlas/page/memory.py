@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.charts.tables import Tables
-from atlas.charts.words import SHORT
+from atlas.charts.study_tables import Tables
+from atlas.metrics import REGISTRY
 from atlas.page.figures import cell, table
 
 MEASURES = {
@@ -39,7 +39,7 @@ def measures(tables: Tables) -> str:
     """The measures of continual learning, a table for each metric that has them."""
     rows = tables.continual
     parts = [
-        f'<div data-metric="{shown}"><h3>{SHORT[metric]} as memory</h3>\n{continual_table(rows, metric)}</div>'
+        f'<div data-metric="{shown}"><h3>{REGISTRY[metric].label} as memory</h3>\n{continual_table(rows, metric)}</div>'
         for metric, shown in SHOWN_UNDER.items()
         if metric in set(rows["metric"])
     ]

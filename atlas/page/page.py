@@ -20,10 +20,10 @@ from typing import Any
 import vl_convert
 
 from atlas.charts import fonts
-from atlas.charts.live import packed
-from atlas.charts.tables import Tables
+from atlas.charts.frame import packed
+from atlas.charts.study_tables import Tables
 from atlas.charts.theme import adaptive, colours, variables
-from atlas.charts.words import SHORT
+from atlas.metrics import CHOICES, REGISTRY
 from atlas.page import answer, controls
 from atlas.page.sections import Shown, present
 from atlas.workflow import files
@@ -62,7 +62,7 @@ def data(tables: Tables, shown: Sequence[Shown]) -> dict[str, Any]:
     figures = [figure for part in shown for figure in part.alive]
     arms = tables.names
     return {
-        "metrics": list(SHORT.items()),
+        "metrics": [[name, REGISTRY[name].label] for name in CHOICES],
         "sessions": sorted(int(sessions) for sessions in set(tables.retention["sessions"])),
         "arms": arms,
         "colours": colours(arms),

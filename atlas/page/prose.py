@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.charts.claims import METRICS, counts, presets, with_preset
-from atlas.charts.tables import Tables
-from atlas.charts.words import listed, plural, span
+from atlas.charts.findings import counts, listed, presets, span, with_preset
+from atlas.charts.study_tables import Tables
+from atlas.metrics import OF_FACTS
+from atlas.phrases import plural
 from atlas.tables import verdicts
 from atlas.tables.verdicts import CONTRADICTED, REPRODUCED, UNRESOLVED
 from atlas.workflow import files
@@ -53,7 +54,7 @@ def summary(claims: pd.DataFrame) -> str:
             sentences.append(_reach(rows, preset, claims))
         sentences += [
             f"{metric.capitalize()}{with_preset(preset, claims)}: {counts(rows[rows['metric'] == metric])}."
-            for metric in METRICS
+            for metric in OF_FACTS
         ]
     if len(sizes := claims[claims["metric"] == "params"]):
         sentences.append(f"Sizes of the adapters: {counts(sizes)}.")
@@ -65,7 +66,7 @@ def summary(claims: pd.DataFrame) -> str:
 
 
 def _reach(rows: pd.DataFrame, preset: str, claims: pd.DataFrame) -> str:
-    number, of = rows["claim_id"].nunique(), claims.loc[claims["metric"].isin(METRICS), "claim_id"].nunique()
+    number, of = rows["claim_id"].nunique(), claims.loc[claims["metric"].isin(OF_FACTS), "claim_id"].nunique()
     return f"The study has arms of preset {preset} for {number} of the {plural(of, 'claim')} on facts."
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.charts.claims import METRICS
 from atlas.charts.knowledge import ASKED, sample
 from atlas.charts.knowledge import headline as headline_of
-from atlas.charts.tables import Tables
-from atlas.charts.words import plural
+from atlas.charts.study_tables import Tables
 from atlas.errors import AtlasError
+from atlas.metrics import OF_FACTS
 from atlas.page import prose
 from atlas.page.real import comparisons
+from atlas.phrases import plural
 from atlas.tables.knowledge import UNKNOWN
 from atlas.tables.schema import ARMS, BASE_LOSS, RETENTION
 from atlas.workflow import files
@@ -90,9 +90,9 @@ def publish_picture(results: Path, to: Path) -> None:
 def headline(claims: pd.DataFrame) -> str:
     """The ledger in a few sentences, and the claims that matter most with their figures, a row for each preset."""
     lines = [
-        [label, *(_judged(rows[rows["metric"] == metric]) for metric in METRICS)] for label, rows in _chosen(claims)
+        [label, *(_judged(rows[rows["metric"] == metric]) for metric in OF_FACTS)] for label, rows in _chosen(claims)
     ]
-    heading = ["The essay claims", *(metric.capitalize() for metric in METRICS)]
+    heading = ["The essay claims", *(metric.capitalize() for metric in OF_FACTS)]
     legend = "Measured, with the 95% interval, and the verdict by rules written down before the study was run."
     return "\n\n".join([prose.summary(claims), prose.throughout(claims), _markdown(heading, lines), legend])
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from atlas.charts.findings import after, percent
 from atlas.charts.knowledge import ASKED, headline
-from atlas.charts.tables import Tables
-from atlas.charts.words import after, percent, plural
+from atlas.charts.study_tables import Tables
 from atlas.page.figures import cell, table
+from atlas.phrases import plural
 from atlas.tables.knowledge import UNTOUCHED
 
 MORE = {"a > b": "more", "b > a": "less"}

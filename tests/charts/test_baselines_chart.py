@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.charts import baselines, trace
-from atlas.charts.tables import Tables
+from atlas.charts.study_tables import Tables
 from atlas.page import page, sections
 from atlas.tables import arms, output, retention
 from atlas.tables import baselines as baselines_table

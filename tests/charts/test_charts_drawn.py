@@ -15,11 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-from atlas.charts import ablations, confound, contrasts, curve, matrix, retention
 from atlas.charts.dots import ESSAY
 from atlas.charts.output import save
-from atlas.charts.tables import Tables
+
+from atlas.charts import ablations, confound, contrasts, curve, matrix, retention
+from atlas.charts.study_tables import Tables
 from atlas.charts.theme import PALETTE, colours
 from atlas.errors import AtlasError
 from atlas.tables.essay import retention_figures

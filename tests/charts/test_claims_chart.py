@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from atlas.charts import claims
-from atlas.charts.claims import METRICS
-from atlas.charts.tables import Tables
+from atlas.charts.study_tables import Tables
+from atlas.metrics import OF_FACTS
 from atlas.page import answer, prose
 from atlas.tables import claims as ledger_step
 from atlas.tables import ledger, output
@@ -50,7 +50,7 @@ def frame(*rows: dict[str, Any]) -> pd.DataFrame:
 
 def under_all(*verdicts: str, **values: Any) -> pd.DataFrame:
     return frame(
-        *(row(m, verdict=v, measured=0.1, **values) for m, v in zip(METRICS, verdicts, strict=True)),
+        *(row(m, verdict=v, measured=0.1, **values) for m, v in zip(OF_FACTS, verdicts, strict=True)),
     )
 
 
@@ -61,7 +61,7 @@ def test_the_chart_has_a_row_for_every_claim_on_facts_and_a_column_a_metric(fold
         "metric == 'recall' and (essay_value.notna() or measured.notna())"
     )
     assert shown == set(measured_or_printed["label"])
-    assert {value["metric"] for rows in spec["datasets"].values() for value in rows} == set(METRICS)
+    assert {value["metric"] for rows in spec["datasets"].values() for value in rows} == set(OF_FACTS)
 
 
 def test_every_claim_on_facts_of_the_ledger_has_a_heading():
@@ -177,7 +177,7 @@ def test_an_entry_has_every_figure_and_says_a_shared_note_once():
 
 
 def test_what_was_not_tested_says_why_once():
-    rows = [row(metric, verdict="not testable", note="no such arm") for metric in METRICS]
+    rows = [row(metric, verdict="not testable", note="no such arm") for metric in OF_FACTS]
     assert prose.entry(rows) == "- **A beats b.** Not tested: no such arm."
 
 

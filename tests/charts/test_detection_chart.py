@@ -5,7 +5,7 @@ import pytest
 
 from atlas.audit.schema import DETECTION, HONEST
 from atlas.charts import detection
-from atlas.charts.tables import Tables
+from atlas.charts.study_tables import Tables
 from atlas.workflow import files
 
 DAMAGE = [

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from atlas.charts import knowledge
-from atlas.charts.tables import Tables
+from atlas.charts.study_tables import Tables
 from atlas.page import readme, real, sections
 from atlas.tables import arms, contrasts, controls, knowledge_contrasts, output
 from atlas.tables import knowledge as knowledge_table

@@ -14,7 +14,7 @@ from hypothesis.strategies import floats, lists
 from scipy import optimize
 
 from atlas.charts import capacity, front, recipes, scatter, speed, variance
-from atlas.charts.tables import Tables
+from atlas.charts.study_tables import Tables
 from atlas.page import sections
 from atlas.search.schema import TRIALS
 from atlas.tables import recipes as recipes_table

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from atlas.charts import live, theme
-from atlas.charts.tables import Tables
+from atlas.charts import frame, theme
+from atlas.charts.study_tables import Tables
 from atlas.page import answer, page, sections
 from atlas.workflow import files
 from tests.charts.test_charts_drawn import NETWORK
@@ -96,7 +96,7 @@ def test_colours_are_those_of_the_page_in_pictures_and_charts(text, data):
 
 def test_packed_rows_are_the_tables(tables_folder):
     rows = Tables(tables_folder).base_loss
-    packed = live.packed(rows)
+    packed = frame.packed(rows)
     assert [packed["arm"]["texts"][at] for at in packed["arm"]["at"]] == list(rows["arm"])
     assert packed["rise"] == pytest.approx(list(rows["rise"]), rel=1e-3)
 

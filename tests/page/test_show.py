@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from atlas.charts.tables import Tables
+from atlas.charts.study_tables import Tables
 from atlas.errors import AtlasError
 from atlas.page import compare, show
 from atlas.page.compare import Wanted
