@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from atlas.charts import picture
@@ -13,7 +15,7 @@ from atlas.charts.theme import colours
 from atlas.metrics import REGISTRY
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One row of panels a metric and reference arm, one column a checkpoint; recipes from top to bottom.
 
     On the page a recipe goes with the arm that it varies.
@@ -21,27 +23,25 @@ def charts(tables: Tables) -> list[Chart]:
     rows = dressed(tables.ablations.query("domain == 'all'")).drop(columns=["contract", "chance", "n_tests", "domain"])
     rows["variant"] = rows["variant"].str.replace("_", " ")
     pictured = rows[rows["metric"].isin([HEADLINE, ESSAYS])]
-    return [
-        Chart(
-            name="ablations",
-            rows=rows,
-            marks=lambda panel: dots(panel, look(panel.rows, "arm" if panel.live else "variant", tables.names)),
-            blocks=[
-                Block(by_checkpoint(part), f"{reference} · {REGISTRY[metric].title}")
-                for metric in (HEADLINE, ESSAYS)
-                for reference, part in pictured[pictured["metric"] == metric].groupby("reference", sort=False)
-            ],
-            title=finding(pictured[pictured["metric"] == HEADLINE]),
-            subtitle=[in_picture(pictured), *rests_on(pictured)],
-            said=said(cells(rows), finding, rests_on),
-            columns=COLUMNS,
-            width=width_of(rows),
-            height=HEIGHT,
-            page_height=PAGE_HEIGHT,
-            spacing=26,
-            arms=("reference",),
-        )
-    ]
+    yield Chart(
+        name="ablations",
+        rows=rows,
+        marks=lambda panel: dots(panel, look(panel.rows, "arm" if panel.live else "variant", tables.names)),
+        blocks=[
+            Block(by_checkpoint(part), f"{reference} · {REGISTRY[metric].title}")
+            for metric in (HEADLINE, ESSAYS)
+            for reference, part in pictured[pictured["metric"] == metric].groupby("reference", sort=False)
+        ],
+        title=finding(pictured[pictured["metric"] == HEADLINE]),
+        subtitle=[in_picture(pictured), *rests_on(pictured)],
+        said=said(cells(rows), finding, rests_on),
+        columns=COLUMNS,
+        width=width_of(rows),
+        height=HEIGHT,
+        page_height=PAGE_HEIGHT,
+        spacing=26,
+        arms=("reference",),
+    )
 
 
 def look(rows: pd.DataFrame, y: str, arms: list[str]) -> Look:

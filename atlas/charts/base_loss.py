@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import altair as alt
 import pandas as pd
@@ -10,10 +10,10 @@ import pandas as pd
 from atlas.charts import picture, scatter
 from atlas.charts.findings import after, basis, last, listed, seeds
 from atlas.charts.frame import (
+    ARM,
     COUNT,
     NATS,
     RIGHT,
-    SHARE,
     TEXT,
     Block,
     Chart,
@@ -21,7 +21,9 @@ from atlas.charts.frame import (
     by_checkpoint,
     cells,
     horizontal,
+    measured,
     said,
+    told,
 )
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import INK, WIDTH, colours, hue
@@ -31,9 +33,10 @@ FIGURES = 96  # pixels right of a panel, for the figures
 COST = scatter.Cost("rise", "rise of the base's loss, nats per character", interval=("rise_low", "rise_high"))
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """The rise of every arm, one panel a checkpoint; below, recall against it."""
-    return [of_each_arm(tables), front(tables)]
+    yield of_each_arm(tables)
+    yield front(tables)
 
 
 def of_each_arm(tables: Tables) -> Chart:
@@ -47,13 +50,10 @@ def of_each_arm(tables: Tables) -> Chart:
         title=finding(rows),
         subtitle=rests_on(rows),
         said=said(cells(rows), finding, rests_on),
-        columns={
-            "Arm": ("arm", TEXT),
-            "Rise": ("rise", NATS),
-            "95% interval": ("ci_low ci_high", NATS),
-            "Loss of the base": ("val_loss_base", NATS),
-            "Seeds": ("n_seeds", COUNT),
-        },
+        columns=ARM
+        | measured("Rise", "rise", NATS)
+        | told(NATS, val_loss_base="Loss of the base")
+        | told(COUNT, n_seeds="Seeds"),
         width=WIDTH / rows["sessions"].nunique() - FIGURES,
         height=alt.Step(26),
         gap=18,
@@ -109,17 +109,11 @@ def front(tables: Tables) -> Chart:
         title=unbeaten(rows),
         subtitle=[],
         said=said(cells(rows), unbeaten, lambda part: [f"{basis(part).capitalize()}."]),
-        columns={
-            "Arm": ("arm", TEXT),
-            "Recipe": ("recipe", TEXT),
-            "Recall": ("value", SHARE),
-            "95% interval": ("ci_low ci_high", SHARE),
-            "Rise": ("rise", NATS),
-            "95% interval of the rise": ("rise_low rise_high", NATS),
-        },
-        width=scatter.SIDE,
-        height=scatter.HEIGHT,
-        page_height=scatter.PAGE_HEIGHT,
+        columns=ARM
+        | told(TEXT, recipe="Recipe")
+        | measured("Recall")
+        | {"Rise": ("rise", NATS), "95% interval of the rise": ("rise_low rise_high", NATS)},
+        **scatter.BESIDE_NAMES,
         titles=scatter.TITLES,
     )
 
@@ -143,7 +137,8 @@ def joined(tables: Tables) -> pd.DataFrame:
 
 def unbeaten(rows: pd.DataFrame) -> list[str]:
     """The arms that none beats in both recall and the rise in base loss at the last checkpoint, gentlest first."""
-    best = last(rows)[lambda part: part["best"] == 1].sort_values("rise", kind="stable")
+    ended = last(rows)
+    best = ended[ended["best"] == 1].sort_values("rise", kind="stable")
     arms = listed(f"{row['arm']} ({row['value']:.1%}, {row['rise']:+.2f})" for row in best.to_dict("records"))
     return [f"No arm recalls more for less rise in base loss, {after(rows['sessions'].max())}: {arms}"]
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import altair as alt
 import pandas as pd
 
 from atlas.charts import picture, scatter
 from atlas.charts.curve import thinned
-from atlas.charts.findings import banded, extremes, last, seeds
-from atlas.charts.frame import COUNT, SHARE, TEXT, Block, Chart, Panel, said, up_to, vertical
+from atlas.charts.findings import extremes, interval, last, seeds
+from atlas.charts.frame import ARM, BASIS, COUNT, TEXT, Block, Chart, Panel, measured, said, told, up_to, vertical
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import SOFT, colours, hue
 
@@ -20,37 +20,26 @@ NAMED = 0.05  # recall at the end of a line, at least, for its name beside it on
 TICKS = [count * tens for tens in (1, 10, 100, 1000) for count in (1, 3)]
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One panel for editors and one for fine-tuning; on the page all arms in one, up to the sessions chosen."""
     rows, palette = without_variants(recall(tables), tables.arms), colours(tables.names)
     # in the picture adapters stand beside arms of any colour
     grey = palette | dict.fromkeys(rows.loc[rows["method"] == ADAPTERS, "arm"], SOFT)
     top = max(0.05, 1.05 * float(rows["value"].max()))
-    return [
-        Chart(
-            name="baselines",
-            rows=rows.drop(columns="at_once"),
-            marks=lambda panel: lines(panel, palette if panel.live else grey, top),
-            blocks=[Block([panel], across=1) for panel in families(rows).items()],
-            title=finding(rows),
-            subtitle=rests_on(rows),
-            said=said(up_to(rows, tables.retention["sessions"]), finding, rests_on),
-            columns={
-                "Arm": ("arm", TEXT),
-                "Method": ("method", TEXT),
-                "Facts taught": ("edits", COUNT),
-                "Recall": ("value", SHARE),
-                "95% interval": ("ci_low ci_high", SHARE),
-                "Seeds": ("n_seeds", COUNT),
-            },
-            width=scatter.SIDE,
-            height=scatter.HEIGHT,
-            page_height=scatter.HEIGHT + 60,
-            spacing=26,
-            titles={"fontSize": 13, "offset": 8},
-            until=True,
-        )
-    ]
+    yield Chart(
+        name="baselines",
+        rows=rows.drop(columns="at_once"),
+        marks=lambda panel: lines(panel, palette if panel.live else grey, top),
+        blocks=[Block([panel], across=1) for panel in families(rows).items()],
+        title=finding(rows),
+        subtitle=rests_on(rows),
+        said=said(up_to(rows, tables.retention["sessions"]), finding, rests_on),
+        columns=ARM | told(TEXT, method="Method") | told(COUNT, edits="Facts taught") | measured("Recall") | BASIS,
+        **scatter.BESIDE_NAMES,
+        spacing=26,
+        titles={"fontSize": 13, "offset": 8},
+        until=True,
+    )
 
 
 def recall(tables: Tables) -> pd.DataFrame:
@@ -117,7 +106,7 @@ def rests_on(rows: pd.DataFrame) -> list[str]:
     each = f" {at_once}: each point is one edit of all facts up to it." if at_once else ""
     return [
         f"Share of all facts taught so far that greedy decoding gives exactly; {seeds(rows)}.",
-        f"{banded(rows)}{dashed}{each}",
+        f"{interval(rows, 'Bands')}.{dashed}{each}",
     ]
 
 

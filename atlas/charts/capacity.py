@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import altair as alt
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from atlas.charts import picture, scatter
 from atlas.charts.curve import thinned
 from atlas.charts.findings import interval, listed, percent, seeds
-from atlas.charts.frame import COUNT, SHARE, TEXT, Block, Chart, Panel, said, up_to
+from atlas.charts.frame import ARM, BASIS, COUNT, Block, Chart, Panel, measured, said, told, up_to
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import colours, hue
 from atlas.phrases import plural
@@ -19,37 +19,25 @@ HELD = 0.9  # recall at which an arm still holds its facts, for the title
 FEW = 3  # arms that the title names
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One panel a recipe; on the page all arms in one, up to the sessions that are chosen."""
     rows, palette = dressed(tables.capacity), colours(tables.names)
-    return [
-        Chart(
-            name="capacity",
-            rows=rows,
-            marks=lambda panel: lines(panel, palette, rows),
-            blocks=[
-                Block([(f"preset {recipe}", part) for recipe, part in rows.groupby("recipe", sort=False)], across=1)
-            ],
-            title=finding(rows),
-            subtitle=rests_on(rows),
-            said=said(up_to(rows, tables.retention["sessions"]), finding, rests_on),
-            columns={
-                "Arm": ("arm", TEXT),
-                "After session": ("sessions", COUNT),
-                "Facts per 1,000 parameters": ("load", COUNT),
-                "Recall": ("value", SHARE),
-                "95% interval": ("ci_low ci_high", SHARE),
-                "Seeds": ("n_seeds", COUNT),
-                "Facts a seed": ("n_facts", COUNT),
-            },
-            width=scatter.SIDE,
-            height=scatter.HEIGHT,
-            page_height=scatter.PAGE_HEIGHT,
-            gap=18,
-            titles=scatter.TITLES,
-            until=True,
-        )
-    ]
+    yield Chart(
+        name="capacity",
+        rows=rows,
+        marks=lambda panel: lines(panel, palette, rows),
+        blocks=[Block([(f"preset {recipe}", part) for recipe, part in rows.groupby("recipe", sort=False)], across=1)],
+        title=finding(rows),
+        subtitle=rests_on(rows),
+        said=said(up_to(rows, tables.retention["sessions"]), finding, rests_on),
+        columns=ARM
+        | told(COUNT, sessions="After session", load="Facts per 1,000 parameters")
+        | measured("Recall")
+        | BASIS,
+        **scatter.BESIDE_NAMES,
+        titles=scatter.TITLES,
+        until=True,
+    )
 
 
 def dressed(capacity: pd.DataFrame) -> pd.DataFrame:

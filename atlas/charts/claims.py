@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import altair as alt
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import counts, listed, presets, seeds, with_preset
-from atlas.charts.frame import HALF, POINTS, SHARE, TEXT, Block, Chart, Panel, horizontal
+from atlas.charts.frame import HALF, POINTS, SHARE, TEXT, Block, Chart, Panel, horizontal, measured, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BAND, BLACK, BLUE, INK, PAPER, PLACEBO, RED, RULE, WIDTH
 from atlas.metrics import OF_FACTS
@@ -48,7 +48,7 @@ LABELS = 236  # pixels
 AGAIN = "|"  # in the key of a row: the claim above it, with the preset that follows
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """Shares, then differences: one block of rows a topic, one column a metric.
 
     On the page a claim is shown where it is about what is chosen.
@@ -62,7 +62,7 @@ def charts(tables: Tables) -> list[Chart]:
         about=rows["claim_id"].map({claim.id: checkpoints_of(claim) for claim in ledger.read().all_claims}),
     )
     counted = {metric: counted_by_preset(claims[claims["metric"] == metric]) for metric in OF_FACTS}
-    return [of_unit(rows, unit, counted) for unit in FIGURES if unit in set(rows["unit"])]
+    yield from (of_unit(rows, unit, counted) for unit in FIGURES if unit in set(rows["unit"]))
 
 
 def of_unit(rows: pd.DataFrame, unit: str, counted: Mapping[str, str]) -> Chart:
@@ -88,15 +88,10 @@ def of_unit(rows: pd.DataFrame, unit: str, counted: Mapping[str, str]) -> Chart:
             for metric, counts in counted.items()
             for sessions in sorted({sessions for about in rows["about"] for sessions in about})
         },
-        columns={
-            "Claim": ("statement", TEXT),
-            "Preset": ("preset", TEXT),
-            "Essay": ("essay_value", kind),
-            "Measured": ("measured", kind),
-            "95% interval": ("ci_low ci_high", kind),
-            "Verdict": ("verdict", TEXT),
-            "Note": ("note", TEXT),
-        },
+        columns=told(TEXT, statement="Claim", preset="Preset")
+        | told(kind, essay_value="Essay")
+        | measured("Measured", "measured", kind)
+        | told(TEXT, verdict="Verdict", note="Note"),
         width=(WIDTH + 56 - LABELS) / len(OF_FACTS),
         height=alt.Step(17),
         gap=30,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import altair as alt
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from atlas.charts import picture
 from atlas.charts.findings import ESSAYS, HEADLINE, has_net, last, listed, percent, seeds, span
 from atlas.charts.frame import (
+    ARM,
     COUNT,
     HALF,
     POINTS,
@@ -22,7 +23,9 @@ from atlas.charts.frame import (
     by_checkpoint,
     cells,
     horizontal,
+    measured,
     said,
+    told,
 )
 from atlas.charts.retention import SERIES
 from atlas.charts.study_tables import Tables
@@ -34,7 +37,7 @@ MANY = 3  # arms that are named one by one, at most
 FIGURES = 70  # pixels right of a panel, for the figures
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One panel a checkpoint, in it one row an arm under each reading; on the page facts taught, rephrased and never
     taught under one metric."""
     rows = dressed(tables.confound)
@@ -42,32 +45,25 @@ def charts(tables: Tables) -> list[Chart]:
     pictured, means = rows[rows["reading"] != ""], rows[rows["seed"].isna()]
     basis = rests_on(tables.confound, list(palette))
     unwanted = ["reinit", "refused_by", "refused_by_manifest", "p_value", "reading"]
-    return [
-        Chart(
-            name="confound",
-            rows=rows.drop(columns=unwanted),
-            marks=lambda panel: moves(panel, palette),
-            blocks=[Block(by_checkpoint(pictured))],
-            title=finding(pictured),
-            subtitle=basis,
-            said=said(cells(means), lambda part: [moved(part), verdict(rows)], lambda _: basis),
-            columns={
-                "Arm": ("arm", TEXT),
-                "Mis-loaded": ("arm_reinit", TEXT),
-                "Facts": ("series", TEXT),
-                "Certified": ("value", SHARE),
-                "Mis-loaded base": ("value_reinit", SHARE),
-                "Difference": ("diff", POINTS),
-                "95% interval": ("ci_low ci_high", POINTS),
-                "Seeds": ("n_seeds", COUNT),
-            },
-            width=WIDTH / rows["sessions"].nunique() - FIGURES,
-            height=ROW_HEIGHT * len(palette) * pictured["reading"].nunique(),
-            page_height=alt.Step(ROW_HEIGHT * 0.7),
-            gap=FIGURES,
-            arms=("arm", "arm_reinit"),
-        )
-    ]
+    yield Chart(
+        name="confound",
+        rows=rows.drop(columns=unwanted),
+        marks=lambda panel: moves(panel, palette),
+        blocks=[Block(by_checkpoint(pictured))],
+        title=finding(pictured),
+        subtitle=basis,
+        said=said(cells(means), lambda part: [moved(part), verdict(rows)], lambda _: basis),
+        columns=ARM
+        | told(TEXT, arm_reinit="Mis-loaded", series="Facts")
+        | told(SHARE, value="Certified", value_reinit="Mis-loaded base")
+        | measured("Difference", "diff", POINTS)
+        | told(COUNT, n_seeds="Seeds"),
+        width=WIDTH / rows["sessions"].nunique() - FIGURES,
+        height=ROW_HEIGHT * len(palette) * pictured["reading"].nunique(),
+        page_height=alt.Step(ROW_HEIGHT * 0.7),
+        gap=FIGURES,
+        arms=("arm", "arm_reinit"),
+    )
 
 
 def readings() -> dict[tuple[str, str], str]:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import HEADLINE, after, basis, has_net, last, listed, seeds
-from atlas.charts.frame import COUNT, HALF, POINTS, SHARE, TEXT, Block, Chart, Panel, cells, horizontal, said
+from atlas.charts.frame import (
+    BASIS,
+    HALF,
+    POINTS,
+    SHARE,
+    TEXT,
+    Block,
+    Chart,
+    Panel,
+    cells,
+    horizontal,
+    measured,
+    said,
+    told,
+)
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLACK, BLUE, INK, RED, SHADE, SOFT, WIDTH
 from atlas.metrics import CHOICES, REGISTRY
@@ -23,7 +39,7 @@ LOOKS = {
 ROW_HEIGHT, LABELS, GAP = 19, 216, 22  # pixels
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One block of rows a family, one column a metric, one row a pair and checkpoint.
 
     The picture has a metric's net where there is one. On the page a pair is shown where one of its arms is chosen.
@@ -32,35 +48,27 @@ def charts(tables: Tables) -> list[Chart]:
     metrics = [metric for metric in CHOICES if not has_net(metric) and metric in set(rows["metric"])]
     pictured = rows[rows["metric"].isin(metrics)]
     live = [with_missed(part) for _, part in rows.groupby(["metric", "sessions"], sort=False)]
-    return [
-        Chart(
-            name="contrasts",
-            rows=pd.concat(live).sort_index().drop(columns=["domain", "probe", "contract", "n_tests"]),
-            marks=differences,
-            blocks=[block(part, metrics) for _, part in pictured.groupby("family", sort=False)],
-            title=finding(last(rows[rows["metric"] == HEADLINE])),
-            subtitle=rests_on(pictured),
-            said=said(cells(rows), finding, rests_on),
-            columns={
-                "Comparison": ("pair", TEXT),
-                "Family": ("family", TEXT),
-                "First": ("value_a", SHARE),
-                "Second": ("value_b", SHARE),
-                "Difference": ("diff", POINTS),
-                "95% interval": ("ci_low ci_high", POINTS),
-                "Verdict": ("said", TEXT),
-                "Seeds": ("n_seeds", COUNT),
-                "Facts a seed": ("n_facts", COUNT),
-            },
-            width=(WIDTH + 56 - LABELS - (len(metrics) - 1) * GAP) / len(metrics),
-            height=alt.Step(ROW_HEIGHT),
-            gap=GAP,
-            titles={"color": INK, "anchor": "middle", "frame": "group"},
-            titles_once=True,
-            flush=True,
-            arms=("arm_a", "arm_b"),
-        )
-    ]
+    yield Chart(
+        name="contrasts",
+        rows=pd.concat(live).sort_index().drop(columns=["domain", "probe", "contract", "n_tests"]),
+        marks=differences,
+        blocks=[block(part, metrics) for _, part in pictured.groupby("family", sort=False)],
+        title=finding(last(rows[rows["metric"] == HEADLINE])),
+        subtitle=rests_on(pictured),
+        said=said(cells(rows), finding, rests_on),
+        columns=told(TEXT, pair="Comparison", family="Family")
+        | told(SHARE, value_a="First", value_b="Second")
+        | measured("Difference", "diff", POINTS)
+        | told(TEXT, said="Verdict", reason="Reason")
+        | BASIS,
+        width=(WIDTH + 56 - LABELS - (len(metrics) - 1) * GAP) / len(metrics),
+        height=alt.Step(ROW_HEIGHT),
+        gap=GAP,
+        titles={"color": INK, "anchor": "middle", "frame": "group"},
+        titles_once=True,
+        flush=True,
+        arms=("arm_a", "arm_b"),
+    )
 
 
 def dressed(contrasts: pd.DataFrame) -> pd.DataFrame:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.findings import HEADLINE, after, banded, extremes, last, percent, seeds
-from atlas.charts.frame import COUNT, SHARE, TEXT, TOP, Block, Chart, Panel, cells, said, vertical
+from atlas.charts.findings import HEADLINE, after, extremes, interval, last, percent, seeds
+from atlas.charts.frame import ARM, BASIS, COUNT, TEXT, TOP, Block, Chart, Panel, cells, measured, said, told, vertical
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BAND, PAPER, PLACEBO, WIDTH, colours, hue
 from atlas.metrics import REGISTRY
@@ -22,42 +22,32 @@ MOST = 30  # sessions of a line
 NEVER = "never taught"
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One block of panels a metric; on the page one metric, up to the sessions that are chosen."""
     rows, palette = joined(tables), colours(tables.names)
     lines = rows[rows["series"] != NEVER]
     checkpoints = set(tables.retention["sessions"])
-    return [
-        Chart(
-            name="curve",
-            rows=rows,
-            marks=lambda panel: trails(panel, palette),
-            blocks=[
-                Block(panels(part, tables.names), REGISTRY[str(metric)].title, across=ACROSS)
-                for metric, part in rows.groupby("metric", sort=False)
-            ],
-            title=finding(last(lines[lines["metric"] == HEADLINE])),
-            subtitle=rests_on(lines),
-            said=said(((at, part) for at, part in cells(lines) if at[1] in checkpoints), finding, rests_on),
-            columns={
-                "Arm": ("arm", TEXT),
-                "After session": ("sessions", COUNT),
-                "Facts": ("series", TEXT),
-                "Value": ("value", SHARE),
-                "95% interval": ("ci_low ci_high", SHARE),
-                "Seeds": ("n_seeds", COUNT),
-                "Facts a seed": ("n_facts", COUNT),
-            },
-            width=(WIDTH + 40) / ACROSS - GAP - 28,
-            height=HEIGHT,
-            page_height=HEIGHT + 20,
-            gap=GAP,
-            spacing=28,
-            until=True,
-            repeat=True,
-            top="value",
-        )
-    ]
+    yield Chart(
+        name="curve",
+        rows=rows,
+        marks=lambda panel: trails(panel, palette),
+        blocks=[
+            Block(panels(part, tables.names), REGISTRY[str(metric)].title, across=ACROSS)
+            for metric, part in rows.groupby("metric", sort=False)
+        ],
+        title=finding(last(lines[lines["metric"] == HEADLINE])),
+        subtitle=rests_on(lines),
+        said=said(((at, part) for at, part in cells(lines) if at[1] in checkpoints), finding, rests_on),
+        columns=ARM | told(COUNT, sessions="After session") | told(TEXT, series="Facts") | measured() | BASIS,
+        width=(WIDTH + 40) / ACROSS - GAP - 28,
+        height=HEIGHT,
+        page_height=HEIGHT + 20,
+        gap=GAP,
+        spacing=28,
+        until=True,
+        repeat=True,
+        top="value",
+    )
 
 
 def joined(tables: Tables) -> pd.DataFrame:
@@ -128,7 +118,8 @@ def rests_on(rows: pd.DataFrame) -> list[str]:
     facts = plural(int(rows["n_facts"].max()), "fact")
     return [
         f"Share of all facts taught so far, session after session (to the right); {seeds(rows)}, {facts} at the end.",
-        f"{banded(rows)} Grey lines: the other arms. Squares: facts never taught (placebo), at the checkpoints.",
+        f"{interval(rows, 'Bands')}. Grey lines: the other arms. Squares: facts never taught (placebo), at the "
+        "checkpoints.",
     ]
 
 

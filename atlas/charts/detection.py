@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import altair as alt
 import pandas as pd
 
 from atlas.audit.schema import LEVELS
 from atlas.audit.summary import FELT, NOTHING, changed, felt, least_evidence, seen
 from atlas.charts import picture
-from atlas.charts.frame import NATS, TEXT, Block, Chart, Panel
+from atlas.charts.frame import NATS, TEXT, Block, Chart, Panel, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import INK, PLACEBO, SOFT
 
@@ -17,35 +19,28 @@ EVIDENCE = {"file": "the file alone", "text": "a text, too", "manifest": "the ma
 COLOURS = ("#0072b2", "#009e73", "#d55e00", PLACEBO)
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One row a kind of damage, grouped by family."""
     rows = tables.detection
     shown = rows.assign(
         evidence=least_evidence(rows).map(EVIDENCE),
         place=rows["rise"].clip(LEAST, MOST).where(rows["loads"], UNREAD),
     )
-    return [
-        Chart(
-            name="detection",
-            rows=shown,
-            marks=dots,
-            blocks=[Block([(str(family), part) for family, part in shown.groupby("family", sort=False)], across=1)],
-            title=finding(rows),
-            subtitle=rests_on(rows, tables.false_alarms),
-            columns={
-                "Checkpoint": ("subject", TEXT),
-                "Damage": ("kind", TEXT),
-                "Module": ("module", TEXT),
-                "Rise": ("rise", NATS),
-                "Given away by": ("evidence", TEXT),
-                "Failed checks": ("failed_text", TEXT),
-            },
-            width=420,
-            height=alt.Step(17),
-            gap=4,
-            titles={"anchor": "start", "frame": "group", "offset": 2},
-        )
-    ]
+    yield Chart(
+        name="detection",
+        rows=shown,
+        marks=dots,
+        blocks=[Block([(str(family), part) for family, part in shown.groupby("family", sort=False)], across=1)],
+        title=finding(rows),
+        subtitle=rests_on(rows, tables.false_alarms),
+        columns=told(TEXT, subject="Checkpoint", kind="Damage", module="Module")
+        | told(NATS, rise="Rise")
+        | told(TEXT, evidence="Given away by", failed_text="Failed checks"),
+        width=420,
+        height=alt.Step(17),
+        gap=4,
+        titles={"anchor": "start", "frame": "group", "offset": 2},
+    )
 
 
 def dots(panel: Panel) -> alt.LayerChart:

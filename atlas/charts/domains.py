@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import ESSAYS, HEADLINE, after, last, listed, percent, seeds
-from atlas.charts.frame import COUNT, SHARE, TEXT, Block, Chart, Panel, cells, horizontal, said
+from atlas.charts.frame import ARM, BASIS, SHARE, TEXT, Block, Chart, Panel, cells, horizontal, measured, said, told
 from atlas.charts.retention import page_rows
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLUE, INK, PAPER
@@ -16,7 +18,7 @@ from atlas.metrics import REGISTRY
 FEW = 30  # facts of all seeds together, below which a cell is hardly an estimate
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One block of cells a metric, after the last checkpoint."""
     arms, rows = tables.names, page_rows(tables)
     mine = rows[(rows["domain"] != "all") & (rows["probe"] == "taught")]
@@ -26,31 +28,21 @@ def charts(tables: Tables) -> list[Chart]:
     def finding(rows: pd.DataFrame) -> list[str]:
         return [ends(rows, arms[0])]
 
-    return [
-        Chart(
-            name="domains",
-            table="retention",
-            rows=rows,
-            where={"domain": list(sizes(mine)), "probe": ["taught"]},
-            marks=lambda panel: squares(panel, arms, sizes(mine)),
-            blocks=[Block(panels, across=1)],
-            title=finding(panels[0][1]),
-            subtitle=rests_on(pictured),
-            said=said(cells(mine), finding, rests_on),
-            columns={
-                "Arm": ("arm", TEXT),
-                "Domain": ("domain", TEXT),
-                "Value": ("value", SHARE),
-                "95% interval": ("ci_low ci_high", SHARE),
-                "Placebo": ("placebo", SHARE),
-                "Facts a seed": ("n_facts", COUNT),
-                "Seeds": ("n_seeds", COUNT),
-            },
-            height=alt.Step(32),
-            gap=26,
-            titles={"fontSize": 13, "offset": 10},
-        )
-    ]
+    yield Chart(
+        name="domains",
+        table="retention",
+        rows=rows,
+        where={"domain": list(sizes(mine)), "probe": ["taught"]},
+        marks=lambda panel: squares(panel, arms, sizes(mine)),
+        blocks=[Block(panels, across=1)],
+        title=finding(panels[0][1]),
+        subtitle=rests_on(pictured),
+        said=said(cells(mine), finding, rests_on),
+        columns=ARM | told(TEXT, domain="Domain") | measured() | told(SHARE, placebo="Placebo") | BASIS,
+        height=alt.Step(32),
+        gap=26,
+        titles={"fontSize": 13, "offset": 10},
+    )
 
 
 def sizes(rows: pd.DataFrame) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -41,7 +42,7 @@ def listed(items: Iterable[object]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
-def after(sessions: int) -> str:
+def after(sessions: Any) -> str:
     """``after 1 session``, ``after 30 sessions``."""
     return f"after {plural(int(sessions), 'session')}"
 
@@ -64,14 +65,10 @@ def interval(rows: pd.DataFrame, marks: str = "bars") -> str:
     return f"{marks}: 95% interval over facts; one seed cannot show how much seeds differ"
 
 
-def banded(rows: pd.DataFrame) -> str:
-    """The same in few words, of lines with bands."""
-    return f"Bands: 95% interval over {'seeds and facts' if rows['n_seeds'].max() > 1 else 'facts (one seed)'}."
-
-
 def last(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of the last checkpoint."""
-    return rows[rows["sessions"] == rows["sessions"].max()]
+    ended: pd.DataFrame = rows[rows["sessions"] == rows["sessions"].max()]
+    return ended
 
 
 def extremes(rows: pd.DataFrame, what: str) -> str:

@@ -30,7 +30,11 @@ SHARE, POINTS, NATS, COUNT, TEXT = "share", "points", "nats", "count", "text"
 FORMATS = {SHARE: ".1%", POINTS: "+.1%", NATS: ".3f", COUNT: ",.3~f"}
 """Kinds of figures, which tell how the page's script and the tooltips write them."""
 
-Columns = Mapping[str, tuple[str, str]]
+Columns = dict[str, tuple[str, str]]
+"""Heading to column (of an interval, to both) and kind."""
+
+ARM: Columns = {"Arm": ("arm", TEXT)}
+BASIS: Columns = {"Seeds": ("n_seeds", COUNT), "Facts a seed": ("n_facts", COUNT)}
 Choice = tuple[str, int]
 Sayer = Callable[[pd.DataFrame], Sequence[str]]
 
@@ -56,7 +60,7 @@ class Panel:
         return alt.Scale(zero=True) if self.live else alt.Scale(domain=[low, high], nice=False)
 
     def names(self, extent: float = 0, limit: Any = 150, **how: Any) -> alt.Axis | None:
-        """The axis of names: in the picture at least as wide as ``extent``, on the page at most as wide as ``limit``."""
+        """The axis of names: in the picture no narrower than ``extent``, on the page no wider than ``limit``."""
         width = {"minExtent": round(extent)} if extent and not self.live else {"labelLimit": limit}
         return alt.Axis(**{"title": None, **width, **how}) if self.first else None
 
@@ -85,7 +89,7 @@ class Chart:
     blocks: Sequence[Block]  # of the picture, from top to bottom
     title: Sequence[str]  # what was found
     subtitle: Sequence[str]  # on what it rests
-    columns: Columns  # heading to column and kind: the table below the figure, and what is told of a mark
+    columns: Columns  # of the table below the figure, and what is told of a mark
     said: Mapping[Choice, tuple[str, str]] = field(default_factory=dict)
     """Metric ("" for any) and sessions to what was found and what it rests on; empty for a picture alone."""
 
@@ -156,8 +160,9 @@ class Chart:
         }
 
 
-def picture(charts: Sequence[Chart]) -> alt.VConcatChart:
+def picture(charts: Iterable[Chart]) -> alt.VConcatChart:
     """Charts below each other, under one title that says what they found; what several say stands there once."""
+    charts = list(charts)
     blocks = [block for number, chart in enumerate(charts) for block in chart.drawn(first=number == 0)]
     found = dict.fromkeys(line for chart in charts for line in chart.title)
     how = dict.fromkeys(line for chart in charts for line in chart.subtitle)
@@ -182,6 +187,16 @@ def tips(columns: Columns) -> list[alt.Tooltip]:
     return told
 
 
+def told(kind: str, /, **headings: str) -> Columns:
+    """Columns of one kind, each with its heading."""
+    return {heading: (column, kind) for column, heading in headings.items()}
+
+
+def measured(heading: str = "Value", column: str = "value", kind: str = SHARE) -> Columns:
+    """A figure and its interval."""
+    return {heading: (column, kind), "95% interval": ("ci_low ci_high", kind)}
+
+
 def horizontal(axis: alt.Axis, scale: alt.Scale) -> Callable[[str], alt.X]:
     """The horizontal place by any column, always on the same axis and scale."""
     return lambda column: alt.X(f"{column}:Q", axis=axis, scale=scale)
@@ -200,8 +215,8 @@ def by_checkpoint(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def cells(rows: pd.DataFrame) -> Iterator[tuple[Choice, pd.DataFrame]]:
     """The rows of everything that can be chosen: metrics, where there are any, and checkpoints."""
     metric = ["metric"] if "metric" in rows else []
-    for key, part in rows.groupby([*metric, "sessions"], sort=False):
-        yield (str(key[0]) if metric else "", int(key[-1])), part
+    for _, part in rows.groupby([*metric, "sessions"], sort=False):
+        yield (str(part["metric"].iloc[0]) if metric else "", int(part["sessions"].iloc[0])), part
 
 
 def up_to(rows: pd.DataFrame, checkpoints: Iterable[int]) -> Iterator[tuple[Choice, pd.DataFrame]]:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import extremes, interval, last, listed, seeds
-from atlas.charts.frame import COUNT, SHARE, TEXT, Block, Chart, Panel, by_checkpoint, cells, horizontal, said
+from atlas.charts.frame import (
+    ARM,
+    BASIS,
+    TEXT,
+    Block,
+    Chart,
+    Panel,
+    by_checkpoint,
+    cells,
+    horizontal,
+    measured,
+    said,
+    told,
+)
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLACK, BLUE, RED, WIDTH
 from atlas.tables.knowledge import CONTRADICTED, KNOWN, UNKNOWN, UNTOUCHED
@@ -26,40 +39,31 @@ ASKED = {
 COLOURS = {UNKNOWN: BLUE, CONTRADICTED: RED, KNOWN: "#56b4e9", UNTOUCHED: BLACK}
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One panel a checkpoint; in each a row an arm, with a dot a kind of fact.
 
     Each kind has its own metric, whichever is chosen on the page.
     """
     rows = headline(tables.knowledge)
     learned = taught(rows, tables)
-    return [
-        Chart(
-            name="knowledge",
-            rows=rows.drop(columns="metric"),
-            marks=lambda panel: dots(panel, tables.names),
-            blocks=[Block([panel], across=1) for panel in by_checkpoint(rows)],
-            title=finding(learned),
-            subtitle=rests_on(rows),
-            said=said(
-                cells(rows.drop(columns="metric")),
-                lambda part: finding(learned[learned["sessions"] == part["sessions"].iloc[0]]),
-                rests_on,
-            ),
-            columns={
-                "Arm": ("arm", TEXT),
-                "Facts": ("series", TEXT),
-                "Value": ("value", SHARE),
-                "95% interval": ("ci_low ci_high", SHARE),
-                "Seeds": ("n_seeds", COUNT),
-                "Facts a seed": ("n_facts", COUNT),
-            },
-            width=WIDTH - 120,
-            height=ROW_HEIGHT * rows["arm"].nunique(),
-            page_height=alt.Step(ROW_HEIGHT / 4),
-            titles={"fontSize": 13, "offset": 6},
-        )
-    ]
+    yield Chart(
+        name="knowledge",
+        rows=rows.drop(columns="metric"),
+        marks=lambda panel: dots(panel, tables.names),
+        blocks=[Block([panel], across=1) for panel in by_checkpoint(rows)],
+        title=finding(learned),
+        subtitle=rests_on(rows),
+        said=said(
+            cells(rows.drop(columns="metric")),
+            lambda part: finding(learned[learned["sessions"] == part["sessions"].iloc[0]]),
+            rests_on,
+        ),
+        columns=ARM | told(TEXT, series="Facts") | measured() | BASIS,
+        width=WIDTH - 120,
+        height=ROW_HEIGHT * rows["arm"].nunique(),
+        page_height=alt.Step(ROW_HEIGHT / 4),
+        titles={"fontSize": 13, "offset": 6},
+    )
 
 
 def headline(knowledge: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import altair as alt
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import HEADLINE, percent, sentences, span
-from atlas.charts.frame import COUNT, SHARE, TEXT, Block, Chart, Panel, up_to
+from atlas.charts.frame import ARM, COUNT, SHARE, TEXT, Block, Chart, Panel, told, up_to
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLUE, WIDTH
 from atlas.metrics import REGISTRY
@@ -20,7 +21,7 @@ MOST = 30  # columns: narrower ones could not be told apart
 ACROSS = 4  # panels beside each other
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """Cells of a session and a range of ages, the deeper the more is left; on the page up to the sessions chosen."""
     matrix = tables.matrix.rename(columns={"session": "sessions"})
     by_metric = {str(metric): part for metric, part in matrix.groupby("metric", sort=False)}
@@ -29,35 +30,31 @@ def charts(tables: Tables) -> list[Chart]:
     rows["depth"] = rows["value"] / rows.groupby("metric")["value"].transform("max").clip(lower=0.05)
     pictured = rows[rows["metric"] == HEADLINE]
     side = (WIDTH + 60) / ACROSS - 60
-    return [
-        Chart(
-            name="matrix",
-            rows=rows.astype({"sessions": int, "n": int}),
-            marks=lambda panel: squares(panel, max(0.05, pictured["value"].max())),
-            blocks=[Block([(arm, pictured[pictured["arm"] == arm]) for arm in tables.names], across=ACROSS)],
-            title=finding(by_metric[HEADLINE]),
-            subtitle=rests_on(by_metric[HEADLINE]),
-            said={
-                (metric, sessions): (sentences(finding(part)), " ".join(rests_on(part)))
-                for metric, whole in by_metric.items()
-                for (_, sessions), part in up_to(whole, tables.retention["sessions"])
-            },
-            columns={
-                "Arm": ("arm", TEXT),
-                "After session": ("sessions", COUNT),
-                "Age of the facts": ("age", TEXT),
-                "Value": ("value", SHARE),
-                "Facts of all seeds": ("n", COUNT),
-            },
-            width=side,
-            height=side,
-            page_height=150,
-            gap=18,
-            titles={"fontSize": 13, "offset": 6},
-            until=True,
-            repeat=True,
-        )
-    ]
+    yield Chart(
+        name="matrix",
+        rows=rows.astype({"sessions": int, "n": int}),
+        marks=lambda panel: squares(panel, max(0.05, pictured["value"].max())),
+        blocks=[Block([(arm, pictured[pictured["arm"] == arm]) for arm in tables.names], across=ACROSS)],
+        title=finding(by_metric[HEADLINE]),
+        subtitle=rests_on(by_metric[HEADLINE]),
+        said={
+            (metric, sessions): (sentences(finding(part)), " ".join(rests_on(part)))
+            for metric, whole in by_metric.items()
+            for (_, sessions), part in up_to(whole, tables.retention["sessions"])
+        },
+        columns=ARM
+        | told(COUNT, sessions="After session")
+        | told(TEXT, age="Age of the facts")
+        | told(SHARE, value="Value")
+        | told(COUNT, n="Facts of all seeds"),
+        width=side,
+        height=side,
+        page_height=150,
+        gap=18,
+        titles={"fontSize": 13, "offset": 6},
+        until=True,
+        repeat=True,
+    )
 
 
 def squares(panel: Panel, most: float) -> alt.Chart:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import altair as alt
 import pandas as pd
 
 from atlas.charts import picture, scatter
 from atlas.charts.findings import HEADLINE, after, basis, last, listed
-from atlas.charts.frame import COUNT, SHARE, TEXT, Block, Chart, Panel, by_checkpoint, cells, said
+from atlas.charts.frame import ARM, BASIS, COUNT, TEXT, Block, Chart, Panel, by_checkpoint, cells, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import colours, hue
 from atlas.metrics import REGISTRY
@@ -17,35 +17,22 @@ from atlas.metrics import REGISTRY
 SERIES = {"rephrase": "by a held-out paraphrase", "taught": "as taught"}
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One panel a checkpoint, of recall; on the page one metric."""
     rows, palette = dressed(tables.paraphrases), colours(tables.names)
     pictured = rows[rows["metric"] == HEADLINE]
-    return [
-        Chart(
-            name="paraphrases",
-            rows=rows,
-            marks=lambda panel: lines(panel, palette),
-            blocks=[Block(by_checkpoint(pictured), across=1)],
-            title=finding(pictured),
-            subtitle=rests_on(pictured),
-            said=said(cells(rows), finding, rests_on),
-            columns={
-                "Arm": ("arm", TEXT),
-                "Paraphrases taught": ("paraphrases", COUNT),
-                "Asked": ("series", TEXT),
-                "Value": ("value", SHARE),
-                "95% interval": ("ci_low ci_high", SHARE),
-                "Seeds": ("n_seeds", COUNT),
-                "Facts a seed": ("n_facts", COUNT),
-            },
-            width=scatter.SIDE,
-            height=scatter.HEIGHT,
-            page_height=280,
-            gap=18,
-            titles=scatter.TITLES,
-        )
-    ]
+    yield Chart(
+        name="paraphrases",
+        rows=rows,
+        marks=lambda panel: lines(panel, palette),
+        blocks=[Block(by_checkpoint(pictured), across=1)],
+        title=finding(pictured),
+        subtitle=rests_on(pictured),
+        said=said(cells(rows), finding, rests_on),
+        columns=ARM | told(COUNT, paraphrases="Paraphrases taught") | told(TEXT, series="Asked") | measured() | BASIS,
+        **scatter.BESIDE_NAMES,
+        titles=scatter.TITLES,
+    )
 
 
 def dressed(paraphrases: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,12 +20,12 @@ from atlas.workflow.steps import parser, run_step
 SCALE = 2  # pixels of the PNG per pixel of the chart: sharp in print
 
 
-def step(doc: str | None, charts: Callable[[Tables], Sequence[Chart]]) -> NoReturn:
+def step(doc: str | None, charts: Callable[[Tables], Iterable[Chart]]) -> NoReturn:
     """Run the step of a chart, which ``doc`` describes."""
     run_step(lambda: draw(doc, charts))
 
 
-def draw(doc: str | None, charts: Callable[[Tables], Sequence[Chart]]) -> None:
+def draw(doc: str | None, charts: Callable[[Tables], Iterable[Chart]]) -> None:
     """Read ``--tables``, draw, write ``--out`` with its four endings."""
     options = parser(doc)
     options.add_argument("--tables", type=Path, required=True, help="folder of the tables, results/tables")

@@ -3,6 +3,7 @@ base, placement by placement and rung by rung."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import altair as alt
@@ -10,24 +11,20 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import after, last, seeds
-from atlas.charts.frame import COUNT, NATS, SHARE, TEXT, Block, Chart, Panel
+from atlas.charts.frame import COUNT, NATS, SHARE, TEXT, Block, Chart, Panel, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import PALETTE, PAPER, SOFT, WIDTH
 from atlas.phrases import plural
 
 SPACING = 26  # pixels between two panels
-COLUMNS = {
-    "Candidate": ("candidate", TEXT),
-    "Recall, mean over seeds": ("recall", SHARE),
-    "Lowest seed": ("recall_low", SHARE),
-    "Highest seed": ("recall_high", SHARE),
-    "Ranked": ("ranked", SHARE),
-    "Recognition, net": ("recognition_net", SHARE),
-    "Recall, rephrased": ("recall_rephrase", SHARE),
-    "Rise, nats per character": ("rise", NATS),
-    "Characters trained": ("characters", COUNT),
-    "Core-seconds": ("core_seconds", COUNT),
-}
+RECALL = told(SHARE, recall="Recall, mean over seeds", recall_low="Lowest seed", recall_high="Highest seed")
+COLUMNS = (
+    told(TEXT, candidate="Candidate")
+    | RECALL
+    | told(SHARE, ranked="Ranked", recognition_net="Recognition, net", recall_rephrase="Recall, rephrased")
+    | told(NATS, rise="Rise, nats per character")
+    | told(COUNT, characters="Characters trained", core_seconds="Core-seconds")
+)
 
 
 @dataclass(frozen=True)
@@ -47,10 +44,10 @@ BASE_LOSS = Against(
 )
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """Cost and the rise in base loss; in each one row a placement and one column a rung."""
     rows = dressed(tables.recipes)
-    return [against_one(rows, against) for against in (COST, BASE_LOSS)]
+    yield from (against_one(rows, against) for against in (COST, BASE_LOSS))
 
 
 def dressed(recipes: pd.DataFrame) -> pd.DataFrame:

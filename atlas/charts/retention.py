@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import altair as alt
@@ -10,7 +10,21 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import ESSAYS, HEADLINE, after, basis, extremes, has_net, last, placebo_warning
-from atlas.charts.frame import COUNT, SHARE, TEXT, Block, Chart, Panel, by_checkpoint, cells, horizontal, said
+from atlas.charts.frame import (
+    ARM,
+    BASIS,
+    SHARE,
+    TEXT,
+    Block,
+    Chart,
+    Panel,
+    by_checkpoint,
+    cells,
+    horizontal,
+    measured,
+    said,
+    told,
+)
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import INK, PAPER, PLACEBO, WIDTH, colours
 from atlas.metrics import OF_FACTS, REGISTRY
@@ -26,15 +40,7 @@ SHAPES = {
     ESSAY: "M-.8,-.8L.8,.8M-.8,.8L.8,-.8",  # a thin cross; SVG path in a box from -1 to 1
 }
 HEIGHT, PAGE_HEIGHT = alt.Step(32, **{"for": "position"}), alt.Step(8)  # of a row, and from one of its dots to the next
-COLUMNS = {
-    "Arm": ("arm", TEXT),
-    "Facts": ("series", TEXT),
-    "Value": ("value", SHARE),
-    "95% interval": ("ci_low ci_high", SHARE),
-    "Placebo": ("placebo", SHARE),
-    "Seeds": ("n_seeds", COUNT),
-    "Facts a seed": ("n_facts", COUNT),
-}
+COLUMNS = ARM | told(TEXT, series="Facts") | measured() | told(SHARE, placebo="Placebo") | BASIS
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Look:
     series: Sequence[str] = tuple(SERIES.values())
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One row of panels a metric, one column a checkpoint."""
     rows, palette = page_rows(tables), colours(tables.names)
     whole = rows[rows["domain"] == "all"]
@@ -56,27 +62,25 @@ def charts(tables: Tables) -> list[Chart]:
     series = [*SERIES.values(), *([ESSAY] if ESSAY in set(rows["series"]) else [])]
     look = Look("arm", list(palette), palette, series=series)
     note = ["The essay's retention is read as recognition; it rests on one seed."] if ESSAY in series else []
-    return [
-        Chart(
-            name="retention",
-            rows=rows,
-            marks=lambda panel: dots(panel, look),
-            blocks=[
-                Block(by_checkpoint(whole[whole["metric"] == metric]), REGISTRY[metric].title)
-                for metric in OF_FACTS
-                if metric in set(whole["metric"])
-            ],
-            title=[finding(last(ours), HEADLINE)[0], finding(last(ours), ESSAYS)[-1]],
-            subtitle=[*rests_on(ours[ours["metric"].isin(OF_FACTS)]), *note],
-            said=said(cells(ours), finding, rests_on),
-            columns=COLUMNS,
-            width=width_of(whole),
-            height=HEIGHT,
-            page_height=PAGE_HEIGHT,
-            spacing=30,
-            where={"domain": ["all"]},
-        )
-    ]
+    yield Chart(
+        name="retention",
+        rows=rows,
+        marks=lambda panel: dots(panel, look),
+        blocks=[
+            Block(by_checkpoint(whole[whole["metric"] == metric]), REGISTRY[metric].title)
+            for metric in OF_FACTS
+            if metric in set(whole["metric"])
+        ],
+        title=[finding(last(ours), HEADLINE)[0], finding(last(ours), ESSAYS)[-1]],
+        subtitle=[*rests_on(ours[ours["metric"].isin(OF_FACTS)]), *note],
+        said=said(cells(ours), finding, rests_on),
+        columns=COLUMNS,
+        width=width_of(whole),
+        height=HEIGHT,
+        page_height=PAGE_HEIGHT,
+        spacing=30,
+        where={"domain": ["all"]},
+    )
 
 
 def page_rows(tables: Tables) -> pd.DataFrame:

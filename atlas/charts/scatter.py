@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -12,10 +13,11 @@ from atlas.charts.frame import Panel
 from atlas.charts.theme import GRID, SOFT, WIDTH, hue
 from atlas.tables.intervals import Floats
 
-HEIGHT, PAGE_HEIGHT = 210, 300  # of a panel, pixels
+HEIGHT = 210  # of a panel, pixels
 NAMES = 190  # right of a panel, for names and figures
 SIDE = WIDTH - NAMES  # of a panel beside names
 GAP = 14  # from one name to the next
+BESIDE_NAMES: dict[str, Any] = {"width": SIDE, "height": HEIGHT, "page_height": 300, "gap": 18}
 TITLES = {"fontSize": 13, "offset": 4}  # of a panel that is a block by itself
 LOWEST, HIGHEST = -0.03, 1.03  # ends of the scale of recall: room for marks at 0 and 1
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from atlas.charts import picture, scatter
 from atlas.charts.findings import after, basis, last, percent
-from atlas.charts.frame import COUNT, SHARE, TEXT, Block, Chart, cells, said
+from atlas.charts.frame import ARM, BASIS, COUNT, TEXT, Block, Chart, cells, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import colours
 from atlas.phrases import plural
@@ -15,7 +17,7 @@ from atlas.tables.speedrun import GOAL
 COST = scatter.Cost("core_seconds", "core-seconds of a seed", log=True)
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One panel a checkpoint, one point an arm."""
     rows = dressed(tables.speedrun)
     palette, recipes = colours(tables.names), sorted(set(rows["recipe"]))
@@ -23,31 +25,22 @@ def charts(tables: Tables) -> list[Chart]:
         (f"{after(sessions)}, {plural(int(part['n_facts'].iloc[0]), 'fact')}", part)
         for sessions, part in rows.groupby("sessions")
     ]
-    return [
-        Chart(
-            name="speed",
-            rows=rows,
-            marks=lambda panel: scatter.points(panel, COST, palette, recipes, GOAL),
-            blocks=[Block(panels, across=1)],
-            title=finding(rows),
-            subtitle=rests_on(rows),
-            said=said(cells(rows), finding, rests_on),
-            columns={
-                "Arm": ("arm", TEXT),
-                "Recipe": ("recipe", TEXT),
-                "Core-seconds": ("core_seconds", COUNT),
-                "Characters": ("characters", COUNT),
-                "Recall": ("value", SHARE),
-                "95% interval": ("ci_low ci_high", SHARE),
-                "Seeds": ("n_seeds", COUNT),
-            },
-            width=scatter.SIDE,
-            height=scatter.HEIGHT,
-            page_height=scatter.PAGE_HEIGHT,
-            gap=18,
-            titles=scatter.TITLES,
-        )
-    ]
+    yield Chart(
+        name="speed",
+        rows=rows,
+        marks=lambda panel: scatter.points(panel, COST, palette, recipes, GOAL),
+        blocks=[Block(panels, across=1)],
+        title=finding(rows),
+        subtitle=rests_on(rows),
+        said=said(cells(rows), finding, rests_on),
+        columns=ARM
+        | told(TEXT, recipe="Recipe")
+        | told(COUNT, core_seconds="Core-seconds", characters="Characters")
+        | measured("Recall")
+        | BASIS,
+        **scatter.BESIDE_NAMES,
+        titles=scatter.TITLES,
+    )
 
 
 def dressed(speedrun: pd.DataFrame) -> pd.DataFrame:
@@ -61,7 +54,7 @@ def finding(rows: pd.DataFrame) -> list[str]:
     ended = last(rows)
     facts = plural(int(ended["n_facts"].iloc[0]), "fact")
     if not ended["qualifies"].any():
-        best = ended.loc[ended["value"].idxmax()]
+        best = ended.sort_values("value", ascending=False, kind="stable").iloc[0]
         return [f"No arm recalls {percent(GOAL)} of {facts}; the best is {best['arm']} with {best['value']:.1%}"]
     first = ended[ended["qualifies"] == 1].sort_values("core_seconds", kind="stable").iloc[0]
     cost = f"{first['core_seconds']:,.0f} core-seconds a seed"

@@ -16,18 +16,7 @@ FONT = f"{FAMILY}, Liberation Sans, Arial, Helvetica, sans-serif"  # the others 
 WIDTH = 600  # of what is drawn, in pixels: fits a column of print, and is still legible on a phone
 
 # Okabe and Ito's colours that stand out on white (jfly.uni-koeln.de/color), then darker ones for further arms
-PALETTE = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#56b4e9",
-    "#cc79a7",
-    "#e69f00",
-    "#7a3b00",
-    "#4d4d4d",
-    "#5d3a9b",
-    "#8a8a00",
-)
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#56b4e9", "#cc79a7", "#e69f00", "#7a3b00", "#4d4d4d", "#5d3a9b", "#8a8a00")
 BLUE, RED, BLACK = PALETTE[0], PALETTE[1], PALETTE[7]  # for verdicts: this way, that way, neither
 
 IN_THE_DARK = {

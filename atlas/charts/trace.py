@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import percent
-from atlas.charts.frame import COUNT, NATS, TEXT, Block, Chart, Panel
+from atlas.charts.frame import COUNT, NATS, TEXT, Block, Chart, Panel, measured, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLUE, PAPER, RED, SOFT, WIDTH
 from atlas.phrases import plural
@@ -27,36 +29,32 @@ PLACES = {
 }
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One panel a kind of state, layers to the right, positions downwards; a cell says the effect."""
     rows, window = tables.trace, tables.trace_window
     if rows.empty:
-        return [nothing()]
+        yield nothing()
+        return
     shown = rows.assign(place=rows["position"].map(PLACES))
     deep = shown["layer"].nunique() > WRITTEN
     most = max(0.01, float(shown["effect"].abs().max()))
     panels = [(heading, shown[shown["kind"] == kind]) for kind, heading in PANELS.items()]
-    return [
-        Chart(
-            name="trace",
-            rows=shown,
-            marks=lambda panel: squares(panel, most, deep),
-            blocks=[Block(panels, across=1 if deep else len(panels))],
-            title=finding(shown, window),
-            subtitle=rests_on(shown, window),
-            columns={
-                "Place": ("place", TEXT),
-                "Layer": ("layer", COUNT),
-                "Effect": ("effect", NATS),
-                "95% interval": ("ci_low ci_high", NATS),
-                "Texts": ("n", COUNT),
-            },
-            width=WIDTH - NAMES if deep else (WIDTH - NAMES) / len(panels),
-            height=ROW_HEIGHT * shown["place"].nunique() * (0.7 if deep else 1),
-            gap=14,
-            titles={"offset": 6},
-        )
-    ]
+    yield Chart(
+        name="trace",
+        rows=shown,
+        marks=lambda panel: squares(panel, most, deep),
+        blocks=[Block(panels, across=1 if deep else len(panels))],
+        title=finding(shown, window),
+        subtitle=rests_on(shown, window),
+        columns=told(TEXT, place="Place")
+        | told(COUNT, layer="Layer")
+        | measured("Effect", "effect", NATS)
+        | told(COUNT, n="Texts"),
+        width=WIDTH - NAMES if deep else (WIDTH - NAMES) / len(panels),
+        height=ROW_HEIGHT * shown["place"].nunique() * (0.7 if deep else 1),
+        gap=14,
+        titles={"offset": 6},
+    )
 
 
 def nothing() -> Chart:

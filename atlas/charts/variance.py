@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import altair as alt
 import pandas as pd
 
@@ -11,7 +13,6 @@ from atlas.charts.frame import (
     COUNT,
     HALF,
     RIGHT,
-    SHARE,
     TEXT,
     Block,
     Chart,
@@ -19,7 +20,9 @@ from atlas.charts.frame import (
     by_checkpoint,
     cells,
     horizontal,
+    measured,
     said,
+    told,
 )
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLUE, INK, RULE, WIDTH
@@ -28,7 +31,7 @@ from atlas.metrics import OF_FACTS, REGISTRY
 FIGURES = 40  # pixels right of a panel, for the figures
 
 
-def charts(tables: Tables) -> list[Chart]:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One block a metric, in it one panel a checkpoint and one bar a source.
 
     The decomposition is of all arms of the design, whichever are chosen on the page.
@@ -36,28 +39,19 @@ def charts(tables: Tables) -> list[Chart]:
     rows = dressed(tables.variance)
     rows["arm"] = pd.Series([tables.names] * len(rows), index=rows.index)
     by_metric = [(metric, rows[rows["metric"] == metric]) for metric in OF_FACTS if metric in set(rows["metric"])]
-    return [
-        Chart(
-            name="variance",
-            rows=rows,
-            marks=bars,
-            blocks=[
-                Block(by_checkpoint(part.drop(columns="arm")), REGISTRY[metric].label) for metric, part in by_metric
-            ],
-            title=finding(by_metric[0][1]),
-            subtitle=rests_on(rows),
-            said=said(cells(rows), finding, rests_on),
-            columns={
-                "Source": ("source", TEXT),
-                "Share of the variance": ("value", SHARE),
-                "95% interval": ("ci_low ci_high", SHARE),
-                "Seeds": ("n_seeds", COUNT),
-            },
-            width=WIDTH / rows["sessions"].nunique() - FIGURES,
-            height=alt.Step(22),
-            gap=FIGURES,
-        )
-    ]
+    yield Chart(
+        name="variance",
+        rows=rows,
+        marks=bars,
+        blocks=[Block(by_checkpoint(part.drop(columns="arm")), REGISTRY[metric].label) for metric, part in by_metric],
+        title=finding(by_metric[0][1]),
+        subtitle=rests_on(rows),
+        said=said(cells(rows), finding, rests_on),
+        columns=told(TEXT, source="Source") | measured("Share of the variance") | told(COUNT, n_seeds="Seeds"),
+        width=WIDTH / rows["sessions"].nunique() - FIGURES,
+        height=alt.Step(22),
+        gap=FIGURES,
+    )
 
 
 def dressed(variance: pd.DataFrame) -> pd.DataFrame:

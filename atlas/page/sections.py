@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from atlas.charts import (
@@ -29,7 +29,7 @@ from atlas.page import figures, memory, real
 
 Part = Callable[[Tables], str]
 
-ALIVE: Mapping[str, Callable[[Tables], list[Chart]]] = {
+ALIVE: Mapping[str, Callable[[Tables], Iterator[Chart]]] = {
     "retention": retention.charts,
     "claims": claims.charts,
     "knowledge": knowledge.charts,
@@ -116,7 +116,7 @@ def present(tables: Tables, pictures: dict[str, str], captions: dict[str, str]) 
             section,
             pictures.get(section.name, ""),
             captions.get(section.name, section.reads),
-            ALIVE[section.name](tables) if section.name in pictures and section.name in ALIVE else [],
+            list(ALIVE[section.name](tables)) if section.name in pictures and section.name in ALIVE else [],
         )
         for section in named
         if section.name in pictures or (section.parts and all(tables.has(name) for name in section.tables))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from atlas.charts import claims
+from atlas.charts.frame import picture
 from atlas.charts.study_tables import Tables
 from atlas.metrics import OF_FACTS
 from atlas.page import answer, prose
@@ -55,7 +56,7 @@ def under_all(*verdicts: str, **values: Any) -> pd.DataFrame:
 
 
 def test_the_chart_has_a_row_for_every_claim_on_facts_and_a_column_a_metric(folder):
-    spec = claims.draw(Tables(folder)).to_dict()
+    spec = picture(claims.charts(Tables(folder))).to_dict()
     shown = {value["label"] for rows in spec["datasets"].values() for value in rows}
     measured_or_printed = Tables(folder).claims.query(
         "metric == 'recall' and (essay_value.notna() or measured.notna())"
@@ -67,11 +68,11 @@ def test_the_chart_has_a_row_for_every_claim_on_facts_and_a_column_a_metric(fold
 def test_every_claim_on_facts_of_the_ledger_has_a_heading():
     for claim in ledger.read().all_claims:
         if claim.rule not in ("exact", "not testable"):
-            assert (claim.topic, "share" if claim.rule == "value" else "difference") in claims.HEADINGS
+            assert claim.topic in claims.HEADINGS["share" if claim.rule == "value" else "difference"]
 
 
 def test_the_title_counts_the_verdicts(folder):
-    title = claims.draw(Tables(folder)).to_dict()["title"]
+    title = picture(claims.charts(Tables(folder))).to_dict()["title"]
     rows = Tables(folder).claims.query("metric == 'recall' and (essay_value.notna() or measured.notna())")
     number = rows["verdict"].value_counts()
     tested = len(rows) - number["not testable"]
@@ -158,10 +159,10 @@ def test_the_summary_says_how_far_a_further_preset_reaches():
 
 
 def test_the_chart_has_a_further_preset_below_the_claim():
-    rows = claims.keyed(both_presets("unresolved", "contradicted"), "label")
-    assert rows["key"].tolist() == ["a ahead of b", "a ahead of b|recall", "a ahead of b"]
+    rows = claims.keyed(both_presets("unresolved", "contradicted"))
+    assert rows["key"].tolist() == [answer.CENTRAL, f"{answer.CENTRAL}|recall", "y"]
     assert claims.finding(rows)[1] == "Preset recall, 1 claim, reproduced: recall 0, ranked 0 and recognition 0"
-    assert "below a claim, with preset recall" in claims.subtitle(rows)[-1]
+    assert "below a claim, with preset recall" in claims.rests_on(rows)[-1]
 
 
 def test_an_entry_has_every_figure_and_says_a_shared_note_once():
