@@ -72,7 +72,7 @@ def of_unit(rows: pd.DataFrame, unit: str, counted: Mapping[str, str]) -> Chart:
     by_topic = [(heading, mine[mine["topic"] == topic]) for topic, heading in HEADINGS[unit].items()]
     return Chart(
         name=f"claims_{unit}s",
-        table="claims",
+        rows_of="claims",
         rows=rows.drop(columns=["p_value", "kind"]),
         where={"unit": [unit]},
         marks=lambda panel: verdicts(panel, unit),

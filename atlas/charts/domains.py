@@ -30,7 +30,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
 
     yield Chart(
         name="domains",
-        table="retention",
+        rows_of="retention",
         rows=rows,
         where={"domain": list(sizes(mine)), "probe": ["taught"]},
         marks=lambda panel: squares(panel, arms, sizes(mine)),

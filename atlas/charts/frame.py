@@ -102,13 +102,18 @@ class Chart:
     titles_once: bool = False  # by the first block for all
     flush: bool = False  # panels of a block stand below each other whatever their axes take
 
-    table: str = ""  # of the page's data, where not of this name: charts that name the same one share its rows
+    rows_of: str = ""  # where charts share their rows: the name of these on the page
     where: Mapping[str, Sequence[str]] = field(default_factory=dict)  # rows that belong to this chart, by column
     arms: Sequence[str] = ("arm",)
     sessions: str = "sessions"
     until: bool = False
     repeat: bool = False  # one small chart an arm, the others' rows behind it
     top: str = ""  # the column whose greatest value ends a shared scale
+
+    @property
+    def table(self) -> str:
+        """The name of the rows on the page."""
+        return self.rows_of or self.name
 
     def drawn(self, first: bool) -> Iterator[alt.FacetChart | alt.ConcatChart]:
         """The blocks of the picture, of which this chart is the ``first``."""
@@ -145,7 +150,7 @@ class Chart:
         for column, values in self.where.items():
             mine = mine[mine[column].isin(values)]
         return {
-            "table": self.table or self.name,
+            "table": self.table,
             "spec": compiled(self.live()),
             "columns": [[heading, *what] for heading, what in self.columns.items()],
             "said": {f"{metric}|{sessions}": list(texts) for (metric, sessions), texts in self.said.items()},
