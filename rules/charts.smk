@@ -1,4 +1,4 @@
-from atlas.charts.catalogue import CATALOGUE
+from atlas.charts.gallery import GALLERY
 
 # What the study has to show: its tables, but for those that hold no rows, and what is made beside them.
 TRAINED = any(
@@ -13,13 +13,13 @@ TO_SHOW -= {
     *([] if TRAINED else ["capacity"]),
     *([] if any(STUDY.contrasts.values()) else ["contrasts"]),
 }
-SHOWN = [chart.name for chart in CATALOGUE if TO_SHOW.issuperset(chart.shows)]
+SHOWN = [chart.name for chart in GALLERY if TO_SHOW.issuperset(chart.shows)]
 FORMATS = ("json", "html", "svg", "png")
 DATA = beside("atlas/charts/data")  # no code, so not in the code digest: files to watch
 FONTS = expand(f"{DATA}/fonts/atlas-sans-{{weight}}.woff2", weight=("regular", "bold"))
 
 
-for chart in CATALOGUE:
+for chart in GALLERY:
 
     rule:
         name:

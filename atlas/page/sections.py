@@ -22,8 +22,8 @@ from atlas.charts import (
     speed,
     variance,
 )
-from atlas.charts.catalogue import CATALOGUE, Entry
 from atlas.charts.frame import Chart
+from atlas.charts.gallery import GALLERY, Entry
 from atlas.charts.study_tables import Tables
 from atlas.page import figures, memory, real
 
@@ -93,7 +93,7 @@ def section_of(chart: Entry) -> Section:
     )
 
 
-_CHARTS = [section_of(chart) for chart in CATALOGUE]
+_CHARTS = [section_of(chart) for chart in GALLERY]
 SECTIONS = (*_CHARTS[:3], ARMS, *_CHARTS[3:])
 
 

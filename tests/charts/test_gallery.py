@@ -1,4 +1,4 @@
-"""The catalogue of charts is complete: modules, captions, rules and sections of the page."""
+"""The list of all charts is complete: modules, captions, rules and sections of the page."""
 
 import subprocess
 import sys
@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atlas.charts.catalogue import CATALOGUE
+from atlas.charts.gallery import GALLERY
 from atlas.page import sections
 from atlas.workflow.digest import definitions_of
 
 CHARTS = Path("atlas/charts")
-NAMES = [chart.name for chart in CATALOGUE]
+NAMES = [chart.name for chart in GALLERY]
 
 
 def test_every_module_that_is_a_step_is_listed_once():
@@ -33,8 +33,8 @@ def test_the_page_has_a_section_for_each_in_this_order():
     assert set(NAMES) - set(sections.ALIVE) == {"recipes", "trace", "detection"}  # nothing can be chosen there
 
 
-def test_the_rules_read_the_catalogue_without_the_charts():
-    code = "import sys, atlas.charts.catalogue; print(*(set(sys.modules) & {'altair', 'pandas', 'torch'}))"
+def test_the_rules_read_the_gallery_without_the_charts():
+    code = "import sys, atlas.charts.gallery; print(*(set(sys.modules) & {'altair', 'pandas', 'torch'}))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 

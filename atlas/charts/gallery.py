@@ -22,7 +22,7 @@ class Entry:
     ledger: bool = False  # whether it reads the essay's claims
 
 
-CATALOGUE = (
+GALLERY = (
     Entry("retention", "What is left", "Retention", "by arm and metric", ("retention",), ("arms",), ledger=True),
     Entry("claims", "The essay, claim by claim", "Claims", "claim by claim", ("claims",), ledger=True),
     Entry(
