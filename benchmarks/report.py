@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from atlas.charts.output import save
+from atlas.charts.picture import save
 from atlas.charts.theme import PALETTE, SOFT, title
 from atlas.phrases import plural
 from atlas.workflow import files, progress
@@ -113,7 +113,7 @@ def chart(found: pd.DataFrame, about: Mapping[str, Any]) -> alt.TopLevelMixin:
         alt.layer(rules, points)
         .properties(width=600 // max(2, len(arms)), height=240)
         .facet(alt.Column("arm:N", sort=arms, title=None), spacing=24)
-        .properties(title=title(f"Atlas does {low:.1f} to {high:.1f} times the facts per second of PEFT", how))
+        .properties(title=title([f"Atlas does {low:.1f} to {high:.1f} times the facts per second of PEFT"], how))
         .configure_axis(labelColor=SOFT)
     )
 

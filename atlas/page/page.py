@@ -19,8 +19,8 @@ import vl_convert
 from markupsafe import Markup, escape
 
 from atlas.charts import fonts
-from atlas.charts.live import packed
-from atlas.charts.tables import Tables
+from atlas.charts.frame import packed
+from atlas.charts.study_tables import Tables
 from atlas.charts.theme import adaptive, colours, variable, variables
 from atlas.metrics import CHOICES, REGISTRY
 from atlas.page import prose
@@ -72,7 +72,7 @@ def data(tables: Tables, shown: Sequence[Shown]) -> dict[str, Any]:
         "arms": tables.names,
         "colours": colours(tables.names),
         "figures": {figure.name: figure.described() for figure in figures},
-        "tables": {figure.table: packed(figure.rows) for figure in figures},
+        "tables": {figure.table or figure.name: packed(figure.rows) for figure in figures},
     }
 
 

@@ -10,9 +10,9 @@ import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from atlas.charts.findings import after, percent
 from atlas.charts.knowledge import ASKED, headline
-from atlas.charts.tables import Tables
-from atlas.charts.words import after, percent
+from atlas.charts.study_tables import Tables
 from atlas.metrics import CHOICES, NET, OF_FACTS, REGISTRY
 from atlas.page import prose
 from atlas.page.templates import html

@@ -13,9 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.charts.claims import counts, presets, with_preset
-from atlas.charts.tables import Tables
-from atlas.charts.words import after, amount, listed, percent, span
+from atlas.charts.findings import after, amount, counts, listed, percent, presets, span, with_preset
+from atlas.charts.study_tables import Tables
 from atlas.metrics import OF_FACTS
 from atlas.page.templates import markdown
 from atlas.phrases import plural

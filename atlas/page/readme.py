@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from atlas.charts.findings import amount
 from atlas.charts.knowledge import ASKED, sample
 from atlas.charts.knowledge import headline as headline_of
-from atlas.charts.tables import Tables
-from atlas.charts.words import amount
+from atlas.charts.study_tables import Tables
 from atlas.errors import AtlasError
 from atlas.metrics import OF_FACTS, REGISTRY
 from atlas.page import prose

@@ -11,7 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from atlas.charts.words import after, amount
+from atlas.charts.findings import after, amount
 from atlas.errors import AtlasError
 from atlas.metrics import CHOICES, REGISTRY
 from atlas.phrases import plural

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from atlas.charts import claims, words
-from atlas.charts.claims import METRICS
-from atlas.charts.tables import Tables
+from atlas.charts import claims, findings
+from atlas.charts.frame import picture
+from atlas.charts.study_tables import Tables
+from atlas.metrics import OF_FACTS
 from atlas.page import prose
 from atlas.tables import claims as ledger_step
 from atlas.tables import ledger, output
@@ -50,28 +51,28 @@ def frame(*rows: dict[str, Any]) -> pd.DataFrame:
 
 def under_all(*verdicts: str, **values: Any) -> pd.DataFrame:
     return frame(
-        *(row(m, verdict=v, measured=0.1, **values) for m, v in zip(METRICS, verdicts, strict=True)),
+        *(row(m, verdict=v, measured=0.1, **values) for m, v in zip(OF_FACTS, verdicts, strict=True)),
     )
 
 
 def test_the_chart_has_a_row_for_every_claim_on_facts_and_a_column_a_metric(folder):
-    spec = claims.draw(Tables(folder)).to_dict()
+    spec = picture(claims.charts(Tables(folder))).to_dict()
     shown = {value["label"] for rows in spec["datasets"].values() for value in rows}
     measured_or_printed = Tables(folder).claims.query(
         "metric == 'recall' and (essay_value.notna() or measured.notna())"
     )
     assert shown == set(measured_or_printed["label"])
-    assert {value["metric"] for rows in spec["datasets"].values() for value in rows} == set(METRICS)
+    assert {value["metric"] for rows in spec["datasets"].values() for value in rows} == set(OF_FACTS)
 
 
 def test_every_claim_on_facts_of_the_ledger_has_a_heading():
     for claim in ledger.read().all_claims:
         if claim.rule not in ("exact", "not testable"):
-            assert (claim.topic, "share" if claim.rule == "value" else "difference") in claims.HEADINGS
+            assert claim.topic in claims.HEADINGS["share" if claim.rule == "value" else "difference"]
 
 
 def test_the_title_counts_the_verdicts(folder):
-    title = claims.draw(Tables(folder)).to_dict()["title"]
+    title = picture(claims.charts(Tables(folder))).to_dict()["title"]
     rows = Tables(folder).claims.query("metric == 'recall' and (essay_value.notna() or measured.notna())")
     number = rows["verdict"].value_counts()
     tested = len(rows) - number["not testable"]
@@ -158,10 +159,10 @@ def test_the_summary_says_how_far_a_further_preset_reaches():
 
 
 def test_the_chart_has_a_further_preset_below_the_claim():
-    rows = claims.keyed(both_presets("unresolved", "contradicted"), "label")
-    assert rows["key"].tolist() == ["a ahead of b", "a ahead of b|recall", "a ahead of b"]
+    rows = claims.keyed(both_presets("unresolved", "contradicted"))
+    assert rows["key"].tolist() == [prose.CENTRAL, f"{prose.CENTRAL}|recall", "y"]
     assert claims.finding(rows)[1] == "Preset recall, 1 claim, reproduced: recall 0, ranked 0 and recognition 0"
-    assert "below a claim, with preset recall" in claims.subtitle(rows)[-1]
+    assert "below a claim, with preset recall" in claims.rests_on(rows)[-1]
 
 
 def test_an_entry_has_every_figure_and_says_a_shared_note_once():
@@ -177,7 +178,7 @@ def test_an_entry_has_every_figure_and_says_a_shared_note_once():
 
 
 def test_what_was_not_tested_says_why_once():
-    rows = [row(metric, verdict="not testable", note="no such arm") for metric in METRICS]
+    rows = [row(metric, verdict="not testable", note="no such arm") for metric in OF_FACTS]
     assert prose.entry(rows) == "**A beats b.** Not tested: no such arm."
 
 
@@ -195,7 +196,7 @@ def test_what_was_not_tested_says_why_once():
 )
 def test_amounts(value, low, high, unit, said):
     value, low, high = (float("nan") if number is None else number for number in (value, low, high))
-    assert words.amount(value, low, high, unit) == said
+    assert findings.amount(value, low, high, unit) == said
 
 
 def test_comparisons_that_hold_throughout_are_named():

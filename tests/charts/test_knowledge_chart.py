@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from atlas.charts import knowledge
-from atlas.charts.tables import Tables
+from atlas.charts.study_tables import Tables
 from atlas.page import parts, prose, readme, sections
 from atlas.tables import arms, contrasts, controls, knowledge_contrasts, output
 from atlas.tables import knowledge as knowledge_table
@@ -53,7 +53,7 @@ def test_the_chart_says_what_is_learned_and_what_is_lost(tables, tmp_path):
         assert words in svg
     assert not NETWORK.search(ending(tmp_path / "knowledge", "html").read_text())
     rows = knowledge.headline(tables.knowledge)
-    learned = knowledge.finding(knowledge.taught(rows, tables))
+    (learned,) = knowledge.finding(knowledge.taught(rows, tables))
     assert "known facts still answered: from 0% (ffn) to 100% (qv)" in learned  # not: untrained
     assert learned in svg
     assert set(rows.loc[rows["kind"] == "untouched", "metric"]) == {"answered"}

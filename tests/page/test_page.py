@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from atlas.charts import live, theme
-from atlas.charts.tables import Tables
+from atlas.charts import frame, theme
+from atlas.charts.study_tables import Tables
 from atlas.page import page, prose, sections
 from atlas.workflow import files
 from tests.charts.made_tables import make_tables
@@ -112,7 +112,7 @@ def test_colours_are_those_of_the_page_in_pictures_and_charts(text, data):
 
 def test_packed_rows_are_the_tables(tables_folder):
     rows = Tables(tables_folder).base_loss
-    packed = live.packed(rows)
+    packed = frame.packed(rows)
     assert [packed["arm"]["texts"][at] for at in packed["arm"]["at"]] == list(rows["arm"])
     assert packed["rise"] == pytest.approx(list(rows["rise"]), rel=1e-3)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from atlas.charts.tables import Tables
+from atlas.charts.study_tables import Tables
 from atlas.errors import AtlasError
 from atlas.page import terminal
 from atlas.page.terminal import Aspect, Choice

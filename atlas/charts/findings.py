@@ -1,16 +1,24 @@
-"""Figures in words: titles and subtitles are made here from the tables, never typed."""
+"""What charts say in words: phrases of titles and subtitles, made of the tables and never typed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
-from atlas.metrics import CHOICES, REGISTRY
+from atlas.metrics import CHOICES, OF_FACTS
+from atlas.phrases import plural
+from atlas.tables.verdicts import CONTRADICTED, NOT_TESTABLE, REPRODUCED, UNRESOLVED
 
-METRIC_NAMES = {name: REGISTRY[name].title for name in CHOICES}
-SHORT = {name: REGISTRY[name].label for name in CHOICES}
+HEADLINE, ESSAYS = "recall", "recognition"
+"""The metric that titles are about, and the one that the essay's retention is read as."""
+
+
+def has_net(metric: str) -> bool:
+    """Whether a metric is to be read beside facts never taught, so that another one is net of theirs."""
+    return f"{metric}_net" in CHOICES
 
 
 def percent(share: float) -> str:
@@ -51,20 +59,20 @@ def listed(items: Iterable[object]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
-def plural(number: int, noun: str) -> str:
-    """``1 seed``, ``4 seeds``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def after(sessions: int) -> str:
+def after(sessions: Any) -> str:
     """``after 1 session``, ``after 30 sessions``."""
     return f"after {plural(int(sessions), 'session')}"
+
+
+def seeds(rows: pd.DataFrame) -> str:
+    """``1 seed``, ``8 seeds``: those behind some rows."""
+    return plural(int(rows["n_seeds"].max()), "seed")
 
 
 def basis(rows: pd.DataFrame) -> str:
     """Seeds and facts behind some rows, and what their intervals are."""
     facts = listed(f"{int(n):,}" for n in sorted(set(rows["n_facts"])))
-    return f"{plural(int(rows['n_seeds'].max()), 'seed')} of {facts} facts; {interval(rows)}"
+    return f"{seeds(rows)} of {facts} facts; {interval(rows)}"
 
 
 def interval(rows: pd.DataFrame, marks: str = "bars") -> str:
@@ -74,20 +82,21 @@ def interval(rows: pd.DataFrame, marks: str = "bars") -> str:
     return f"{marks}: 95% interval over facts; one seed cannot show how much seeds differ"
 
 
-def banded(rows: pd.DataFrame) -> str:
-    """The same in few words, of lines with bands."""
-    return f"Bands: 95% interval over {'seeds and facts' if rows['n_seeds'].max() > 1 else 'facts (one seed)'}."
+def last(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the last checkpoint."""
+    ended: pd.DataFrame = rows[rows["sessions"] == rows["sessions"].max()]
+    return ended
 
 
-def extremes(rows: pd.DataFrame, what: str, column: str = "value") -> str:
+def extremes(rows: pd.DataFrame, what: str) -> str:
     """``what: from 2% (a) to 25% (b)`` over the arms, or the one figure of a single arm."""
+    ordered = rows.sort_values("value", kind="stable")
+    (low, high), (least, most) = ordered["value"].iloc[[0, -1]], ordered["arm"].iloc[[0, -1]]
     if len(rows) == 1:
-        return f"{what}: {percent(rows[column].iloc[0])} ({rows['arm'].iloc[0]})"
-    ordered = rows.sort_values(column, kind="stable")
-    low, high = ordered.iloc[0], ordered.iloc[-1]
-    if percent(low[column]) == percent(high[column]):
-        return f"{what}: {percent(low[column])} in every arm"
-    return f"{what}: from {percent(low[column])} ({low['arm']}) to {percent(high[column])} ({high['arm']})"
+        return f"{what}: {percent(low)} ({least})"
+    if percent(low) == percent(high):
+        return f"{what}: {percent(low)} in every arm"
+    return f"{what}: from {percent(low)} ({least}) to {percent(high)} ({most})"
 
 
 def placebo_warning(placebo: pd.DataFrame) -> str:
@@ -96,3 +105,23 @@ def placebo_warning(placebo: pd.DataFrame) -> str:
     if placebo["value"].min() >= 0.5:
         return f"Recognition proves little: facts never taught score {range_}"
     return f"Facts never taught are recognised in {range_} of cases"
+
+
+def presets(claims: pd.DataFrame) -> list[str]:
+    """The presets that claims on facts were judged under."""
+    return list(dict.fromkeys(claims.loc[claims["metric"].isin(OF_FACTS), "preset"]))
+
+
+def with_preset(preset: str, claims: pd.DataFrame) -> str:
+    """What a sentence adds about its preset where ``claims`` have several."""
+    return f" with preset {preset}" if len(presets(claims)) > 1 else ""
+
+
+def counts(rows: pd.DataFrame) -> str:
+    """``3 of 10 claims reproduced, 5 contradicted, 2 unresolved``, of the rows of one metric."""
+    tested = rows[rows["verdict"] != NOT_TESTABLE]
+    if tested.empty:
+        return f"none of {plural(len(rows), 'claim')} can be tested at the size of this study"
+    number = tested["verdict"].value_counts().reindex([REPRODUCED, CONTRADICTED, UNRESOLVED], fill_value=0)
+    reproduced = f"{number[REPRODUCED]} of {plural(len(tested), 'claim')} reproduced"
+    return f"{reproduced}, {number[CONTRADICTED]} contradicted, {number[UNRESOLVED]} unresolved"
