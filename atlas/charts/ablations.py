@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.findings import ESSAYS, HEADLINE, after, basis, last, percent, placebo_warning
+from atlas.charts.findings import ESSAYS, HEADLINE, after, last, percent, placebo_warning
 from atlas.charts.frame import Block, Chart, by_checkpoint, cells, said
-from atlas.charts.retention import COLUMNS, HEIGHT, PAGE_HEIGHT, Look, dots, dressed, width_of
+from atlas.charts.retention import COLUMNS, HEIGHT, PAGE_HEIGHT, Look, dots, dressed, rests_on, width_of
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import colours
 from atlas.metrics import REGISTRY
@@ -69,11 +69,6 @@ def in_picture(rows: pd.DataFrame) -> str:
     """Where the figures of the picture's title come from, and what recognition is worth."""
     placebo = last(rows[(rows["probe"] == "placebo") & (rows["metric"] == ESSAYS)])
     return f"Recall of taught facts {after(rows['sessions'].max())}. {placebo_warning(placebo)}."
-
-
-def rests_on(rows: pd.DataFrame) -> list[str]:
-    """Seeds, facts and intervals."""
-    return [f"{basis(rows[rows['probe'] == 'taught'])}."]
 
 
 if __name__ == "__main__":

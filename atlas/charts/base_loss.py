@@ -9,22 +9,7 @@ import pandas as pd
 
 from atlas.charts import picture, scatter
 from atlas.charts.findings import after, basis, last, listed, seeds
-from atlas.charts.frame import (
-    ARM,
-    COUNT,
-    NATS,
-    RIGHT,
-    TEXT,
-    Block,
-    Chart,
-    Panel,
-    by_checkpoint,
-    cells,
-    horizontal,
-    measured,
-    said,
-    told,
-)
+from atlas.charts.frame import ARM, RIGHT, Block, Chart, Panel, by_checkpoint, cells, horizontal, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import INK, WIDTH, colours, hue
 from atlas.search.halving import fronts
@@ -51,9 +36,9 @@ def of_each_arm(tables: Tables) -> Chart:
         subtitle=rests_on(rows),
         said=said(cells(rows), finding, rests_on),
         columns=ARM
-        | measured("Rise", "rise", NATS)
-        | told(NATS, val_loss_base="Loss of the base")
-        | told(COUNT, n_seeds="Seeds"),
+        | measured("Rise", "rise", "nats")
+        | told("nats", val_loss_base="Loss of the base")
+        | told("count", n_seeds="Seeds"),
         width=WIDTH / rows["sessions"].nunique() - FIGURES,
         height=alt.Step(26),
         gap=18,
@@ -110,9 +95,9 @@ def front(tables: Tables) -> Chart:
         subtitle=[],
         said=said(cells(rows), unbeaten, lambda part: [f"{basis(part).capitalize()}."]),
         columns=ARM
-        | told(TEXT, recipe="Recipe")
+        | told("text", recipe="Recipe")
         | measured("Recall")
-        | {"Rise": ("rise", NATS), "95% interval of the rise": ("rise_low rise_high", NATS)},
+        | {"Rise": ("rise", "nats"), "95% interval of the rise": ("rise_low rise_high", "nats")},
         **scatter.BESIDE_NAMES,
         titles=scatter.TITLES,
     )

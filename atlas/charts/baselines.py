@@ -10,7 +10,7 @@ import pandas as pd
 from atlas.charts import picture, scatter
 from atlas.charts.curve import thinned
 from atlas.charts.findings import extremes, interval, last, seeds
-from atlas.charts.frame import ARM, BASIS, COUNT, TEXT, Block, Chart, Panel, measured, said, told, up_to, vertical
+from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, measured, said, told, up_to, vertical
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import SOFT, colours, hue
 
@@ -34,7 +34,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
         title=finding(rows),
         subtitle=rests_on(rows),
         said=said(up_to(rows, tables.retention["sessions"]), finding, rests_on),
-        columns=ARM | told(TEXT, method="Method") | told(COUNT, edits="Facts taught") | measured("Recall") | BASIS,
+        columns=ARM | told("text", method="Method") | told("count", edits="Facts taught") | measured("Recall") | BASIS,
         **scatter.BESIDE_NAMES,
         spacing=26,
         titles={"fontSize": 13, "offset": 8},

@@ -10,7 +10,7 @@ import pandas as pd
 from atlas.charts import picture, scatter
 from atlas.charts.curve import thinned
 from atlas.charts.findings import interval, listed, percent, seeds
-from atlas.charts.frame import ARM, BASIS, COUNT, Block, Chart, Panel, measured, said, told, up_to
+from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, measured, said, told, up_to
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import colours, hue
 from atlas.phrases import plural
@@ -21,7 +21,9 @@ FEW = 3  # arms that the title names
 
 def charts(tables: Tables) -> Iterator[Chart]:
     """One panel a recipe; on the page all arms in one, up to the sessions that are chosen."""
-    rows, palette = dressed(tables.capacity), colours(tables.names)
+    rows, palette = tables.capacity.rename(columns={"session": "sessions"}), colours(tables.names)
+    rows = rows[rows["sessions"].isin(thinned(sorted(set(rows["sessions"])), always=()))]
+    rows = rows.assign(load=1000 * rows["facts_per_parameter"]).drop(columns=["facts_per_parameter", "targets"])
     yield Chart(
         name="capacity",
         rows=rows,
@@ -31,20 +33,13 @@ def charts(tables: Tables) -> Iterator[Chart]:
         subtitle=rests_on(rows),
         said=said(up_to(rows, tables.retention["sessions"]), finding, rests_on),
         columns=ARM
-        | told(COUNT, sessions="After session", load="Facts per 1,000 parameters")
+        | told("count", sessions="After session", load="Facts per 1,000 parameters")
         | measured("Recall")
         | BASIS,
         **scatter.BESIDE_NAMES,
         titles=scatter.TITLES,
         until=True,
     )
-
-
-def dressed(capacity: pd.DataFrame) -> pd.DataFrame:
-    """Some of the sessions of each line, and facts per thousand parameters as ``load``."""
-    rows = capacity.rename(columns={"session": "sessions"}).assign(load=1000 * capacity["facts_per_parameter"])
-    kept = thinned(sorted(set(rows["sessions"])), always=())
-    return rows[rows["sessions"].isin(kept)].drop(columns=["facts_per_parameter", "targets"])
 
 
 def lines(panel: Panel, palette: Mapping[str, str], all_rows: pd.DataFrame) -> alt.LayerChart:

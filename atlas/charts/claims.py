@@ -11,7 +11,7 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import counts, listed, presets, seeds, with_preset
-from atlas.charts.frame import HALF, POINTS, SHARE, TEXT, Block, Chart, Panel, horizontal, measured, told
+from atlas.charts.frame import HALF, Block, Chart, Kind, Panel, horizontal, measured, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BAND, BLACK, BLUE, INK, PAPER, PLACEBO, RED, RULE, WIDTH
 from atlas.metrics import OF_FACTS
@@ -43,7 +43,10 @@ HEADINGS = {
     },
 }
 """Kind of figure and topic to the heading of a block; blocks stand in this order."""
-FIGURES = {"share": (SHARE, "Figures of the essay"), "difference": (POINTS, "Comparisons")}
+FIGURES: Mapping[str, tuple[Kind, str]] = {
+    "share": ("share", "Figures of the essay"),
+    "difference": ("points", "Comparisons"),
+}
 LABELS = 236  # pixels
 AGAIN = "|"  # in the key of a row: the claim above it, with the preset that follows
 
@@ -88,10 +91,10 @@ def of_unit(rows: pd.DataFrame, unit: str, counted: Mapping[str, str]) -> Chart:
             for metric, counts in counted.items()
             for sessions in sorted({sessions for about in rows["about"] for sessions in about})
         },
-        columns=told(TEXT, statement="Claim", preset="Preset")
+        columns=told("text", statement="Claim", preset="Preset")
         | told(kind, essay_value="Essay")
         | measured("Measured", "measured", kind)
-        | told(TEXT, verdict="Verdict", note="Note"),
+        | told("text", verdict="Verdict", note="Note"),
         width=(WIDTH + 56 - LABELS) / len(OF_FACTS),
         height=alt.Step(17),
         gap=30,

@@ -11,12 +11,8 @@ from atlas.charts import picture
 from atlas.charts.findings import ESSAYS, HEADLINE, has_net, last, listed, percent, seeds, span
 from atlas.charts.frame import (
     ARM,
-    COUNT,
     HALF,
-    POINTS,
     RIGHT,
-    SHARE,
-    TEXT,
     Block,
     Chart,
     Panel,
@@ -54,10 +50,10 @@ def charts(tables: Tables) -> Iterator[Chart]:
         subtitle=basis,
         said=said(cells(means), lambda part: [moved(part), verdict(rows)], lambda _: basis),
         columns=ARM
-        | told(TEXT, arm_reinit="Mis-loaded", series="Facts")
-        | told(SHARE, value="Certified", value_reinit="Mis-loaded base")
-        | measured("Difference", "diff", POINTS)
-        | told(COUNT, n_seeds="Seeds"),
+        | told("text", arm_reinit="Mis-loaded", series="Facts")
+        | told("share", value="Certified", value_reinit="Mis-loaded base")
+        | measured("Difference", "diff", "points")
+        | told("count", n_seeds="Seeds"),
         width=WIDTH / rows["sessions"].nunique() - FIGURES,
         height=ROW_HEIGHT * len(palette) * pictured["reading"].nunique(),
         page_height=alt.Step(ROW_HEIGHT * 0.7),

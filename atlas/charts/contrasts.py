@@ -9,21 +9,7 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import HEADLINE, after, basis, has_net, last, listed, seeds
-from atlas.charts.frame import (
-    BASIS,
-    HALF,
-    POINTS,
-    SHARE,
-    TEXT,
-    Block,
-    Chart,
-    Panel,
-    cells,
-    horizontal,
-    measured,
-    said,
-    told,
-)
+from atlas.charts.frame import BASIS, HALF, Block, Chart, Panel, cells, horizontal, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLACK, BLUE, INK, RED, SHADE, SOFT, WIDTH
 from atlas.metrics import CHOICES, REGISTRY
@@ -56,10 +42,10 @@ def charts(tables: Tables) -> Iterator[Chart]:
         title=finding(last(rows[rows["metric"] == HEADLINE])),
         subtitle=rests_on(pictured),
         said=said(cells(rows), finding, rests_on),
-        columns=told(TEXT, pair="Comparison", family="Family")
-        | told(SHARE, value_a="First", value_b="Second")
-        | measured("Difference", "diff", POINTS)
-        | told(TEXT, said="Verdict", reason="Reason")
+        columns=told("text", pair="Comparison", family="Family")
+        | told("share", value_a="First", value_b="Second")
+        | measured("Difference", "diff", "points")
+        | told("text", said="Verdict", reason="Reason")
         | BASIS,
         width=(WIDTH + 56 - LABELS - (len(metrics) - 1) * GAP) / len(metrics),
         height=alt.Step(ROW_HEIGHT),

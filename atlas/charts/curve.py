@@ -10,7 +10,7 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import HEADLINE, after, extremes, interval, last, percent, seeds
-from atlas.charts.frame import ARM, BASIS, COUNT, TEXT, TOP, Block, Chart, Panel, cells, measured, said, told, vertical
+from atlas.charts.frame import ARM, BASIS, TOP, Block, Chart, Panel, cells, measured, said, told, vertical
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BAND, PAPER, PLACEBO, WIDTH, colours, hue
 from atlas.metrics import REGISTRY
@@ -38,7 +38,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
         title=finding(last(lines[lines["metric"] == HEADLINE])),
         subtitle=rests_on(lines),
         said=said(((at, part) for at, part in cells(lines) if at[1] in checkpoints), finding, rests_on),
-        columns=ARM | told(COUNT, sessions="After session") | told(TEXT, series="Facts") | measured() | BASIS,
+        columns=ARM | told("count", sessions="After session") | told("text", series="Facts") | measured() | BASIS,
         width=(WIDTH + 40) / ACROSS - GAP - 28,
         height=HEIGHT,
         page_height=HEIGHT + 20,

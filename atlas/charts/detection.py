@@ -10,7 +10,7 @@ import pandas as pd
 from atlas.audit.schema import LEVELS
 from atlas.audit.summary import FELT, NOTHING, changed, felt, least_evidence, seen
 from atlas.charts import picture
-from atlas.charts.frame import NATS, TEXT, Block, Chart, Panel, told
+from atlas.charts.frame import Block, Chart, Panel, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import INK, PLACEBO, SOFT
 
@@ -33,9 +33,9 @@ def charts(tables: Tables) -> Iterator[Chart]:
         blocks=[Block([(str(family), part) for family, part in shown.groupby("family", sort=False)], across=1)],
         title=finding(rows),
         subtitle=rests_on(rows, tables.false_alarms),
-        columns=told(TEXT, subject="Checkpoint", kind="Damage", module="Module")
-        | told(NATS, rise="Rise")
-        | told(TEXT, evidence="Given away by", failed_text="Failed checks"),
+        columns=told("text", subject="Checkpoint", kind="Damage", module="Module")
+        | told("nats", rise="Rise")
+        | told("text", evidence="Given away by", failed_text="Failed checks"),
         width=420,
         height=alt.Step(17),
         gap=4,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import ESSAYS, HEADLINE, after, last, listed, percent, seeds
-from atlas.charts.frame import ARM, BASIS, SHARE, TEXT, Block, Chart, Panel, cells, horizontal, measured, said, told
+from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, cells, horizontal, measured, said, told
 from atlas.charts.retention import page_rows
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLUE, INK, PAPER
@@ -38,7 +38,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
         title=finding(panels[0][1]),
         subtitle=rests_on(pictured),
         said=said(cells(mine), finding, rests_on),
-        columns=ARM | told(TEXT, domain="Domain") | measured() | told(SHARE, placebo="Placebo") | BASIS,
+        columns=ARM | told("text", domain="Domain") | measured() | told("share", placebo="Placebo") | BASIS,
         height=alt.Step(32),
         gap=26,
         titles={"fontSize": 13, "offset": 10},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -26,15 +26,15 @@ HALF = alt.ExprRef("max(110, containerSize()[0] / 2.2)")
 RIGHT = alt.value("width")
 """Right of a panel, for what is written there."""
 
-SHARE, POINTS, NATS, COUNT, TEXT = "share", "points", "nats", "count", "text"
-FORMATS = {SHARE: ".1%", POINTS: "+.1%", NATS: ".3f", COUNT: ",.3~f"}
-"""Kinds of figures, which tell how the page's script and the tooltips write them."""
+Kind = Literal["share", "points", "nats", "count", "text"]
+FORMATS: Mapping[Kind, str] = {"share": ".1%", "points": "+.1%", "nats": ".3f", "count": ",.3~f"}
+"""Kinds of figures: how tooltips write them; the page's script writes the same."""
 
-Columns = dict[str, tuple[str, str]]
+Columns = dict[str, tuple[str, Kind]]
 """Heading to column (of an interval, to both) and kind."""
 
-ARM: Columns = {"Arm": ("arm", TEXT)}
-BASIS: Columns = {"Seeds": ("n_seeds", COUNT), "Facts a seed": ("n_facts", COUNT)}
+ARM: Columns = {"Arm": ("arm", "text")}
+BASIS: Columns = {"Seeds": ("n_seeds", "count"), "Facts a seed": ("n_facts", "count")}
 Choice = tuple[str, int]
 Sayer = Callable[[pd.DataFrame], Sequence[str]]
 
@@ -187,17 +187,17 @@ def tips(columns: Columns) -> list[alt.Tooltip]:
     for heading, (names, kind) in columns.items():
         ends = names.split()
         headings = [heading] if len(ends) == 1 else [f"{heading} from", "to"]
-        how = {"type": "nominal"} if kind == TEXT else {"type": "quantitative", "format": FORMATS[kind]}
+        how = {"type": "nominal"} if kind == "text" else {"type": "quantitative", "format": FORMATS[kind]}
         told += [alt.Tooltip(field=end, title=text, **how) for end, text in zip(ends, headings, strict=True)]
     return told
 
 
-def told(kind: str, /, **headings: str) -> Columns:
+def told(kind: Kind, /, **headings: str) -> Columns:
     """Columns of one kind, each with its heading."""
     return {heading: (column, kind) for column, heading in headings.items()}
 
 
-def measured(heading: str = "Value", column: str = "value", kind: str = SHARE) -> Columns:
+def measured(heading: str = "Value", column: str = "value", kind: Kind = "share") -> Columns:
     """A figure and its interval."""
     return {heading: (column, kind), "95% interval": ("ci_low ci_high", kind)}
 

@@ -9,20 +9,7 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import extremes, interval, last, listed, seeds
-from atlas.charts.frame import (
-    ARM,
-    BASIS,
-    TEXT,
-    Block,
-    Chart,
-    Panel,
-    by_checkpoint,
-    cells,
-    horizontal,
-    measured,
-    said,
-    told,
-)
+from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, by_checkpoint, cells, horizontal, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLACK, BLUE, RED, WIDTH
 from atlas.tables.knowledge import CONTRADICTED, KNOWN, UNKNOWN, UNTOUCHED
@@ -58,7 +45,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
             lambda part: finding(learned[learned["sessions"] == part["sessions"].iloc[0]]),
             rests_on,
         ),
-        columns=ARM | told(TEXT, series="Facts") | measured() | BASIS,
+        columns=ARM | told("text", series="Facts") | measured() | BASIS,
         width=WIDTH - 120,
         height=ROW_HEIGHT * rows["arm"].nunique(),
         page_height=alt.Step(ROW_HEIGHT / 4),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import HEADLINE, percent, sentences, span
-from atlas.charts.frame import ARM, COUNT, SHARE, TEXT, Block, Chart, Panel, told, up_to
+from atlas.charts.frame import ARM, Block, Chart, Panel, told, up_to
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLUE, WIDTH
 from atlas.metrics import REGISTRY
@@ -43,10 +43,10 @@ def charts(tables: Tables) -> Iterator[Chart]:
             for (_, sessions), part in up_to(whole, tables.retention["sessions"])
         },
         columns=ARM
-        | told(COUNT, sessions="After session")
-        | told(TEXT, age="Age of the facts")
-        | told(SHARE, value="Value")
-        | told(COUNT, n="Facts of all seeds"),
+        | told("count", sessions="After session")
+        | told("text", age="Age of the facts")
+        | told("share", value="Value")
+        | told("count", n="Facts of all seeds"),
         width=side,
         height=side,
         page_height=150,

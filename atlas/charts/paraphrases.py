@@ -9,7 +9,7 @@ import pandas as pd
 
 from atlas.charts import picture, scatter
 from atlas.charts.findings import HEADLINE, after, basis, last, listed
-from atlas.charts.frame import ARM, BASIS, COUNT, TEXT, Block, Chart, Panel, by_checkpoint, cells, measured, said, told
+from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, by_checkpoint, cells, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import colours, hue
 from atlas.metrics import REGISTRY
@@ -19,7 +19,9 @@ SERIES = {"rephrase": "by a held-out paraphrase", "taught": "as taught"}
 
 def charts(tables: Tables) -> Iterator[Chart]:
     """One panel a checkpoint, of recall; on the page one metric."""
-    rows, palette = dressed(tables.paraphrases), colours(tables.names)
+    rows, palette = tables.paraphrases.drop(columns=["contract", "recipe"]), colours(tables.names)
+    series = rows["probe"].map(SERIES)
+    rows = rows.assign(series=series, slot=rows["place"] + ", " + series)  # a slot a line
     pictured = rows[rows["metric"] == HEADLINE]
     yield Chart(
         name="paraphrases",
@@ -29,17 +31,14 @@ def charts(tables: Tables) -> Iterator[Chart]:
         title=finding(pictured),
         subtitle=rests_on(pictured),
         said=said(cells(rows), finding, rests_on),
-        columns=ARM | told(COUNT, paraphrases="Paraphrases taught") | told(TEXT, series="Asked") | measured() | BASIS,
+        columns=ARM
+        | told("count", paraphrases="Paraphrases taught")
+        | told("text", series="Asked")
+        | measured()
+        | BASIS,
         **scatter.BESIDE_NAMES,
         titles=scatter.TITLES,
     )
-
-
-def dressed(paraphrases: pd.DataFrame) -> pd.DataFrame:
-    """How each row was asked, in words, and where it stands beside the others of its number of paraphrases."""
-    series = paraphrases["probe"].map(SERIES)
-    rows = paraphrases.assign(series=series, slot=paraphrases["place"] + ", " + series)
-    return rows.drop(columns=["contract", "recipe"])
 
 
 def lines(panel: Panel, palette: Mapping[str, str]) -> alt.LayerChart:

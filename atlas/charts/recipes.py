@@ -11,19 +11,18 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import after, last, seeds
-from atlas.charts.frame import COUNT, NATS, SHARE, TEXT, Block, Chart, Panel, told
+from atlas.charts.frame import Block, Chart, Panel, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import PALETTE, PAPER, SOFT, WIDTH
 from atlas.phrases import plural
 
 SPACING = 26  # pixels between two panels
-RECALL = told(SHARE, recall="Recall, mean over seeds", recall_low="Lowest seed", recall_high="Highest seed")
 COLUMNS = (
-    told(TEXT, candidate="Candidate")
-    | RECALL
-    | told(SHARE, ranked="Ranked", recognition_net="Recognition, net", recall_rephrase="Recall, rephrased")
-    | told(NATS, rise="Rise, nats per character")
-    | told(COUNT, characters="Characters trained", core_seconds="Core-seconds")
+    told("text", candidate="Candidate")
+    | told("share", recall="Recall, mean over seeds", recall_low="Lowest seed", recall_high="Highest seed")
+    | told("share", ranked="Ranked", recognition_net="Recognition, net", recall_rephrase="Recall, rephrased")
+    | told("nats", rise="Rise, nats per character")
+    | told("count", characters="Characters trained", core_seconds="Core-seconds")
 )
 
 

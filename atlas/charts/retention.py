@@ -10,21 +10,7 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import ESSAYS, HEADLINE, after, basis, extremes, has_net, last, placebo_warning
-from atlas.charts.frame import (
-    ARM,
-    BASIS,
-    SHARE,
-    TEXT,
-    Block,
-    Chart,
-    Panel,
-    by_checkpoint,
-    cells,
-    horizontal,
-    measured,
-    said,
-    told,
-)
+from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, by_checkpoint, cells, horizontal, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import INK, PAPER, PLACEBO, WIDTH, colours
 from atlas.metrics import OF_FACTS, REGISTRY
@@ -40,7 +26,7 @@ SHAPES = {
     ESSAY: "M-.8,-.8L.8,.8M-.8,.8L.8,-.8",  # a thin cross; SVG path in a box from -1 to 1
 }
 HEIGHT, PAGE_HEIGHT = alt.Step(32, **{"for": "position"}), alt.Step(8)  # of a row, and from one of its dots to the next
-COLUMNS = ARM | told(TEXT, series="Facts") | measured() | told(SHARE, placebo="Placebo") | BASIS
+COLUMNS = ARM | told("text", series="Facts") | measured() | told("share", placebo="Placebo") | BASIS
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from atlas.charts import picture, scatter
 from atlas.charts.findings import after, basis, last, percent
-from atlas.charts.frame import ARM, BASIS, COUNT, TEXT, Block, Chart, cells, measured, said, told
+from atlas.charts.frame import ARM, BASIS, Block, Chart, cells, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import colours
 from atlas.phrases import plural
@@ -34,8 +34,8 @@ def charts(tables: Tables) -> Iterator[Chart]:
         subtitle=rests_on(rows),
         said=said(cells(rows), finding, rests_on),
         columns=ARM
-        | told(TEXT, recipe="Recipe")
-        | told(COUNT, core_seconds="Core-seconds", characters="Characters")
+        | told("text", recipe="Recipe")
+        | told("count", core_seconds="Core-seconds", characters="Characters")
         | measured("Recall")
         | BASIS,
         **scatter.BESIDE_NAMES,

@@ -18,15 +18,15 @@ from atlas.workflow import files
 class Table:
     """A table of ``Tables``, called as its attribute is; it is read when asked for."""
 
-    def __init__(self, columns: pa.Schema, may_be_empty: bool = False) -> None:
-        self.columns, self.may_be_empty = columns, may_be_empty
+    def __init__(self, expected: pa.Schema, may_be_empty: bool = False) -> None:
+        self.expected, self.may_be_empty = expected, may_be_empty
 
     def __set_name__(self, owner: type[Tables], name: str) -> None:
         self.name = name
 
     def __get__(self, tables: Tables, owner: type[Tables] | None = None) -> pd.DataFrame:
         path = tables.folder / f"{self.name}.parquet"
-        frame: pd.DataFrame = files.read_parquet(path, self.columns).to_pandas()
+        frame: pd.DataFrame = files.read_parquet(path, self.expected).to_pandas()
         if frame.empty and not self.may_be_empty:
             raise AtlasError(f"{path}: no rows; expected at least one, so make it again from finished runs")
         return frame

@@ -9,7 +9,7 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import percent
-from atlas.charts.frame import COUNT, NATS, TEXT, Block, Chart, Panel, measured, told
+from atlas.charts.frame import Block, Chart, Panel, measured, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLUE, PAPER, RED, SOFT, WIDTH
 from atlas.phrases import plural
@@ -46,10 +46,10 @@ def charts(tables: Tables) -> Iterator[Chart]:
         blocks=[Block(panels, across=1 if deep else len(panels))],
         title=finding(shown, window),
         subtitle=rests_on(shown, window),
-        columns=told(TEXT, place="Place")
-        | told(COUNT, layer="Layer")
-        | measured("Effect", "effect", NATS)
-        | told(COUNT, n="Texts"),
+        columns=told("text", place="Place")
+        | told("count", layer="Layer")
+        | measured("Effect", "effect", "nats")
+        | told("count", n="Texts"),
         width=WIDTH - NAMES if deep else (WIDTH - NAMES) / len(panels),
         height=ROW_HEIGHT * shown["place"].nunique() * (0.7 if deep else 1),
         gap=14,

@@ -9,21 +9,7 @@ import pandas as pd
 
 from atlas.charts import picture
 from atlas.charts.findings import after, last, percent, seeds
-from atlas.charts.frame import (
-    COUNT,
-    HALF,
-    RIGHT,
-    TEXT,
-    Block,
-    Chart,
-    Panel,
-    by_checkpoint,
-    cells,
-    horizontal,
-    measured,
-    said,
-    told,
-)
+from atlas.charts.frame import HALF, RIGHT, Block, Chart, Panel, by_checkpoint, cells, horizontal, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLUE, INK, RULE, WIDTH
 from atlas.metrics import OF_FACTS, REGISTRY
@@ -47,7 +33,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
         title=finding(by_metric[0][1]),
         subtitle=rests_on(rows),
         said=said(cells(rows), finding, rests_on),
-        columns=told(TEXT, source="Source") | measured("Share of the variance") | told(COUNT, n_seeds="Seeds"),
+        columns=told("text", source="Source") | measured("Share of the variance") | told("count", n_seeds="Seeds"),
         width=WIDTH / rows["sessions"].nunique() - FIGURES,
         height=alt.Step(22),
         gap=FIGURES,
