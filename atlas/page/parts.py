@@ -13,7 +13,7 @@ from markupsafe import Markup
 from atlas.charts.findings import after, percent
 from atlas.charts.knowledge import ASKED, headline
 from atlas.charts.study_tables import Tables
-from atlas.metrics import CHOICES, NET, OF_FACTS, REGISTRY
+from atlas.metrics import CHOICES, OF_FACTS, REGISTRY
 from atlas.page import prose
 from atlas.page.templates import html
 from atlas.phrases import plural
@@ -21,7 +21,7 @@ from atlas.phrases import plural
 COLUMNS = {
     **{REGISTRY[metric].label: ("taught", metric) for metric in OF_FACTS},
     "Recognition, never taught": ("placebo", "recognition"),
-    REGISTRY[NET].label: ("taught", NET),
+    **{REGISTRY[metric].label: ("taught", metric) for metric in CHOICES if metric not in OF_FACTS},
     "Recall, rephrased": ("rephrase", "recall"),
 }
 """Heading of a column to the probe and metric that it shows."""
