@@ -284,14 +284,14 @@ def _add_show(commands: Subparsers) -> None:
 def _show(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from atlas.page import show  # reads tables, which takes a second of imports
+    from atlas.page import terminal  # reads tables, which takes a second of imports
 
-    choice = show.Choice(arguments.arm, arguments.metric, arguments.domain, arguments.sessions)
-    rows = show.rows(_results(arguments) / "tables", arguments.table, choice)
+    choice = terminal.Choice(arguments.arm, arguments.metric, arguments.domain, arguments.sessions)
+    rows = terminal.rows(_results(arguments) / "tables", arguments.table, choice)
     if arguments.csv:
         print(rows.to_csv(index=False, lineterminator="\n"), end="")
     else:
-        show.show(rows, arguments.table, Console(width=None if sys.stdout.isatty() else WIDE))
+        terminal.show(rows, arguments.table, Console(width=None if sys.stdout.isatty() else WIDE))
 
 
 def _add_compare(commands: Subparsers) -> None:
@@ -306,10 +306,10 @@ def _add_compare(commands: Subparsers) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from atlas.page import compare  # reads tables, which takes a second of imports
+    from atlas.page import terminal  # reads tables, which takes a second of imports
 
-    wanted = compare.Wanted(arguments.metric, arguments.probe, arguments.domain, arguments.sessions)
-    print(compare.compare(_results(arguments), arguments.first, arguments.second, wanted))
+    wanted = terminal.Aspect(arguments.metric, arguments.probe, arguments.domain, arguments.sessions)
+    print(terminal.compare(_results(arguments), arguments.first, arguments.second, wanted))
 
 
 def _add_export(commands: Subparsers) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from atlas.charts.output import save
+from atlas.charts.picture import save
 from atlas.charts.theme import PALETTE, SOFT, title
+from atlas.phrases import plural
 from atlas.workflow import files, progress
 
 SETTING = ["work", "arm", "lanes", "facts"]
@@ -66,8 +67,8 @@ def markdown(found: pd.DataFrame, about: Mapping[str, Any]) -> str:
     """The table: medians, in brackets the quartiles."""
     versions = about["versions"]
     head = (
-        f"{about['threads']} thread(s), torch {versions['torch']}, transformers {versions['transformers']}, "
-        f"peft {versions['peft']}; medians of {found['rounds'].min()} rounds, quartiles in brackets; "
+        f"{plural(about['threads'], 'thread')}, torch {versions['torch']}, transformers {versions['transformers']}, "
+        f"peft {versions['peft']}; medians of {plural(found['rounds'].min(), 'round')}, quartiles in brackets; "
         f"sgemm {found['gflops_sgemm'].median():.0f} GFLOP/s.\n\n"
         "| Work | Arm | Lanes x facts | Atlas, µs a token | PEFT, µs a token | Facts per second, times PEFT's "
         "| Share of sgemm: Atlas, PEFT | Peak MiB: Atlas, PEFT | Losses differ by |\n"
@@ -104,14 +105,15 @@ def chart(found: pd.DataFrame, about: Mapping[str, Any]) -> alt.TopLevelMixin:
         y=alt.Y("us:Q", scale=alt.Scale(zero=True)), shape=alt.Shape("engine:N", title=None)
     )
     how = [
-        f"Training steps of both on the same batches, {about['threads']} thread(s) each, losses equal to 0.00001.",
-        f"Medians of {steps['rounds'].min()} rounds, lines from quartile to quartile; padding is not counted as work.",
+        "Training steps of both on the same batches, losses equal to 0.00001; "
+        f"{plural(about['threads'], 'thread')} each.",
+        f"Medians of {plural(steps['rounds'].min(), 'round')}, lines from quartile to quartile; padding is no work.",
     ]
     return (
         alt.layer(rules, points)
         .properties(width=600 // max(2, len(arms)), height=240)
         .facet(alt.Column("arm:N", sort=arms, title=None), spacing=24)
-        .properties(title=title(f"Atlas does {low:.1f} to {high:.1f} times the facts per second of PEFT", how))
+        .properties(title=title([f"Atlas does {low:.1f} to {high:.1f} times the facts per second of PEFT"], how))
         .configure_axis(labelColor=SOFT)
     )
 

@@ -1,11 +1,12 @@
-PAGE_DATA = beside(
-    "atlas/page/data"
-)  # no code, so not in the code digest: files to watch
+# no code, so not in the code digest: files to watch
+PAGE_DATA = expand(beside("atlas/page/data/page.{kind}"), kind=("css", "js"))
+TEMPLATES = Path(workflow.basedir, "atlas/page/templates")
 
 
 rule prose:
     input:
         f"{RESULTS}/tables/claims.parquet",
+        template=beside("atlas/page/templates/ledger.md.jinja"),
     output:
         report(
             f"{RESULTS}/charts/claims.md",
@@ -30,7 +31,8 @@ rule page:
     input:
         tables=expand(f"{RESULTS}/tables/{{table}}.parquet", table=TABLES),
         charts=expand(f"{RESULTS}/charts/{{name}}.svg", name=SHOWN),
-        template=expand(f"{PAGE_DATA}/page.{{kind}}", kind=("html", "css", "js")),
+        data=PAGE_DATA,
+        templates=sorted(map(beside, TEMPLATES.glob("*.html"))),
         fonts=FONTS,
         essay=[LEDGER],  # which arms and sessions a claim is about
         captions=expand(beside("report/{name}.rst"), name=SHOWN),

@@ -1,126 +1,132 @@
-"""Chart of the base loss: how much teaching raised the base's loss on its own validation text."""
+"""Chart of the base loss: how much teaching raised the base's loss on its own validation text, and what it bought."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import altair as alt
 import pandas as pd
 
-from atlas.charts import front
-from atlas.charts.live import COUNT, NATS, ROWS, TEXT, Figure, cells
-from atlas.charts.output import single_chart
-from atlas.charts.tables import Tables
-from atlas.charts.theme import INK, WIDTH, colours, hue, title
-from atlas.charts.words import after, plural
-from atlas.workflow.steps import run_step
+from atlas.charts import picture, scatter
+from atlas.charts.findings import after, basis, last, listed, seeds
+from atlas.charts.frame import ARM, RIGHT, Block, Chart, Panel, by_checkpoint, cells, horizontal, measured, said, told
+from atlas.charts.study_tables import Tables
+from atlas.charts.theme import INK, WIDTH, colours, hue
+from atlas.search.halving import fronts
 
-ROW_HEIGHT = 26
 FIGURES = 96  # pixels right of a panel, for the figures
-TABLE = {
-    "Arm": ("arm", TEXT),
-    "Rise": ("rise", NATS),
-    "95% interval": ("ci_low ci_high", NATS),
-    "Loss of the base": ("val_loss_base", NATS),
-    "Seeds": ("n_seeds", COUNT),
-}
+COST = scatter.Cost("rise", "rise of the base's loss, nats per character", interval=("rise_low", "rise_high"))
 
 
-def draw(tables: Tables) -> alt.VConcatChart:
-    """One panel a checkpoint, one row an arm; below, recall against it."""
-    arms, rows = tables.names, tables.base_loss
-    rows = rows.assign(panel=[after(sessions) for sessions in rows["sessions"]])
-    columns = list(dict.fromkeys(rows.sort_values("sessions")["panel"]))
-    width = WIDTH / len(columns) - FIGURES
-    panel = layers(alt.Chart(rows), colours(arms), alt.value(width)).properties(
-        width=width, height=ROW_HEIGHT * len(arms)
+def charts(tables: Tables) -> Iterator[Chart]:
+    """The rise of every arm, one panel a checkpoint; below, recall against it."""
+    yield of_each_arm(tables)
+    yield front(tables)
+
+
+def of_each_arm(tables: Tables) -> Chart:
+    """The rise of every arm, in rows."""
+    rows, palette = tables.base_loss, colours(tables.names)
+    return Chart(
+        name="base_loss",
+        rows=rows,
+        marks=lambda panel: rises(panel, palette),
+        blocks=[Block(by_checkpoint(rows))],
+        title=finding(rows),
+        subtitle=rests_on(rows),
+        said=said(cells(rows), finding, rests_on),
+        columns=ARM
+        | measured("Rise", "rise", "nats")
+        | told("nats", val_loss_base="Loss of the base")
+        | told("count", n_seeds="Seeds"),
+        width=WIDTH / rows["sessions"].nunique() - FIGURES,
+        height=alt.Step(26),
+        gap=18,
+        spacing=22,
     )
-    facets = panel.facet(column=alt.Column("panel:N", sort=columns), spacing=18)
-    both = alt.vconcat(facets, *front.panels(tables), spacing=22).resolve_scale(
-        color="independent", shape="independent"
-    )
-    return both.properties(title=title([finding(rows), front.finding(front.joined(tables))], subtitle(rows)))
 
 
-def layers(chart: alt.Chart, palette: Mapping[str, str], right: dict[str, object]) -> alt.LayerChart:
+def rises(panel: Panel, palette: Mapping[str, str]) -> alt.LayerChart:
     """Dots with intervals, and their figures in a column of their own, where they cannot meet."""
-    base = chart.encode(y=alt.Y("arm:N", sort=list(palette), title=None, axis=alt.Axis(labelLimit=150)))
-    scale, axis = alt.Scale(zero=True), alt.Axis(tickCount=5, labelOverlap=True)
-
-    def x(column: str) -> alt.X:
-        return alt.X(f"{column}:Q", title="rise, nats per character", scale=scale, axis=axis)
-
-    known = base.transform_filter("isValid(datum.ci_low)")
-    bars = known.mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2="ci_high:Q", color=hue(palette))
-    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=x("rise"), color=hue(palette), tooltip=_tooltip())
+    base = panel.data.encode(y=alt.Y("arm:N", sort=list(palette), axis=panel.names()))
+    axis = alt.Axis(title="rise, nats per character", tickCount=5, labelOverlap=True)
+    x = horizontal(axis, alt.Scale(zero=True))
+    bars = base.transform_filter("isValid(datum.ci_low)").mark_rule(strokeWidth=2)
+    dots = base.mark_point(filled=True, size=60, opacity=1)
     interval = (
         "datum.ci_low === null ? '' : ' (' + format(datum.ci_low, '.2f') + ' to ' + format(datum.ci_high, '.2f') + ')'"
     )
     figures = base.transform_calculate(figures=f"format(datum.rise, '+.2f') + ({interval})")
-    texts = figures.mark_text(align="left", dx=8, fontSize=11, color=INK).encode(x=right, text="figures:N")
-    return alt.layer(bars, dots, texts)
-
-
-def _tooltip() -> list[alt.Tooltip]:
-    nats = {
-        "rise": "rise, nats per character",
-        "ci_low": "95% interval from",
-        "ci_high": "to",
-        "val_loss_base": "loss of the base",
-        "val_loss": "loss after teaching",
-    }
-    return [
-        alt.Tooltip("arm:N"),
-        *(alt.Tooltip(f"{name}:Q", format=".3f", title=title) for name, title in nats.items()),
-        alt.Tooltip("n_seeds:Q", title="seeds"),
-    ]
-
-
-def live(tables: Tables) -> list[Figure]:
-    """The rise in base loss, and recall against it, one checkpoint at a time."""
-    return [of_each_arm(tables), front.live(tables)]
-
-
-def of_each_arm(tables: Tables) -> Figure:
-    """The rise of every arm, in rows."""
-    chart = layers(alt.Chart(alt.NamedData(name=ROWS)), colours(tables.names), alt.value("width"))
-    return Figure(
-        name="base_loss",
-        table="base_loss",
-        rows=tables.base_loss,
-        chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT)),
-        columns=TABLE,
-        said={
-            ("", sessions): (f"{finding(part)}.", " ".join(subtitle(part)))
-            for (_, sessions), part in cells(tables.base_loss.assign(metric=""))
-        },
+    texts = figures.mark_text(align="left", dx=8, fontSize=11, color=INK)
+    return alt.layer(
+        bars.encode(x=x("ci_low"), x2="ci_high:Q", color=hue(palette)),
+        dots.encode(x=x("rise"), color=hue(palette), tooltip=panel.tips),
+        texts.encode(x=RIGHT, text="figures:N"),
     )
 
 
-def finding(rows: pd.DataFrame) -> str:
+def finding(rows: pd.DataFrame) -> list[str]:
     """The least and the greatest rise after the last checkpoint, with the arms."""
-    last = rows[rows["sessions"] == rows["sessions"].max()]
-    ordered = last.sort_values("rise", kind="stable")
-    least, most = ordered.iloc[0], ordered.iloc[-1]
-    loss = f"Loss on the base's own text {after(last['sessions'].iloc[0])}"
-    if len(last) == 1:
-        return f"{loss}: {least['rise']:+.2f} ({least['arm']})"
-    return f"{loss}: {least['rise']:+.2f} ({least['arm']}) to {most['rise']:+.2f} ({most['arm']})"
+    ended = last(rows)
+    ends = ended.sort_values("rise", kind="stable").iloc[[0, -1] if len(ended) > 1 else [0]].to_dict("records")
+    said = " to ".join(f"{row['rise']:+.2f} ({row['arm']})" for row in ends)
+    return [f"Loss on the base's own text {after(ended['sessions'].iloc[0])}: {said}"]
 
 
-def subtitle(rows: pd.DataFrame) -> list[str]:
+def rests_on(rows: pd.DataFrame) -> list[str]:
     """The base's own loss, seeds and intervals."""
-    low, high = rows["val_loss_base"].min(), rows["val_loss_base"].max()
-    base = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}, by arm"
-    seeds = int(rows["n_seeds"].max())
-    bars = "bars: 95% interval over seeds" if seeds > 1 else "one seed, so no interval"
-    return [f"Nats per character, against the untaught base ({base}); {plural(seeds, 'seed')}; {bars}."]
+    low, high = (f"{end:.2f}" for end in rows["val_loss_base"].agg(["min", "max"]))
+    base = low if low == high else f"{low} to {high}, by arm"
+    bars = "bars: 95% interval over seeds" if rows["n_seeds"].max() > 1 else "one seed, so no interval"
+    return [f"Nats per character, against the untaught base ({base}); {seeds(rows)}; {bars}."]
 
 
-def main() -> None:
-    """Draw the chart from the tables given."""
-    single_chart(__doc__, draw)
+def front(tables: Tables) -> Chart:
+    """Recall against the rise, one point an arm."""
+    rows, palette = joined(tables), colours(tables.names)
+    recipes = sorted(set(rows["recipe"]))
+    panels = [(f"recall against the rise in base loss, {when}", part) for when, part in by_checkpoint(rows)]
+    return Chart(
+        name="front",
+        rows=rows,
+        marks=lambda panel: scatter.points(panel, COST, palette, recipes),
+        blocks=[Block([panel], across=1) for panel in panels],
+        title=unbeaten(rows),
+        subtitle=[],
+        said=said(cells(rows), unbeaten, lambda part: [f"{basis(part).capitalize()}."]),
+        columns=ARM
+        | told("text", recipe="Recipe")
+        | measured("Recall")
+        | {"Rise": ("rise", "nats"), "95% interval of the rise": ("rise_low rise_high", "nats")},
+        **scatter.BESIDE_NAMES,
+        titles=scatter.TITLES,
+    )
+
+
+def joined(tables: Tables) -> pd.DataFrame:
+    """Recall of the facts taught and the rise of the loss, by arm and checkpoint.
+
+    ``best`` are arms on the certified base that no other one of these beats: on a base whose weights are at random,
+    any teaching may lower the loss.
+    """
+    recall = tables.retention.query("metric == 'recall' and probe == 'taught' and domain == 'all'")
+    recall = recall[["arm", "sessions", "n_seeds", "n_facts", "value", "ci_low", "ci_high"]]
+    base_loss = tables.base_loss[["arm", "sessions", "rise", "ci_low", "ci_high"]]
+    base_loss = base_loss.rename(columns={"ci_low": "rise_low", "ci_high": "rise_high"})
+    rows = recall.merge(base_loss, on=["arm", "sessions"]).merge(tables.arms[["arm", "recipe", "reinit"]], on="arm")
+    rows = rows.sort_values("sessions", kind="stable").reset_index(drop=True).assign(best=0)
+    for _, part in rows[rows["reinit"] == ""].groupby("sessions"):
+        rows.loc[part.index, "best"] = (fronts(part["value"].to_numpy(), part["rise"].to_numpy()) == 0).astype(int)
+    return rows
+
+
+def unbeaten(rows: pd.DataFrame) -> list[str]:
+    """The arms that none beats in both recall and the rise in base loss at the last checkpoint, gentlest first."""
+    ended = last(rows)
+    best = ended[ended["best"] == 1].sort_values("rise", kind="stable")
+    arms = listed(f"{row['arm']} ({row['value']:.1%}, {row['rise']:+.2f})" for row in best.to_dict("records"))
+    return [f"No arm recalls more for less rise in base loss, {after(rows['sessions'].max())}: {arms}"]
 
 
 if __name__ == "__main__":
-    run_step(main)
+    picture.step(__doc__, charts)

@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import altair as alt
-import numpy as np
 import pandas as pd
 
+from atlas.charts import picture, scatter
 from atlas.charts.curve import thinned
-from atlas.charts.live import COUNT, ROWS, SHARE, TEXT, Figure
-from atlas.charts.output import single_chart
-from atlas.charts.scatter import GAP, HEIGHT, NAMES
-from atlas.charts.tables import Tables
-from atlas.charts.theme import SOFT, WIDTH, colours, hue, share_tips, title
-from atlas.charts.words import banded, extremes, percent, plural
-from atlas.tables.intervals import Floats
-from atlas.workflow.steps import run_step
+from atlas.charts.findings import extremes, interval, last, seeds
+from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, measured, said, told, up_to, vertical
+from atlas.charts.study_tables import Tables
+from atlas.charts.theme import SOFT, colours, hue
 
 ADAPTERS = "lora"
 METRIC = "efficacy"
 NAMED = 0.05  # recall at the end of a line, at least, for its name beside it on the page
 TICKS = [count * tens for tens in (1, 10, 100, 1000) for count in (1, 3)]
-TABLE = {
-    "Arm": ("arm", TEXT),
-    "Method": ("method", TEXT),
-    "Facts taught": ("edits", COUNT),
-    "Recall": ("value", SHARE),
-    "95% interval": ("ci_low ci_high", SHARE),
-    "Seeds": ("n_seeds", COUNT),
-}
 
 
-def draw(tables: Tables) -> alt.VConcatChart:
-    """One panel for editors and one for fine-tuning, adapters grey in both; lines are named where they end."""
+def charts(tables: Tables) -> Iterator[Chart]:
+    """One panel for editors and one for fine-tuning; on the page all arms in one, up to the sessions chosen."""
     rows, palette = without_variants(recall(tables), tables.arms), colours(tables.names)
-    palette |= dict.fromkeys(rows.loc[rows["method"] == ADAPTERS, "arm"], SOFT)  # they stand beside arms of any colour
+    # in the picture adapters stand beside arms of any colour
+    grey = palette | dict.fromkeys(rows.loc[rows["method"] == ADAPTERS, "arm"], SOFT)
     top = max(0.05, 1.05 * float(rows["value"].max()))
-    panels = []
-    for heading, part in families(rows).items():
-        chart = lines(alt.Chart(part), palette, alt.Scale(domain=[0, top], nice=False, clamp=True))
-        named = chart + names(part, palette, top)
-        panels.append(
-            named.properties(width=WIDTH - NAMES, height=HEIGHT, title=alt.TitleParams(heading, fontSize=13, offset=8))
-        )
-    return alt.vconcat(*panels, spacing=26).properties(title=title(finding(rows), subtitle(rows)))
+    yield Chart(
+        name="baselines",
+        rows=rows.drop(columns="at_once"),
+        marks=lambda panel: lines(panel, palette if panel.live else grey, top),
+        blocks=[Block([panel], across=1) for panel in families(rows).items()],
+        title=finding(rows),
+        subtitle=rests_on(rows),
+        said=said(up_to(rows, tables.retention["sessions"]), finding, rests_on),
+        columns=ARM | told("text", method="Method") | told("count", edits="Facts taught") | measured("Recall") | BASIS,
+        **scatter.BESIDE_NAMES,
+        spacing=26,
+        titles={"fontSize": 13, "offset": 8},
+        until=True,
+    )
 
 
 def recall(tables: Tables) -> pd.DataFrame:
@@ -70,115 +67,48 @@ def families(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {heading: rows[mine | adapters] for heading, mine in parts.items() if mine.any()}
 
 
-def lines(chart: alt.Chart, palette: dict[str, str], scale: alt.Scale) -> alt.LayerChart:
-    """A line an arm with its band, over the number of facts taught; adapters are dashed and have none."""
+def lines(panel: Panel, palette: Mapping[str, str], top: float) -> alt.LayerChart:
+    """A line an arm with its band, over the number of facts taught; adapters are dashed and have none.
+
+    Arms are named beside where their lines end; on the page above the end, but for lines that end low, whose names
+    would lie upon each other there.
+    """
+    scale = alt.Scale(zero=True) if panel.live else alt.Scale(domain=[0, top], nice=False, clamp=True)
+    y = vertical(alt.Axis(format="%", tickCount=5, title=None), scale)
     axis = alt.Axis(grid=False, title="facts taught", format="d", values=TICKS)
     x = alt.X("edits:Q", scale=alt.Scale(type="log", nice=False), axis=axis)
-    shares = alt.Axis(format="%", tickCount=5, title=None)
-
-    def y(column: str) -> alt.Y:
-        return alt.Y(f"{column}:Q", scale=scale, axis=shares)
-
     dash = alt.condition(f"datum.method === '{ADAPTERS}'", alt.value([5, 3]), alt.value([1, 0]))
-    baselines = chart.transform_filter(f"datum.method !== '{ADAPTERS}'")
-    bands = baselines.mark_area(opacity=0.14, clip=True).encode(x=x, y=y("ci_low"), y2="ci_high:Q", color=hue(palette))
-    drawn = chart.mark_line(strokeWidth=2).encode(
-        x=x, y=y("value"), color=hue(palette), strokeDash=dash, detail="arm:N"
-    )
-    dots = chart.mark_point(filled=True, size=12, opacity=1).encode(
-        x=x, y=y("value"), color=hue(palette), tooltip=_tooltip()
-    )
-    return alt.layer(bands, drawn, dots)
-
-
-def names(rows: pd.DataFrame, palette: dict[str, str], top: float) -> alt.Chart:
-    """The arms right of the panel, each at the height where its line ends, or as near as its neighbours leave room."""
-    ends = rows.sort_values("edits", kind="stable").groupby("arm", sort=False).tail(1)
-    at = apart(ends["value"].to_numpy(float), top * GAP / HEIGHT, top)
-    label = [f"{arm} {percent(value)}" for arm, value in zip(ends["arm"], ends["value"], strict=True)]
-    texts = alt.Chart(ends.assign(at=at, label=label)).mark_text(align="left", dx=8, fontSize=12, baseline="middle")
-    return texts.encode(x=alt.value(WIDTH - NAMES), y=alt.Y("at:Q"), text="label:N", color=hue(palette))
-
-
-def apart(values: Floats, gap: float, top: float) -> Floats:
-    """Heights as near to ``values`` as they can be from 0 up that are at least ``gap`` apart; in the order of values.
-
-    Heights are pushed up where they are too close, and then down from ``top``; where there is no room for all, below 0.
-    """
-    order, heights = np.argsort(values, kind="stable"), np.array(values, float)
-    ranked = heights[order]
-    for i in range(1, len(ranked)):
-        ranked[i] = max(ranked[i], ranked[i - 1] + gap)
-    limit = top
-    for i in reversed(range(len(ranked))):
-        ranked[i] = min(ranked[i], limit)
-        limit = ranked[i] - gap
-    heights[order] = ranked
-    return heights
-
-
-def _tooltip() -> list[alt.Tooltip]:
-    counts = {"edits": "facts taught", "sessions": "after session", "n_seeds": "seeds"}
-    return [
-        *(alt.Tooltip(f"{name}:N") for name in ("arm", "method")),
-        *share_tips("recall"),
-        *(alt.Tooltip(f"{name}:Q", title=title) for name, title in counts.items()),
+    base = panel.data.encode(x=x, color=hue(palette))
+    bands = base.transform_filter(f"datum.method !== '{ADAPTERS}'").mark_area(opacity=0.14, clip=True)
+    layers = [
+        bands.encode(y=y("ci_low"), y2="ci_high:Q"),
+        base.mark_line(strokeWidth=2).encode(y=y("value"), strokeDash=dash, detail="arm:N"),
+        base.mark_point(filled=True, size=12, opacity=1).encode(y=y("value"), tooltip=panel.tips),
     ]
+    if not panel.live:
+        ends = panel.rows.sort_values("edits", kind="stable").groupby("arm", sort=False).tail(1)
+        return alt.layer(*layers, scatter.names(ends, palette, 0, top))
+    end = f"datum.edits == datum.last && datum.value >= {NAMED}"
+    ended = base.transform_joinaggregate(last="max(edits)", groupby=["arm"]).transform_filter(end)
+    return alt.layer(*layers, ended.mark_text(align="right", dy=-9, fontSize=11).encode(y="value:Q", text="arm:N"))
 
 
-def live(tables: Tables) -> Figure:
-    """All arms that are chosen in one panel, up to the sessions that are chosen.
-
-    Lines that end low have no names, which would lie upon each other there.
-    """
-    rows, palette = without_variants(recall(tables), tables.arms), colours(tables.names)
-    data = alt.Chart(alt.NamedData(name=ROWS))
-    last = data.transform_joinaggregate(last="max(edits)", groupby=["arm"]).transform_filter(
-        f"datum.edits == datum.last && datum.value >= {NAMED}"
-    )
-    texts = last.mark_text(align="right", dy=-9, fontSize=11).encode(
-        x="edits:Q", y="value:Q", text="arm:N", color=hue(palette)
-    )
-    chart = lines(data, palette, alt.Scale(zero=True)) + texts
-    checkpoints = sorted(set(tables.retention["sessions"]))
-    reached = {int(sessions): rows[rows["sessions"] <= sessions] for sessions in checkpoints}
-    return Figure(
-        name="baselines",
-        table="baselines",
-        rows=rows.drop(columns="at_once"),
-        chart=chart.properties(width="container", height=HEIGHT + 60),
-        columns=TABLE,
-        said={("", s): (f"{finding(part)}.", " ".join(subtitle(part))) for s, part in reached.items()},
-        until=True,
-    )
-
-
-def finding(rows: pd.DataFrame) -> str:
+def finding(rows: pd.DataFrame) -> list[str]:
     """Most and least recall at the end, with the arms."""
-    last = rows[rows["sessions"] == rows["sessions"].max()]
-    return extremes(last, f"Recall of all {int(last['edits'].max()):,} facts taught")
+    ended = last(rows)
+    return [extremes(ended, f"Recall of all {int(ended['edits'].max()):,} facts taught")]
 
 
-def subtitle(rows: pd.DataFrame) -> list[str]:
-    """What a point is, seeds, and what the bands are."""
-    seeds = int(rows["n_seeds"].max())
+def rests_on(rows: pd.DataFrame) -> list[str]:
+    """What a point is, seeds, what the bands are, and what the points of arms are that write all facts at once."""
     dashed = " Dashed: adapters." if (rows["method"] == ADAPTERS).any() else ""
+    at_once = ", ".join(dict.fromkeys(rows.loc[rows["at_once"], "arm"]))
+    each = f" {at_once}: each point is one edit of all facts up to it." if at_once else ""
     return [
-        f"Share of all facts taught so far that greedy decoding gives exactly; {plural(seeds, 'seed')}.",
-        f"{banded(rows)}{dashed}{_at_once(rows)}",
+        f"Share of all facts taught so far that greedy decoding gives exactly; {seeds(rows)}.",
+        f"{interval(rows, 'Bands')}.{dashed}{each}",
     ]
-
-
-def _at_once(rows: pd.DataFrame) -> str:
-    """What the points of arms are that write all facts at once."""
-    arms = dict.fromkeys(rows.loc[rows["at_once"], "arm"])
-    return f" {', '.join(arms)}: each point is one edit of all facts up to it." if arms else ""
-
-
-def main() -> None:
-    """Draw the chart from the tables given."""
-    single_chart(__doc__, draw)
 
 
 if __name__ == "__main__":
-    run_step(main)
+    picture.step(__doc__, charts)

@@ -2,98 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import altair as alt
 import pandas as pd
 
-from atlas.charts import scatter
+from atlas.charts import picture, scatter
 from atlas.charts.curve import thinned
-from atlas.charts.live import COUNT, NARROW, ROWS, SHARE, TEXT, Figure
-from atlas.charts.output import single_chart
-from atlas.charts.tables import Tables
-from atlas.charts.theme import WIDTH, colours, hue, share_tips, title
-from atlas.charts.words import interval, listed, percent, plural
-from atlas.workflow.steps import run_step
+from atlas.charts.findings import interval, listed, percent, seeds
+from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, measured, said, told, up_to
+from atlas.charts.study_tables import Tables
+from atlas.charts.theme import colours, hue
+from atlas.phrases import plural
 
 HELD = 0.9  # recall at which an arm still holds its facts, for the title
 FEW = 3  # arms that the title names
-TABLE = {
-    "Arm": ("arm", TEXT),
-    "After session": ("sessions", COUNT),
-    "Facts per 1,000 parameters": ("load", COUNT),
-    "Recall": ("value", SHARE),
-    "95% interval": ("ci_low ci_high", SHARE),
-    "Seeds": ("n_seeds", COUNT),
-    "Facts a seed": ("n_facts", COUNT),
-}
 
 
-def draw(tables: Tables) -> alt.VConcatChart:
-    """One panel a recipe."""
-    rows, palette = dressed(tables.capacity), colours(tables.names)
-    limits = [float(rows["load"].min()), float(rows["load"].max())]
-    panels = [panel(rows[rows["recipe"] == recipe], palette, limits) for recipe in dict.fromkeys(rows["recipe"])]
-    return alt.vconcat(*panels, spacing=18).properties(title=title(finding(rows), subtitle(rows)))
-
-
-def dressed(capacity: pd.DataFrame) -> pd.DataFrame:
-    """Some of the sessions of each line, and facts per thousand parameters as ``load``."""
-    rows = capacity.rename(columns={"session": "sessions"}).assign(load=1000 * capacity["facts_per_parameter"])
-    kept = thinned(sorted(set(rows["sessions"])), always=())
-    return rows[rows["sessions"].isin(kept)].drop(columns=["facts_per_parameter", "targets"])
-
-
-def panel(rows: pd.DataFrame, palette: Mapping[str, str], limits: list[float]) -> alt.LayerChart:
-    """The arms of one recipe, each named beside where it ends."""
-    ends = rows.sort_values("sessions", kind="stable").drop_duplicates("arm", keep="last")
-    scale = alt.Scale(type="log", domain=limits, nice=False)
-    shown = lines(alt.Chart(rows), palette, scale, several=False)
-    heading = alt.TitleParams(f"preset {rows['recipe'].iloc[0]}", fontSize=13, fontWeight=600, offset=4)
-    layered = alt.layer(shown, *scatter.names(ends, palette))
-    return layered.properties(width=WIDTH - scatter.NAMES, height=scatter.HEIGHT, title=heading)
-
-
-def lines(chart: alt.Chart, palette: Mapping[str, str], scale: alt.Scale, several: bool) -> alt.LayerChart:
-    """A line with its band for each arm; recipes are told apart by dashes where there are ``several``."""
-    axis = alt.Axis(tickCount=5, format="~g", labelOverlap=True)
-    x = alt.X("load:Q", title="facts per thousand trainable parameters", scale=scale, axis=axis)
-    base = chart.encode(x=x, color=hue(palette), detail="arm:N")
-    band = base.mark_area(opacity=0.16).encode(y=scatter.recall("ci_low"), y2="ci_high:Q")
-    line = base.mark_line(strokeWidth=2).encode(y=scatter.recall("value"))
-    points = base.mark_point(size=40, opacity=0).encode(y=scatter.recall("value"), tooltip=_tooltip())
-    if several:
-        legend = alt.Legend(orient="top", title=None, columns=NARROW, symbolType="stroke")
-        line = line.encode(strokeDash=alt.StrokeDash("recipe:N", legend=legend))
-    return alt.layer(band, line, points)
-
-
-def _tooltip() -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip("arm:N"),
-        *share_tips("recall"),
-        alt.Tooltip("load:Q", format=".3g", title="facts per thousand parameters"),
-        alt.Tooltip("n_facts:Q", title="facts a seed"),
-        alt.Tooltip("n_seeds:Q", title="seeds"),
-    ]
-
-
-def live(tables: Tables) -> Figure:
-    """All arms in one panel, up to the sessions that are chosen."""
-    rows = dressed(tables.capacity)
-    several = rows["recipe"].nunique() > 1
-    chart = lines(alt.Chart(alt.NamedData(name=ROWS)), colours(tables.names), alt.Scale(type="log"), several)
-    checkpoints = sorted(set(tables.retention["sessions"]))
-    until = {sessions: rows[rows["sessions"] <= sessions] for sessions in checkpoints}
-    return Figure(
+def charts(tables: Tables) -> Iterator[Chart]:
+    """One panel a recipe; on the page all arms in one, up to the sessions that are chosen."""
+    rows, palette = tables.capacity.rename(columns={"session": "sessions"}), colours(tables.names)
+    rows = rows[rows["sessions"].isin(thinned(sorted(set(rows["sessions"])), always=()))]
+    rows = rows.assign(load=1000 * rows["facts_per_parameter"]).drop(columns=["facts_per_parameter", "targets"])
+    yield Chart(
         name="capacity",
-        table="capacity",
         rows=rows,
-        chart=chart.properties(width="container", height=300),
-        columns=TABLE,
-        said={("", n): (f"{finding(part)}.", " ".join(subtitle(part))) for n, part in until.items() if len(part)},
+        marks=lambda panel: lines(panel, palette, rows),
+        blocks=[Block([(f"preset {recipe}", part) for recipe, part in rows.groupby("recipe", sort=False)], across=1)],
+        title=finding(rows),
+        subtitle=rests_on(rows),
+        said=said(up_to(rows, tables.retention["sessions"]), finding, rests_on),
+        columns=ARM
+        | told("count", sessions="After session", load="Facts per 1,000 parameters")
+        | measured("Recall")
+        | BASIS,
+        **scatter.BESIDE_NAMES,
+        titles=scatter.TITLES,
         until=True,
     )
+
+
+def lines(panel: Panel, palette: Mapping[str, str], all_rows: pd.DataFrame) -> alt.LayerChart:
+    """A line with its band for each arm, named where it ends; on the page, dashes tell several recipes apart."""
+    domain = (
+        {} if panel.live else {"domain": [float(end) for end in all_rows["load"].agg(["min", "max"])], "nice": False}
+    )
+    axis = alt.Axis(tickCount=5, format="~g", labelOverlap=True)
+    x = alt.X(
+        "load:Q", title="facts per thousand trainable parameters", scale=alt.Scale(type="log", **domain), axis=axis
+    )
+    base = panel.data.encode(x=x, color=hue(palette), detail="arm:N")
+    band = base.mark_area(opacity=0.16).encode(y=scatter.recall("ci_low"), y2="ci_high:Q")
+    line = base.mark_line(strokeWidth=2).encode(y=scatter.recall("value"))
+    points = base.mark_point(size=40, opacity=0).encode(y=scatter.recall("value"), tooltip=panel.tips)
+    if panel.live:
+        if all_rows["recipe"].nunique() > 1:
+            line = line.encode(strokeDash=alt.StrokeDash("recipe:N", legend=panel.legend(symbolType="stroke")))
+        return alt.layer(band, line, points)
+    ends = panel.rows.sort_values("sessions", kind="stable").drop_duplicates("arm", keep="last")
+    return alt.layer(band, line, points, scatter.names(ends, palette))
 
 
 def held(rows: pd.DataFrame) -> pd.Series[float]:
@@ -110,25 +77,20 @@ def held(rows: pd.DataFrame) -> pd.Series[float]:
     return pd.Series(loads, dtype=float).sort_values(ascending=False, kind="stable")
 
 
-def finding(rows: pd.DataFrame) -> str:
+def finding(rows: pd.DataFrame) -> list[str]:
     """The arms that hold most facts per parameter."""
     most = held(rows)
     if most.empty:
-        return f"No arm recalls {percent(HELD)} of what it was taught, however few facts that were"
-    said = listed(f"{arm} {load:.2g}" for arm, load in most.head(FEW).items())
-    return f"{percent(HELD)} recalled up to so many facts per thousand parameters: {said}"
+        return [f"No arm recalls {percent(HELD)} of what it was taught, however few facts that were"]
+    arms = listed(f"{arm} {load:.2g}" for arm, load in most.head(FEW).items())
+    return [f"Facts per thousand parameters up to which an arm recalls {percent(HELD)} of them: {arms}"]
 
 
-def subtitle(rows: pd.DataFrame) -> list[str]:
+def rests_on(rows: pd.DataFrame) -> list[str]:
     """How to read the lines, and on how much they rest."""
-    seeds, facts = plural(int(rows["n_seeds"].max()), "seed"), plural(int(rows["n_facts"].max()), "fact")
-    return [f"Recall of all facts taught so far, up to {facts}; {seeds}; {interval(rows, 'bands')}."]
-
-
-def main() -> None:
-    """Draw the chart from the tables given."""
-    single_chart(__doc__, draw)
+    facts = plural(int(rows["n_facts"].max()), "fact")
+    return [f"Recall of all facts taught so far, up to {facts}; {seeds(rows)}; {interval(rows, 'bands')}."]
 
 
 if __name__ == "__main__":
-    run_step(main)
+    picture.step(__doc__, charts)

@@ -2,58 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import altair as alt
 import pandas as pd
 
 from atlas.audit.audit_columns import LEVELS
 from atlas.audit.detection_rates import FELT, NOTHING, changed, felt, least_evidence, seen
-from atlas.charts.output import single_chart
-from atlas.charts.tables import Tables
-from atlas.charts.theme import INK, PLACEBO, SOFT, title
-from atlas.workflow.steps import run_step
+from atlas.charts import picture
+from atlas.charts.frame import Block, Chart, Panel, told
+from atlas.charts.study_tables import Tables
+from atlas.charts.theme import INK, PLACEBO, SOFT
 
-WIDTH, ROW_HEIGHT = 420, 17
 LEAST, MOST, UNREAD = 1e-4, 10.0, 100.0  # ends of the axis of losses, and where files stand that do not load
 EVIDENCE = {"file": "the file alone", "text": "a text, too", "manifest": "the manifest only", NOTHING: NOTHING}
 COLOURS = ("#0072b2", "#009e73", "#d55e00", PLACEBO)
 
 
-def draw(tables: Tables) -> alt.FacetChart:
+def charts(tables: Tables) -> Iterator[Chart]:
     """One row a kind of damage, grouped by family."""
-    rows, honest = tables.detection, tables.false_alarms
+    rows = tables.detection
     shown = rows.assign(
         evidence=least_evidence(rows).map(EVIDENCE),
         place=rows["rise"].clip(LEAST, MOST).where(rows["loads"], UNREAD),
     )
-    scale = alt.Scale(type="log", domain=[LEAST, UNREAD * 2], nice=False)
+    yield Chart(
+        name="detection",
+        rows=shown,
+        marks=dots,
+        blocks=[Block([(str(family), part) for family, part in shown.groupby("family", sort=False)], across=1)],
+        title=finding(rows),
+        subtitle=rests_on(rows, tables.false_alarms),
+        columns=told("text", subject="Checkpoint", kind="Damage", module="Module")
+        | told("nats", rise="Rise")
+        | told("text", evidence="Given away by", failed_text="Failed checks"),
+        width=420,
+        height=alt.Step(17),
+        gap=4,
+        titles={"anchor": "start", "frame": "group", "offset": 2},
+    )
+
+
+def dots(panel: Panel) -> alt.LayerChart:
+    """A dot a checkpoint, and a line where damage begins to be felt."""
     labels = alt.Axis(
         values=[LEAST, 1e-3, 1e-2, 0.1, 1, MOST, UNREAD],
+        labels=panel.lowest,
         labelExpr=f"datum.value == {UNREAD} ? 'does not load' : datum.value == {LEAST} ? 'none' : datum.value",
-        title="rise of the validation loss, nats per character",
+        title="rise of the validation loss, nats per character" if panel.lowest else None,
+        ticks=panel.lowest,
+        domain=panel.lowest,
     )
-    y = alt.Y(
-        "kind:N", sort=list(dict.fromkeys(rows["kind"])), title=None, axis=alt.Axis(labelLimit=320, minExtent=250)
+    scale = alt.Scale(type="log", domain=[LEAST, UNREAD * 2], nice=False)
+    hues = alt.Scale(domain=list(EVIDENCE.values()), range=list(COLOURS))
+    names = alt.Axis(title=None, labelLimit=320, minExtent=250)
+    points = panel.data.mark_point(filled=True, size=48, opacity=0.75).encode(
+        x=alt.X("place:Q", scale=scale, axis=labels),
+        y=alt.Y("kind:N", sort=list(dict.fromkeys(panel.rows["kind"])), axis=names),
+        color=alt.Color("evidence:N", scale=hues, legend=panel.legend(title="given away by", labelColor=INK)),
+        tooltip=panel.tips,
     )
-    dots = (
-        alt.Chart(shown)
-        .mark_point(filled=True, size=48, opacity=0.75)
-        .encode(
-            x=alt.X("place:Q", scale=scale, axis=labels),
-            y=y,
-            color=alt.Color(
-                "evidence:N",
-                scale=alt.Scale(domain=list(EVIDENCE.values()), range=list(COLOURS)),
-                legend=alt.Legend(orient="top", title="given away by", labelColor=INK),
-            ),
-            tooltip=["subject:N", "kind:N", "module:N", "rise:Q", "evidence:N", "failed_text:N"],
-        )
-    )
-    limit = alt.Chart(shown).mark_rule(color=SOFT, strokeDash=[3, 3]).encode(x=alt.X(datum=FELT))
-    panel = alt.layer(limit, dots).properties(width=WIDTH, height=alt.Step(ROW_HEIGHT))
-    families = list(dict.fromkeys(rows["family"]))
-    header = alt.Header(labelOrient="top", labelAnchor="start", labelPadding=2)
-    facets = panel.facet(row=alt.Row("family:N", sort=families, header=header), spacing=4)
-    return facets.resolve_scale(y="independent").properties(title=title(finding(rows), subtitle(rows, honest)))
+    return alt.layer(panel.data.mark_rule(color=SOFT, strokeDash=[3, 3]).encode(x=alt.X(datum=FELT)), points)
 
 
 def finding(rows: pd.DataFrame) -> list[str]:
@@ -65,7 +74,7 @@ def finding(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def subtitle(rows: pd.DataFrame, honest: pd.DataFrame) -> list[str]:
+def rests_on(rows: pd.DataFrame, honest: pd.DataFrame) -> list[str]:
     """How much it rests on, what felt means, and the false alarms with their interval."""
     alarms = {level: seen(honest, level) for level in LEVELS}
     high = alarms["text"].interval[1]
@@ -77,10 +86,5 @@ def subtitle(rows: pd.DataFrame, honest: pd.DataFrame) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Draw the chart from the guard's tables, ``--tables results/audit``."""
-    single_chart(__doc__, draw)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    picture.step(__doc__, charts)

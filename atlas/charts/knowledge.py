@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import altair as alt
 import pandas as pd
 
-from atlas.charts.live import COUNT, NARROW, ROWS, SHARE, TEXT, Figure
-from atlas.charts.output import single_chart
-from atlas.charts.tables import Tables
-from atlas.charts.theme import BLACK, BLUE, RED, WIDTH, share_tips, title
-from atlas.charts.words import after, extremes, interval, listed, plural
+from atlas.charts import picture
+from atlas.charts.findings import extremes, interval, last, listed, seeds
+from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, by_checkpoint, cells, horizontal, measured, said, told
+from atlas.charts.study_tables import Tables
+from atlas.charts.theme import BLACK, BLUE, RED, WIDTH
 from atlas.tables.knowledge import CONTRADICTED, KNOWN, UNKNOWN, UNTOUCHED
-from atlas.workflow.steps import run_step
 
 ROW_HEIGHT = 34
 ASKED = {
@@ -25,21 +24,33 @@ ASKED = {
 """Kind of fact to the metric that counts for it, and both in words."""
 
 COLOURS = {UNKNOWN: BLUE, CONTRADICTED: RED, KNOWN: "#56b4e9", UNTOUCHED: BLACK}
-TABLE = {
-    "Arm": ("arm", TEXT),
-    "Facts": ("series", TEXT),
-    "Value": ("value", SHARE),
-    "95% interval": ("ci_low ci_high", SHARE),
-    "Seeds": ("n_seeds", COUNT),
-    "Facts a seed": ("n_facts", COUNT),
-}
 
 
-def draw(tables: Tables) -> alt.VConcatChart:
-    """One panel a checkpoint, below one another; in each a row an arm, with a dot a kind of fact."""
+def charts(tables: Tables) -> Iterator[Chart]:
+    """One panel a checkpoint; in each a row an arm, with a dot a kind of fact.
+
+    Each kind has its own metric, whichever is chosen on the page.
+    """
     rows = headline(tables.knowledge)
-    panels = [panel(part, tables.names, first=at == 0) for at, (_, part) in enumerate(rows.groupby("sessions"))]
-    return alt.vconcat(*panels, spacing=18).properties(title=title(finding(taught(rows, tables)), subtitle(rows)))
+    learned = taught(rows, tables)
+    yield Chart(
+        name="knowledge",
+        rows=rows.drop(columns="metric"),
+        marks=lambda panel: dots(panel, tables.names),
+        blocks=[Block([panel], across=1) for panel in by_checkpoint(rows)],
+        title=finding(learned),
+        subtitle=rests_on(rows),
+        said=said(
+            cells(rows.drop(columns="metric")),
+            lambda part: finding(learned[learned["sessions"] == part["sessions"].iloc[0]]),
+            rests_on,
+        ),
+        columns=ARM | told("text", series="Facts") | measured() | BASIS,
+        width=WIDTH - 120,
+        height=ROW_HEIGHT * rows["arm"].nunique(),
+        page_height=alt.Step(ROW_HEIGHT / 4),
+        titles={"fontSize": 13, "offset": 6},
+    )
 
 
 def headline(knowledge: pd.DataFrame) -> pd.DataFrame:
@@ -49,65 +60,19 @@ def headline(knowledge: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(series=rows["kind"].map(lambda kind: ASKED[kind][1])).drop(columns=["contract", "probe"])
 
 
-def panel(rows: pd.DataFrame, arms: Sequence[str], first: bool) -> alt.LayerChart:
-    """One checkpoint."""
-    legend = alt.Legend(orient="top", title=None, columns=2, labelLimit=0) if first else None
-    heading = alt.TitleParams(after(rows["sessions"].iloc[0]), fontSize=13, offset=6)
-    chart = layers(alt.Chart(rows), series_of(rows), arms, legend)
-    return chart.properties(width=WIDTH - 120, height=ROW_HEIGHT * rows["arm"].nunique(), title=heading)
-
-
-def series_of(rows: pd.DataFrame) -> dict[str, str]:
-    """Colours by the words of the kinds that there are."""
-    return {ASKED[kind][1]: colour for kind, colour in COLOURS.items() if kind in set(rows["kind"])}
-
-
-def layers(chart: alt.Chart, palette: dict[str, str], arms: Sequence[str], legend: alt.Legend | None) -> alt.LayerChart:
+def dots(panel: Panel, arms: Sequence[str]) -> alt.LayerChart:
     """Dots with intervals, a kind below the other."""
+    palette = {ASKED[kind][1]: colour for kind, colour in COLOURS.items() if kind in set(panel.rows["kind"])}
     scale = alt.Scale(domain=list(palette), range=list(palette.values()))
-    base = chart.encode(
-        y=alt.Y("arm:N", sort=list(arms), title=None, axis=alt.Axis(labelLimit=150)),
+    base = panel.data.encode(
+        y=alt.Y("arm:N", sort=list(arms), axis=panel.names()),
         yOffset=alt.YOffset("series:N", sort=list(palette), scale=alt.Scale(paddingOuter=0.6)),
-        color=alt.Color("series:N", scale=scale, legend=legend, sort=list(palette)),
+        color=alt.Color("series:N", scale=scale, legend=panel.legend(columns=2, labelLimit=0), sort=list(palette)),
     )
-    axis = alt.Axis(format="%", title=None, tickCount=5, labelFlush=False)
-
-    def x(column: str) -> alt.X:
-        return alt.X(f"{column}:Q", scale=alt.Scale(domain=[0, 1]), axis=axis)
-
-    bars = base.transform_filter("isValid(datum.ci_low)").mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2="ci_high:Q")
-    dots = base.mark_point(filled=True, size=50, opacity=1).encode(x=x("value"), tooltip=_tooltip())
-    return alt.layer(bars, dots)
-
-
-def _tooltip() -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip("arm:N"),
-        alt.Tooltip("series:N", title="facts"),
-        *share_tips("value"),
-        alt.Tooltip("n_seeds:Q", title="seeds"),
-        alt.Tooltip("n_facts:Q", title="facts a seed"),
-    ]
-
-
-def live(tables: Tables) -> Figure:
-    """One checkpoint at a time, whatever metric is chosen: each kind of fact has its own."""
-    rows = headline(tables.knowledge)
-    legend = alt.Legend(orient="top", title=None, columns=NARROW, labelLimit=0)
-    chart = layers(alt.Chart(alt.NamedData(name=ROWS)), series_of(rows), tables.names, legend)
-    parts = {at: rows[rows["sessions"] == at] for at in sorted(map(int, set(rows["sessions"])))}
-    learned = taught(rows, tables)
-    return Figure(
-        name="knowledge",
-        table="knowledge",
-        rows=rows.drop(columns="metric"),
-        chart=chart.properties(width="container", height=alt.Step(ROW_HEIGHT / 4)),
-        columns=TABLE,
-        said={
-            ("", at): (f"{finding(learned[learned['sessions'] == at])}.", " ".join(subtitle(part)))
-            for at, part in parts.items()
-        },
-    )
+    x = horizontal(alt.Axis(format="%", title=None, tickCount=5, labelFlush=False), alt.Scale(domain=[0, 1]))
+    bars = base.transform_filter("isValid(datum.ci_low)").mark_rule(strokeWidth=2)
+    points = base.mark_point(filled=True, size=50, opacity=1)
+    return alt.layer(bars.encode(x=x("ci_low"), x2="ci_high:Q"), points.encode(x=x("value"), tooltip=panel.tips))
 
 
 def taught(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
@@ -115,18 +80,16 @@ def taught(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     return rows[~rows["arm"].isin(tables.controls["arm"])]
 
 
-def finding(rows: pd.DataFrame) -> str:
+def finding(rows: pd.DataFrame) -> list[str]:
     """What is recalled of unknown facts, and what is left of known ones that were never touched."""
-    last = rows[rows["sessions"] == rows["sessions"].max()]
-    said = [
-        extremes(part, words)
-        for kind, words in ((UNKNOWN, "recall of unknown facts"), (UNTOUCHED, "known facts still answered"))
-        if len(part := last[last["kind"] == kind])
-    ]
-    return (said and f"{said[0][0].upper()}{said[0][1:]}" + "".join(f"; {more}" for more in said[1:])) or "No facts"
+    ended = last(rows)
+    shown = {UNKNOWN: "recall of unknown facts", UNTOUCHED: "known facts still answered"}
+    ranges = [extremes(part, words) for kind, words in shown.items() if len(part := ended[ended["kind"] == kind])]
+    text = "; ".join(ranges) or "no facts"
+    return [f"{text[0].upper()}{text[1:]}"]
 
 
-def subtitle(rows: pd.DataFrame) -> list[str]:
+def rests_on(rows: pd.DataFrame) -> list[str]:
     """How many facts there are of each kind, and on how many seeds it rests."""
     return [f"{sample(rows)}; {interval(rows)}."]
 
@@ -134,13 +97,8 @@ def subtitle(rows: pd.DataFrame) -> list[str]:
 def sample(rows: pd.DataFrame) -> str:
     """Seeds, and facts of each kind in one of them."""
     counts = [f"{int(part['n_facts'].max())} {kind}" for kind in COLOURS if len(part := rows[rows["kind"] == kind])]
-    return f"{plural(int(rows['n_seeds'].max()), 'seed')} of {listed(counts)} facts"
-
-
-def main() -> None:
-    """Draw the chart from the tables given."""
-    single_chart(__doc__, draw)
+    return f"{seeds(rows)} of {listed(counts)} facts"
 
 
 if __name__ == "__main__":
-    run_step(main)
+    picture.step(__doc__, charts)

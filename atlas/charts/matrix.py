@@ -1,60 +1,81 @@
-"""The retention matrix: recall by session and by the age of the facts, one small panel an arm."""
+"""Chart of the retention matrix: what is left by session and by the age of the facts, one small panel an arm."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from atlas.charts.live import COUNT, ROWS, SHARE, TEXT, Figure
-from atlas.charts.output import single_chart
-from atlas.charts.tables import Tables
-from atlas.charts.theme import BLUE, WIDTH, title
-from atlas.charts.words import SHORT, percent, span
+from atlas.charts import picture
+from atlas.charts.findings import HEADLINE, percent, sentences, span
+from atlas.charts.frame import ARM, Block, Chart, Panel, told, up_to
+from atlas.charts.study_tables import Tables
+from atlas.charts.theme import BLUE, WIDTH
+from atlas.metrics import REGISTRY
 from atlas.tables.intervals import wilson
-from atlas.workflow.steps import run_step
 
-METRIC = "recall"
 MOST = 30  # columns: narrower ones could not be told apart
-COLUMNS = 4  # of panels
-TABLE = {
-    "Arm": ("arm", TEXT),
-    "After session": ("sessions", COUNT),
-    "Age of the facts": ("age", TEXT),
-    "Value": ("value", SHARE),
-    "Facts of all seeds": ("n", COUNT),
-}
+ACROSS = 4  # panels beside each other
 
 
-def draw(tables: Tables) -> alt.ConcatChart:
-    """Cells of a session and a range of ages, coloured by recall."""
-    matrix = tables.matrix.query("metric == @METRIC")
-    cells = banded(matrix)
-    # recall may be small everywhere, so the scale ends at the largest cell
-    colour = alt.Scale(scheme="blues", domain=[0, max(0.05, cells["value"].max())], nice=True)
-    panels = [panel(cells[cells["arm"] == arm], arm, colour) for arm in tables.names]
-    return alt.concat(*panels, columns=COLUMNS, spacing=18).properties(title=title(finding(matrix), subtitle(cells)))
+def charts(tables: Tables) -> Iterator[Chart]:
+    """Cells of a session and a range of ages, the deeper the more is left; on the page up to the sessions chosen."""
+    matrix = tables.matrix.rename(columns={"session": "sessions"})
+    by_metric = {str(metric): part for metric, part in matrix.groupby("metric", sort=False)}
+    rows = pd.concat([banded(part).assign(metric=metric) for metric, part in by_metric.items()], ignore_index=True)
+    # what is left may be little everywhere, so the greatest cell of a metric is the deepest
+    rows["depth"] = rows["value"] / rows.groupby("metric")["value"].transform("max").clip(lower=0.05)
+    pictured = rows[rows["metric"] == HEADLINE]
+    side = (WIDTH + 60) / ACROSS - 60
+    yield Chart(
+        name="matrix",
+        rows=rows.astype({"sessions": int, "n": int}),
+        marks=lambda panel: squares(panel, max(0.05, pictured["value"].max())),
+        blocks=[Block([(arm, pictured[pictured["arm"] == arm]) for arm in tables.names], across=ACROSS)],
+        title=finding(by_metric[HEADLINE]),
+        subtitle=rests_on(by_metric[HEADLINE]),
+        said={
+            (metric, sessions): (sentences(finding(part)), " ".join(rests_on(part)))
+            for metric, whole in by_metric.items()
+            for (_, sessions), part in up_to(whole, tables.retention["sessions"])
+        },
+        columns=ARM
+        | told("count", sessions="After session")
+        | told("text", age="Age of the facts")
+        | told("share", value="Value")
+        | told("count", n="Facts of all seeds"),
+        width=side,
+        height=side,
+        page_height=150,
+        gap=18,
+        titles={"fontSize": 13, "offset": 6},
+        until=True,
+        repeat=True,
+    )
 
 
-def panel(cells: pd.DataFrame, arm: str, colour: alt.Scale) -> alt.Chart:
-    """The matrix of one arm: sessions to the right, age upwards."""
-    side = (WIDTH + 60) / COLUMNS - 60
-    sessions = sorted(cells["session"].unique())
-    ages = cells.sort_values("band", ascending=False)["age"].unique().tolist()
-    shown = [sessions[i] for i in np.linspace(0, len(sessions) - 1, min(4, len(sessions))).round().astype(int)]
-    legend = alt.Legend(orient="top", format="%", title="recalled", gradientLength=160)
-    return (
-        alt.Chart(cells, title=alt.TitleParams(arm, fontSize=13, offset=6))
-        .mark_rect()
-        .encode(
-            x=alt.X("session:O", title=None, sort=sessions, axis=alt.Axis(values=shown, labelAngle=0)),
-            y=alt.Y("age:O", title=None, sort=ages),
-            color=alt.Color("value:Q", scale=colour, legend=legend),
-            tooltip=["session:Q", "age:O", alt.Tooltip("value:Q", format=".1%"), "n:Q"],
-        )
-        .properties(width=side, height=side)
+def squares(panel: Panel, most: float) -> alt.Chart:
+    """Sessions to the right, age upwards; cells are as deep as they are great, on a light page and on a dark one.
+
+    ``most`` is the value of the deepest in the picture.
+    """
+    own = panel.data.transform_filter("datum.own") if panel.live else panel.data
+    sessions = sorted(panel.rows["sessions"].unique())
+    some = [sessions[int(at)] for at in np.linspace(0, len(sessions) - 1, min(4, len(sessions))).round()]
+    ticks = {"labelOverlap": True, "labelSeparation": 6} if panel.live else {"values": some}
+    axis = alt.Axis(title=None, labelAngle=0, **ticks)
+    legend = panel.legend(
+        title="recalled", labelExpr=f"format(datum.value * {most}, '.0%')", symbolType="square", symbolFillColor=BLUE
+    )
+    scale = alt.Scale(domain=[0, 1], range=[0.07, 1])
+    return own.mark_rect(fill=BLUE).encode(
+        x=alt.X("sessions:O", axis=axis),
+        y=alt.Y("age:O", sort=alt.EncodingSortField("band", order="descending"), axis=alt.Axis(title=None)),
+        opacity=alt.Opacity("depth:Q", scale=scale, legend=None if panel.live else legend),
+        tooltip=panel.tips,
     )
 
 
@@ -62,15 +83,15 @@ def banded(matrix: pd.DataFrame) -> pd.DataFrame:
     """Join the ages of an octave (1, 2, 3-4, 5-8, ...), each fact with the same weight; new facts stay apart.
 
     Sessions after which only the new facts were measured are left out, and if there are too many others, some of these.
-    Returns arm, session, band (number of the range of ages), age (its name), n and value.
+    Returns arm, sessions, band (number of the range of ages), age (its name), n and value.
     """
-    age = matrix["session"] - matrix["session_taught"]
-    reach = matrix.groupby("session")["session_taught"].nunique()
+    age = matrix["sessions"] - matrix["session_taught"]
+    reach = matrix.groupby("sessions")["session_taught"].nunique()
     whole = reach.index[reach == reach.index]
     shown = [*whole[:: math.ceil(len(whole) / MOST)], whole[-1]]
     rows = matrix.assign(band=np.ceil(np.log2(2 * age.clip(lower=0.5))).astype(int), kept=matrix["value"] * matrix["n"])
-    rows = rows[rows["session"].isin(shown)]
-    cells = rows.groupby(["arm", "session", "band"], sort=False)[["n", "kept"]].sum().reset_index()
+    rows = rows[rows["sessions"].isin(shown)]
+    cells = rows.groupby(["arm", "sessions", "band"], sort=False)[["n", "kept"]].sum().reset_index()
     return cells.assign(value=cells["kept"] / cells["n"], age=cells["band"].map(name_of)).drop(columns="kept")
 
 
@@ -81,59 +102,15 @@ def name_of(band: int) -> str:
     return f"{2 ** (band - 2) + 1}-{2 ** (band - 1)}"
 
 
-def live(tables: Tables) -> Figure:
-    """One metric at a time, up to the sessions that are chosen; the deepest blue is the greatest cell of a metric."""
-    matrix = tables.matrix
-    parts = [banded(part).assign(metric=metric) for metric, part in matrix.groupby("metric", sort=False)]
-    rows = pd.concat(parts, ignore_index=True).rename(columns={"session": "sessions"})
-    rows["depth"] = rows["value"] / rows.groupby("metric")["value"].transform("max").clip(lower=0.05)
-    metrics = [str(metric) for metric in dict.fromkeys(rows["metric"])]
-    reached = {sessions: matrix[matrix["session"] <= sessions] for sessions in set(tables.retention["sessions"])}
-    return Figure(
-        name="matrix",
-        table="matrix",
-        rows=rows.astype({"sessions": int, "n": int}),
-        chart=small(),
-        columns=TABLE,
-        said={(m, int(s)): _said(part[part["metric"] == m], m) for s, part in reached.items() for m in metrics},
-        until=True,
-        repeat=True,
-    )
-
-
-def small() -> alt.Chart:
-    """The matrix of one arm for the page; cells are as deep as they are great, on a light page and on a dark one."""
-    chart = alt.Chart(alt.NamedData(name=ROWS)).transform_filter("datum.own").mark_rect(fill=BLUE)
-    axis = alt.Axis(title=None, labelAngle=0, labelOverlap=True, labelSeparation=6)
-    return chart.encode(
-        x=alt.X("sessions:O", axis=axis),
-        y=alt.Y("age:O", sort=alt.EncodingSortField("band", order="descending"), axis=alt.Axis(title=None)),
-        fillOpacity=alt.FillOpacity("depth:Q", scale=alt.Scale(domain=[0, 1], range=[0.07, 1]), legend=None),
-        tooltip=[
-            alt.Tooltip("arm:N"),
-            alt.Tooltip("sessions:Q", title="after session"),
-            alt.Tooltip("age:O", title="age in sessions"),
-            alt.Tooltip("value:Q", format=".1%"),
-            alt.Tooltip("n:Q", title="facts of all seeds"),
-        ],
-    ).properties(width="container", height=150)
-
-
-def _said(matrix: pd.DataFrame, metric: str) -> tuple[str, str]:
-    cells = banded(matrix)
-    how = " ".join(subtitle(cells))
-    return f"{finding(matrix, metric)}.", f"{how} The deepest blue of this metric: {percent(cells['value'].max())}."
-
-
-def finding(matrix: pd.DataFrame, metric: str = METRIC) -> str:
-    """A metric right after teaching, and of facts as old as half the run."""
-    age = matrix["session"] - matrix["session_taught"]
-    half = int(matrix["session"].max()) // 2
+def finding(matrix: pd.DataFrame) -> list[str]:
+    """The metric of the rows right after teaching, and of facts as old as half the run."""
+    age = matrix["sessions"] - matrix["session_taught"]
+    half = int(matrix["sessions"].max()) // 2
     fresh, old = (_mean(matrix[rows]) for rows in (age == 0, age >= half))
-    return (
-        f"{SHORT[metric]} right after teaching: {percent(fresh)}; {half} or more sessions later: {percent(old)} "
-        "(mean of arms)"
-    )
+    label = REGISTRY[matrix["metric"].iloc[0]].label
+    return [
+        f"{label} right after teaching: {percent(fresh)}; {half} or more sessions later: {percent(old)} (mean of arms)"
+    ]
 
 
 def _mean(rows: pd.DataFrame) -> float:
@@ -141,22 +118,19 @@ def _mean(rows: pd.DataFrame) -> float:
     return float((sums["kept"] / sums["n"]).mean())
 
 
-def subtitle(cells: pd.DataFrame) -> list[str]:
+def rests_on(matrix: pd.DataFrame) -> list[str]:
     """How to read a cell, and how far it can be believed."""
+    cells = banded(matrix)
     fewest = cells.sort_values("n", kind="stable").iloc[0]
     low, high = wilson(float(fewest["value"]), float(fewest["n"]))
     return [
         "To the right: sessions. Upwards: how many sessions ago the facts were taught; the bottom row holds the facts "
         "of that very session. A cell joins its facts of all seeds.",
         f"Cells rest on {cells['n'].min():,} to {cells['n'].max():,} facts; one of the smallest says "
-        f"{percent(fewest['value'])}, with a 95% interval of {span(low, high)}.",
+        f"{percent(fewest['value'])}, with a 95% interval of {span(low, high)}. The deepest blue: "
+        f"{percent(cells['value'].max())}.",
     ]
 
 
-def main() -> None:
-    """Draw the chart from the tables given."""
-    single_chart(__doc__, draw)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    picture.step(__doc__, charts)

@@ -3,20 +3,27 @@ base, placement by placement and rung by rung."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import altair as alt
 import pandas as pd
 
-from atlas.charts.output import single_chart
-from atlas.charts.tables import Tables
-from atlas.charts.theme import PALETTE, PAPER, SOFT, WIDTH, title
-from atlas.charts.words import after, plural
-from atlas.workflow.steps import run_step
+from atlas.charts import picture
+from atlas.charts.findings import after, last, seeds
+from atlas.charts.frame import Block, Chart, Panel, told
+from atlas.charts.study_tables import Tables
+from atlas.charts.theme import PALETTE, PAPER, SOFT, WIDTH
+from atlas.phrases import plural
 
-HEIGHT, SPACING = 110, 26  # pixels of a panel, and between two
-PERCENT = alt.Axis(format="%", values=[0, 0.5, 1], title="recall")
-NO_PERCENT = alt.Axis(labels=False, ticks=False, domain=False, values=[0, 0.5, 1], title=None)
+SPACING = 26  # pixels between two panels
+COLUMNS = (
+    told("text", candidate="Candidate")
+    | told("share", recall="Recall, mean over seeds", recall_low="Lowest seed", recall_high="Highest seed")
+    | told("share", ranked="Ranked", recognition_net="Recognition, net", recall_rephrase="Recall, rephrased")
+    | told("nats", rise="Rise, nats per character")
+    | told("count", characters="Characters trained", core_seconds="Core-seconds")
+)
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,10 @@ BASE_LOSS = Against(
 )
 
 
-def draw(tables: Tables) -> alt.VConcatChart:
-    """Two blocks, cost and the rise in base loss; in each one row a placement and one column a rung."""
+def charts(tables: Tables) -> Iterator[Chart]:
+    """Cost and the rise in base loss; in each one row a placement and one column a rung."""
     rows = dressed(tables.recipes)
-    blocks = [block(rows, against) for against in (COST, BASE_LOSS)]
-    return alt.vconcat(*blocks, spacing=24).properties(title=title(finding(rows), subtitle(rows)))
+    yield from (against_one(rows, against) for against in (COST, BASE_LOSS))
 
 
 def dressed(recipes: pd.DataFrame) -> pd.DataFrame:
@@ -48,49 +54,62 @@ def dressed(recipes: pd.DataFrame) -> pd.DataFrame:
     return recipes.drop(columns=["recipe"]).assign(family=recipes["candidate"].str.replace(r"_\d+$", "", regex=True))
 
 
-def block(rows: pd.DataFrame, against: Against) -> alt.VConcatChart:
-    """The panels of one block."""
-    arms, rungs = list(dict.fromkeys(rows["arm"])), sorted(set(rows["sessions"]))
-    grid = [
-        alt.hconcat(
-            *(panel(rows, against, arm, rung, first=rung == rungs[0], last=arm == arms[-1]) for rung in rungs),
-            spacing=SPACING,
-            bounds="flush",  # so that panels stand below each other
-        )
-        for arm in arms
+def against_one(rows: pd.DataFrame, against: Against) -> Chart:
+    """Recall against one other column."""
+    rungs = sorted(set(rows["sessions"]))
+    panels = [
+        (f"{arm}, {after(rung)}" if rung == rungs[0] else after(rung), part[part["sessions"] == rung])
+        for arm, part in rows.groupby("arm", sort=False)
+        for rung in rungs
     ]
-    heading = alt.TitleParams(against.heading, fontSize=14, fontWeight=600, offset=6)
-    return alt.vconcat(*grid, spacing=12).properties(title=heading)
-
-
-def panel(rows: pd.DataFrame, against: Against, arm: str, rung: int, first: bool, last: bool) -> alt.LayerChart:
-    """One placement at one rung: filled where a candidate goes on, a line through the front."""
-    rungs, families = sorted(set(rows["sessions"])), sorted(set(rows["family"]))
-    of_rung = rows[rows["sessions"] == rung]
-    axis = alt.Axis(
-        title=against.title if last else None,
-        labels=last,
-        tickCount=3,
-        format="~s" if against.log else "",
-        labelOverlap=True,
+    return Chart(
+        name="recipes",
+        rows=rows,
+        marks=lambda panel: candidates(panel, rows, against),
+        blocks=[Block(panels, against.heading, across=len(rungs))],
+        title=finding(rows),
+        subtitle=rests_on(rows),
+        columns=COLUMNS,
+        width=WIDTH / len(rungs) - SPACING,
+        height=110,
+        gap=SPACING,
+        spacing=24,
+        titles={"fontSize": 11, "offset": 2},
+        flush=True,
     )
-    x = alt.X(f"{against.column}:Q", scale=scale(of_rung, against), axis=axis)
-    y = alt.Y("recall:Q", scale=alt.Scale(domain=[-0.06, 1.06], nice=False), axis=PERCENT if first else NO_PERCENT)
+
+
+def candidates(panel: Panel, rows: pd.DataFrame, against: Against) -> alt.LayerChart:
+    """One placement at one rung: filled where a candidate goes on, a line through the front."""
+    families = sorted(set(rows["family"]))
+    low = panel.lowest
+    x = alt.X(
+        f"{against.column}:Q",
+        scale=scale(rows[rows["sessions"] == panel.rows["sessions"].iloc[0]], against),
+        axis=alt.Axis(
+            title=against.title if low else None,
+            labels=low,
+            tickCount=3,
+            format="~s" if against.log else "",
+            labelOverlap=True,
+        ),
+    )
+    first = {"format": "%", "title": "recall"}
+    others = {"labels": False, "ticks": False, "domain": False, "title": None}
+    shares = alt.Axis(values=[0, 0.5, 1], **(first if panel.first else others))
     hues = alt.Scale(domain=families, range=[PALETTE[i % len(PALETTE)] for i in range(len(families))])
-    legend = alt.Legend(orient="top", title=None, columns=5)
-    base = alt.Chart(of_rung[of_rung["arm"] == arm]).encode(
-        x=x, y=y, color=alt.Color("family:N", scale=hues, legend=legend)
+    base = panel.data.encode(
+        x=x,
+        y=alt.Y("recall:Q", scale=alt.Scale(domain=[-0.06, 1.06], nice=False), axis=shares),
+        color=alt.Color("family:N", scale=hues, legend=panel.legend(columns=5)),
     )
     line = base.transform_filter(f"datum.{against.front}").mark_line(strokeWidth=1.2)
-    ends = base.mark_rule(strokeWidth=1).encode(y=alt.Y("recall_low:Q"), y2="recall_high:Q")
-    dots = base.mark_point(size=34, opacity=1, strokeWidth=1.6).encode(
-        fill=alt.condition("datum.survived", alt.Fill("family:N", scale=hues, legend=None), alt.value(PAPER)),
-        tooltip=_tooltip(),
+    inside = alt.condition("datum.survived", alt.Fill("family:N", scale=hues, legend=None), alt.value(PAPER))
+    return alt.layer(
+        line.encode(color=alt.value(SOFT)),
+        base.mark_rule(strokeWidth=1).encode(y=alt.Y("recall_low:Q"), y2="recall_high:Q"),
+        base.mark_point(size=34, opacity=1, strokeWidth=1.6).encode(fill=inside, tooltip=panel.tips),
     )
-    said = f"{arm}, {after(rung)}" if first else after(rung)
-    heading = alt.TitleParams(said, fontSize=11, fontWeight=600, offset=2)
-    layered = alt.layer(line.encode(color=alt.value(SOFT)), ends, dots)
-    return layered.properties(width=WIDTH / len(rungs) - SPACING, height=HEIGHT, title=heading)
 
 
 def scale(rows: pd.DataFrame, against: Against) -> alt.Scale:
@@ -102,43 +121,25 @@ def scale(rows: pd.DataFrame, against: Against) -> alt.Scale:
     return alt.Scale(domain=[min(low, 0.0) - room, high + room], nice=False)
 
 
-def _tooltip() -> list[alt.Tooltip]:
-    shares = {"recall": "recall, mean over seeds", "recall_low": "lowest seed", "recall_high": "highest seed"}
-    shares |= {"ranked": "ranked", "recognition_net": "recognition, net", "recall_rephrase": "recall, rephrased"}
-    return [
-        alt.Tooltip("candidate:N"),
-        *(alt.Tooltip(f"{name}:Q", format=".1%", title=title) for name, title in shares.items()),
-        alt.Tooltip("rise:Q", format=".3f", title="rise, nats per character"),
-        alt.Tooltip("characters:Q", format=",", title="characters trained"),
-        alt.Tooltip("core_seconds:Q", format=",.0f", title="core-seconds"),
-    ]
-
-
 def finding(rows: pd.DataFrame) -> list[str]:
     """The best candidate of every placement at the last rung."""
-    last = rows[rows["sessions"] == rows["sessions"].max()]
-    best = last.sort_values(["recall", "characters"], ascending=[False, True], kind="stable").drop_duplicates("arm")
-    said = [f"{row['arm']} {row['recall']:.1%} ({row['candidate']})" for row in best.to_dict("records")]
-    return [f"Best recall {after(last['sessions'].iloc[0])}: {', '.join(said)}"]
+    best = last(rows).sort_values(["recall", "characters"], ascending=[False, True], kind="stable")
+    best = best.drop_duplicates("arm")
+    arms = ", ".join(f"{row['arm']} {row['recall']:.1%} ({row['candidate']})" for row in best.to_dict("records"))
+    return [f"Best recall {after(rows['sessions'].max())}: {arms}"]
 
 
-def subtitle(rows: pd.DataFrame) -> list[str]:
+def rests_on(rows: pd.DataFrame) -> list[str]:
     """What is filled, what the lines are, and on how much it rests."""
     first = rows[rows["sessions"] == rows["sessions"].min()]
     tried = plural(int(first.groupby("arm")["candidate"].nunique().max()), "candidate")
-    seeds = plural(int(rows["n_seeds"].max()), "seed")
     return [
-        f"{tried} for each placement on the same {seeds}, which nothing else uses; bars from the lowest seed to the "
-        "highest.",
+        f"{tried} for each placement on the same {seeds(rows)}, which nothing else uses; bars from the lowest seed to "
+        "the highest.",
         "Filled: tried for more sessions, too, or at the last rung. Lines: the front, where no candidate recalls more "
         "for less.",
     ]
 
 
-def main() -> None:
-    """Draw the chart from the tables given."""
-    single_chart(__doc__, draw)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    picture.step(__doc__, charts)

@@ -2,102 +2,141 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
 import altair as alt
 import pandas as pd
 
-from atlas.charts import dots
-from atlas.charts.dots import ESSAY, SERIES, Look, dressed, panels
-from atlas.charts.live import Figure, cells
-from atlas.charts.output import single_chart
-from atlas.charts.tables import Tables
-from atlas.charts.theme import colours, title
-from atlas.charts.words import METRIC_NAMES, SHORT, after, basis, extremes, placebo_warning, sentences
+from atlas.charts import picture
+from atlas.charts.findings import ESSAYS, HEADLINE, after, basis, extremes, has_net, last, placebo_warning
+from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, by_checkpoint, cells, horizontal, measured, said, told
+from atlas.charts.study_tables import Tables
+from atlas.charts.theme import INK, PAPER, PLACEBO, WIDTH, colours
+from atlas.metrics import OF_FACTS, REGISTRY
 from atlas.tables.ledger import retention_figures
-from atlas.workflow.steps import run_step
 
-METRICS = ("recall", "ranked", "recognition")
-ESSAY_METRIC = "recognition"  # what the essay's retention is read as
+ESSAY = "the essay's figure"
+NEVER, HOLLOW = "never taught (placebo)", "hollow"
+SERIES = {"taught": "taught", "rephrase": "rephrased", "placebo": NEVER}
+SHAPES = {
+    "taught": "circle",
+    "rephrased": "diamond",
+    NEVER: "square",
+    ESSAY: "M-.8,-.8L.8,.8M-.8,.8L.8,-.8",  # a thin cross; SVG path in a box from -1 to 1
+}
+HEIGHT, PAGE_HEIGHT = alt.Step(32, **{"for": "position"}), alt.Step(8)  # of a row, and from one of its dots to the next
+COLUMNS = ARM | told("text", series="Facts") | measured() | told("share", placebo="Placebo") | BASIS
 
 
-def draw(tables: Tables) -> alt.VConcatChart:
+@dataclass(frozen=True)
+class Look:
+    """What the rows of dots are, from top to bottom, and which colours they have."""
+
+    y: str  # column with the names of the rows
+    order: Sequence[str]  # these names
+    palette: Mapping[str, str]
+    hue: str = "arm"  # column that decides the colour
+    series: Sequence[str] = tuple(SERIES.values())
+
+
+def charts(tables: Tables) -> Iterator[Chart]:
     """One row of panels a metric, one column a checkpoint."""
-    palette = colours(tables.names)
-    rows = tables.retention.query("domain == 'all' and metric in @METRICS")
-    shown = dressed(rows)
-    published = essay_rows(shown)
-    both = pd.concat([shown, published])
-    look = Look("arm", list(palette), palette, series=series_of(both))
-    charts = [panels(both[both["metric"] == metric], look, METRIC_NAMES[metric]) for metric in METRICS]
-    return alt.vconcat(*charts, spacing=30).properties(title=title(finding(rows), subtitle(rows, published)))
-
-
-def live(tables: Tables) -> Figure:
-    """One metric and checkpoint at a time, arms from top to bottom."""
-    rows, palette = live_rows(tables), colours(tables.names)
-    whole = rows[(rows["domain"] == "all") & (rows["series"] != ESSAY)]
-    return Figure(
+    rows, palette = page_rows(tables), colours(tables.names)
+    whole = rows[rows["domain"] == "all"]
+    ours = whole[whole["series"] != ESSAY]
+    series = [*SERIES.values(), *([ESSAY] if ESSAY in set(rows["series"]) else [])]
+    look = Look("arm", list(palette), palette, series=series)
+    note = ["The essay's retention is read as recognition; it rests on one seed."] if ESSAY in series else []
+    yield Chart(
         name="retention",
-        table="retention",
         rows=rows,
-        chart=dots.alive(Look("arm", list(palette), palette, series=series_of(rows))),
-        columns=dots.COLUMNS,
-        said={
-            cell: (sentences(said(part)), f"{basis(part[part['probe'] == 'taught'])}.") for cell, part in cells(whole)
-        },
+        marks=lambda panel: dots(panel, look),
+        blocks=[
+            Block(by_checkpoint(whole[whole["metric"] == metric]), REGISTRY[metric].title)
+            for metric in OF_FACTS
+            if metric in set(whole["metric"])
+        ],
+        title=[finding(last(ours), HEADLINE)[0], finding(last(ours), ESSAYS)[-1]],
+        subtitle=[*rests_on(ours[ours["metric"].isin(OF_FACTS)]), *note],
+        said=said(cells(ours), finding, rests_on),
+        columns=COLUMNS,
+        width=width_of(whole),
+        height=HEIGHT,
+        page_height=PAGE_HEIGHT,
+        spacing=30,
         where={"domain": ["all"]},
     )
 
 
-def live_rows(tables: Tables) -> pd.DataFrame:
+def page_rows(tables: Tables) -> pd.DataFrame:
     """The table as the page has it: of single domains only facts as taught, and the essay's figures."""
     rows = dressed(tables.retention)
     rows = rows[(rows["domain"] == "all") | (rows["probe"] == "taught")]
-    columns = ["arm", "sessions", "probe", "series", "metric", "domain", "n_seeds", "n_facts", "n_tests", "value"]
-    joined = pd.concat([rows, essay_rows(rows[rows["domain"] == "all"])], ignore_index=True)
-    return joined[[*columns, "ci_low", "ci_high", "placebo"]]
-
-
-def essay_rows(shown: pd.DataFrame) -> pd.DataFrame:
-    """The essay's figures for the cells that are shown, dressed as its marks; none where the study has others."""
-    some = shown.loc[shown["metric"] == ESSAY_METRIC, ["arm", "sessions", "probe", "metric", "panel", "domain"]]
+    some = rows[(rows["domain"] == "all") & (rows["metric"] == ESSAYS)]
+    some = some[["arm", "sessions", "probe", "metric", "domain"]]
     figures = retention_figures().query("domain == 'all'")[["arm", "sessions", "probe", "value"]]
-    return some.merge(figures, on=["arm", "sessions", "probe"]).assign(series=ESSAY)
+    essay = some.merge(figures, on=["arm", "sessions", "probe"]).assign(series=ESSAY)
+    columns = ["arm", "sessions", "probe", "series", "metric", "domain", "n_seeds", "n_facts", "n_tests", "value"]
+    return pd.concat([rows, essay], ignore_index=True)[[*columns, "ci_low", "ci_high", "placebo"]]
 
 
-def series_of(rows: pd.DataFrame) -> list[str]:
-    """The series of the legend: the essay's figures only where there are any."""
-    return [*SERIES.values(), *([ESSAY] if ESSAY in set(rows["series"]) else [])]
+def dressed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the series of each row (its shape and its place in the legend) and the placebo beside it."""
+    cell = ["arm", "sessions", "metric", "domain"]
+    placebo = rows[rows["probe"] == "placebo"].set_index(cell)["value"].rename("placebo")
+    return rows.assign(series=rows["probe"].map(SERIES)).join(placebo, on=cell)
 
 
-def finding(rows: pd.DataFrame) -> list[str]:
-    """Recall of what was taught after the last checkpoint, and what the placebo says about recognition."""
-    last = rows[rows["sessions"] == rows["sessions"].max()]
-    recall, recognition = (said(last[last["metric"] == metric]) for metric in ("recall", "recognition"))
-    return [recall[0], recognition[-1]]
+def width_of(rows: pd.DataFrame) -> float:
+    """Of a panel, where there is one a checkpoint."""
+    return WIDTH / rows["sessions"].nunique() - 20
 
 
-def said(rows: pd.DataFrame) -> list[str]:
-    """What the rows of one metric and checkpoint show: the range over arms, and the placebo beside it."""
-    metric, sessions = rows["metric"].iloc[0], rows["sessions"].iloc[0]
+def dots(panel: Panel, look: Look) -> alt.LayerChart:
+    """Intervals, and dots upon them: filled where facts were taught, hollow where not asked as taught."""
+    ticks = {"tickCount": 5} if panel.live else {"values": [0, 0.25, 0.5, 0.75, 1]}
+    x = horizontal(alt.Axis(format="%", title=None, labelFlush=False, **ticks), panel.scale(-0.03, 1.03))
+    # the placebo's grey, ink for the essay's figures, and paper inside hollow dots
+    hues = {**look.palette, NEVER: PLACEBO, ESSAY: INK, HOLLOW: PAPER}
+    scale = alt.Scale(domain=list(hues), range=list(hues.values()))
+    shapes = alt.Scale(domain=list(look.series), range=[SHAPES[name] for name in look.series])
+    legend = panel.legend(symbolFillColor=PAPER, symbolStrokeColor=INK, symbolStrokeWidth=1.5)
+    asked = "datum.series == 'taught' || datum.series == 'rephrased'"
+    # hollow dots are filled with paper, so that their own bar does not run through them
+    inside = f"datum.series == 'taught' ? datum.{look.hue} : '{HOLLOW}'"
+    # names are as wide in all blocks, so that their panels stand below each other
+    names = panel.names(6.8 * max(map(len, look.order)) + 12)
+    base = panel.data.transform_calculate(hue=f"{asked} ? datum.{look.hue} : datum.series", inside=inside).encode(
+        y=alt.Y(f"{look.y}:N", sort=list(look.order), axis=names),
+        yOffset=alt.YOffset("probe:N", sort=list(SERIES), scale=alt.Scale(paddingOuter=0.6)),
+        color=alt.Color("hue:N", scale=scale, legend=None),
+    )
+    bars = base.transform_filter("isValid(datum.ci_low)").mark_rule(strokeWidth=2)
+    points = base.mark_point(size=46, strokeWidth=1.8, opacity=1).encode(
+        x=x("value"),
+        shape=alt.Shape("series:N", scale=shapes, legend=legend),
+        fill=alt.Fill("inside:N", scale=scale, legend=None),
+        tooltip=panel.tips,
+    )
+    return alt.layer(bars.encode(x=x("ci_low"), x2="ci_high:Q"), points)
+
+
+def finding(rows: pd.DataFrame, metric: str = "") -> list[str]:
+    """The range of a metric (that of the rows, if they have one) over the arms, and the placebo beside it."""
+    metric = metric or str(rows["metric"].iloc[0])
+    rows = rows[rows["metric"] == metric]
     taught, placebo = rows[rows["probe"] == "taught"], rows[rows["probe"] == "placebo"]
-    range_ = extremes(taught, f"{SHORT[metric]} {after(sessions)}")
+    range_ = extremes(taught, f"{REGISTRY[metric].label} {after(rows['sessions'].iloc[0])}")
     if placebo.empty:
         return [range_]
-    return [range_, placebo_warning(placebo) if metric == "recognition" else extremes(placebo, "Facts never taught")]
+    return [range_, placebo_warning(placebo) if has_net(metric) else extremes(placebo, "Facts never taught")]
 
 
-def subtitle(rows: pd.DataFrame, published: pd.DataFrame) -> list[str]:
-    """Seeds, facts, intervals, and how the essay's figures are read."""
-    sentences = [basis(rows[rows["probe"] == "taught"]) + "."]
-    if len(published):
-        sentences.append("The essay's retention is read as recognition; it rests on one seed.")
-    return sentences
-
-
-def main() -> None:
-    """Draw the chart from the tables given."""
-    single_chart(__doc__, draw)
+def rests_on(rows: pd.DataFrame) -> list[str]:
+    """Seeds, facts and intervals."""
+    return [f"{basis(rows[rows['probe'] == 'taught'])}."]
 
 
 if __name__ == "__main__":
-    run_step(main)
+    picture.step(__doc__, charts)

@@ -16,18 +16,7 @@ FONT = f"{FAMILY}, Liberation Sans, Arial, Helvetica, sans-serif"  # the others 
 WIDTH = 600  # of what is drawn, in pixels: fits a column of print, and is still legible on a phone
 
 # Okabe and Ito's colours that stand out on white (jfly.uni-koeln.de/color), then darker ones for further arms
-PALETTE = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#56b4e9",
-    "#cc79a7",
-    "#e69f00",
-    "#7a3b00",
-    "#4d4d4d",
-    "#5d3a9b",
-    "#8a8a00",
-)
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#56b4e9", "#cc79a7", "#e69f00", "#7a3b00", "#4d4d4d", "#5d3a9b", "#8a8a00")
 BLUE, RED, BLACK = PALETTE[0], PALETTE[1], PALETTE[7]  # for verdicts: this way, that way, neither
 
 IN_THE_DARK = {
@@ -113,12 +102,6 @@ def hue(palette: Mapping[str, str], column: str = "arm") -> alt.Color:
     return alt.Color(f"{column}:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
 
 
-def share_tips(what: str) -> list[alt.Tooltip]:
-    """A share and its interval, for who points at a mark."""
-    said = {"value": what, "ci_low": "95% interval from", "ci_high": "to"}
-    return [alt.Tooltip(f"{name}:Q", format=".1%", title=title) for name, title in said.items()]
-
-
 def variables() -> str:
     """CSS declarations of all colours, each light or dark with the page's colour scheme."""
     return " ".join(f"{variable(light)}: light-dark({light}, {dark});" for light, dark in IN_THE_DARK.items())
@@ -138,15 +121,14 @@ def variable(colour: str) -> str:
     return f"--c{colour[1:]}"
 
 
-def title(finding: str | Sequence[str], how: Sequence[str]) -> alt.TitleParams:
+def title(found: Sequence[str], how: Sequence[str]) -> alt.TitleParams:
     """A title that says what was found, over subtitles that say on how much it rests.
 
     Vega does not break lines by itself, so sentences are broken here, early enough for a viewer whose sans-serif
     is a wide one.
     """
-    findings = [finding] if isinstance(finding, str) else finding
-    return alt.TitleParams(_broken(findings, 70), subtitle=_broken(how, 100))
-
-
-def _broken(sentences: Sequence[str], characters: int) -> list[str]:
-    return [line for sentence in sentences for line in textwrap.wrap(sentence, characters)]
+    text, subtitle = (
+        [line for sentence in sentences for line in textwrap.wrap(sentence, characters)]
+        for sentences, characters in ((found, 70), (how, 100))
+    )
+    return alt.TitleParams(text, subtitle=subtitle)

@@ -1,25 +1,31 @@
-"""The ledger in plain words, as Markdown: what holds, what does not, what cannot be told yet. Nothing is typed."""
+"""What a study found, in sentences made from its tables: the ledger, the answer on top of the page, what was compared.
+
+As a step it writes the ledger as Markdown: what holds, what does not, what cannot be told yet.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from atlas.charts.claims import METRICS, counts, presets, with_preset
-from atlas.charts.tables import Tables
-from atlas.charts.words import listed, plural, span
+from atlas.charts.findings import after, amount, counts, listed, percent, presets, span, with_preset
+from atlas.charts.study_tables import Tables
+from atlas.metrics import OF_FACTS
+from atlas.page.templates import markdown
+from atlas.phrases import plural
 from atlas.tables import verdicts
-from atlas.tables.verdicts import CONTRADICTED, REPRODUCED, UNRESOLVED
+from atlas.tables.knowledge import UNTOUCHED
+from atlas.tables.verdicts import CONTRADICTED, NOT_TESTABLE, REPRODUCED, UNRESOLVED
 from atlas.workflow import files
 from atlas.workflow.progress import say
 from atlas.workflow.steps import parser, run_step
 
-SECTIONS = {
+OUTCOMES = {
     "What holds": "Reproduced under at least one metric and contradicted under none.",
     "What depends on the metric": "Reproduced under one metric, contradicted under another, with the same preset.",
     "What depends on the recipe": "Reproduced with one preset of the recipe, contradicted with another.",
@@ -27,59 +33,124 @@ SECTIONS = {
     "What cannot be told yet": "No verdict under any metric: more seeds, or more facts behind the essay's figure.",
     "What this study cannot test": "It lacks what the claim needs, or no such study could tell.",
 }
-POINTS = {"difference": "points", "slope": "points per tenfold of facts", "spread": "points"}
+"""What can become of a claim, and what that means."""
+CENTRAL = "attention_ahead_100"
+"""The claim that the essay is named for."""
+MORE_OR_LESS = {"a > b": "more", "b > a": "less"}
 
 Row = Mapping[Any, Any]
 
 
-def page(claims: pd.DataFrame) -> str:
-    """The whole page, rules and all."""
-    parts = ["# What holds of the essay, and what does not", summary(claims)]
-    found = sections(claims)
-    for heading, meaning in SECTIONS.items():
-        if entries := found.get(heading):
-            parts += [f"## {heading}", meaning, "\n".join(entries)]
-    rules = (verdicts.__doc__ or "").strip()
-    return "\n\n".join([*parts, "## The rules", f"```text\n{rules}\n```"]) + "\n"
+def ledger(claims: pd.DataFrame) -> str:
+    """The whole ledger as Markdown, rules and all."""
+    found = by_outcome(claims)
+    return markdown(
+        "ledger",
+        summary=summary(claims),
+        outcomes={outcome: found[outcome] for outcome in OUTCOMES if outcome in found},
+        meanings=OUTCOMES,
+        rules=(verdicts.__doc__ or "").strip(),
+    )
+
+
+def answer(claims: pd.DataFrame) -> tuple[str, str]:
+    """The ledger in a few sentences: what became of the essay's central claim, and of all of them."""
+    rows = claims[(claims["claim_id"] == CENTRAL) & claims["metric"].isin(OF_FACTS)]
+    tested = rows[rows["verdict"] != NOT_TESTABLE]
+    became = "cannot be tested at the size of this study" if tested.empty else f"is {_became(tested)}"
+    statement = rows["statement"].iloc[0].removesuffix(".")
+    tallies = " ".join(_tally(claims, preset) for preset in presets(claims))
+    return f'The essay\'s central claim, "{statement}", {became}.', tallies
+
+
+def _became(rows: pd.DataFrame) -> str:
+    """Verdicts with their figures; of a further preset, too, where its verdicts are others than those of the first."""
+    by_preset = {str(preset): part for preset, part in rows.groupby("preset", sort=False)}
+    verdicts_of = {preset: list(part["verdict"]) for preset, part in by_preset.items()}
+    said = {
+        preset: "; ".join(f"{row['verdict']} under {row['metric']}, {measured(row)}" for row in part.to_dict("records"))
+        for preset, part in by_preset.items()
+    }
+    first, *others = by_preset
+    parts = [said[first] + (f", with preset {first}" if others else "")]
+    for preset in others:
+        same = verdicts_of[preset] == verdicts_of[first]
+        parts.append(f"with preset {preset} {'the verdicts are the same' if same else said[preset]}")
+    return "; ".join(parts)
+
+
+def _tally(everything: pd.DataFrame, preset: str) -> str:
+    """How many claims each metric reproduces and contradicts with one preset, and what recognition is worth there."""
+    claims = everything[everything["preset"] == preset]
+    tested = claims[claims["metric"].isin(OF_FACTS) & (claims["verdict"] != NOT_TESTABLE)]
+    if tested.empty:
+        return "None of its claims can be tested at the size of this study."
+    said = listed(
+        f"{metric} reproduces {(rows['verdict'] == REPRODUCED).sum()} "
+        f"and contradicts {(rows['verdict'] == CONTRADICTED).sum()}"
+        for metric in OF_FACTS
+        if len(rows := tested[tested["metric"] == metric])
+    )
+    share = _placebo(claims)
+    worth = f"; but facts never taught pass recognition in {share} of cases" if share else ""
+    testable = plural(tested["claim_id"].nunique(), "claim that can be tested", "claims that can be tested")
+    return f"Of its {testable}{with_preset(preset, everything)}, {said}{worth}."
+
+
+def _placebo(claims: pd.DataFrame) -> str:
+    """From what to what share of facts never taught pass recognition; empty where none were asked."""
+    placebo = claims.query("topic == 'retention'")["placebo"].dropna()
+    return span(placebo.min(), placebo.max()) if len(placebo) else ""
 
 
 def summary(claims: pd.DataFrame) -> str:
     """How many claims each metric reproduces with each preset, and what recognition is worth."""
-    first, *others = presets(claims)
     sentences = []
-    for preset in (first, *others):
+    for at, preset in enumerate(presets(claims)):
         rows = claims[claims["preset"] == preset]
-        if preset in others:
-            sentences.append(_reach(rows, preset, claims))
+        if at:
+            of = plural(claims.loc[claims["metric"].isin(OF_FACTS), "claim_id"].nunique(), "claim")
+            reach = f"for {rows['claim_id'].nunique()} of the {of} on facts"
+            sentences.append(f"The study has arms of preset {preset} {reach}.")
         sentences += [
             f"{metric.capitalize()}{with_preset(preset, claims)}: {counts(rows[rows['metric'] == metric])}."
-            for metric in METRICS
+            for metric in OF_FACTS
         ]
     if len(sizes := claims[claims["metric"] == "params"]):
         sentences.append(f"Sizes of the adapters: {counts(sizes)}.")
-    placebo = claims.query("topic == 'retention'")["placebo"].dropna()
-    if len(placebo):
-        share = span(placebo.min(), placebo.max())
+    if share := _placebo(claims):
         sentences.append(f"Recognition is to be read beside facts never taught, which pass it in {share} of cases.")
     return " ".join(sentences)
 
 
-def _reach(rows: pd.DataFrame, preset: str, claims: pd.DataFrame) -> str:
-    number, of = rows["claim_id"].nunique(), claims.loc[claims["metric"].isin(METRICS), "claim_id"].nunique()
-    return f"The study has arms of preset {preset} for {number} of the {plural(of, 'claim')} on facts."
+def throughout(claims: pd.DataFrame) -> str:
+    """Which comparisons hold, or fail, under all metrics, by preset."""
+    sentences = []
+    for preset in presets(claims):
+        rows = claims[(claims["preset"] == preset) & claims["kind"].isin(["order", "same", "spread"])]
+        alike = [
+            (part["label"].iloc[0], part["verdict"].iloc[0])
+            for _, part in rows.groupby("claim_id", sort=False)
+            if part["verdict"].nunique() == 1
+        ]
+        for name, verdict in (("hold", REPRODUCED), ("fail", CONTRADICTED)):
+            labels = [label for label, always in alike if always == verdict]
+            under = f"under every metric{with_preset(preset, claims)}"
+            sentences.append(f"Comparisons that {name} {under}: {listed(labels) if labels else 'none'}.")
+    return " ".join(sentences)
 
 
-def sections(claims: pd.DataFrame) -> dict[str, list[str]]:
-    """Heading to its entries, one a claim, in the order of the ledger."""
+def by_outcome(claims: pd.DataFrame) -> dict[str, list[str]]:
+    """Outcome to the entries of its claims, in the order of the ledger."""
     found: dict[str, list[str]] = {}
     for _, rows in claims.groupby("claim_id", sort=False):
-        found.setdefault(section_of(rows), []).append(entry(rows.to_dict("records")))
+        found.setdefault(outcome(rows), []).append(entry(rows.to_dict("records")))
     return found
 
 
-def section_of(rows: pd.DataFrame) -> str:
-    """The section of a claim, from its verdicts under all presets and metrics."""
-    holds, on_metric, on_recipe, fails, open_, untested = SECTIONS
+def outcome(rows: pd.DataFrame) -> str:
+    """What became of a claim, from its verdicts under all presets and metrics."""
+    holds, on_metric, on_recipe, fails, open_, untested = OUTCOMES
     said = set(rows["verdict"])
     if {REPRODUCED, CONTRADICTED} <= said:
         by_preset = [set(part["verdict"]) for _, part in rows.groupby("preset")]
@@ -91,12 +162,11 @@ def section_of(rows: pd.DataFrame) -> str:
     return open_ if UNRESOLVED in said else untested
 
 
-def entry(rows: list[dict[Any, Any]]) -> str:
-    """A claim with all its figures, as an item of a list."""
-    first = rows[0]
-    essay = amount(first["essay_value"], first["essay_ci_low"], first["essay_ci_high"], first["unit"])
-    shared = [note for note in _notes(first) if all(note in _notes(row) for row in rows)]
-    parts = [f"- **{first['statement']}**", f"Essay: {essay}." if essay else ""]
+def entry(rows: Sequence[Row]) -> str:
+    """A claim with all its figures, as Markdown."""
+    essay = printed(rows[0])
+    shared = [note for note in _notes(rows[0]) if all(note in _notes(row) for row in rows)]
+    parts = [f"**{rows[0]['statement']}**", f"Essay: {essay}." if essay else ""]
     if all(math.isnan(row["measured"]) for row in rows):
         parts.append(f"Not tested: {'; '.join(shared)}.")
     else:
@@ -114,50 +184,62 @@ def _notes(row: Row) -> list[str]:
 
 def _reading(row: Row, notes: list[str]) -> str:
     name = "measured" if row["metric"] == "params" else row["metric"]
-    measured = amount(row["measured"], row["ci_low"], row["ci_high"], row["unit"]) or "not measured"
     remarks = f" ({'; '.join(notes)})" if notes else ""
-    return f"{name.capitalize()}: {measured}, {row['verdict']}{remarks}."
+    return f"{name.capitalize()}: {measured(row) or 'not measured'}, {row['verdict']}{remarks}."
 
 
-def amount(value: float, low: float, high: float, unit: str) -> str:
-    """A figure with its interval, in its unit; empty where there is none."""
-    if math.isnan(value):
-        return ""
-    if unit in ("parameters", "multiple"):
-        return f"{value:,.0f} parameters" if unit == "parameters" else f"{value:.3g} times"
-    if unit == "share":
-        return f"{value:.1%}" if math.isnan(low) else f"{value:.1%} ({100 * low:.0f} to {100 * high:.0f})"
-    interval = "" if math.isnan(low) else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-    return f"{100 * value:+.1f} {POINTS[unit]}{interval}"
+def measured(row: Row) -> str:
+    """What a claim's row measured, with its interval; empty where nothing was."""
+    return amount(row["measured"], row["ci_low"], row["ci_high"], row["unit"])
 
 
-def labels(claims: pd.DataFrame, verdict: str) -> Iterator[str]:
-    """Labels of the claims other than printed figures that have one verdict under every metric."""
-    others = claims[claims["kind"].isin(["order", "same", "spread"])]
-    for _, rows in others.groupby("claim_id", sort=False):
-        if set(rows["verdict"]) == {verdict}:
-            yield str(rows["label"].iloc[0])
+def printed(row: Row) -> str:
+    """The essay's figure of a claim, with its interval; empty where it prints none."""
+    return amount(row["essay_value"], row["essay_ci_low"], row["essay_ci_high"], row["unit"])
 
 
-def throughout(claims: pd.DataFrame) -> str:
-    """Which comparisons hold, or fail, under all metrics, by preset."""
+def comparisons(tables: Tables) -> list[tuple[str, list[str]]]:
+    """The planned comparisons of a study on a model from outside, after its last session, as sentences below headings.
+
+    By recall of the facts taught, as taught and by a paraphrase, then by what is left of known facts that were never
+    touched; none where the study plans none.
+    """
+    if not tables.has("contrasts"):
+        return []
+    recalled = tables.contrasts.query("metric == 'recall' and domain == 'all'")
+    known = tables.knowledge_contrasts.query("metric == 'answered'")
+    found = {
+        "Which place wins here": _compared(recalled[recalled["probe"] == "taught"], "recalls"),
+        "And by a paraphrase": _compared(recalled[recalled["probe"] == "rephrase"], "recalls"),
+        "Which place leaves more of what the model knew": _compared(known[known["kind"] == UNTOUCHED], "leaves"),
+    }
+    return [(heading, list(sentences)) for heading, sentences in found.items() if sentences]
+
+
+def _compared(rows: pd.DataFrame, verb: str) -> list[str]:
+    """Comparisons in words, a sentence each, with what the sample cannot tell."""
     sentences = []
-    for preset in presets(claims):
-        rows = claims[claims["preset"] == preset]
-        for name, verdict in (("hold", REPRODUCED), ("fail", CONTRADICTED)):
-            of = list(labels(rows, verdict))
-            under = f"under all three metrics{with_preset(preset, claims)}"
-            sentences.append(f"Comparisons that {name} {under}: {listed(of) if of else 'none'}.")
-    return " ".join(sentences)
+    for row in rows[rows["sessions"] == rows["sessions"].max()].to_dict("records"):
+        ends = f" (95% interval {100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f})"
+        difference = (
+            f"{percent(row['value_a'])} against {percent(row['value_b'])}, a difference of {100 * row['diff']:+.1f} "
+            f"points{'' if pd.isna(row['ci_low']) else ends}; "
+            f"{after(row['sessions'])}, {plural(row['n_seeds'], 'seed')}."
+        )
+        if row["verdict"] in MORE_OR_LESS:
+            sentences.append(f"{row['arm_a']} {verb} {MORE_OR_LESS[row['verdict']]} than {row['arm_b']}: {difference}")
+        else:
+            sentences.append(f"{row['arm_a']} and {row['arm_b']}: unresolved ({row['reason']}). {difference}")
+    return sentences
 
 
 def main() -> None:
-    """Write the page from the tables given."""
+    """Write the ledger from the tables given."""
     options = parser(__doc__)
     options.add_argument("--tables", type=Path, required=True, help="folder of the tables, results/tables")
     options.add_argument("--out", type=Path, required=True, help="Markdown to write, results/charts/claims.md")
     args = options.parse_args()
-    files.publish_text(args.out, page(Tables(args.tables).claims))
+    files.publish_text(args.out, ledger(Tables(args.tables).claims) + "\n")
     say(f"charts prose: see {args.out}")
 
 

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from atlas.charts.claims import METRICS
+from atlas.charts.findings import amount
 from atlas.charts.knowledge import ASKED, sample
 from atlas.charts.knowledge import headline as headline_of
-from atlas.charts.tables import Tables
-from atlas.charts.words import plural
+from atlas.charts.study_tables import Tables
 from atlas.errors import AtlasError
+from atlas.metrics import OF_FACTS, REGISTRY
 from atlas.page import prose
-from atlas.page.real import comparisons
-from atlas.tables.columns import ARMS, BASE_LOSS, RETENTION
+from atlas.page.parts import each_checkpoint
+from atlas.page.templates import markdown
 from atlas.tables.knowledge import UNKNOWN
 from atlas.workflow import files
 
 REPHRASED = "rephrased"  # stands among the kinds of facts
 REAL = "real"  # the block on a model from outside, of a study of its own
 BLOCKS = ("headline", "retention", REAL)
-COMMAND, COMMAND_REAL = "make reproduce && atlas readme", "make smollm2 && atlas readme --real results-smollm2"
 COLUMNS = {
-    "Recall": ("taught", "recall"),
-    "Ranked": ("taught", "ranked"),
-    "Recognition": ("taught", "recognition"),
+    **{REGISTRY[metric].label: ("taught", metric) for metric in OF_FACTS},
     "Recognition, placebo": ("placebo", "recognition"),
     "Recall, rephrased": ("rephrase", "recall"),
     "Recognition, rephrased": ("rephrase", "recognition"),
 }
 """Heading of a column to the probe and metric that it shows."""
-LOSS = "Loss on Shakespeare"
 
 HEADLINE = (
     "retention_qv_100",
@@ -53,8 +48,6 @@ HEADLINE = (
     "recipe_over_placement",
 )
 """The claims that the essay's argument rests on, chosen before the study was run; results/charts/claims.md has all."""
-
-Row = Mapping[Any, Any]
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -89,76 +82,62 @@ def publish_picture(results: Path, to: Path) -> None:
 
 def headline(claims: pd.DataFrame) -> str:
     """The ledger in a few sentences, and the claims that matter most with their figures, a row for each preset."""
-    lines = [
-        [label, *(_judged(rows[rows["metric"] == metric]) for metric in METRICS)] for label, rows in _chosen(claims)
-    ]
-    heading = ["The essay claims", *(metric.capitalize() for metric in METRICS)]
-    legend = "Measured, with the 95% interval, and the verdict by rules written down before the study was run."
-    return "\n\n".join([prose.summary(claims), prose.throughout(claims), _markdown(heading, lines), legend])
+    return markdown(
+        "headline",
+        summary=prose.summary(claims),
+        throughout=prose.throughout(claims),
+        heading=["The essay claims", *(REGISTRY[metric].label for metric in OF_FACTS)],
+        lines=[line for name in HEADLINE for line in _judged(claims[claims["claim_id"] == name])],
+    )
 
 
-def _chosen(claims: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for name in HEADLINE:
-        first, *others = (part for _, part in claims[claims["claim_id"] == name].groupby("preset", sort=False))
-        row = first.iloc[0]
-        essay = prose.amount(row["essay_value"], row["essay_ci_low"], row["essay_ci_high"], row["unit"])
-        yield f"{row['statement']}{f' *{essay}*' if essay else ''}", first
-        yield from ((f"The same with preset `{part['preset'].iloc[0]}`", part) for part in others)
-
-
-def _judged(rows: pd.DataFrame) -> str:
-    row = rows.iloc[0]
-    measured = prose.amount(row["measured"], row["ci_low"], row["ci_high"], row["unit"])
-    return f"{measured}: **{row['verdict']}**" if measured else str(row["verdict"])
+def _judged(claim: pd.DataFrame) -> Iterator[list[str]]:
+    """A claim with what was measured under each metric and the verdict, a line for each preset."""
+    for at, (preset, rows) in enumerate(claim.groupby("preset", sort=False)):
+        by_metric = {row["metric"]: row for row in rows.to_dict("records")}
+        first = by_metric[OF_FACTS[0]]
+        label = f"The same with preset `{preset}`" if at else first["statement"]
+        if not at and (essay := prose.printed(first)):
+            label += f" *{essay}*"
+        cells = [(prose.measured(by_metric[metric]), by_metric[metric]["verdict"]) for metric in OF_FACTS]
+        yield [label, *(f"{measured}: **{verdict}**" if measured else verdict for measured, verdict in cells)]
 
 
 def retention(results: Path) -> str:
     """The tables of all arms."""
-    tables = results / "tables"
-    arms = {row["arm"]: row for row in files.read_parquet(tables / "arms.parquet", ARMS).to_pylist()}
-    rows = files.read_parquet(tables / "retention.parquet", RETENTION).to_pylist()
-    base_loss = {
-        (row["arm"], row["sessions"]): row
-        for row in files.read_parquet(tables / "base_loss.parquet", BASE_LOSS).to_pylist()
-    }
-    overall = [row for row in rows if row["domain"] == "all"]
-    parts = [_origin(results, overall)]
-    for sessions in sorted({row["sessions"] for row in overall}):
-        lost = {arm: row for (arm, after), row in base_loss.items() if after == sessions}
-        parts.append(_retention([row for row in overall if row["sessions"] == sessions], arms, lost, sessions))
-    return "\n\n".join(parts)
-
-
-def _origin(results: Path, rows: Sequence[Row]) -> str:
-    manifest = files.read_json(results / "base" / "base.json")
-    seeds = max(row["n_seeds"] for row in rows)
-    return (
-        f"Made by `{COMMAND}`. Means over {seeds} seeds, in brackets the 95% interval over seeds and facts. "
-        f"Validation loss of the base: {manifest['val_loss']:.3f} nats per character, "
-        f"after {manifest['steps']:,} steps in {manifest['seconds'] / 60:.1f} minutes.{_hours(results)}"
+    tables = Tables(results / "tables")
+    rows, arms = tables.retention.query("domain == 'all'"), tables.arms
+    loss = {(row["arm"], row["sessions"]): row for row in tables.base_loss.to_dict("records")}
+    checkpoints = []
+    for sessions, here in each_checkpoint(rows):
+        cells = {(row["arm"], row["probe"], row["metric"]): row for row in here.to_dict("records")}
+        lines = []
+        for name, params, share in zip(arms["arm"], arms["trainable_params"], arms["share"], strict=True):
+            shares = [_share(cells.get((name, *key))) for key in COLUMNS.values()]
+            lines.append([f"`{name}`", f"{params:,} ({share:.0%})", *shares, _lost(loss.get((name, sessions)))])
+        checkpoints.append((sessions, here.loc[here["probe"] == "taught", "n_facts"].max(), lines))
+    return markdown(
+        "retention",
+        seeds=rows["n_seeds"].max(),
+        base=files.read_json(results / "base" / "base.json"),
+        hours=_hours(results),
+        heading=["Arm", "Parameters", *COLUMNS, "Loss on Shakespeare"],
+        checkpoints=checkpoints,
     )
 
 
-def _hours(results: Path) -> str:
-    """What all runs of a study took; nothing where none are there."""
-    hours = sum(files.read_json(run)["seconds"] for run in results.glob("ttt/*/*/run.json")) / 3600
-    return f" All runs took {hours:.1f} hours of one core." if hours else ""
+def _hours(results: Path) -> float:
+    """What all runs of a study took; 0 where none are there."""
+    return float(sum(files.read_json(run)["seconds"] for run in results.glob("ttt/*/*/run.json"))) / 3600
 
 
-def _retention(rows: Sequence[Row], arms: Mapping[str, Row], base_loss: Mapping[str, Row], sessions: int) -> str:
-    cells = {(row["arm"], row["probe"], row["metric"]): row for row in rows}
-    facts = max(row["n_facts"] for row in rows if row["probe"] == "taught")
-    lines = [
-        [
-            f"`{arm}`",
-            f"{about['trainable_params']:,} ({about['share']:.0%})",
-            *(_percent(cells.get((arm, *cell))) for cell in COLUMNS.values()),
-            _cost(base_loss.get(arm)),
-        ]
-        for arm, about in arms.items()
-    ]
-    heading = ["Arm", "Parameters", *COLUMNS, LOSS]
-    return f"**After {sessions} sessions ({facts} facts)**\n\n" + _markdown(heading, lines)
+def _share(row: Mapping[Any, Any] | None) -> str:
+    return amount(row["value"], row["ci_low"], row["ci_high"], "share") if row else ""
+
+
+def _lost(row: Mapping[Any, Any] | None) -> str:
+    """What teaching cost the base: its loss on Shakespeare before and after, nats per character."""
+    return f"{row['val_loss_base']:.2f} → {row['val_loss']:.2f}" if row else ""
 
 
 def real_model(results: Path) -> str:
@@ -167,49 +146,21 @@ def real_model(results: Path) -> str:
     rows = headline_of(tables.knowledge)
     rephrased = tables.knowledge.query("probe == 'rephrase' and metric == 'recall'")
     both = pd.concat([rows, rephrased[rephrased["kind"] == UNKNOWN].assign(kind=REPHRASED)])
-    parts = [
-        f"Made by `{COMMAND_REAL}`. Means over {sample(rows)}, in brackets the 95% interval over seeds and facts."
-        f"{_hours(results)}"
-    ]
-    for sessions in sorted(set(rows["sessions"])):
-        table = _by_kind(both[both["sessions"] == sessions], tables.arms)
-        parts.append(f"**After {plural(int(sessions), 'session')}**\n\n{table}")
-    for heading, sentences in comparisons(tables):
-        parts.append(f"**{heading}**\n\n" + "\n".join(f"- {sentence}" for sentence in sentences))
-    return "\n\n".join(parts)
-
-
-def _by_kind(rows: pd.DataFrame, arms: pd.DataFrame) -> str:
-    """One checkpoint: a row an arm, a column a kind of fact."""
-    found = {(row["arm"], row["kind"]): row for row in rows.to_dict("records")}
     said = {kind: words[0].upper() + words[1:] for kind, (_, words) in ASKED.items()}
-    said[REPHRASED] = "Unknown before, asked in other words: recall"
-    heading = {kind: words for kind, words in said.items() if kind in set(rows["kind"])}
-    lines = [
-        [
-            f"`{arm['arm']}`",
-            f"{arm['trainable_params']:,}",
-            *(_percent(found.get((arm["arm"], kind))) for kind in heading),
+    said[REPHRASED] = "Unknown before, by a paraphrase: recall"
+    checkpoints = []
+    for sessions, here in each_checkpoint(both):
+        kinds = [kind for kind in said if kind in set(here["kind"])]
+        cells = {(row["arm"], row["kind"]): row for row in here.to_dict("records")}
+        lines = [
+            [f"`{arm}`", f"{params:,}", *(_share(cells.get((arm, kind))) for kind in kinds)]
+            for arm, params in zip(tables.arms["arm"], tables.arms["trainable_params"], strict=True)
         ]
-        for arm in arms.to_dict("records")
-    ]
-    return _markdown(["Arm", "Parameters", *heading.values()], lines)
-
-
-def _percent(row: Row | None) -> str:
-    if row is None:
-        return ""
-    if row["ci_low"] is None or math.isnan(row["ci_low"]):
-        return f"{row['value']:.1%}"
-    return f"{row['value']:.1%} ({100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f})"
-
-
-def _cost(row: Row | None) -> str:
-    """What teaching cost the base: its loss on Shakespeare before and after, nats per character."""
-    return f"{row['val_loss_base']:.2f} → {row['val_loss']:.2f}" if row else ""
-
-
-def _markdown(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, first column to the left and figures to the right."""
-    rule = ["---", *["---:"] * (len(heading) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heading, rule, *lines))
+        checkpoints.append((sessions, ["Arm", "Parameters", *(said[kind] for kind in kinds)], lines))
+    return markdown(
+        "real",
+        sample=sample(rows),
+        hours=_hours(results),
+        checkpoints=checkpoints,
+        comparisons=prose.comparisons(tables),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from atlas.charts import (
@@ -10,7 +10,7 @@ from atlas.charts import (
     base_loss,
     baselines,
     capacity,
-    claims_live,
+    claims,
     confound,
     contrasts,
     curve,
@@ -22,12 +22,42 @@ from atlas.charts import (
     speed,
     variance,
 )
-from atlas.charts.live import Figure
-from atlas.charts.tables import Tables
-from atlas.page import figures, memory, real
+from atlas.charts.frame import Chart
+from atlas.charts.gallery import GALLERY, Entry
+from atlas.charts.study_tables import Tables
+from atlas.page import parts
 
-Live = Callable[[Tables], Figure | list[Figure]]
 Part = Callable[[Tables], str]
+
+ALIVE: Mapping[str, Callable[[Tables], Iterator[Chart]]] = {
+    "retention": retention.charts,
+    "claims": claims.charts,
+    "knowledge": knowledge.charts,
+    "curve": curve.charts,
+    "domains": domains.charts,
+    "matrix": matrix.charts,
+    "contrasts": contrasts.charts,
+    "confound": confound.charts,
+    "paraphrases": paraphrases.charts,
+    "variance": variance.charts,
+    "ablations": ablations.charts,
+    "baselines": baselines.charts,
+    "capacity": capacity.charts,
+    "speed": speed.charts,
+    "base_loss": base_loss.charts,
+}
+"""Charts that follow the reader's choices; of the others the picture stands."""
+PARTS: Mapping[str, tuple[Part, ...]] = {
+    "retention": (parts.retention_tables, parts.untrained),
+    "claims": (parts.claims_in_words,),
+    "knowledge": (parts.knowledge_tables, parts.comparisons),
+    "arms": (parts.arms_table,),
+    "curve": (parts.continual_tables,),
+    "baselines": (parts.baselines_tables,),
+}
+"""HTML that stands below a chart, made from tables."""
+MORE = {"curve": ("continual",), "knowledge": ("knowledge_contrasts",)}
+"""Tables that these parts show, beside those of the chart."""
 
 
 @dataclass(frozen=True)
@@ -36,47 +66,35 @@ class Section:
 
     name: str  # of the chart, too, where there is one
     heading: str
-    tables: tuple[str, ...]  # the Parquet files that it shows; without a chart, all must be there
-    live: Live | None = None  # the chart that follows the reader's choices; without it the picture stands
-    parts: tuple[Part, ...] = ()
+    tables: tuple[str, ...] = ()  # the Parquet files that it shows, from the folder of the tables; all must be there
     reads: str = ""  # how to read it, where no chart's caption says so
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """HTML below the chart."""
+        return PARTS.get(self.name, ())
 
-SECTIONS = (
-    Section("retention", "What is left", ("retention",), retention.live, (figures.retention_tables, memory.controls)),
-    Section("claims", "The essay, claim by claim", ("claims",), claims_live.live, (figures.in_words,)),
-    Section(
-        "knowledge",
-        "Does it hold in a real model?",
-        ("knowledge", "knowledge_contrasts"),
-        knowledge.live,
-        (real.kinds, real.placements),
-    ),
-    Section(
-        "arms",
-        "Arms and parameters",
-        ("arms",),
-        parts=(figures.arms_table,),
-        reads="An arm is a place for the adapters: linear layers (targets) and a rank for each of the model's layers. "
-        "The share is that of the adapter in base and adapter together. Where the method is not lora, whole matrices "
-        "change, and the share is theirs in the base.",
-    ),
-    Section("curve", "Session after session", ("curve", "continual"), curve.live, (memory.measures,)),
-    Section("domains", "By domain", ("retention",), domains.live),
-    Section("matrix", "By age", ("matrix",), matrix.live),
-    Section("contrasts", "Planned comparisons", ("contrasts",), contrasts.live),
-    Section("confound", "On a mis-loaded base", ("confound",), confound.live),
-    Section("paraphrases", "In paraphrases never taught", ("paraphrases",), paraphrases.live),
-    Section("variance", "Recipe or place", ("variance",), variance.live),
-    Section("recipes", "Recipes", ("recipes",)),
-    Section("ablations", "Parts of the recipe", ("ablations",), ablations.live),
-    Section("baselines", "Baselines", ("baselines",), baselines.live, (figures.baselines_tables,)),
-    Section("trace", "Where editors write", ("../ttt/trace",)),  # beside the runs
-    Section("capacity", "Facts per parameter", ("capacity",), capacity.live),
-    Section("speed", "Speed", ("speedrun",), speed.live),
-    Section("base_loss", "What teaching cost", ("base_loss",), base_loss.live),
-    Section("detection", "What verification sees", ()),
+
+ARMS = Section(
+    "arms",
+    "Arms and parameters",
+    ("arms",),
+    "An arm is a place for the adapters: linear layers (targets) and a rank for each of the model's layers. The share "
+    "is that of the adapter in base and adapter together. Where the method is not lora, whole matrices change, and the "
+    "share is theirs in the base.",
 )
+
+
+def section_of(chart: Entry) -> Section:
+    """The section of a chart."""
+    beside = "" if chart.folder == "tables" else f"../{chart.folder}/"
+    return Section(
+        chart.name, chart.heading, tuple(f"{beside}{table}" for table in (*chart.shows, *MORE.get(chart.name, ())))
+    )
+
+
+_CHARTS = [section_of(chart) for chart in GALLERY]
+SECTIONS = (*_CHARTS[:3], ARMS, *_CHARTS[3:])
 
 
 @dataclass(frozen=True)
@@ -86,27 +104,20 @@ class Shown:
     section: Section
     picture: str = ""  # SVG; empty without a chart
     caption: str = ""
-    alive: list[Figure] = field(default_factory=list)
+    alive: list[Chart] = field(default_factory=list)
 
 
 def present(tables: Tables, pictures: dict[str, str], captions: dict[str, str]) -> list[Shown]:
     """The sections that this study has, in the order of the page; charts that no section knows come last."""
     known = {section.name: section for section in SECTIONS}
-    named = [*SECTIONS, *(Section(name, name.capitalize(), ()) for name in pictures if name not in known)]
+    named = [*SECTIONS, *(Section(name, name.capitalize()) for name in pictures if name not in known)]
     return [
         Shown(
             section,
             pictures.get(section.name, ""),
             captions.get(section.name, section.reads),
-            _live(section, tables) if section.name in pictures else [],
+            list(ALIVE[section.name](tables)) if section.name in pictures and section.name in ALIVE else [],
         )
         for section in named
         if section.name in pictures or (section.parts and all(tables.has(name) for name in section.tables))
     ]
-
-
-def _live(section: Section, tables: Tables) -> list[Figure]:
-    if section.live is None:
-        return []
-    found = section.live(tables)
-    return found if isinstance(found, list) else [found]

@@ -4,15 +4,12 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from atlas.charts import baselines, trace
-from atlas.charts.tables import Tables
+from atlas.charts.study_tables import Tables
 from atlas.page import page, sections
 from atlas.tables import arms, retention, table_step
 from atlas.tables import baselines as baselines_table
@@ -56,7 +53,9 @@ def test_every_arm_is_named_where_its_line_ends(results, tmp_path):
     run_step("baselines", results / "tables", tmp_path / "baselines")
     svg = ending(tmp_path / "baselines", "svg").read_text()
     for arm in baseline_arms():
-        assert len(re.findall(rf">{arm} \d+%<", svg)) == (2 if arm in ("qv", "ffn") else 1)  # adapters: in both panels
+        assert len(re.findall(rf">{arm} +\d+\.\d%<", svg)) == (
+            2 if arm in ("qv", "ffn") else 1
+        )  # adapters: in both panels
     assert "memit_at_once: each point is one edit of all facts up to it" in svg
     assert not NETWORK.search(ending(tmp_path / "baselines", "html").read_text())
     run_step("baselines", results / "tables", tmp_path / "again" / "baselines")
@@ -68,7 +67,7 @@ def test_every_arm_is_named_where_its_line_ends(results, tmp_path):
 
 
 def test_the_title_says_the_ends_of_the_last_checkpoint(results):
-    said = baselines.finding(baselines.recall(Tables(results / "tables")))
+    (said,) = baselines.finding(baselines.recall(Tables(results / "tables")))
     rows = Tables(results / "tables").baselines.query("metric == 'efficacy' and sessions == 10")
     best = rows.sort_values("value").iloc[-1]
     assert said.startswith("Recall of all 30 facts taught: from ")
@@ -95,17 +94,6 @@ def test_of_adapters_one_of_each_place_and_recipe_is_drawn_and_all_baselines(res
     more = pd.concat([table, *others], ignore_index=True)
     drawn = pd.concat([rows, *(rows[rows["arm"] == "qv"].assign(arm=arm) for arm in more["arm"][len(table) :])])
     assert {*baselines.without_variants(drawn, more)["arm"]} == {*baseline_arms(), "qv_other", "ffn_other"}
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.08))
-def test_labels_keep_apart_in_their_order_and_move_no_more_than_they_must(values, gap):
-    heights = baselines.apart(np.array(values), gap, 1.0)
-    order = np.argsort(values, kind="stable")
-    assert (np.diff(heights[order]) >= gap - 1e-9).all()
-    assert heights.max() <= 1.0
-    far = np.diff(np.sort(values), prepend=-1, append=2)
-    if (far[1:-1] >= gap).all():
-        np.testing.assert_allclose(heights, values, atol=1e-9)  # sums round
 
 
 def test_the_section_has_the_figures_of_every_checkpoint_and_links_to_its_table(results):
@@ -140,8 +128,8 @@ def test_parts_that_were_put_back_together_are_named_together(tmp_path):
     assert tables.trace_window == 4
     rows = tables.trace.assign(place=tables.trace["position"].map(trace.PLACES))
     said = "Restoring 3 feed-forward parts brings back at most 0.60 of the answer's probability: layers 0 to 2"
-    assert said in trace.finding(rows, tables.trace_window)
-    assert "parts of 4 layers are put back together" in " ".join(trace.subtitle(rows, tables.trace_window))
+    assert said in trace.finding(rows, tables.trace_window)[0]
+    assert "parts of 4 layers are put back together" in " ".join(trace.rests_on(rows, tables.trace_window))
 
 
 def test_a_base_that_knows_nothing_is_said_to(tmp_path):

@@ -16,10 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atlas.charts import ablations, confound, contrasts, curve, matrix, retention
-from atlas.charts.dots import ESSAY
-from atlas.charts.output import save
-from atlas.charts.tables import Tables
+from atlas.charts import ablations, confound, contrasts, curve, frame, matrix, picture, retention
+from atlas.charts.retention import ESSAY
+from atlas.charts.study_tables import Tables
 from atlas.charts.theme import PALETTE, colours
 from atlas.errors import AtlasError
 from atlas.tables.columns import CONTRASTS
@@ -42,7 +41,8 @@ def drawn(request, tables_folder, tmp_path_factory) -> Path:
 def run_step(name: str, tables: Path, out: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, "--tables", str(tables), "--out", str(out)])
-        importlib.import_module(f"atlas.charts.{name}").main()
+        module = importlib.import_module(f"atlas.charts.{name}")
+        picture.draw(module.__doc__, module.charts)
 
 
 def ending(out: Path, suffix: str) -> Path:
@@ -145,12 +145,12 @@ def test_the_title_follows_the_table(tables_folder, tmp_path):
             rows.loc[certain, "value"] = 0.31
             table = pa.Table.from_pandas(rows, schema=table.schema.remove_metadata(), preserve_index=False)
         pq.write_table(table, tmp_path / path.name)
-    assert retention.draw(Tables(tmp_path)).to_dict()["title"]["text"][0].endswith("31% in every arm")
+    assert frame.picture(retention.charts(Tables(tmp_path))).title.text[0].endswith("31% in every arm")
 
 
 def test_the_essays_figures_stand_only_where_the_study_has_the_same_cells(tables_folder, smallest_folder):
     for folder in (tables_folder, smallest_folder):  # checkpoints 4 and 10, or another arm: nothing to compare with
-        assert ESSAY not in retention.series_of(retention.live_rows(Tables(folder)))
+        assert ESSAY not in set(retention.page_rows(Tables(folder))["series"])
 
 
 def test_the_essays_figures_are_shares_and_stand_there_once():
@@ -162,34 +162,34 @@ def test_the_essays_figures_are_shares_and_stand_there_once():
 
 def test_many_rows_do_not_stop_a_chart(tmp_path):
     rows = pd.DataFrame({"x": range(6000)})
-    save(alt.Chart(rows).mark_point().encode(x="x:Q"), tmp_path / "many")
+    picture.save(alt.Chart(rows).mark_point().encode(x="x:Q"), tmp_path / "many")
     assert decoded_png(tmp_path / "many.png")[0]
 
 
 def test_the_matrix_is_joined_into_few_cells(tables_folder):
-    rows = Tables(tables_folder).matrix.query("metric == 'recall'")
+    rows = Tables(tables_folder).matrix.query("metric == 'recall'").rename(columns={"session": "sessions"})
     joined = matrix.banded(rows)
     assert len(joined) < len(rows)
-    shown = rows[rows["session"].isin(joined["session"])]
+    shown = rows[rows["sessions"].isin(joined["sessions"])]
     assert joined["n"].sum() == shown["n"].sum()
     assert (joined["value"] * joined["n"]).sum() == pytest.approx((shown["value"] * shown["n"]).sum())
-    assert joined["session"].max() == rows["session"].max()
+    assert joined["sessions"].max() == rows["sessions"].max()
 
 
 def test_ages_of_an_octave_are_joined_by_fact_and_new_facts_stay_apart():
     rows = pd.DataFrame(
         {
             "arm": "qv",
-            "session": [1, 2, 2, 5, 5, 5, 5, 5, 4],
+            "sessions": [1, 2, 2, 5, 5, 5, 5, 5, 4],
             "session_taught": [1, 2, 1, 5, 4, 3, 2, 1, 4],
             "n": [1, 1, 3, 2, 1, 3, 1, 3, 9],
             "value": [1.0, 0.0, 1 / 3, 0.5, 1.0, 0.0, 1.0, 0.0, 1.0],
         }
     )
-    joined = matrix.banded(rows).set_index(["session", "age"])
+    joined = matrix.banded(rows).set_index(["sessions", "age"])
     assert list(joined.loc[(5, "3-4"), ["n", "value"]]) == [4, pytest.approx(1 / 4)]  # ages 3 and 4
     assert list(joined.loc[(5, "new"), ["n", "value"]]) == [2, 0.5]
-    assert set(joined.index.get_level_values("session")) == {1, 2, 5}  # after 4, only the new facts were measured
+    assert set(joined.index.get_level_values("sessions")) == {1, 2, 5}  # after 4, only the new facts were measured
     assert [matrix.name_of(band) for band in range(6)] == ["new", "1", "2", "3-4", "5-8", "9-16"]
 
 
@@ -203,11 +203,11 @@ def test_long_lines_are_thinned_but_for_their_ends_and_the_checkpoints():
 
 def test_recipes_have_the_colour_of_the_arm_that_they_vary(tables_folder):
     rows = Tables(tables_folder).ablations
-    palette = colours(ARMS)
-    look = ablations.look(rows, "arm", palette)
+    look = ablations.look(rows, "arm", list(ARMS))
     assert look.hue == "reference"
-    assert set(rows["reference"]) <= set(palette)
-    assert look.order[0] in palette
+    assert set(rows["reference"]) <= set(look.palette)
+    assert look.palette == colours(ARMS)
+    assert look.order[0] in look.palette
 
 
 def test_a_new_arm_at_the_end_keeps_the_colours_of_the_others():
@@ -218,8 +218,9 @@ def test_a_new_arm_at_the_end_keeps_the_colours_of_the_others():
 
 def test_the_ablations_have_the_arms_colours_without_the_arms_runs(tables_folder, tmp_path):
     (tmp_path / "ablations.parquet").write_bytes((tables_folder / "ablations.parquet").read_bytes())
-    with_arms = ablations.draw(Tables(tables_folder)).to_dict()
-    assert ablations.draw(Tables(tmp_path, order=ARMS)).to_dict() == with_arms
+    with_arms, without = Tables(tables_folder), Tables(tmp_path, order=ARMS)
+    drawn = [frame.picture(ablations.charts(tables)).to_dict() for tables in (with_arms, without)]
+    assert drawn[0] == drawn[1]
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "empty"])
@@ -254,10 +255,11 @@ def test_the_title_of_the_contrasts_counts_verdicts_and_names_the_higher_arm():
 def test_what_could_not_be_seen_at_all_is_grey_from_end_to_end():
     row = contrast("unresolved", arm_b="ffn", diff=0.1, ci_low=-0.1, ci_high=0.3, mde=float("nan"))
     rows = contrasts.dressed(pd.DataFrame([row, row | {"arm_b": "k", "mde": 0.05}]))
-    drawn = contrasts.panel(rows, "recall", labels=True, first=True)
+    ((_, shown),) = contrasts.block(rows, ["recall"]).panels
+    drawn = contrasts.differences(frame.Panel(alt.Chart(shown), shown, []))
     low, high = drawn.to_dict()["layer"][0]["encoding"]["x"]["scale"]["domain"]
-    assert drawn.data["missed_high"].tolist() == [high, 0.05]
-    assert drawn.data["missed_low"].tolist() == [low, -0.05]
+    assert shown["missed_high"].tolist() == [high, 0.05]
+    assert shown["missed_low"].tolist() == [low, -0.05]
 
 
 def test_the_confounds_title_says_whether_the_base_was_refused(tables_folder):
@@ -265,12 +267,13 @@ def test_the_confounds_title_says_whether_the_base_was_refused(tables_folder):
     assert confound.verdict(rows) == "Verification refuses the mis-loaded base, even without a manifest"
     assert "not without the manifest" in confound.verdict(rows.assign(refused_by=""))
     assert confound.verdict(rows.assign(refused_by="", refused_by_manifest="")).endswith("accepts the mis-loaded base")
-    assert "Refused without a manifest by spectrum" in confound.subtitle(rows, ["ffn"])[0]
-    assert "ffn_random_base minus ffn" in confound.subtitle(rows, ["ffn"])[1]
+    assert "Refused without a manifest by spectrum" in confound.rests_on(rows, ["ffn"])[0]
+    assert "ffn_random_base minus ffn" in confound.rests_on(rows, ["ffn"])[1]
 
 
 def test_the_confound_shows_every_seed_once_under_every_reading(tables_folder):
     rows = confound.dressed(Tables(tables_folder).confound)
-    assert set(rows["reading"]) == set(confound.READINGS.values())
+    rows = rows[rows["reading"] != ""]
+    assert set(rows["reading"]) == set(confound.readings().values())
     sizes = rows.groupby(["arm", "sessions", "reading"])["seed"].agg(["size", "nunique"])
     assert set(map(tuple, sizes.to_numpy())) == {(3, 2)}  # two seeds, and the mean over them

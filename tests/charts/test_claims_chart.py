@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from atlas.charts import claims
-from atlas.charts.claims import METRICS
-from atlas.charts.tables import Tables
-from atlas.page import answer, prose
+from atlas.charts import claims, findings
+from atlas.charts.frame import picture
+from atlas.charts.study_tables import Tables
+from atlas.metrics import OF_FACTS
+from atlas.page import prose
 from atlas.tables import claims as ledger_step
 from atlas.tables import ledger, table_step
 from atlas.tables.columns import CLAIMS
@@ -50,28 +51,28 @@ def frame(*rows: dict[str, Any]) -> pd.DataFrame:
 
 def under_all(*verdicts: str, **values: Any) -> pd.DataFrame:
     return frame(
-        *(row(m, verdict=v, measured=0.1, **values) for m, v in zip(METRICS, verdicts, strict=True)),
+        *(row(m, verdict=v, measured=0.1, **values) for m, v in zip(OF_FACTS, verdicts, strict=True)),
     )
 
 
 def test_the_chart_has_a_row_for_every_claim_on_facts_and_a_column_a_metric(folder):
-    spec = claims.draw(Tables(folder)).to_dict()
+    spec = picture(claims.charts(Tables(folder))).to_dict()
     shown = {value["label"] for rows in spec["datasets"].values() for value in rows}
     measured_or_printed = Tables(folder).claims.query(
         "metric == 'recall' and (essay_value.notna() or measured.notna())"
     )
     assert shown == set(measured_or_printed["label"])
-    assert {value["metric"] for rows in spec["datasets"].values() for value in rows} == set(METRICS)
+    assert {value["metric"] for rows in spec["datasets"].values() for value in rows} == set(OF_FACTS)
 
 
 def test_every_claim_on_facts_of_the_ledger_has_a_heading():
     for claim in ledger.read().all_claims:
         if claim.rule not in ("exact", "not testable"):
-            assert (claim.topic, "share" if claim.rule == "value" else "difference") in claims.HEADINGS
+            assert claim.topic in claims.HEADINGS["share" if claim.rule == "value" else "difference"]
 
 
 def test_the_title_counts_the_verdicts(folder):
-    title = claims.draw(Tables(folder)).to_dict()["title"]
+    title = picture(claims.charts(Tables(folder))).to_dict()["title"]
     rows = Tables(folder).claims.query("metric == 'recall' and (essay_value.notna() or measured.notna())")
     number = rows["verdict"].value_counts()
     tested = len(rows) - number["not testable"]
@@ -98,12 +99,12 @@ def test_a_block_reaches_as_far_as_its_intervals():
     ],
 )
 def test_a_claim_stands_in_the_section_of_its_verdicts(verdicts, heading):
-    assert list(prose.sections(under_all(*verdicts))) == [heading]
+    assert list(prose.by_outcome(under_all(*verdicts))) == [heading]
 
 
 def both_presets(essay: str, recall: str) -> pd.DataFrame:
     """The central claim under recall, with one verdict a preset."""
-    about: dict[str, Any] = {"claim_id": answer.CENTRAL, "ci_low": -0.02, "ci_high": 0.3}
+    about: dict[str, Any] = {"claim_id": prose.CENTRAL, "ci_low": -0.02, "ci_high": 0.3}
     return frame(
         row(verdict=essay, measured=0.1, **about),
         row(verdict=recall, measured=0.2, preset="recall", **about),
@@ -120,27 +121,27 @@ def both_presets(essay: str, recall: str) -> pd.DataFrame:
     ],
 )
 def test_a_claim_may_depend_on_the_recipe(essay, recall, heading):
-    assert list(prose.sections(both_presets(essay, recall))) == [heading, "What cannot be told yet"]
+    assert list(prose.by_outcome(both_presets(essay, recall))) == [heading, "What cannot be told yet"]
 
 
 def test_a_claim_that_depends_on_the_metric_within_a_preset_does_not_depend_on_the_recipe():
     torn = pd.concat(
         [under_all("reproduced", "contradicted", "unresolved"), frame(row(verdict="unresolved", preset="recall"))]
     )
-    assert list(prose.sections(torn)) == ["What depends on the metric"]
+    assert list(prose.by_outcome(torn)) == ["What depends on the metric"]
 
 
 def test_the_answer_names_both_presets_where_they_differ():
-    central, tallies = answer.answer(both_presets("unresolved", "contradicted"))
+    central, tallies = prose.answer(both_presets("unresolved", "contradicted"))
     assert central.endswith(
         "is unresolved under recall, +10.0 points (-2.0 to +30.0), with preset essay; "
         "with preset recall contradicted under recall, +20.0 points (-2.0 to +30.0)."
     )
     assert tallies == (
         "Of its 2 claims that can be tested with preset essay, recall reproduces 0 and contradicts 0. "
-        "Of its 1 claims that can be tested with preset recall, recall reproduces 0 and contradicts 1."
+        "Of its 1 claim that can be tested with preset recall, recall reproduces 0 and contradicts 1."
     )
-    same, _ = answer.answer(both_presets("unresolved", "unresolved"))
+    same, _ = prose.answer(both_presets("unresolved", "unresolved"))
     assert same.endswith("with preset essay; with preset recall the verdicts are the same.")
 
 
@@ -158,10 +159,10 @@ def test_the_summary_says_how_far_a_further_preset_reaches():
 
 
 def test_the_chart_has_a_further_preset_below_the_claim():
-    rows = claims.keyed(both_presets("unresolved", "contradicted"), "label")
-    assert rows["key"].tolist() == ["a ahead of b", "a ahead of b|recall", "a ahead of b"]
+    rows = claims.keyed(both_presets("unresolved", "contradicted"))
+    assert rows["key"].tolist() == [prose.CENTRAL, f"{prose.CENTRAL}|recall", "y"]
     assert claims.finding(rows)[1] == "Preset recall, 1 claim, reproduced: recall 0, ranked 0 and recognition 0"
-    assert "below a claim, with preset recall" in claims.subtitle(rows)[-1]
+    assert "below a claim, with preset recall" in claims.rests_on(rows)[-1]
 
 
 def test_an_entry_has_every_figure_and_says_a_shared_note_once():
@@ -171,14 +172,14 @@ def test_an_entry_has_every_figure_and_says_a_shared_note_once():
     ]
     rows = [one | {"essay_value": 0.0533, "essay_ci_low": 0.029, "essay_ci_high": 0.085} for one in rows]
     assert prose.entry(rows) == (
-        "- **A beats b.** Essay: +5.3 points (+2.9 to +8.5). Recall: -6.4 points (-10.4 to -2.5), contradicted (few). "
+        "**A beats b.** Essay: +5.3 points (+2.9 to +8.5). Recall: -6.4 points (-10.4 to -2.5), contradicted (few). "
         "Ranked: +0.0 points (-1.0 to +1.0), unresolved. Note: open."
     )
 
 
 def test_what_was_not_tested_says_why_once():
-    rows = [row(metric, verdict="not testable", note="no such arm") for metric in METRICS]
-    assert prose.entry(rows) == "- **A beats b.** Not tested: no such arm."
+    rows = [row(metric, verdict="not testable", note="no such arm") for metric in OF_FACTS]
+    assert prose.entry(rows) == "**A beats b.** Not tested: no such arm."
 
 
 @pytest.mark.parametrize(
@@ -195,14 +196,14 @@ def test_what_was_not_tested_says_why_once():
 )
 def test_amounts(value, low, high, unit, said):
     value, low, high = (float("nan") if number is None else number for number in (value, low, high))
-    assert prose.amount(value, low, high, unit) == said
+    assert findings.amount(value, low, high, unit) == said
 
 
 def test_comparisons_that_hold_throughout_are_named():
     assert prose.throughout(under_all(*["reproduced"] * 3)).startswith(
-        "Comparisons that hold under all three metrics: a ahead of b."
+        "Comparisons that hold under every metric: a ahead of b."
     )
-    assert "fail under all three metrics: none." in prose.throughout(under_all(*["reproduced"] * 3))
+    assert "fail under every metric: none." in prose.throughout(under_all(*["reproduced"] * 3))
 
 
 def test_the_page_of_prose_has_every_claim_and_the_rules(folder, tmp_path):

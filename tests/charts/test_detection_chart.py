@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 
 from atlas.audit.audit_columns import DETECTION, HONEST
-from atlas.charts import detection
-from atlas.charts.tables import Tables
+from atlas.charts import detection, frame
+from atlas.charts.study_tables import Tables
 from atlas.workflow import files
 
 DAMAGE = [
@@ -31,7 +31,7 @@ def tables(tmp_path):
 
 
 def test_the_title_counts_what_is_felt_and_what_changes_the_function(tables):
-    title = detection.draw(tables).title
+    title = frame.picture(detection.charts(tables)).title
     assert " ".join(title.text) == (
         "Refused without a manifest: 2 of 3 whose damage is felt; with one: 4 of 4 that compute anything else"
     )
@@ -41,8 +41,9 @@ def test_the_title_counts_what_is_felt_and_what_changes_the_function(tables):
 
 
 def test_every_dot_has_its_place_and_its_colour(tables):
-    (rows,) = detection.draw(tables).to_dict()["datasets"].values()
-    found = {row["kind"]: (row["evidence"], row["place"]) for row in rows}
+    (chart,) = detection.charts(tables)
+    assert [family for family, _ in chart.blocks[0].panels] == [family for family, *_ in DAMAGE]
+    found = {row["kind"]: (row["evidence"], row["place"]) for row in chart.rows.to_dict("records")}
     assert found["key renamed"] == ("the file alone", detection.UNREAD)
     assert found["q and k exchanged"] == ("a text, too", 0.2)
     assert found["lowest bit"] == ("the manifest only", detection.LEAST)

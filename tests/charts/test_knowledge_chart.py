@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from atlas.charts import knowledge
-from atlas.charts.tables import Tables
-from atlas.page import readme, real, sections
+from atlas.charts.study_tables import Tables
+from atlas.page import parts, prose, readme, sections
 from atlas.tables import arms, contrasts, controls, knowledge_contrasts, table_step
 from atlas.tables import knowledge as knowledge_table
 from atlas.tables.runs import read
@@ -55,7 +55,7 @@ def test_the_chart_says_what_is_learned_and_what_is_lost(tables, tmp_path):
         assert words in svg
     assert not NETWORK.search(ending(tmp_path / "knowledge", "html").read_text())
     rows = knowledge.headline(tables.knowledge)
-    learned = knowledge.finding(knowledge.taught(rows, tables))
+    (learned,) = knowledge.finding(knowledge.taught(rows, tables))
     assert "known facts still answered: from 0% (ffn) to 100% (qv)" in learned  # not: untrained
     assert learned in svg
     assert set(rows.loc[rows["kind"] == "untouched", "metric"]) == {"answered"}
@@ -63,7 +63,7 @@ def test_the_chart_says_what_is_learned_and_what_is_lost(tables, tmp_path):
 
 
 def test_the_section_names_the_place_that_wins_with_its_interval(tables):
-    said = real.placements(tables)
+    said = parts.comparisons(tables)
     row = tables.contrasts.query("metric == 'recall' and probe == 'taught' and domain == 'all' and sessions == 10")
     assert f"{100 * row['diff'].iloc[0]:+.1f} points" in said
     assert f"{100 * row['ci_low'].iloc[0]:+.1f} to {100 * row['ci_high'].iloc[0]:+.1f}" in said
@@ -72,7 +72,7 @@ def test_the_section_names_the_place_that_wins_with_its_interval(tables):
 
 
 def test_the_section_names_the_place_that_breaks_less(tables):
-    recalled, kept = real.placements(tables).split("Which place leaves more of what the model knew")
+    recalled, kept = parts.comparisons(tables).split("Which place leaves more of what the model knew")
     assert "leaves" not in recalled
     assert "qv leaves more than ffn: 100% against 0%, a difference of +100.0 points" in kept
 
@@ -80,7 +80,7 @@ def test_the_section_names_the_place_that_breaks_less(tables):
 def test_the_section_stands_on_the_page_with_all_kinds(tables):
     (shown,) = [part for part in sections.present(tables, {"knowledge": "<svg>"}, {}) if part.picture]
     assert shown.section.heading == "Does it hold in a real model?"
-    kinds = real.kinds(tables)
+    kinds = parts.knowledge_tables(tables)
     assert kinds.count('<tr data-arm="qv">') == 2  # a table a checkpoint
     assert "Taught against what it knew: recall" in kinds
     assert [figure.name for figure in shown.alive] == ["knowledge"]
@@ -94,6 +94,6 @@ def test_the_readme_has_the_same_figures(tables):
     ).to_dict("records")
     row = next(line for line in text.split("After 10 sessions")[1].splitlines() if line.startswith("| `qv` |"))
     assert row.split(" | ")[4] == f"{kept['value']:.1%} ({100 * kept['ci_low']:.0f} to {100 * kept['ci_high']:.0f})"
-    assert "Unknown before, asked in other words: recall |" in text
-    for heading, sentences in real.comparisons(tables):
+    assert "Unknown before, by a paraphrase: recall |" in text
+    for heading, sentences in prose.comparisons(tables):
         assert f"**{heading}**\n\n- {sentences[0]}" in text

@@ -1,6 +1,5 @@
 """The charts that compare recipes: drawn from tables of both presets, complete, with a figure in the title."""
 
-import importlib
 import itertools
 import json
 import re
@@ -13,8 +12,8 @@ from hypothesis import given
 from hypothesis.strategies import floats, lists
 from scipy import optimize
 
-from atlas.charts import capacity, front, recipes, scatter, speed, variance
-from atlas.charts.tables import Tables
+from atlas.charts import base_loss, capacity, recipes, scatter, speed, variance
+from atlas.charts.study_tables import Tables
 from atlas.page import sections
 from atlas.search.halving import TRIALS
 from atlas.tables import found_recipes
@@ -58,8 +57,7 @@ def test_the_page_has_a_section_for_it(drawn, presets_folder):
 
 
 def test_the_chart_that_follows_choices_says_something_for_each(drawn, presets_folder):
-    found = importlib.import_module(f"atlas.charts.{drawn.name}").live(Tables(presets_folder))
-    for figure in found if isinstance(found, list) else [found]:
+    for figure in sections.ALIVE[drawn.name](Tables(presets_folder)):
         described = figure.described()
         assert described["spec"]["marks"]
         columns = {name for _, names, _ in described["columns"] for name in names.split()}
@@ -75,14 +73,15 @@ def test_every_source_of_variance_has_its_bar(presets_folder):
     rows = variance.dressed(Tables(presets_folder).variance)
     assert set(rows["source"]) == {"recipe", "place", "recipe x place", "seed", "error"}
     assert rows.groupby(["metric", "sessions"])["value"].sum().tolist() == pytest.approx([1] * 6)
-    assert variance.finding(rows).startswith("Variance of recall after 10 sessions: recipe ")
+    (said,) = variance.finding(rows[rows["metric"] == "recall"])
+    assert said.startswith("Variance of recall after 10 sessions: recipe ")
 
 
 def test_the_speedruns_title_names_the_cheapest_that_reaches_the_goal(presets_folder):
     rows = speed.dressed(Tables(presets_folder).speedrun)
-    assert speed.finding(rows).startswith("99% of 30 facts recalled: ffn_matched_recall with preset recall in ")
+    assert speed.finding(rows)[0].startswith("99% of 30 facts recalled: ffn_matched_recall with preset recall in ")
     poor = rows.assign(qualifies=0)
-    assert speed.finding(poor) == "No arm recalls 99% of 30 facts; the best is ffn_matched_recall with 100.0%"
+    assert speed.finding(poor) == ["No arm recalls 99% of 30 facts; the best is ffn_matched_recall with 100.0%"]
 
 
 @given(lists(floats(0, 200), min_size=1, max_size=12).map(sorted), floats(1, 30), floats(0, 400))
@@ -138,8 +137,7 @@ def test_the_search_is_drawn_by_its_step(searched, tmp_path):
 
 def test_a_panel_of_the_search_shows_its_own_candidates_and_who_goes_on(searched):
     rows = recipes.dressed(Tables(searched).recipes)
-    drawn = recipes.panel(rows, recipes.COST, "qv", 4, first=True, last=True)
-    shown = drawn.data
+    shown = dict(recipes.against_one(rows, recipes.COST).blocks[0].panels)["qv, after 4 sessions"]
     assert shown["candidate"].tolist() == ["replay_0", "replay_1", "essay"]
     assert shown["family"].tolist() == ["replay", "replay", "essay"]
     assert shown["survived"].tolist() == [True, False, True]
@@ -163,20 +161,20 @@ def test_an_arm_holds_as_much_as_it_did_before_its_recall_first_fell():
     loads = {"firm": [0.95, 0.92, 0.91], "falling": [1.0, 0.8, 0.95], "never": [0.5, 0.95, 1.0]}
     rows = pd.concat([pd.DataFrame({"arm": arm, "load": [1.0, 2.0, 3.0], "value": of}) for arm, of in loads.items()])
     assert capacity.held(rows).to_dict() == {"firm": 3.0, "falling": 1.0}
-    assert capacity.finding(rows).endswith("facts per thousand parameters: firm 3 and falling 1")
-    assert capacity.finding(rows[rows["arm"] == "never"]).startswith("No arm recalls 90%")
+    assert capacity.finding(rows)[0].endswith("an arm recalls 90% of them: firm 3 and falling 1")
+    assert capacity.finding(rows[rows["arm"] == "never"])[0].startswith("No arm recalls 90%")
 
 
 def test_recall_stands_beside_base_loss_and_arms_that_none_beats_are_named(presets_folder):
     tables = Tables(presets_folder)
-    rows = front.joined(tables)
+    rows = base_loss.joined(tables)
     assert rows.groupby("sessions")["arm"].apply(set).tolist() == [set(tables.names)] * 2
     row = rows[(rows["arm"] == "qv") & (rows["sessions"] == 10)].iloc[0]
-    base_loss = tables.base_loss.query("arm == 'qv' and sessions == 10").iloc[0]
+    loss = tables.base_loss.query("arm == 'qv' and sessions == 10").iloc[0]
     assert (row["rise"], row["rise_low"], row["rise_high"]) == (
-        base_loss["rise"],
-        base_loss["ci_low"],
-        base_loss["ci_high"],
+        loss["rise"],
+        loss["ci_low"],
+        loss["ci_high"],
     )
     recall = tables.retention.query(
         "arm == 'qv' and sessions == 10 and probe == 'taught' and metric == 'recall' and domain == 'all'"
@@ -184,13 +182,13 @@ def test_recall_stands_beside_base_loss_and_arms_that_none_beats_are_named(prese
     assert row["value"] == recall["value"]
     best = {"ffn_matched_recall", "ffn_matched_forms"}  # they recall all, with the smallest rise
     assert set(rows.loc[rows["best"] == 1, "arm"]) == best
-    assert front.finding(rows).startswith(
+    assert base_loss.unbeaten(rows)[0].startswith(
         "No arm recalls more for less rise in base loss, after 10 sessions: ffn_matched_"
     )
 
 
 def test_an_arm_on_a_base_left_at_random_is_not_called_the_gentlest(tables_folder):
-    rows = front.joined(Tables(tables_folder))
+    rows = base_loss.joined(Tables(tables_folder))
     at_random = rows[rows["reinit"] != ""]
     assert set(at_random["arm"]) == {"ffn_random_base"}
     assert set(at_random["best"]) == {0}

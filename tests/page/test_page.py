@@ -1,18 +1,24 @@
 """The page: complete, from the tables, without a network; what needs a browser is in tests/browser."""
 
+import html
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
-from atlas.charts import live, theme
-from atlas.charts.tables import Tables
-from atlas.page import answer, page, sections
+from atlas.charts import frame, theme
+from atlas.charts.study_tables import Tables
+from atlas.page import page, prose, sections
 from atlas.workflow import files
+from tests.charts.made_tables import make_tables
 from tests.charts.test_charts_drawn import NETWORK
 from tests.page.made_page import CHARTS, make_page, write_page
+from tests.synthetic import Design, arms_like_the_study
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +34,20 @@ def text(results) -> str:
 
 @pytest.fixture(scope="module")
 def data(text) -> dict[str, Any]:
+    return page_data(text)
+
+
+def page_data(text: str) -> dict[str, Any]:
+    """What the page carries for its script."""
     found = re.search(r'<script type="application/json" id="atlas">(.*?)</script>', text, re.DOTALL)
     assert found
     loaded: dict[str, Any] = json.loads(found[1])
     return loaded
+
+
+def test_a_chart_without_the_chosen_metric_shows_the_nearest_of_the_registry(data):
+    assert data["nearest"] == {"ranked": "recall", "recognition_net": "recognition"}
+    assert set(data["nearest"].values()) <= {metric for metric, _ in data["metrics"]}
 
 
 def without_library(text: str) -> str:
@@ -45,7 +61,7 @@ def test_it_needs_no_network_and_is_small(text):
 
 def test_nothing_of_the_template_is_left_open(text):
     bare = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
-    assert not re.search(r"\$\w", bare)
+    assert not re.search(r"\{[{%#]", bare)
 
 
 def test_every_chart_stands_there_as_a_picture_with_a_name(text):
@@ -57,18 +73,18 @@ def test_every_chart_stands_there_as_a_picture_with_a_name(text):
 
 def test_the_answer_is_two_sentences_of_the_ledger(text, tables_folder):
     claims = Tables(tables_folder).claims
-    said = " ".join(answer.answer(claims))
-    assert said.replace('"', "&quot;").replace("'", "&#x27;") in text
-    row = claims[(claims["claim_id"] == answer.CENTRAL) & (claims["metric"] == "recall")].iloc[0]
+    said = " ".join(prose.answer(claims))
+    assert said in html.unescape(text)
+    row = claims[(claims["claim_id"] == prose.CENTRAL) & (claims["metric"] == "recall")].iloc[0]
     assert row["statement"].removesuffix(".") in said
 
 
 def test_the_answer_follows_the_ledger(tables_folder):
     claims = Tables(tables_folder).claims.assign(verdict="contradicted", measured=-0.05, ci_low=-0.07, ci_high=-0.03)
-    central, all_of_them = answer.answer(claims)
+    central, all_of_them = prose.answer(claims)
     assert "contradicted under recall, -5.0 points (-7.0 to -3.0)" in central
     assert "recall reproduces 0 and contradicts" in all_of_them
-    central, all_of_them = answer.answer(claims.assign(verdict="not testable"))
+    central, all_of_them = prose.answer(claims.assign(verdict="not testable"))
     assert "cannot be tested" in central
     assert "None of its claims" in all_of_them
 
@@ -96,7 +112,7 @@ def test_colours_are_those_of_the_page_in_pictures_and_charts(text, data):
 
 def test_packed_rows_are_the_tables(tables_folder):
     rows = Tables(tables_folder).base_loss
-    packed = live.packed(rows)
+    packed = frame.packed(rows)
     assert [packed["arm"]["texts"][at] for at in packed["arm"]["at"]] == list(rows["arm"])
     assert packed["rise"] == pytest.approx(list(rows["rise"]), rel=1e-3)
 
@@ -114,6 +130,38 @@ def test_a_figure_is_the_tables(text, tables_folder):
     row = re.findall(r'<tr data-arm="qv">.*?</tr>', text)[1]
     assert f"<td>{recall:.1%}<small>" in row
     assert "65,536<small>7.2%" in row
+
+
+ODD = "<b>q & v</b>"
+
+
+def test_a_name_with_signs_of_html_reaches_the_page_as_it_is(tables_folder, tmp_path):
+    for path in tables_folder.glob("*.parquet"):
+        table = pq.read_table(path)
+        for at, name in enumerate(table.column_names):
+            if pa.types.is_string(table.schema.field(name).type):
+                odd = pc.if_else(pc.equal(table[name], "qv"), ODD, table[name])
+                table = table.set_column(at, table.schema.field(name), odd)
+        pq.write_table(table, tmp_path / path.name)
+    tables = Tables(tmp_path)
+    assert ODD in tables.names
+    text = page.render(tables, {"retention": "<svg></svg>"}, {"retention": "Of <i> & more."}, "tables")
+    assert "<b>" not in text
+    assert f'<td class="text">{html.escape(ODD)}</td>' in text
+    assert f'name="arms" value="{html.escape(ODD)}" checked' in text
+    assert "<p>Of &lt;i&gt; &amp; more.</p>" in text
+    assert ODD in page_data(text)["arms"]
+
+
+def test_after_a_single_session_it_says_one_session(tmp_path):
+    design = Design(seeds=(1,), checkpoints=(1, 2), facts_per_session=1)
+    folder = make_tables(tmp_path, {"qv": arms_like_the_study()["qv"], "ffn": arms_like_the_study()["ffn"]}, design)
+    text = without_library(page.render(Tables(folder), {}, {}, "tables"))
+    assert 'value="1">1 session</label>' in text
+    assert "<h3>After 1 session, 1 fact</h3>" in text
+    assert "<h3>After 2 sessions, 2 facts</h3>" in text
+    assert not re.search(r"\b1 (sessions|facts|seeds|claims)\b", text)
+    assert not re.search(r"\} (sessions|arms)\b", text)  # of the script: one function joins a number and its noun
 
 
 def test_a_section_stands_there_where_its_chart_or_table_does(tables_folder):

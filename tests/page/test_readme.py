@@ -1,10 +1,10 @@
-"""The README's tables come from the tables of a study, whole, or not at all."""
+"""What stands between the README's marks comes from the tables of a study, and all of it or nothing is replaced."""
 
 import pyarrow as pa
 import pytest
 
-from atlas.charts.claims import METRICS
 from atlas.errors import AtlasError
+from atlas.metrics import OF_FACTS
 from atlas.page import readme
 from atlas.tables import ledger
 from atlas.tables.columns import ARMS, BASE_LOSS, CLAIMS, RETENTION
@@ -86,7 +86,7 @@ def claim(name, metric, **values):
 
 
 def test_the_headline_has_its_claims_with_figures_and_verdicts():
-    rows = [claim(name, metric) for name in readme.HEADLINE for metric in METRICS]
+    rows = [claim(name, metric) for name in readme.HEADLINE for metric in OF_FACTS]
     rows[0] |= {"measured": 0.123, "ci_low": 0.1, "ci_high": 0.15, "unit": "share", "verdict": "contradicted"}
     rows[0] |= {"essay_value": 1.0, "essay_ci_low": 0.987, "essay_ci_high": 1.0}
     text = readme.headline(pa.Table.from_pylist(rows, CLAIMS).to_pandas())
@@ -96,9 +96,9 @@ def test_the_headline_has_its_claims_with_figures_and_verdicts():
 
 
 def test_a_further_preset_has_rows_of_its_own_below():
-    rows = [claim(name, metric) for name in readme.HEADLINE for metric in METRICS]
+    rows = [claim(name, metric) for name in readme.HEADLINE for metric in OF_FACTS]
     again = claim(readme.HEADLINE[0], "recall", preset="recall", measured=0.98, unit="share", verdict="reproduced")
-    rows += [again | {"metric": metric} for metric in METRICS]
+    rows += [again | {"metric": metric} for metric in OF_FACTS]
     lines = readme.headline(pa.Table.from_pylist(rows, CLAIMS).to_pandas()).splitlines()
     at = lines.index(next(line for line in lines if line.startswith("| About retention_qv_100.")))
     assert lines[at + 1].startswith("| The same with preset `recall` | 98.0%: **reproduced** |")
@@ -131,3 +131,11 @@ def test_the_cost_of_all_runs_is_told(results):
     for block in ("1-4", "5-8"):
         files.write_json(results / "ttt" / "qv" / block / "run.json", {"seconds": 5400.0})
     assert "All runs took 3.0 hours of one core." in readme.retention(results)
+
+
+def test_a_single_session_and_seed_are_one(results):
+    only = [retention(sessions=1, n_facts=1, n_seeds=1, value=1.0, ci_low=None, ci_high=None)]
+    files.write_parquet(results / "tables" / "retention.parquet", pa.Table.from_pylist(only, RETENTION), {})
+    text = readme.retention(results)
+    assert "**After 1 session (1 fact)**" in text
+    assert "Means over 1 seed, " in text

@@ -131,15 +131,19 @@ EDITS = {
     "an editor, where no arm edits": (code("atlas/ttt/editors/rome.py", "Rome"), set()),
     "the adapters": (code("atlas/ttt/engine/lora.py", "Adapters"), TAUGHT),
     "a table": (code("atlas/tables/base_loss.py", "table"), tables("base_loss") | charts("base_loss") | {"page"}),
-    "a chart": (code("atlas/charts/base_loss.py", "draw"), charts("base_loss") | {"page"}),
+    "a chart": (code("atlas/charts/base_loss.py", "charts"), charts("base_loss") | {"page"}),
     "the page": (code("atlas/page/page.py", "render"), {"page"}),
     # files that are no code
     "the ledger of claims": (
         appended("atlas/tables/claims.yaml", "# a remark, in a file that counts byte by byte\n"),
-        tables("claims") | charts("claims retention") | {"prose", "page"},
+        tables("claims") | charts("claims domains retention") | {"prose", "page"},
     ),
     "a caption": (appended("report/base_loss.rst", "More.\n"), {"page"}),
-    "the template of the page": (appended("atlas/page/data/page.html", "<!-- -->\n"), {"page"}),
+    "the template of the page": (appended("atlas/page/templates/page.html", "<!-- -->\n"), {"page"}),
+    "the template of the ledger in words": (
+        appended("atlas/page/templates/ledger.md.jinja", "{# a remark #}\n"),
+        {"prose"},
+    ),
     "the lock file": (appended("requirements.lock", "left-pad==1\n"), {"facts", "corpus"} | STREAMS | BASE | TAUGHT),
     "the user's own corpus": (appended("corpus-of-the-test.txt", "More.\n"), {"corpus"} | BASE | TAUGHT),
     "the user's own corpus, saved as it was": (

@@ -6,7 +6,7 @@
   const tables = Object.fromEntries(Object.entries(page.tables).map(([name, packed]) => [name, unpacked(packed)]));
   const choice = { metric: page.metrics[0][0], sessions: page.sessions.at(-1), arms: new Set(page.arms) };
   const metricNames = Object.fromEntries(page.metrics);
-  const instead = { recognition_net: "recognition", ranked: "recall" }; // where a chart has no such metric
+  const plural = (number, one) => `${number.toLocaleString("en")} ${one}${number === 1 ? "" : "s"}`;
   const form = document.getElementById("choices");
   const tip = document.getElementById("tip");
 
@@ -24,7 +24,7 @@
   function possible(figure) {
     const { metrics, checkpoints } = figure;
     const known = (metric) => !metrics.length || metrics.includes(metric);
-    const metric = [choice.metric, instead[choice.metric], metrics[0]].find(known);
+    const metric = [choice.metric, page.nearest[choice.metric], metrics[0]].find(known);
     const earlier = checkpoints.filter((sessions) => sessions <= choice.sessions);
     return { metric, sessions: earlier.length ? Math.max(...earlier) : Math.min(...checkpoints) };
   }
@@ -127,7 +127,7 @@
     if (figure.metrics.length && can.metric !== choice.metric)
       said.push(`Not measured here as ${metricNames[choice.metric].toLowerCase()}: this is ${metricNames[can.metric].toLowerCase()}.`);
     if (can.sessions !== choice.sessions)
-      said.push(`Nothing here after ${choice.sessions} sessions: this is after ${can.sessions}.`);
+      said.push(`Nothing here after ${plural(choice.sessions, "session")}: this is after ${plural(can.sessions, "session")}.`);
     return said.join(" ");
   }
 
@@ -135,7 +135,8 @@
     document.documentElement.dataset.busy = "yes";
     const few = choice.arms.size < page.arms.length ? "; what is said above the charts is about all arms" : "";
     document.getElementById("status").textContent =
-      `${metricNames[choice.metric]} after ${choice.sessions} sessions, ${choice.arms.size} of ${page.arms.length} arms${few}`;
+      `${metricNames[choice.metric]} after ${plural(choice.sessions, "session")}, ` +
+      `${choice.arms.size} of ${plural(page.arms.length, "arm")}${few}`;
     document.getElementById("counted").textContent = `${choice.arms.size} of ${page.arms.length}`;
     for (const node of document.querySelectorAll("[data-arm], [data-metric], [data-sessions]")) {
       const { arm, metric, sessions } = node.dataset;

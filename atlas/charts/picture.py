@@ -1,25 +1,32 @@
-"""How every chart step ends: JSON, HTML that opens without a network, SVG and PNG, each whole or not at all."""
+"""The step of every chart: it writes the picture as JSON, HTML that opens without a network, SVG and PNG."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import altair as alt
 import vl_convert
 
 from atlas.charts import fonts
-from atlas.charts.tables import Tables
+from atlas.charts.frame import Chart, picture
+from atlas.charts.study_tables import Tables
 from atlas.workflow import files
 from atlas.workflow.progress import say
-from atlas.workflow.steps import parser
+from atlas.workflow.steps import parser, run_step
 
 SCALE = 2  # pixels of the PNG per pixel of the chart: sharp in print
 
 
-def single_chart(doc: str | None, draw: Callable[[Tables], alt.TopLevelMixin]) -> None:
-    """The ``main`` of a chart: read ``--tables``, draw, write ``--out`` with its four endings."""
+def step(doc: str | None, charts: Callable[[Tables], Iterable[Chart]]) -> NoReturn:
+    """Run the step of a chart, which ``doc`` describes."""
+    run_step(lambda: draw(doc, charts))
+
+
+def draw(doc: str | None, charts: Callable[[Tables], Iterable[Chart]]) -> None:
+    """Read ``--tables``, draw, write ``--out`` with its four endings."""
     options = parser(doc)
     options.add_argument("--tables", type=Path, required=True, help="folder of the tables, results/tables")
     options.add_argument("--out", type=Path, required=True, help="path without ending, results/charts/NAME")
@@ -27,7 +34,7 @@ def single_chart(doc: str | None, draw: Callable[[Tables], alt.TopLevelMixin]) -
         "--arms", nargs="+", default=[], metavar="ARM", help="order of the study, without arms.parquet"
     )
     args = options.parse_args()
-    save(draw(Tables(args.tables, tuple(args.arms))), args.out)
+    save(picture(charts(Tables(args.tables, tuple(args.arms)))), args.out)
     say(f"charts {args.out.name}: see {args.out}.html")
 
 

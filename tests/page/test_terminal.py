@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 
 import pandas as pd
 import pyarrow.compute as pc
@@ -9,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from atlas.charts.tables import Tables
+from atlas.charts.study_tables import Tables
 from atlas.errors import AtlasError
-from atlas.page import compare, show
-from atlas.page.compare import Wanted
+from atlas.page import terminal
+from atlas.page.terminal import Aspect, Choice
 from atlas.tables.columns import SPEEDRUN
 from tests.charts.made_tables import make_tables
 from tests.synthetic import Design, arms_like_the_study
@@ -31,30 +33,30 @@ def results(tmp_path_factory):
 
 def printed(frame, title="retention", width=200) -> str:
     text = io.StringIO()
-    show.show(frame, title, Console(file=text, width=width))
+    terminal.show(frame, title, Console(file=text, width=width))
     return text.getvalue()
 
 
 def test_rows_are_chosen_by_value_and_domains_are_joined_by_default(results):
     folder = results / "tables"
-    frame = show.rows(folder, "retention", show.Choice(arm=["qv"], metric=["recall"], sessions=[10]))
+    frame = terminal.rows(folder, "retention", Choice(arm=["qv"], metric=["recall"], sessions=[10]))
     assert set(frame["domain"]) == {"all"}
     assert set(frame["probe"]) == {"taught", "rephrase", "placebo"}
     whole = Tables(folder).retention
     kept = whole.query("arm == 'qv' and metric == 'recall' and sessions == 10 and domain == 'all'")
     assert list(frame["value"]) == list(kept["value"])
-    assert set(show.rows(folder, "retention", show.Choice(domain=["codes"]))["domain"]) == {"codes"}
-    assert set(show.rows(folder, "curve", show.Choice(sessions=[3]))["session"]) == {3}
+    assert set(terminal.rows(folder, "retention", Choice(domain=["codes"]))["domain"]) == {"codes"}
+    assert set(terminal.rows(folder, "curve", Choice(sessions=[3]))["session"]) == {3}
 
 
 def test_a_pair_is_shown_with_either_arm(results):
-    frame = show.rows(results / "tables", "contrasts", show.Choice(arm=["qv"]))
+    frame = terminal.rows(results / "tables", "contrasts", Choice(arm=["qv"]))
     assert set(frame["arm_a"]) == {"qv", "untrained"}
     assert ((frame["arm_a"] == "qv") | (frame["arm_b"] == "qv")).all()
 
 
 def test_what_is_the_same_everywhere_stands_above_the_table(results):
-    text = printed(show.rows(results / "tables", "retention", show.Choice(metric=["recall"], sessions=[10])))
+    text = printed(terminal.rows(results / "tables", "retention", Choice(metric=["recall"], sessions=[10])))
     title, *rest = text.splitlines()
     assert "metric: recall" in title
     assert "sessions: 10" in title
@@ -63,27 +65,27 @@ def test_what_is_the_same_everywhere_stands_above_the_table(results):
 
 
 def test_every_table_can_be_printed(results):
-    for name in show.names(results / "tables"):
-        assert not re.search(r"\bnan\b", printed(show.rows(results / "tables", name, show.Choice()).head(20), name))
+    for name in terminal.names(results / "tables"):
+        assert not re.search(r"\bnan\b", printed(terminal.rows(results / "tables", name, Choice()).head(20), name))
 
 
 @pytest.mark.parametrize(
     ("table", "choice", "message"),
     [
-        ("nowhere", show.Choice(), "no table 'nowhere'; it has arms, "),
-        ("retention", show.Choice(arm=["vq"]), "--arm vq: not in table retention; it has ffn, qv, untrained"),
-        ("arms", show.Choice(metric=["recall"]), "--metric: table arms has no column 'metric'"),
-        ("retention", show.Choice(sessions=[7]), "--sessions 7: not in table retention; it has 10, 4"),
+        ("nowhere", Choice(), "no table 'nowhere'; it has arms, "),
+        ("retention", Choice(arm=["vq"]), "--arm vq: not in table retention; it has ffn, qv, untrained"),
+        ("arms", Choice(metric=["recall"]), "--metric: table arms has no column 'metric'"),
+        ("retention", Choice(sessions=[7]), "--sessions 7: not in table retention; it has 10, 4"),
     ],
 )
 def test_what_is_not_there_is_named_with_what_is(results, table, choice, message):
     with pytest.raises(AtlasError, match=re.escape(message)):
-        show.rows(results / "tables", table, choice)
+        terminal.rows(results / "tables", table, choice)
 
 
 def test_a_folder_without_tables_says_how_to_make_them(tmp_path):
     with pytest.raises(AtlasError, match="no tables; make them by running `snakemake tables`"):
-        show.names(tmp_path)
+        terminal.names(tmp_path)
 
 
 def test_a_planned_pair_is_told_from_the_table_either_way_round(results):
@@ -91,17 +93,17 @@ def test_a_planned_pair_is_told_from_the_table_either_way_round(results):
     row = rows.query(
         "arm_a == 'qv' and sessions == 10 and probe == 'taught' and metric == 'recall' and domain == 'all'"
     ).iloc[0]
-    text = compare.compare(results, "qv", "ffn", Wanted())
+    text = terminal.compare(results, "qv", "ffn", Aspect())
     assert f"qv less ffn: {100 * row['diff']:+.1f} points" in text
     assert f"{100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f}, paired over 8 seeds of 30 facts" in text
     assert "Planned: family around" in text
-    turned = compare.compare(results, "ffn", "qv", Wanted())
+    turned = terminal.compare(results, "ffn", "qv", Aspect())
     assert f"ffn less qv: {-100 * row['diff']:+.1f} points" in turned
     assert f"{-100 * row['ci_high']:+.1f} to {-100 * row['ci_low']:+.1f}" in turned
 
 
 def test_an_unplanned_pair_is_worked_out_from_the_runs_and_said_to_be(results):
-    text = compare.compare(results, "ffn", "untrained", Wanted(metric="recognition"))
+    text = terminal.compare(results, "ffn", "untrained", Aspect(metric="recognition"))
     assert "Verdict: ffn is above untrained, p = 0.0078 in the sign-flip test over seeds" in text
     assert "Not planned: " in text
 
@@ -109,14 +111,32 @@ def test_an_unplanned_pair_is_worked_out_from_the_runs_and_said_to_be(results):
 @pytest.mark.parametrize(
     ("pair", "wanted", "message"),
     [
-        (("qv", "vq"), Wanted(), "no runs of arm 'vq'; it has runs of ffn, qv, untrained"),
-        (("qv", "ffn"), Wanted(sessions=7), "--sessions 7: not among the comparisons of these arms; they have 4, 10"),
-        (("qv", "ffn"), Wanted(domain="poetry"), "--domain poetry: not among"),
+        (("qv", "vq"), Aspect(), "no runs of arm 'vq'; it has runs of ffn, qv, untrained"),
+        (
+            ("qv", "ffn"),
+            Aspect(sessions=7),
+            "--sessions 7: not among the comparisons of these arms; they have 4, 10",
+        ),
+        (("qv", "ffn"), Aspect(domain="poetry"), "--domain poetry: not among"),
     ],
 )
 def test_what_cannot_be_compared_is_named(results, pair, wanted, message):
     with pytest.raises(AtlasError, match=re.escape(message)):
-        compare.compare(results, pair[0], pair[1], wanted)
+        terminal.compare(results, pair[0], pair[1], wanted)
+
+
+def test_a_single_session_is_one_session(results):
+    row = Tables(results / "tables").contrasts.iloc[0].to_dict() | {"sessions": 1, "n_seeds": 1, "n_facts": 1}
+    said = " ".join(terminal.in_words(row, planned=True))
+    assert "after 1 session: " in said
+    assert "paired over 1 seed of 1 fact." in said
+
+
+def test_the_terminal_waits_for_no_library_that_draws():
+    code = (
+        "import sys; from atlas.page import terminal; sys.exit('altair' in sys.modules or 'vl_convert' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_speedrun_is_printed_with_whole_seconds_and_its_commit_once():
@@ -134,5 +154,5 @@ def test_the_kind_of_a_fact_is_shown_and_that_of_a_claim_is_not():
     row = {"kind": "untouched", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6}
     for more, there in (({"arm": "qv"}, True), ({"claim_id": "c1"}, False)):
         console = Console(record=True, width=120)
-        show.show(pd.DataFrame([row | more, row | more | {"kind": "unknown"}]), "table", console)
+        terminal.show(pd.DataFrame([row | more, row | more | {"kind": "unknown"}]), "table", console)
         assert ("untouched" in console.export_text()) == there

@@ -1,10 +1,11 @@
-"""The page's tables of continual learning and of the untrained control."""
+"""What the page shows beside its charts: tables of continual learning, the untrained control."""
 
 from typing import Any
 
 import pandas as pd
 
-from atlas.page import memory
+from atlas.page import parts
+from atlas.page.templates import html
 
 
 def measure(name: str, value: float | None, **values: Any) -> dict[str, Any]:
@@ -25,8 +26,12 @@ ROWS = pd.DataFrame(
 )
 
 
+def recall_as_memory() -> str:
+    return html("tables", tables=[parts.continual_table(ROWS, "recall")], folded="")
+
+
 def test_an_arm_is_a_row_and_a_measure_a_column():
-    text = memory.continual_table(ROWS)
+    text = recall_as_memory()
     head = '<th class="text" scope="col">Arm</th>' + "".join(
         f'<th scope="col">{name}</th>' for name in ("Average", "When just taught", "Backward transfer", "Half-life")
     )
@@ -38,14 +43,21 @@ def test_an_arm_is_a_row_and_a_measure_a_column():
 
 
 def test_a_half_life_beyond_the_run_is_said_and_one_of_nothing_is_empty():
-    text = memory.continual_table(ROWS)
+    text = recall_as_memory()
     assert '<td class="text">ffn</td><td></td><td></td><td></td><td>beyond the run</td>' in text
     assert '<td class="text">untrained</td><td></td><td></td><td></td><td></td>' in text
 
 
 def test_controls_off_chance_come_first():
     controls = pd.DataFrame({"verdict": ["at chance", "above chance"], "finding": ["fine", "odd & wrong"]})
-    text = memory.controls_list(controls)
-    assert "1 of 2 scores" in text
+    text = parts.untrained_in_words(controls)
+    assert "1 of 2 scores of an adapter that was never trained are at chance" in text
     assert text.index("odd &amp; wrong") < text.index("fine")
-    assert memory.controls_list(controls.head(0)) == ""
+    assert parts.untrained_in_words(controls.head(0)) == ""
+
+
+def test_measures_of_a_metric_stand_for_those_whose_nearest_it_is():
+    assert 'data-metric="recall ranked"' in recall_as_memory()
+    assert 'data-metric="recognition recognition_net"' in html(
+        "tables", tables=[parts.continual_table(ROWS, "recognition")], folded=""
+    )

@@ -1,0 +1,208 @@
+"""What the page shows beside its charts: figures in tables, sentences in lists. The script hides what is not chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from atlas.charts.findings import after, percent
+from atlas.charts.knowledge import ASKED, headline
+from atlas.charts.study_tables import Tables
+from atlas.metrics import CHOICES, OF_FACTS, REGISTRY
+from atlas.page import prose
+from atlas.page.templates import html
+from atlas.phrases import plural
+
+COLUMNS = {
+    **{REGISTRY[metric].label: ("taught", metric) for metric in OF_FACTS},
+    "Recognition, never taught": ("placebo", "recognition"),
+    **{REGISTRY[metric].label: ("taught", metric) for metric in CHOICES if metric not in OF_FACTS},
+    "Recall, rephrased": ("rephrase", "recall"),
+}
+"""Heading of a column to the probe and metric that it shows."""
+BASELINES = {
+    "Efficacy": ("efficacy", ".1%"),
+    "Paraphrase": ("paraphrase", ".1%"),
+    "Specificity": ("specificity", ".1%"),
+    "Score": ("edit_score", ".1%"),
+    "Rise of the base's loss": ("rise", "+.3f"),
+    "Update, in lengths of the base": ("update_size", ".3f"),
+    "Growth of the norm": ("norm_growth", "+.1%"),
+    "Core-seconds a fact": ("edit_seconds", ".2f"),
+}
+"""Heading of a column to the metric that it shows, and how its figures are written."""
+CONTINUAL = {
+    "Average": ("average", None),
+    "When just taught": ("retention", 0),
+    "1 to 4 sessions old": ("retention", 1),
+    "30 to 99 sessions old": ("retention", 30),
+    "Backward transfer": ("backward_transfer", None),
+    "Forgetting": ("forgetting", None),
+    "Forward transfer": ("forward_transfer", None),
+    "Half-life": ("half_life", None),
+}
+"""Heading of a column to its measure and, for retention, the age from which on."""
+
+
+class Written(NamedTuple):
+    """A cell: words or a figure, and in small print below it the interval."""
+
+    text: str
+    small: str = ""
+
+
+@dataclass(frozen=True)
+class ArmTable:
+    """A table with a row for each arm; ``columns`` are those behind its name, the first ``texts`` of which hold words.
+
+    One with a heading is shown where the choice that it ``follows``, of "sessions" or of a "metric", is of its
+    ``value``; several metrics have spaces between them.
+    """
+
+    columns: Iterable[str]
+    rows: Mapping[str, Sequence[Written]]
+    texts: int = 0
+    heading: str = ""
+    follows: str = "sessions"
+    value: int | str = ""
+
+
+def figure(row: Mapping[Any, Any] | None, form: str = "") -> Written:
+    """A figure with its interval, written by a format, or as a share; empty where there is none."""
+    if row is None or pd.isna(row["value"]):
+        return Written("")
+    low, high = row["ci_low"], row["ci_high"]
+    ends = f"{low:{form}} to {high:{form}}" if form else f"{percent(low)} to {percent(high)}"
+    return Written(f"{row['value']:{form or '.1%'}}", "" if pd.isna(low) else ends)
+
+
+def each_checkpoint(rows: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
+    """The rows of each checkpoint, in their order."""
+    return [(int(sessions), rows[rows["sessions"] == sessions]) for sessions in sorted(set(rows["sessions"]))]
+
+
+def arms_table(tables: Tables) -> Markup:
+    """Every arm with its targets, ranks and parameters."""
+    rows = {}
+    for arm in tables.arms.to_dict("records"):
+        targets, ranks, reinit = (arm[name].replace(",", ", ") for name in ("targets", "ranks", "reinit"))
+        size = (f"{arm['trainable_params']:,}", f"{arm['share']:.1%}")
+        rows[arm["arm"]] = [*map(Written, (arm["method"], targets, ranks, reinit or "none", arm["recipe"], *size))]
+    columns = ("Method", "Targets", "Ranks", "Base left at random", "Recipe", "Parameters", "Share")
+    return html("tables", tables=[ArmTable(columns, rows, texts=5)], folded="")
+
+
+def retention_tables(tables: Tables) -> Markup:
+    """The figures of every checkpoint, to be opened."""
+    made = []
+    for sessions, rows in each_checkpoint(tables.retention.query("domain == 'all'")):
+        cells = {(row["arm"], row["probe"], row["metric"]): row for row in rows.to_dict("records")}
+        lines = {}
+        for arm in tables.arms.to_dict("records"):
+            size = Written(f"{arm['trainable_params']:,}", f"{arm['share']:.1%}")
+            lines[arm["arm"]] = [size, *(figure(cells.get((arm["arm"], *key))) for key in COLUMNS.values())]
+        facts = rows.loc[rows["probe"] == "taught", "n_facts"].max()
+        heading = f"After {plural(sessions, 'session')}, {plural(facts, 'fact')}"
+        made.append(ArmTable(["Parameters", *COLUMNS], lines, heading=heading, value=sessions))
+    return html("tables", tables=made, folded="All metrics as figures")
+
+
+def baselines_tables(tables: Tables) -> Markup:
+    """The metrics of the literature on editing, arm by arm, at every checkpoint."""
+    rows, made = tables.baselines, []
+    checkpoints = rows.loc[rows["metric"] != "efficacy", "sessions"]  # which is measured after other sessions, too
+    for sessions, here in each_checkpoint(rows[rows["sessions"].isin(checkpoints)]):
+        cells = {(row["arm"], row["metric"]): row for row in here.to_dict("records")}
+        lines = {
+            arm: [Written(method), *(figure(cells.get((arm, metric)), form) for metric, form in BASELINES.values())]
+            for arm, method in zip(here["arm"], here["method"], strict=True)
+        }
+        heading = f"After {plural(here['edits'].iloc[0], 'fact')}, {plural(sessions, 'session')}"
+        made.append(ArmTable(["Method", *BASELINES], lines, texts=1, heading=heading, value=sessions))
+    return html("tables", tables=made, folded="")
+
+
+def continual_tables(tables: Tables) -> Markup:
+    """The measures of continual learning, a table for each metric that has them."""
+    rows = tables.continual
+    made = [continual_table(rows, metric) for metric in CHOICES if metric in set(rows["metric"])]
+    return html("continual", tables=made, folded="")
+
+
+def continual_table(continual: pd.DataFrame, metric: str) -> ArmTable:
+    """The measures of one metric, an arm a row, a measure a column; those that no arm has are left out.
+
+    These measures need a score after every session: the table also stands for the metrics that lack it.
+    """
+    rows = continual[continual["metric"] == metric]
+    ages = [None if pd.isna(age) else int(age) for age in rows["age_from"]]
+    keys = zip(rows["arm"], rows["measure"], ages, strict=True)
+    cells = dict(zip(keys, rows.to_dict("records"), strict=True))
+    arms = list(dict.fromkeys(rows["arm"]))
+    shown = {name: key for name, key in CONTINUAL.items() if any((arm, *key) in cells for arm in arms)}
+
+    def written(row: Mapping[Any, Any] | None) -> Written:
+        if row is None or row["unit"] != "sessions":
+            return figure(row)
+        return Written("beyond the run" if row["censored"] else "" if pd.isna(row["value"]) else f"{row['value']:.0f}")
+
+    return ArmTable(
+        shown,
+        {arm: [written(cells.get((arm, *key))) for key in shown.values()] for arm in arms},
+        heading=f"{REGISTRY[metric].label} as memory",
+        follows="metric",
+        value=" ".join(name for name in CHOICES if metric in (name, REGISTRY[name].nearest)),
+    )
+
+
+def knowledge_tables(tables: Tables) -> Markup:
+    """Known and unknown facts, arm by arm, at every checkpoint."""
+    made = []
+    for sessions, rows in each_checkpoint(headline(tables.knowledge)):
+        cells = {(row["arm"], row["kind"]): row for row in rows.to_dict("records")}
+        kinds = [kind for kind in ASKED if kind in set(rows["kind"])]
+        lines = {arm: [figure(cells.get((arm, kind))) for kind in kinds] for arm in tables.names}
+        columns = [ASKED[kind][1].capitalize() for kind in kinds]
+        made.append(ArmTable(columns, lines, heading=after(sessions).capitalize(), value=sessions))
+    return html("tables", tables=made, folded="")
+
+
+def untrained(tables: Tables) -> Markup:
+    """Whether an untrained adapter scores chance, in words; empty where the study has no such arm."""
+    return untrained_in_words(tables.controls) if tables.has("controls") else Markup()
+
+
+def untrained_in_words(controls: pd.DataFrame) -> Markup:
+    """What the table of controls says, first of all where it is off chance."""
+    at_chance = controls["verdict"] == "at chance"
+    scores = "of an adapter that was never trained"
+    of_all = plural(len(controls), f"score {scores} is at chance", f"scores {scores} are at chance")
+    said = [*controls.loc[~at_chance, "finding"], *controls.loc[at_chance, "finding"]]
+    return html("lists", intro="", lists=[(f"{at_chance.sum()} of {of_all}", "", said)] if said else [], folded=True)
+
+
+def claims_in_words(tables: Tables) -> Markup:
+    """The ledger in words, one part to open for each outcome."""
+    text = MarkdownIt("zero", {"html": False}).enable("emphasis")
+    found = prose.by_outcome(tables.claims)
+    lists = [
+        (
+            f"{outcome}: {plural(len(found[outcome]), 'claim')}",
+            meaning,
+            [Markup(text.renderInline(entry)) for entry in found[outcome]],
+        )
+        for outcome, meaning in prose.OUTCOMES.items()
+        if outcome in found
+    ]
+    return html("lists", intro=prose.summary(tables.claims), lists=lists, folded=True)
+
+
+def comparisons(tables: Tables) -> Markup:
+    """The planned comparisons of a study on a model from outside, a sentence each; empty where it plans none."""
+    lists = [(heading, "", sentences) for heading, sentences in prose.comparisons(tables)]
+    return html("lists", intro="", lists=lists, folded=False)
