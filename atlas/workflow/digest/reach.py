@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from atlas.workflow.digest.definition import Chain, Definition, Scope
 from atlas.workflow.digest.effects import Effects
+from atlas.workflow.digest.messages import Messages
 from atlas.workflow.digest.package import Package, Place
 
 
@@ -44,6 +45,7 @@ class Reach:
     def __init__(self, package: Package) -> None:
         self.package = package
         self.effects = Effects(package)
+        self.messages = Messages(package, self.effects)
         self._needs: dict[Node, frozenset[Node]] = {}
         self._dynamic: set[Node] = set()
 
