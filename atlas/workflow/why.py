@@ -1,4 +1,7 @@
-"""Why Snakemake would make a target again, in words: its own dry run, read and explained."""
+"""Why Snakemake would make a target again, in words: its own dry run, read and explained.
+
+The words of a dry run are no interface: tests/workflow/test_snakemake.py says when they change.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from itertools import zip_longest
 from typing import Any
 
 from atlas.errors import AtlasError
+from atlas.phrases import plural
 
 # jobs of a group stand further in
 JOB = re.compile(r"^( *)(?:local)?(?:rule|checkpoint) (?P<rule>\S+):\n(?P<fields>(?:\1    .*\n)+)", re.MULTILINE)
@@ -43,7 +47,7 @@ NOTHING = object()
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedJob:
     """A job of a dry run, as Snakemake lists it."""
 
     rule: str
@@ -64,7 +68,7 @@ def explain(target: str, options: Sequence[str] = ()) -> str:
     alike: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for job in jobs:
         alike[tuple(_in_words(job, made))][job.rule].append(job.wildcards)
-    lines = [f"{target}: {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} would run"]
+    lines = [f"{target}: {plural(len(jobs), 'job')} would run"]
     for words, rules in alike.items():
         lines += ["", *(f"{rule} {_shortened(wildcards, '; ')}".rstrip() for rule, wildcards in rules.items())]
         lines += [f"  {word}" for word in words]
@@ -81,16 +85,16 @@ def _dry_run(target: str, options: Sequence[str]) -> str:
     return result.stdout
 
 
-def jobs_of(printed: str) -> Iterator[Job]:
+def jobs_of(printed: str) -> Iterator[PlannedJob]:
     """The jobs that a dry run of Snakemake lists."""
     for found in JOB.finditer(printed):
         fields = dict(re.findall(r"^ +(\w+): (.*)$", found["fields"], flags=re.MULTILINE))
         outputs = tuple(filter(None, fields.get("output", "").split(", ")))
         wildcards = fields.get("wildcards", "").replace(", ", " ")
-        yield Job(found["rule"], wildcards, outputs, fields.get("reason", ""))
+        yield PlannedJob(found["rule"], wildcards, outputs, fields.get("reason", ""))
 
 
-def _in_words(job: Job, made: dict[str, str]) -> Iterator[str]:
+def _in_words(job: PlannedJob, made: dict[str, str]) -> Iterator[str]:
     reason, _, params = job.reason.partition(PARAMS)
     for part in filter(None, reason.strip("; ").split("; ")):
         head, _, names = part.partition(": ")
