@@ -11,7 +11,7 @@ NAME = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
-class Sum:
+class Checksum:
     """What the list says of a file."""
 
     sha256: str
@@ -24,7 +24,7 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(folder: Path) -> dict[str, Sum]:
+def read(folder: Path) -> dict[str, Checksum]:
     """The checksums that a folder keeps, by name of the file; what is damaged in the list counts as not there."""
     try:
         lines = (folder / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -38,10 +38,10 @@ def read(folder: Path) -> dict[str, Sum]:
             began[name] = _number(first.removeprefix("# began "))
         elif len(first) == 64 and name:
             hashes[name] = first
-    return {name: Sum(hashes[name], began.get(name, 0.0)) for name in hashes}
+    return {name: Checksum(hashes[name], began.get(name, 0.0)) for name in hashes}
 
 
-def write(path: Path, sums: Mapping[str, Sum]) -> None:
+def write(path: Path, sums: Mapping[str, Checksum]) -> None:
     """Write the list. ``sha256sum`` takes the lines that begin with # for remarks."""
     lines = [header(len(sums))]
     for name, entry in sorted(sums.items()):
