@@ -243,9 +243,9 @@ class Study(Settings):
     def run_spec(self, name: str, block: str) -> RunSpec:
         """The part of the study that one run depends on, and nothing else: what it leaves out reruns nothing."""
         points = self.checkpoints if name in self.arms else self.ablation_points
-        return self._run_spec(name, self.arm(name), self.recipe_of(name), self.blocks[block], points)
+        return self._run_spec(name, self.arm(name), self.blocks[block], points)
 
-    def _run_spec(self, name: str, arm: Arm, recipe: Recipe, seeds: list[int], checkpoints: list[int]) -> RunSpec:
+    def _run_spec(self, name: str, arm: Arm, seeds: list[int], checkpoints: list[int]) -> RunSpec:
         return RunSpec(
             arm=name,
             seeds=seeds,
@@ -254,7 +254,7 @@ class Study(Settings):
             targets=arm.roles,
             ranks=arm.ranks_in(self.shape),
             alpha=self.alpha,
-            recipe=recipe,
+            recipe=arm.recipe_over(self.recipe),
             probes=self.probes,
             reinit=arm.base.reinit,
             base_seed=self.base.seed,
@@ -266,13 +266,13 @@ class Study(Settings):
     def rung_spec(self, arm: str, rung: int) -> RungSpec:
         """The part of the study that a rung of the search depends on; rungs count from 0."""
         search, points = self.search, [self.search.rungs[rung]]
-        runs = {
-            name: self._run_spec(arm, made, made.recipe_over(self.recipe), search.seeds, points)
-            for name, made in search.candidates(arm).items()
-        }
+        candidates = search.candidates(arm).items()
+        runs = {name: self._run_spec(arm, made, search.seeds, points) for name, made in candidates}
         return RungSpec(
             run=next(iter(runs.values())),
-            candidates={name: Candidate.of(run) for name, run in runs.items()},
+            candidates={
+                name: Candidate(recipe=run.recipe, ranks=run.ranks, editing=run.editing) for name, run in runs.items()
+            },
             rungs=search.rungs[: rung + 1],
             counts=search.counts()[: rung + 1],
             jobs=search.jobs,

@@ -85,11 +85,6 @@ class Candidate(Settings):
     ranks: list[int]
     editing: Editing | None = None
 
-    @classmethod
-    def of(cls, run: RunSpec) -> Candidate:
-        """What a run has of it."""
-        return cls(recipe=run.recipe, ranks=run.ranks, editing=run.editing)
-
     @property
     def searched(self) -> Recipe | Editing:
         """What the search looks for: an editor's settings, or a recipe."""

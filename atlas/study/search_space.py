@@ -63,7 +63,9 @@ class Sweep(Settings):
         for values in (combinations[i] for i in chosen):
             changes: dict[str, Any] = {}
             for key, value in zip(self.vary, values, strict=True):
-                changes = laid_over(changes, _nested(key.split("."), value))
+                for part in reversed(key.split(".")):
+                    value = {part: value}
+                changes = laid_over(changes, value)
             yield changes
 
 
@@ -106,7 +108,3 @@ class Search(Settings):
         for _ in self.rungs[1:]:
             counts.append(max(1, round(counts[-1] * self.keep)))
         return counts
-
-
-def _nested(path: list[str], value: Any) -> dict[str, Any]:
-    return {path[0]: value if len(path) == 1 else _nested(path[1:], value)}
