@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas import __version__
 from atlas.errors import AtlasError
+from atlas.metrics import CHOICES, document
 from atlas.phrases import plural
 from atlas.study import config
 from atlas.workflow import files
@@ -157,9 +158,7 @@ def _schema(arguments: argparse.Namespace) -> None:
     _option("--out", type=Path, help="file to write instead (the repository keeps docs/metrics.md)"),
 )
 def _metrics(arguments: argparse.Namespace) -> None:
-    from atlas.tables import metrics
-
-    _write(metrics.document(), arguments.out)
+    _write(document(), arguments.out)
 
 
 @_command(
@@ -235,7 +234,7 @@ def _why(arguments: argparse.Namespace) -> None:
     "Print a table of the results: retention, claims, contrasts, any other.",
     _option("table", nargs="?", default="retention", help="name of the table (default: retention)"),
     _option("--arm", nargs="+", default=[], help="rows about these arms only"),
-    _option("--metric", nargs="+", default=[], help="recall, ranked, recognition, recognition_net"),
+    _option("--metric", nargs="+", default=[], help=", ".join(CHOICES)),
     _option("--domain", nargs="+", default=[], help="domains (default: all of them together)"),
     _option("--sessions", nargs="+", type=int, default=[], help="checkpoints"),
     _option("--csv", action="store_true", help="print all columns as CSV, for another program"),
@@ -259,7 +258,7 @@ def _show(arguments: argparse.Namespace) -> None:
     "Compare two arms in words: the paired difference and its verdict.",
     _option("first", metavar="A"),
     _option("second", metavar="B"),
-    _option("--metric", default="recall", choices=["recall", "ranked", "recognition", "recognition_net"]),
+    _option("--metric", default="recall", choices=CHOICES),
     _option("--probe", default="taught", choices=["taught", "rephrase", "placebo"]),
     _option("--domain", default="all"),
     _option("--sessions", type=int, help="checkpoint (default: the last one that both arms have)"),

@@ -10,7 +10,7 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import BLUE, INK, RULE, WIDTH, share_tips, title
 from atlas.charts.words import SHORT, percent, plural
-from atlas.tables.scores import METRICS
+from atlas.metrics import OF_FACTS
 from atlas.workflow.steps import run_step
 
 ROW_HEIGHT = 22
@@ -26,7 +26,7 @@ TABLE = {
 def draw(tables: Tables) -> alt.VConcatChart:
     """One block a metric, in it one panel a checkpoint and one bar a source."""
     rows = dressed(tables.variance)
-    metrics = [metric for metric in METRICS if metric in set(rows["metric"])]
+    metrics = [metric for metric in OF_FACTS if metric in set(rows["metric"])]
     blocks = [block(rows[rows["metric"] == metric], SHORT[metric]) for metric in metrics]
     return alt.vconcat(*blocks, spacing=18).properties(title=title(finding(rows), subtitle(rows)))
 
@@ -96,7 +96,7 @@ def finding(rows: pd.DataFrame) -> str:
     """What explains most of recall (of the first metric there is) after the last checkpoint, and what recipe and place
     explain."""
     last = rows[rows["sessions"] == rows["sessions"].max()]
-    last = last[last["metric"] == next(metric for metric in METRICS if metric in set(last["metric"]))]
+    last = last[last["metric"] == next(metric for metric in OF_FACTS if metric in set(last["metric"]))]
     share = last.set_index("source")["value"]
     said = ", ".join(f"{name} {percent(max(0, share[name]))}" for name in ("recipe", "place", "size") if name in share)
     rest = percent(max(0, share["seed"] + share["error"]))

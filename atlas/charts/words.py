@@ -6,13 +6,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-METRIC_NAMES = {
-    "recall": "Recall: greedy decoding gives exactly the answer",
-    "ranked": "Ranked: the answer is likelier than every other of its template",
-    "recognition": "Recognition: the sentence is likelier than under the base",
-    "recognition_net": "Recognition, net of placebo",
-}
-SHORT = {metric: name.partition(":")[0] for metric, name in METRIC_NAMES.items()}
+from atlas.metrics import CHOICES, REGISTRY
+
+METRIC_NAMES = {name: REGISTRY[name].title for name in CHOICES}
+SHORT = {name: REGISTRY[name].label for name in CHOICES}
 
 
 def percent(share: float) -> str:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from atlas.errors import AtlasError
+from atlas.metrics import CHOICES
 from atlas.study.arms import Arm, check_arm
 from atlas.study.base_settings import Base, Model
 from atlas.study.jobs import Candidate, Device, Keys, Probes, RungSpec, RunSpec, StreamSpec, Tracing
@@ -26,7 +27,7 @@ class Precision(Settings):
     """How narrow an interval the study wants; `atlas plan` says how many seeds that takes."""
 
     contrast: tuple[Name, Name] = Field(("qv", "ffn"), description="the two arms whose difference matters most")
-    metric: Literal["recall", "ranked", "recognition", "recognition_net"] = "recall"
+    metric: Literal[CHOICES] = "recall"  # type: ignore[valid-type]
     sessions: Positive | None = Field(None, description="checkpoint; null: the last")
     points: float = Field(2.0, gt=0, lt=100, description="half width of the 95% interval, percentage points")
 

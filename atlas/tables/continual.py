@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from atlas.metrics import contract
 from atlas.tables import measures, output
 from atlas.tables.intervals import estimate
-from atlas.tables.metrics import contract
 from atlas.tables.runs import Runs
 from atlas.tables.schema import CONTINUAL
 from atlas.tables.scores import counted, recognised

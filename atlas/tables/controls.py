@@ -16,11 +16,12 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.errors import AtlasError
+from atlas.metrics import OF_FACTS
 from atlas.tables import output
 from atlas.tables.intervals import Estimate, estimate
 from atlas.tables.runs import Runs
 from atlas.tables.schema import CONTROLS
-from atlas.tables.scores import ALL, CHANCE, METRICS, counted, fact_scores, reading_order
+from atlas.tables.scores import ALL, CHANCE, counted, fact_scores, reading_order
 from atlas.workflow.steps import run_step
 
 CELL = ["arm", "sessions", "probe"]
@@ -35,7 +36,7 @@ def table(runs: Runs) -> pa.Table:
     _answers_of_the_base(runs, controls)
     scores = fact_scores(runs.facts[runs.facts["arm"].isin(controls)])
     once = scores.drop_duplicates([*CELL, "fact_id"]).assign(seed=0)
-    rows = [row for metric in METRICS for row in _rows(once, metric)]
+    rows = [row for metric in OF_FACTS for row in _rows(once, metric)]
     return output.as_table(reading_order(pd.DataFrame(rows), "arm", controls) if rows else rows, CONTROLS)
 
 

@@ -24,8 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-TOLERANCE = 0.1
-"""Nats per character by which an answer may get less likely and its fact still counts as unharmed."""
+from atlas.metrics import TOLERANCE
 
 
 class EditScores(NamedTuple):

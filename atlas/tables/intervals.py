@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from atlas.tables.metrics import insist_comparable
+from atlas.metrics import insist_comparable
 
 CONFIDENCE = 0.95
 Z = float(stats.norm.ppf(1 - (1 - CONFIDENCE) / 2))

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from atlas.metrics import OF_FACTS
 from atlas.tables import essay, inference, verdicts
 from atlas.tables.essay import Measure
 from atlas.tables.intervals import Floats
@@ -14,7 +15,6 @@ from atlas.tables.ledger import Claim, Combined, Exact, Ledger, Order, Same, Spr
 from atlas.tables.presets import Under, arms_named, under_each
 from atlas.tables.quantities import NotMeasuredError, Quantities
 from atlas.tables.runs import Runs
-from atlas.tables.scores import METRICS
 
 PARAMS, NO_METRIC = "params", "none"  # what stands for a metric where no facts are counted
 ANY = "any"  # what stands for a preset where a claim is not about how facts are taught
@@ -75,7 +75,7 @@ def _each(claim: Claim, book: Ledger, study: Quantities, under: Under, runs: Run
     else:
         said = (essay.published(claim, book) if isinstance(claim, Combined) else None) or NOTHING
         arms = tuple(under.named(arm) for arm in arms_named(claim))
-        for metric in METRICS:
+        for metric in OF_FACTS:
             one = Judged(claim, under.preset, metric, arms, said)
             try:
                 yield _on_facts(one, claim, study).noted(claim.remark)

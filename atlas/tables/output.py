@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas.tables.metrics import contract
+from atlas.metrics import contract
 from atlas.tables.runs import Runs, read
 from atlas.workflow import files
 from atlas.workflow.digest import ROOT, code_digest

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from atlas.errors import AtlasError
+from atlas.metrics import NET, OF_FACTS
 from atlas.tables.inference import effect_size, sign_flip
 from atlas.tables.intervals import Estimate, estimate
 from atlas.tables.runs import Runs
-from atlas.tables.scores import ALL, METRICS, NET, Counted, counted, fact_scores
+from atlas.tables.scores import ALL, Counted, counted, fact_scores
 
 ASKED = ["sessions", "probe", "domain", "seed", "fact_id"]
 CELL = ["sessions", "probe", "domain"]
@@ -66,7 +67,7 @@ class Paired:
     def of(cls, runs: Runs) -> Paired:
         """By all metrics and domains of some runs."""
         scores = fact_scores(runs.facts).astype({"domain": str})
-        return cls(runs.arms, pd.concat([scores.assign(domain=ALL), scores], ignore_index=True), METRICS)
+        return cls(runs.arms, pd.concat([scores.assign(domain=ALL), scores], ignore_index=True), OF_FACTS)
 
     def compare(self, arm_a: str, arm_b: str) -> dict[Cell, Comparison]:
         """Compare two arms in every cell that both have. Raises AtlasError where there are no runs of one of them."""

@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from atlas.metrics import OF_FACTS
 from atlas.tables import output
 from atlas.tables.intervals import estimate
 from atlas.tables.runs import Runs
 from atlas.tables.schema import PARAPHRASES
-from atlas.tables.scores import METRICS, counted, fact_scores
+from atlas.tables.scores import counted, fact_scores
 from atlas.ttt.schema import RunRecord
 from atlas.workflow.steps import run_step
 
@@ -42,7 +43,7 @@ def _rows(runs: Runs, records: Sequence[RunRecord]) -> Iterator[dict[str, Any]]:
     scores = fact_scores(asked_of_all(runs.facts, [record.arm for record in records]))
     paraphrases = {record.arm: record.recipe.paraphrases for record in records}
     about = {"place": records[0].arm, "recipe": records[0].recipe.preset}
-    for metric in METRICS:
+    for metric in OF_FACTS:
         cells = counted(scores, metric, CELL)
         for arm, sessions, probe in sorted(cells.cells, key=lambda cell: (paraphrases[cell[0]], *cell[1:])):
             sample = cells.sample((arm, sessions, probe))

@@ -10,12 +10,13 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
+from atlas.metrics import OF_FACTS
 from atlas.tables import paired
 from atlas.tables.essay import Measure, slope_weights, weighted_sum
 from atlas.tables.intervals import Estimate, Floats, Sample, estimate, seed_interval
 from atlas.tables.ledger import Cell, Combined, Spread
 from atlas.tables.runs import Runs
-from atlas.tables.scores import ALL, METRICS, counted, fact_scores
+from atlas.tables.scores import ALL, counted, fact_scores
 
 CELL = ["arm", "sessions", "probe", "domain"]
 SAME = 1e-12  # seeds that differ by less do not differ
@@ -40,7 +41,7 @@ class Quantities:
     def __init__(self, runs: Runs, facts_per_session: int) -> None:
         scores = fact_scores(runs.facts).astype({"arm": str, "probe": str, "domain": str})
         both = pd.concat([scores.assign(domain=ALL), scores], ignore_index=True)
-        self._cells = {metric: counted(both, metric, CELL) for metric in METRICS}
+        self._cells = {metric: counted(both, metric, CELL) for metric in OF_FACTS}
         self._domains = list(dict.fromkeys(scores["domain"]))
         self._runs, self._expected = runs, facts_per_session
         self._compare = cache(paired.Paired.of(runs).compare)

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from atlas.metrics import NET, OF_FACTS
 from atlas.tables import output
 from atlas.tables.intervals import Estimate, estimate
 from atlas.tables.runs import Runs
 from atlas.tables.schema import RETENTION
-from atlas.tables.scores import ALL, CHANCE, METRICS, NET, Counted, counted, fact_scores, reading_order
+from atlas.tables.scores import ALL, CHANCE, Counted, counted, fact_scores, reading_order
 from atlas.workflow.steps import run_step
 
 CELL = ["arm", "sessions", "probe", "domain"]
@@ -32,7 +33,7 @@ def frame(runs: Runs) -> pd.DataFrame:
     chances = (
         both.groupby([*CELL, "seed"], observed=True)[list(CHANCE.values())].mean().groupby(CELL, observed=True).mean()
     )
-    rows = [row for metric in METRICS for row in _rows(counted(both, metric, CELL), metric, chances)]
+    rows = [row for metric in OF_FACTS for row in _rows(counted(both, metric, CELL), metric, chances)]
     return reading_order(pd.DataFrame(rows), "arm", runs.arms)
 
 

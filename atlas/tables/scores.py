@@ -8,16 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from atlas.metrics import NET, OF_FACTS, REGISTRY
 from atlas.tables.intervals import Floats, Ints, Sample
 from atlas.ttt.schema import PROBES
 
-METRICS = {"recall": "recalled", "ranked": "ranked", "recognition": "recognised"}
-"""Metric to the column of facts.parquet that scores it."""
-
-NET = "recognition_net"  # recognition minus the placebo recognition of the same seed and domain
 ROUNDING = 1e-5  # nats per character
 ALL = "all"  # the domain that stands for all domains together
-CHANCE = {"recall": "recall_chance", "ranked": "ranked_chance"}
+CHANCE = {name: f"{name}_chance" for name in OF_FACTS if REGISTRY[name].level}
 """Metric to the column of ``fact_scores`` that says what an adapter that knows nothing scores; 0 for the others."""
 PER_FACT = ["arm", "sessions", "probe", "domain", "seed", "fact_id"]
 
@@ -28,11 +25,9 @@ def fact_scores(facts: pd.DataFrame) -> pd.DataFrame:
     Returns columns arm, sessions, probe, domain, seed, fact_id, one per metric, and the chance levels: to win against n
     alternatives by luck, 1 / (n + 1); to be recalled, what the base recalls without any teaching. All from 0 to 1.
     """
-    flags = {metric: facts[column].astype(float) for metric, column in METRICS.items()}
-    chances = {
-        CHANCE["recall"]: facts["recalled_base"].astype(float),
-        CHANCE["ranked"]: 1 / (facts["alternatives"] + 1),
-    }
+    declared = {name: REGISTRY[name] for name in OF_FACTS}
+    flags = {name: metric.score(facts) for name, metric in declared.items() if metric.score}
+    chances = {CHANCE[name]: metric.level(facts) for name, metric in declared.items() if metric.level}
     columns = facts[PER_FACT].assign(**flags, **chances)
     return columns.groupby(PER_FACT, observed=True, sort=False).mean().reset_index()
 
@@ -65,7 +60,7 @@ class Counted:
     counts: Ints  # (cells, seeds, levels)
     levels: Floats  # (levels,)
     signed: bool = False  # scores are differences
-    metric: str = ""  # of the scores, see ``atlas.tables.metrics``
+    metric: str = ""  # of the scores, see ``atlas.metrics``
 
     def sample(self, cell: tuple[object, ...]) -> Sample | None:
         """The sample of a cell, or None where nothing was scored."""
@@ -101,7 +96,7 @@ def reading_order(rows: pd.DataFrame, first: str, values: Sequence[object]) -> p
     order: dict[str, list[object]] = {
         first: list(values),
         "probe": list(PROBES),
-        "metric": [*METRICS, NET],
+        "metric": [*OF_FACTS, NET],
         "domain": domains,
     }
     ranks = pd.DataFrame({name: rows[name].map(places.index) for name, places in order.items()})

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from atlas.metrics import OF_FACTS
 from atlas.tables import output
 from atlas.tables.anova import decompose
 from atlas.tables.factorial import FEWEST_SEEDS, Design, Levels, design, place_name
 from atlas.tables.runs import Runs
 from atlas.tables.schema import VARIANCE
-from atlas.tables.scores import METRICS, fact_scores
+from atlas.tables.scores import fact_scores
 from atlas.ttt.schema import RunRecord
 from atlas.workflow.steps import run_step
 
@@ -39,11 +40,11 @@ def table(runs: Runs) -> pa.Table:
     if chosen is None or len(seeds) < FEWEST_SEEDS:
         return VARIANCE.empty_table()
     scores = fact_scores(runs.facts[runs.facts["arm"].isin(chosen.arms.values())]).astype({"arm": str, "probe": str})
-    means = scores.groupby(["sessions", "probe", "arm", "seed"], observed=True)[list(METRICS)].mean()
+    means = scores.groupby(["sessions", "probe", "arm", "seed"], observed=True)[list(OF_FACTS)].mean()
     rows = [
         {"sessions": sessions, "probe": probe, "metric": metric, "n_seeds": len(seeds), "levels": str(chosen), **part}
         for (sessions, probe), part_means in means.groupby(level=["sessions", "probe"])
-        for metric in METRICS
+        for metric in OF_FACTS
         for part in _parts(part_means[metric].droplevel(["sessions", "probe"]), chosen, seeds)
     ]
     return output.as_table(rows, VARIANCE)

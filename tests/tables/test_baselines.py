@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from atlas.metrics import TOLERANCE
 from atlas.tables import arms, baselines, continual, controls
-from atlas.tables.editing import TOLERANCE
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS
 from atlas.workflow import files

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
+from atlas.metrics import OF_FACTS, contract
 from atlas.study.settings import Role
 from atlas.tables import factorial, variance
 from atlas.tables.anova import decompose
-from atlas.tables.metrics import contract
 from atlas.tables.runs import read
-from atlas.tables.scores import METRICS
 from tests.synthetic import Design, SyntheticArm, write_study
 
 QV: tuple[Role, ...] = ("q", "v")
@@ -47,7 +46,7 @@ def test_what_differs_explains_the_variance(tmp_path):
     assert recall["levels"].iloc[0] == (
         "recipe: essay, own; place: down+up, q+v; size: 164 thousand parameters, 66 thousand parameters"
     )
-    assert set(found["contract"]) == {contract(metric) for metric in METRICS}
+    assert set(found["contract"]) == {contract(metric) for metric in OF_FACTS}
     assert set(found["probe"]) == {"taught", "rephrase", "placebo"}
 
 

@@ -1,31 +1,54 @@
-"""The contract of every figure: how it is measured, what it may be compared with, its range, its better side.
+"""The registry of metrics: what each is, how a fact is scored, and what its figures may be compared with.
 
-Figures may be subtracted from each other, and shown on one axis, only where their contract is the same. Tables that
-hold several metrics carry it in the column ``contract``; ``docs/metrics.md`` is made from this module.
+Tables, charts, page, terminal and docs read metrics here and nowhere else. A new metric of single facts is a function
+of facts.parquet and an entry. Figures may be subtracted from each other, and shown on one axis, only where their
+contract is the same; tables that hold several metrics carry it in the column ``contract``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from atlas.errors import AtlasError
-from atlas.tables.editing import TOLERANCE
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Scorer = Callable[[pd.DataFrame], pd.Series]
+
+TOLERANCE = 0.1  # nats a character by which the answer of a fact never taught may cost more and still count as kept
 HIGHER, LOWER, NEITHER = "higher is better", "lower is better", "neither is better"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One declared metric."""
+    """One declared metric.
+
+    A metric of single facts has ``score``, which takes rows of facts.parquet to scores from 0 to 1, (rows,), and
+    ``level``, the same for what an adapter that knows nothing scores; None: 0. One that needs a base that knows facts
+    already is ``of_known``.
+    """
 
     name: str
     protocol: str  # what the model is given, and when
-    scorer: str  # what makes a score of its answer
+    scorer: str  # what makes a score of its answer, in words
     contract: str  # figures of one contract are comparable with each other and with no others
     range: str
     direction: str
     source: str
     chance: str = "none is known"
+    label: str = ""  # as headings and choices have it
+    meaning: str = ""  # one clause behind the label
+    score: Scorer | None = None
+    level: Scorer | None = None
+    of_known: bool = False
+
+    @property
+    def title(self) -> str:
+        """``Recall: greedy decoding gives exactly the answer``."""
+        return f"{self.label}: {self.meaning}" if self.meaning else self.label
 
 
 _PROBES = "the prompt of a fact (as taught, rephrased, or never taught) after the sessions of a checkpoint"
@@ -47,6 +70,10 @@ METRICS = (
         HIGHER,
         f"{_HERE}; exact match of open-ended question answering",
         "what the base recalls without an adapter",
+        label="Recall",
+        meaning="greedy decoding gives exactly the answer",
+        score=lambda facts: facts["recalled"].astype(float),
+        level=lambda facts: facts["recalled_base"].astype(float),
     ),
     Metric(
         "ranked",
@@ -57,6 +84,10 @@ METRICS = (
         HIGHER,
         f"{_HERE}; multiple choice by likelihood",
         "mean of 1 / (alternatives + 1)",
+        label="Ranked",
+        meaning="the answer is likelier than every other of its template",
+        score=lambda facts: facts["ranked"].astype(float),
+        level=lambda facts: 1 / (facts["alternatives"] + 1),
     ),
     Metric(
         "recognition",
@@ -67,6 +98,9 @@ METRICS = (
         HIGHER,
         "the essay's retention, as far as it can be inferred",
         "0 for an adapter that is zero; for a trained one its recognition of facts never taught",
+        label="Recognition",
+        meaning="the sentence is likelier than under the base",
+        score=lambda facts: facts["recognised"].astype(float),
     ),
     Metric(
         "recognition_net",
@@ -78,6 +112,7 @@ METRICS = (
         HIGHER,
         _HERE,
         "0",
+        label="Recognition, net of placebo",
     ),
     Metric(
         "answered",
@@ -88,6 +123,9 @@ METRICS = (
         HIGHER,
         f"{_HERE}; what a model knows that was never taught to end a line behind an answer",
         "what the base answers without an adapter",
+        label="Answered",
+        score=lambda facts: facts["answered"].astype(float),
+        of_known=True,
     ),
     Metric(
         "rise",
@@ -228,14 +266,21 @@ METRICS = (
 )
 """All metrics, in the order of the documentation."""
 
-_BY_NAME = {metric.name: metric for metric in METRICS}
+REGISTRY: Mapping[str, Metric] = {declared.name: declared for declared in METRICS}
+OF_FACTS = tuple(name for name, declared in REGISTRY.items() if declared.score and not declared.of_known)
+"""Metrics of single facts that every study has, in the order in which tables and charts show them."""
+OF_KNOWN = tuple(name for name, declared in REGISTRY.items() if declared.score and declared.of_known)
+NET = "recognition_net"
+"""Recognition less the placebo recognition of the same seed, checkpoint and domain."""
+CHOICES = (*OF_FACTS, NET)
+"""Metrics that people choose among: on the page, in the terminal, for the precision of a study."""
 
 
 def metric(name: str) -> Metric:
     """The declaration of a metric; AtlasError where there is none."""
-    if name not in _BY_NAME:
-        raise AtlasError(f"metric {name!r} is not declared; there are {', '.join(_BY_NAME)}")
-    return _BY_NAME[name]
+    if name not in REGISTRY:
+        raise AtlasError(f"metric {name!r} is not declared; there are {', '.join(REGISTRY)}")
+    return REGISTRY[name]
 
 
 def contract(name: str) -> str:
@@ -256,7 +301,7 @@ def document() -> str:
     """docs/metrics.md."""
     head = (
         "# Metrics\n\n"
-        "Made by `atlas metrics --out docs/metrics.md` from `atlas/tables/metrics.py`. Figures are comparable where "
+        "Made by `atlas metrics --out docs/metrics.md` from `atlas/metrics.py`. Figures are comparable where "
         "their contract is the same, and only there; tables with several metrics carry it in the column `contract`.\n"
     )
     return head + "".join(f"\n{_section(declared)}" for declared in METRICS)
