@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from atlas.errors import AtlasError
 from atlas.metrics import CHOICES
+from atlas.phrases import plural
 from atlas.study.arms import Arm, check_arm
 from atlas.study.base_settings import Base, Model
 from atlas.study.jobs import Candidate, Device, Keys, Probes, RungSpec, RunSpec, StreamSpec, Tracing
@@ -141,8 +142,8 @@ class Study(Settings):
         needed, taught = self.sessions * self.facts_per_session, self.pool.most_taught
         if taught is not None and needed > taught:
             raise ValueError(
-                f"checkpoints: {self.sessions} sessions of {self.facts_per_session} facts need {needed} facts, "
-                f"pool.taught has {taught}; lower the checkpoints or enlarge the pool"
+                f"checkpoints: {plural(self.sessions, 'session')} of {plural(self.facts_per_session, 'fact')} need "
+                f"{plural(needed, 'fact')}, pool.taught has {taught}; lower the checkpoints or enlarge the pool"
             )
         if strangers := sorted({*self.ablation_points} - {*self.checkpoints}):
             raise ValueError(
@@ -173,7 +174,9 @@ class Study(Settings):
                 f"search.seeds: seed {shared[0]} is one of the study's; tune on seeds that nothing reports"
             )
         if sorted(set(search.rungs)) != search.rungs or search.rungs[-1] > self.sessions:
-            raise ValueError(f"search.rungs: {search.rungs} must rise, at most to the study's {self.sessions} sessions")
+            raise ValueError(
+                f"search.rungs: {search.rungs} must rise, at most to the study's {plural(self.sessions, 'session')}"
+            )
         for arm in search.arms:
             self._check_arm(f"search.arms.{arm}", search.arms[arm])
             for name, candidate in search.candidates(arm).items():

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from atlas.draws import rng
+from atlas.phrases import plural
 from atlas.study.arms import Arm, Method
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.settings import Name, Positive, Settings, laid_over
@@ -92,7 +93,7 @@ class Search(Settings):
         if self.sweeps and len({*counts.values()}) > 1:
             least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
             raise ValueError(
-                f"sweeps: arm {least!r} would try {counts[least]} candidates, {most!r} {counts[most]}; give each "
+                f"sweeps: arm {least!r} would try {plural(counts[least], 'candidate')}, {most!r} {counts[most]}; give each "
                 "arm as many, so that all have the same budget"
             )
         return self
