@@ -93,8 +93,8 @@ class Search(Settings):
         if self.sweeps and len({*counts.values()}) > 1:
             least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
             raise ValueError(
-                f"sweeps: arm {least!r} would try {plural(counts[least], 'candidate')}, {most!r} {counts[most]}; give each "
-                "arm as many, so that all have the same budget"
+                f"sweeps: arm {least!r} would try {plural(counts[least], 'candidate')}, {most!r} {counts[most]}; give "
+                "each arm as many, so that all have the same budget"
             )
         return self
 

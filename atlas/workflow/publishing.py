@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all, all files of a step together, and never those of two writers mixed.
+"""Outputs are published atomically, all files of a step together, and never those of two writers mixed.
 
 Files are staged in a hidden folder beside their place, which their writer holds a lock on for as long as it lives.
 The kernel frees the lock of a writer that is killed, so the next writer can tell leftovers from work in hand.
