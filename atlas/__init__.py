@@ -8,7 +8,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LATE = {"verify": "atlas.guard.attest", "GuardError": "atlas.guard.report"}
+_LATE = {"verify": "atlas.guard.verification", "GuardError": "atlas.guard.report"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-from atlas.guard.attest import verify as verify
 from atlas.guard.report import GuardError as GuardError
+from atlas.guard.verification import verify as verify
 
 __version__: str

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,15 +103,16 @@ def _write(text: str, out: Path | None) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from atlas.guard import inspection, report  # takes torch, which is slow to import
+    from atlas.base.certify import inspect  # takes torch, which is slow to import
+    from atlas.guard import report
 
-    found = inspection.inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)
+    found = inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)
     if arguments.json:
-        print(found.model_dump_json(indent=2))
+        print(json.dumps(asdict(found), indent=2))
     else:
         report.show(found, Console(width=None if sys.stdout.isatty() else WIDE), arguments.all)
     if not found.passed:
-        failed = ", ".join(check.name for check in found.checks if not check.passed)
+        failed = ", ".join(check.name for check in found.failed)
         raise AtlasError(f"{arguments.checkpoint}: failed {failed}, by the modules named above; do not use it")
 
 

@@ -10,3 +10,7 @@ class AtlasError(Exception):
 
 class DiskFullError(AtlasError):
     """There was no space for an output; nothing of it is left behind, and the same command goes on from there."""
+
+
+INSTALL_LM = "install the extra lm; in Atlas's repository: python -m pip install -e '.[lm]'"
+"""How to mend that a package is missing which only language models from outside need."""

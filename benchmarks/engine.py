@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from atlas.base.checkpoint import read_tensors
 from atlas.draws import rng
 from atlas.errors import AtlasError
+from atlas.guard.formats import read_tensors
 from atlas.pool.build import build
 from atlas.study.config import Study, load
 from atlas.workflow import progress

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from atlas.audit.schema import DETECTION, HONEST
+from atlas.audit.audit_columns import DETECTION, HONEST
 from atlas.workflow import files, progress
 from atlas.workflow.digest import code_digest
 from atlas.workflow.steps import parser, run_step

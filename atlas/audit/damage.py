@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 
-from atlas.audit.judge import judged, lay_out
-from atlas.audit.schema import DETECTION, LEVELS
-from atlas.audit.subject import Subject, excerpt, small, training
+from atlas.audit.audit_columns import DETECTION
+from atlas.audit.subjects import excerpt, put_down, refusals, small, subject, training
 from atlas.base.certify import model_beside
-from atlas.base.checkpoint import load_strict, read_manifest, read_tensors, save
+from atlas.base.checkpoint import load_strict, read_manifest
 from atlas.base.corpus import split
-from atlas.base.loss import validation_loss
+from atlas.base.language import validation_loss
 from atlas.base.model import Transformer
 from atlas.base.text import encode
 from atlas.draws import rng
 from atlas.errors import AtlasError
-from atlas.guard.faults import mixups, mutations, numbers
-from atlas.guard.faults.kinds import KINDS, Kind, patient
+from atlas.guard.faults.catalogue import KINDS
+from atlas.guard.faults.kinds import Kind, Patient
+from atlas.guard.formats import CONFIG, read_tensors
 from atlas.study.config import Guard
 from atlas.workflow import files, progress
 from atlas.workflow.digest import code_digest
 from atlas.workflow.steps import add_spec, environment, parser, run_step
 
-FAMILIES = (mutations, mixups, numbers)  # importing them fills KINDS
 MEASURED = 8192  # characters that the rise in loss is measured on
 
 
@@ -68,14 +68,20 @@ class Bench:
         files.write_text(self.text, text)
         training_text, validation = (encode(part) for part in split(text, training(guard, 0, 0).validation))
         self.validation = validation[-MEASURED - 1 :]
-        if checkpoint and manifest:
-            self.name, self.manifest = "base", manifest
-            self.subject = read_subject(checkpoint, manifest)
+        if checkpoint and manifest:  # the study's own base; no other weights of its shape are at hand
+            self.name, self.manifest, self.shape = "base", manifest, read_manifest(manifest).config.own
+            self.subject = subject(self.shape, read_tensors(checkpoint))
         else:
-            self.name, self.manifest = "small", folder / "base.json"
+            self.name, self.manifest, self.shape = "small", folder / "base.json", guard.models[0]
             self.subject = small(guard, training_text)
-            self._write_manifest(validation)
-        self.clean = self._run(self.subject.tensors, Transformer(self.subject.shape))
+            base, model = training(guard, 0, 0), self._loaded(self.subject.tensors)
+            put_down(folder, base, base.training.steps, model, validation, self.text)
+        self.clean = self._run(self._loaded(self.subject.tensors))
+
+    def _loaded(self, tensors: dict[str, Tensor]) -> Transformer:
+        model = Transformer(self.shape)
+        model.load_state_dict(tensors)
+        return model.eval()
 
     def rows(self, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]]:
         """One row of ``DETECTION`` for each kind and each of the places that are drawn for it."""
@@ -88,10 +94,12 @@ class Bench:
                 tracker.advance(each.name)
 
     def _row(self, each: Kind, place: str, draw: np.random.Generator) -> dict[str, Any]:
-        to = patient(self.subject, draw)
-        each.harm(to, place)
-        path = lay_out(self.folder, mutations.written(to), to.config)
-        verdict = judged(path, self.manifest, self.text)
+        to = Patient.of(self.subject, draw)
+        each.damage(to, place)
+        path = self.folder / "base.safetensors"
+        with files.whole(path) as scratch:
+            scratch.write_bytes(to.written())
+        files.write_json(self.folder / CONFIG, to.config)
         loads, rise, change = self._measured(path)
         return {
             "subject": self.name,
@@ -103,7 +111,7 @@ class Bench:
             "loads": loads,
             "rise": rise,
             "logit_change": change,
-            **{f"failed_{level}": ", ".join(verdict.failed[level]) for level in LEVELS},
+            **refusals(path, self.manifest, self.text),
         }
 
     def _measured(self, path: Path) -> tuple[bool, float | None, float | None]:
@@ -113,38 +121,15 @@ class Bench:
             load_strict(path, model)
         except AtlasError:
             return False, None, None
-        loss, logits = self._run(model.state_dict(), model)
+        loss, logits = self._run(model.eval())
         rise, change = loss - self.clean[0], float((logits - self.clean[1]).abs().max())
         return True, rise if np.isfinite(rise) else np.inf, change if np.isfinite(change) else np.inf
 
-    def _run(self, tensors: dict[str, torch.Tensor], model: Transformer) -> tuple[float, torch.Tensor]:
+    def _run(self, model: Transformer) -> tuple[float, Tensor]:
         """Loss on the text kept for measuring, and logits of its first window, (1, context, 96)."""
-        model.load_state_dict(tensors)
-        model.eval()
-        window = torch.from_numpy(self.validation[: self.subject.shape.context].astype(np.int64))
+        window = torch.from_numpy(self.validation[: self.shape.context].astype(np.int64))
         with torch.no_grad():
             return validation_loss(model, self.validation), model(window[None])
-
-    def _write_manifest(self, validation: np.ndarray) -> None:
-        """The small subject's own manifest, as its pretraining would have written it."""
-        model = Transformer(self.subject.shape)
-        model.load_state_dict(self.subject.tensors)
-        base = training(self.guard, 0, 0)
-        save(
-            self.folder / "small.safetensors",
-            self.manifest,
-            model.eval(),
-            config=base,
-            val_loss=validation_loss(model, validation),
-            tokens=base.training.steps * base.training.batch * base.own.context,
-            seconds=0.0,
-            corpus_sha256=files.sha256(self.text),
-        )
-
-
-def read_subject(checkpoint: Path, manifest: Path) -> Subject:
-    """The study's own base as a subject; no other weights of its shape are at hand."""
-    return Subject(read_manifest(manifest).config.own, read_tensors(checkpoint))
 
 
 if __name__ == "__main__":

@@ -7,20 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 
-from atlas.audit.judge import judged
-from atlas.audit.schema import HONEST, LEVELS
-from atlas.audit.subject import excerpt, trained, training
-from atlas.base.checkpoint import save
+from atlas.audit.audit_columns import HONEST
+from atlas.audit.subjects import excerpt, put_down, refusals, trained, training
 from atlas.base.corpus import split
-from atlas.base.loss import validation_loss
 from atlas.base.model import Transformer, opt_config
 from atlas.base.text import encode
-from atlas.guard.foreign import CONFIG
-from atlas.study.base_settings import Base
+from atlas.guard.formats import CONFIG
 from atlas.study.config import Guard
 from atlas.workflow import files, progress
 from atlas.workflow.digest import code_digest
@@ -58,30 +53,17 @@ def checked(guard: Guard, shape: int, seed: int, text: str) -> list[dict[str, An
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="atlas-guard-") as scratch:
         folder = Path(scratch)
-        files.write_text(folder / "text.txt", text)
-        trained(
-            base, tokens, guard.snapshots, lambda step, model: rows.append(_row(folder, base, step, model, validation))
-        )
-    return [{"shape": shape, "seed": seed, **row} for row in rows]
+        checkpoint, manifest, excerpted = (folder / name for name in ("base.safetensors", "base.json", "text.txt"))
+        files.write_text(excerpted, text)
+        files.write_json(folder / CONFIG, opt_config(base.own))
 
+        def keep(step: int, model: Transformer) -> None:
+            loss = put_down(folder, base, step, model, validation, excerpted)
+            row = {"shape": shape, "seed": seed, "step": step, "val_loss": loss}
+            rows.append(row | refusals(checkpoint, manifest, excerpted))
 
-def _row(folder: Path, base: Base, step: int, model: Transformer, validation: np.ndarray) -> dict[str, Any]:
-    loss = validation_loss(model, validation)
-    checkpoint, manifest, text = (folder / name for name in ("base.safetensors", "base.json", "text.txt"))
-    files.write_json(folder / CONFIG, opt_config(base.own))
-    save(
-        checkpoint,
-        manifest,
-        model,
-        config=base,
-        val_loss=loss,
-        tokens=step * base.training.batch * base.own.context,
-        seconds=0.0,
-        corpus_sha256=files.sha256(text),
-    )
-    verdict = judged(checkpoint, manifest, text)
-    failed = {f"failed_{level}": ", ".join(verdict.failed[level]) for level in LEVELS}
-    return {"step": step, "val_loss": loss, **failed}
+        trained(base, tokens, guard.snapshots, keep)
+    return rows
 
 
 if __name__ == "__main__":

@@ -16,9 +16,12 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from atlas.base.certify import verify_checkpoint
-from atlas.base.checkpoint import Certificate, fingerprint, read_manifest, read_tensors
+from atlas.base.checkpoint import read_manifest
 from atlas.base.model import Transformer, fresh, opt_config
-from atlas.guard.foreign import CONFIG
+from atlas.guard.faults.kinds import wrong_names
+from atlas.guard.formats import CONFIG, read_tensors
+from atlas.guard.report import Certificate
+from atlas.guard.tensors import fingerprint
 from atlas.study.settings import Role, Settings
 from atlas.ttt.frozen import reinitialise
 from atlas.workflow import files, progress
@@ -55,18 +58,6 @@ def load_carelessly(model: nn.Module, tensors: Mapping[str, Tensor], rename: Cal
     """
     renamed = {rename(name): tensor for name, tensor in tensors.items()}
     return sorted(model.load_state_dict(renamed, strict=False).missing_keys)
-
-
-def wrong_names(reinit: Sequence[Role]) -> Callable[[str], str]:
-    """A map of names that is right but for some roles: as if their modules were in a block called `mlp`."""
-    wrong = {f".{Transformer.roles.roles[role]}.": f".mlp.{Transformer.roles.roles[role]}." for role in reinit}
-
-    def rename(name: str) -> str:
-        for right, mistaken in wrong.items():
-            name = name.replace(right, mistaken)
-        return name
-
-    return rename
 
 
 def misloaded(

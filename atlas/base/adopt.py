@@ -14,16 +14,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from atlas.base.build import CONFIG, TOKENIZER, hosted, hosted_name
 from atlas.base.checkpoint import save
 from atlas.base.corpus import split
-from atlas.base.loss import validation_loss
+from atlas.base.hosted import CONFIG, TOKENIZER, hosted, hosted_name
+from atlas.base.language import validation_loss
 from atlas.base.text import Pieces
 from atlas.errors import AtlasError
-from atlas.guard.foreign import Foreign, checkpoint_in, read_foreign
-from atlas.guard.gguf_file import GgufFile, is_gguf
-from atlas.guard.inspection import verify_foreign
+from atlas.guard.formats import GgufFile, checkpoint_in, is_gguf
 from atlas.guard.report import insist
+from atlas.guard.verification import Foreign, read_foreign, verify_foreign
 from atlas.study.base_settings import Base
 from atlas.workflow import files, progress
 from atlas.workflow.digest import code_digest
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     clock, started = time.perf_counter(), now()
     foreign = read_foreign(source_of(config))
     insist(verify_foreign(foreign), foreign.origin)
-    tied = {"tie_word_embeddings": foreign.layout.tied}  # a file may hold a head that is the embedding again
+    tied = {"tie_word_embeddings": foreign.blueprint.tied}  # a file may hold a head that is the embedding again
     beside = {CONFIG: dict(foreign.config) | tied, TOKENIZER: json.loads(tokenizer_text(foreign.origin))}
     model = hosted(beside[CONFIG], Pieces.parse(beside[TOKENIZER], beside[CONFIG], str(foreign.origin)))
     model.load_state_dict(dict(adopted(foreign)), strict=True)
@@ -74,11 +73,11 @@ def source_of(config: Base) -> Path:
 
 def adopted(foreign: Foreign) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a checkpoint by the name that a hosted model has for it, float32."""
-    for row in foreign.rows.values():
-        if row.role == "head" and foreign.layout.tied:
+    for spec in foreign.specs.values():
+        if spec.role == "head" and foreign.blueprint.tied:
             continue  # the embedding again
-        for part in replace(row, unused=0).parts(foreign.tensors[row.name]):
-            yield hosted_name(part, foreign.layout), part.values.float().contiguous()
+        for part in replace(spec, unused=0).parts(foreign.tensors[spec.name]):
+            yield hosted_name(part, foreign.blueprint.prefix), part.values.float().contiguous()
 
 
 def tokenizer_text(source: Path) -> str:

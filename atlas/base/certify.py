@@ -1,37 +1,49 @@
-"""Verify a checkpoint, and certify it where all checks pass."""
+"""Verify a base of Atlas's own with all that lies beside it, and certify it where all checks pass.
+
+The checks are those of ``atlas.guard``. Here stands what they need to know of Atlas: its manifest, its model, its loss.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
+from torch import Tensor
+from torch.nn import functional as F
 
-from atlas.base.build import empty_model, parts_of_base
-from atlas.base.checkpoint import (
-    Certificate,
-    Check,
-    Manifest,
-    fingerprint,
-    load_strict,
-    mismatches,
-    read_manifest,
-    read_tensors,
-)
+from atlas.base.checkpoint import Manifest, empty_model, load_strict, read_manifest
 from atlas.base.corpus import split
-from atlas.base.language import LanguageModel
-from atlas.base.loss import validation_loss
-from atlas.base.model import Transformer, fresh, opt_config
+from atlas.base.hosted import CONFIG as ADOPTED
+from atlas.base.hosted import hosted_name
+from atlas.base.language import LanguageModel, validation_loss
+from atlas.base.model import POSITION_OFFSET, Attention, Transformer, fresh, opt_config
+from atlas.base.muon import orthogonalise
+from atlas.base.text import SYMBOLS
 from atlas.errors import AtlasError
-from atlas.guard import checks, wiring
-from atlas.guard.foreign import CONFIG
-from atlas.guard.report import insist
-from atlas.guard.ties import copies
+from atlas.guard import weight_checks
+from atlas.guard.blueprints import blueprint
+from atlas.guard.formats import CONFIG, checkpoint_in, is_gguf, read_tensors
+from atlas.guard.report import Certificate, Report, insist
+from atlas.guard.tensors import WeightPart, fingerprint
+from atlas.guard.verification import read_foreign, verify_foreign
+from atlas.guard.weight_checks import Check, bounded, counted, finite, mismatches
+from atlas.guard.wiring import BEFORE_LAYERS, Anatomy, LayerModule, functional, modules_of
 from atlas.study.base_settings import Base, Model
 from atlas.study.settings import explain
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_base, add_spec, parser, run_step
+
+MOVED_LIMIT = 0.1  # share of its own first length that training moves a matrix by, at least
+LOSS_TOLERANCE = 1e-4  # nats per character: rounding on another machine or thread count is below 1e-5
+POSITIONS = "model.decoder.embed_positions.weight"
+FOREIGN_NOT_CHECKED = {
+    "hashes": "another project's checkpoint has no manifest of Atlas",
+    "the loss, and whether every module does its part": "needs the model itself; see docs/guard.md",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,8 +63,65 @@ def main(arguments: Sequence[str] | None = None) -> None:
     insist(certificate, args.checkpoint)
     if isinstance(args.spec.model, Model):
         files.publish_json(args.checkpoint.parent / CONFIG, opt_config(args.spec.model))
-    files.publish_json(args.out, certificate.model_dump())
+    files.publish_json(args.out, asdict(certificate))
     progress.say(f"base: {len(certificate.checks)} checks passed, see {args.out}")
+
+
+def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) -> Report:
+    """Verify any checkpoint, Atlas's own or another project's, and say what could not be checked, and why.
+
+    Args:
+        path: safetensors or GGUF file, index of shards, or the folder of one.
+        manifest: base.json of a checkpoint of Atlas's own; without it the .json of the same name, if there.
+        text: text to measure the loss on; without it the corpus.txt beside the checkpoint, if there.
+
+    Raises AtlasError where the file cannot be read, or nothing tells what model it should be.
+    """
+    checkpoint = checkpoint_in(path)
+    if not checkpoint.is_file():
+        raise AtlasError(f"{path}: no such file; give a safetensors file, such as results/base/base.safetensors")
+    gguf, beside = is_gguf(checkpoint), checkpoint.with_suffix(".json")
+    if manifest and gguf:
+        raise AtlasError(f"{manifest}: goes with checkpoints of Atlas's own, but {checkpoint} is GGUF; leave it out")
+    if not manifest and not gguf and beside.is_file() and beside != checkpoint:
+        manifest = beside
+    missing = {}
+    if manifest or (not gguf and _is_own(checkpoint.parent / CONFIG)):
+        corpus = checkpoint.with_name("corpus.txt")
+        text = text or (corpus if corpus.is_file() else None)
+        certificate = verify_checkpoint(checkpoint, manifest, text)
+        adopted = checkpoint.with_name(ADOPTED).is_file()
+        words = "a model from outside, as a study took it" if adopted else "a model of Atlas's own"
+        if not manifest:
+            missing["hashes, the seed's own initialisation, the loss on record"] = (
+                "no manifest; give --manifest base.json"
+            )
+        if not text:
+            missing["the loss, and whether every module does its part"] = "no text; give --corpus corpus.txt"
+    else:
+        foreign = read_foreign(checkpoint)
+        certificate, missing, words, text = verify_foreign(foreign), FOREIGN_NOT_CHECKED, foreign.words, None
+    if any(check.name in weight_checks.FITS for check in certificate.failed):
+        missing = {"all that needs a model that loads": "the file does not fit, see above", **missing}
+    return Report(
+        **vars(certificate),
+        checkpoint=str(path),
+        model=words,
+        manifest=str(manifest) if manifest else None,
+        text=str(text) if text else None,
+        not_checked=missing,
+    )
+
+
+def _is_own(config: Path) -> bool:
+    """Whether a config is one that Atlas writes: another OPT has other symbols."""
+    if not config.is_file():
+        return True  # the error then says what is missing
+    values = files.read_json(config)
+    if not isinstance(values, dict) or values.get("model_type") != "opt" or values.get("vocab_size") != len(SYMBOLS):
+        return False
+    own = opt_config(model_beside(config))
+    return {key: values.get(key, value) for key, value in own.items()} == own
 
 
 def verify_checkpoint(
@@ -73,43 +142,101 @@ def verify_checkpoint(
     """
     record = read_manifest(manifest) if manifest else None
     asked = config or (record.config if record else Base(model=model_beside(checkpoint)))
-    in_file = read_tensors(checkpoint)
-    folder = Path(checkpoint).parent
+    in_file, folder = read_tensors(checkpoint), Path(checkpoint).parent
     model = empty_model(record.config if record else asked, folder)
-    found = list(checks.fit(list(mismatches(in_file, model))))
+    found = weight_checks.fit(mismatches(in_file, model.state_dict()))
     identity = fingerprint(in_file)
     if all(check.passed for check in found):
         load_strict(checkpoint, model)
         model.requires_grad_(False).eval()
         identity = fingerprint(model.state_dict())
-        parts = parts_of_base(model, folder)
-        found += [checks.loaded(model.state_dict(), in_file), *checks.static(parts), copies(parts)]
+        found.append(weight_checks.loaded(model.state_dict(), in_file))
+        found += weight_checks.static(parts_of_base(model, folder))
         found += _by_manifest(model, record) if record else []
         found += _by_corpus(model, corpus, asked, record) if corpus else []
-    if record and (Path(checkpoint).parent / CONFIG).is_file():
-        found.append(checks.config_beside(files.read_json(Path(checkpoint).parent / CONFIG), record))
+    if record and (folder / CONFIG).is_file():
+        found.append(_config_beside(files.read_json(folder / CONFIG), opt_config(record.config.own)))
     if record and config:
-        found.append(checks.configured(record, config))
-    return Certificate(passed=all(check.passed for check in found), fingerprint=identity, checks=found)
+        made, wanted = (section.model_dump(exclude={"max_val_loss"}) for section in (record.config, config))
+        wrong = [f"{key}: made with {made[key]}, study has {wanted[key]}" for key in wanted if made[key] != wanted[key]]
+        found.append(counted("config", "the base was made with the study's keys", wrong, needs="manifest"))
+    return Certificate.of(found, identity)
 
 
 def _by_manifest(model: LanguageModel, record: Manifest) -> Iterator[Check]:
-    yield checks.hashes(model.state_dict(), record)
-    yield checks.whole(model.state_dict(), record)
+    yield weight_checks.hashes(model.state_dict(), record.sha256)
+    yield weight_checks.identity(model.state_dict(), record.fingerprint)
     if isinstance(record.config.model, Model):
-        yield checks.moved(model, fresh(record.config.model, record.config.seed))
+        first = dict(_matrices(fresh(record.config.model, record.config.seed)))
+        moved = {name: float((used - first[name]).norm() / first[name].norm()) for name, used in _matrices(model)}
+        sentence = "distance from the seed's initialisation, relative to its length"
+        yield bounded("moved", sentence, moved, "at least", MOVED_LIMIT, needs="manifest")
 
 
 def _by_corpus(model: LanguageModel, corpus: Path | str, asked: Base, record: Manifest | None) -> Iterator[Check]:
     _, validation = split(files.read_text(corpus), asked.validation)
     tokens = model.text.encode(validation, str(corpus))
-    loss = validation_loss(model, tokens)
-    yield checks.loss_low(loss, asked.max_val_loss)
+    loss, limit = validation_loss(model, tokens), asked.max_val_loss
+    sentence = "validation loss, nats/char, at most base.max_val_loss"
+    yield Check("val_loss", loss <= limit, finite(loss), limit, sentence, needs="text")
     if isinstance(model, Transformer):
-        yield from wiring.checks(model, tokens)
+        yield from functional(anatomy(model), tokens)
     if record:
-        yield checks.same_corpus(corpus, record)
-        yield checks.loss_reproduced(loss, record)
+        found = files.sha256(corpus)
+        wrong = [] if found == record.corpus_sha256 else [f"sha256 {found}, manifest {record.corpus_sha256}"]
+        yield counted("corpus", "the corpus is the one trained on", wrong, needs="manifest")
+        off = abs(loss - record.val_loss)
+        detail = f"validation loss {loss:.6f} nats/char, manifest {record.val_loss:.6f}"
+        passed = off <= LOSS_TOLERANCE
+        yield Check("val_loss_reproduced", passed, finite(off), LOSS_TOLERANCE, detail, needs="manifest")
+
+
+def _config_beside(beside: object, asked: Mapping[str, object]) -> Check:
+    """The transformers config beside the checkpoint describes the manifest's model: other readers go by it."""
+    found = beside if isinstance(beside, dict) else {}
+    wrong = [f"{key}: {found.get(key)!r}, manifest {asked[key]!r}" for key in asked if found.get(key) != asked[key]]
+    return counted("config.json", "the config beside the checkpoint is the manifest's model", wrong, needs="manifest")
+
+
+def _matrices(model: LanguageModel) -> Iterator[tuple[str, Tensor]]:
+    """Matrices by name, without the rows of the positions that OPT never uses: those keep their first values."""
+    for name, tensor in model.state_dict().items():
+        if tensor.ndim == 2:
+            yield name, tensor[POSITION_OFFSET:] if name == POSITIONS else tensor
+
+
+def parts_of_base(model: LanguageModel, folder: Path) -> list[WeightPart]:
+    """The parts of a base, for checks; ``folder`` has the config of one from outside."""
+    if isinstance(model, Transformer):
+        return own_parts(model)
+    tensors, parts = model.state_dict(), []
+    expected = blueprint(files.read_json(folder / ADOPTED), str(folder / ADOPTED))
+    for spec in expected.specs if expected.tied else (*expected.specs, expected.head):
+        for part in replace(spec, unused=0).parts(torch.empty(spec.shape, device="meta")):
+            name = hosted_name(part, expected.prefix)
+            parts.append(replace(part, name=name, tensor=name, values=tensors[name][spec.unused :]))
+    return parts
+
+
+def own_parts(model: Transformer) -> list[WeightPart]:
+    """The parts of a model of Atlas's own, which is an OPT."""
+    tensors, specs = model.state_dict(), blueprint(opt_config(model.config), "the model").specs
+    return [part for spec in specs for part in spec.parts(tensors[spec.name])]
+
+
+def anatomy(model: Transformer) -> Anatomy:
+    """A model of Atlas's own, taken apart for the functional checks."""
+    decoder = model.model.decoder
+    positions = decoder.embed_positions.weight.detach()[POSITION_OFFSET:]  # a view of the model's own
+    return Anatomy(
+        embed=lambda tokens: decoder.embed_tokens(tokens) + positions[: tokens.shape[1]],
+        layers=[partial(layer, mask=None) for layer in decoder.layers],
+        logits=lambda hidden: F.linear(decoder.final_layer_norm(hidden), model.head),
+        modules=modules_of(model, own_parts(model)),
+        positions=LayerModule(BEFORE_LAYERS, "positions", POSITIONS, positions),
+        attentions=[module for module in model.modules() if isinstance(module, Attention)],
+        descent=lambda gradient: -orthogonalise(gradient[None])[0],
+    )
 
 
 def model_beside(checkpoint: Path | str) -> Model:

@@ -6,6 +6,7 @@ of many facts lie behind one another in one row here, too, and a tree of alterna
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,20 +14,22 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 
-from atlas.base import unfused
+from atlas.base.architectures import FUSED_ROLES, MAPS, UNFUSE
 from atlas.base.attention import Packed
-from atlas.base.build import BODY
 from atlas.base.language import LanguageModel, Mask
-from atlas.base.roles import MAPS
 from atlas.base.text import Text
-from atlas.errors import AtlasError
+from atlas.errors import INSTALL_LM, AtlasError
+from atlas.guard.tensors import WeightPart
 from atlas.study.base_settings import Model
+from atlas.study.model_shape import shape_from
 
+CONFIG, TOKENIZER = "lm.json", "tokenizer.json"  # of such a model, beside its checkpoint
+BODY, OUT = "body", "out"  # where it holds all but its head, and a head of its own
+FUSED = re.compile(r"(.*)\.(weight|bias)\[(\w)\]")  # the name of a part of a fused tensor
 ATTENTION = "atlas_packed"
 LINES = "atlas_lines"  # the attribute under which a module finds where the lines of its row are
-SHARED = {f"{name}.{part}" for name in ("c_attn", "query_key_value") for part in unfused.PARTS}
+SHARED = {f"{name}.{role}" for name in ("c_attn", "query_key_value") for role in FUSED_ROLES}
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Lines:
 
 
 class Hosted(LanguageModel):
-    """A causal language model of the library.
+    """A causal language model of the library. AtlasError where that is not installed.
 
     Args:
         config: a `transformers` config, the content of config.json.
@@ -46,12 +49,19 @@ class Hosted(LanguageModel):
     """
 
     def __init__(self, config: Mapping[str, Any], shape: Model, text: Text) -> None:
+        try:
+            from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM  # only such bases need it
+        except ImportError as error:
+            raise AtlasError(f"base.model: a language model from outside takes {error.name}; {INSTALL_LM}") from None
         super().__init__()
-        self.text, self.roles = text, MAPS[str(config["model_type"])].inside(BODY)
+        kind = str(config["model_type"])
+        self.text, self.roles = text, MAPS[kind].inside(BODY)
+        AttentionInterface.register(ATTENTION, _attend)
         whole = AutoModelForCausalLM.from_config(
             AutoConfig.for_model(**config), attn_implementation=ATTENTION, dtype=torch.float32
         )
-        unfused.BY_TYPE.get(str(config["model_type"]), _as_it_is)(whole, shape.heads)
+        if kind in UNFUSE:
+            UNFUSE[kind](whole, shape.heads)
         self.config, self.prefix = shape, f"{whole.base_model_prefix}."
         self.body = whole.base_model
         head = whole.get_output_embeddings()
@@ -90,8 +100,23 @@ class Hosted(LanguageModel):
         return weight
 
 
-def _as_it_is(_model: nn.Module, _heads: int) -> None:
-    pass
+def hosted(config: Mapping[str, Any], text: Text) -> Hosted:
+    """A model from outside, all its numbers not a number; what it computes, such as rotary frequencies, is there."""
+    model = Hosted(config, shape_from(config, CONFIG), text)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(torch.nan)
+    return model
+
+
+def hosted_name(part: WeightPart, prefix: str) -> str:
+    """The name in a hosted model of a part of a foreign checkpoint, whose names have a prefix."""
+    if part.role == "head":
+        return f"{OUT}.weight"
+    name = part.name.removeprefix(prefix)
+    if fused := FUSED.fullmatch(name):
+        name = "{0}.{2}.{1}".format(*fused.groups())
+    return f"{BODY}.{name}"
 
 
 def _attend(
@@ -118,6 +143,3 @@ def _attend(
         query = query * (scaling * size**0.5)  # ours divides by the root of the size
     q, k, v = (x[0].transpose(0, 1).reshape(x.shape[2], heads * size) for x in (query, key, value))  # (tokens, width)
     return packed.mix(q, k, v, heads, packed.all).view(1, -1, heads, size), None
-
-
-AttentionInterface.register(ATTENTION, _attend)

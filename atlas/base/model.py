@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atlas.base.architectures import OPT
 from atlas.base.attention import Packed, View
 from atlas.base.language import LanguageModel, Mask
-from atlas.base.roles import OPT
 from atlas.base.text import CHARACTERS, SYMBOLS
 from atlas.draws import rng
 from atlas.study.base_settings import Model

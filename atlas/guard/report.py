@@ -1,21 +1,20 @@
-"""What a verification found, told to people, to programs and to callers."""
+"""What a verification found: the checks, by which a checkpoint is certified, told to programs, callers and people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atlas.base.checkpoint import Certificate, Check
 from atlas.errors import AtlasError
+from atlas.guard.weight_checks import Check
 
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
-
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
 
 
@@ -27,14 +26,33 @@ class GuardError(AtlasError):
         self.failed = list(failed)
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """The checks, and the fingerprint of the weights they were made on. Its fields are the keys of JSON."""
+
+    passed: bool
+    fingerprint: str
+    checks: list[Check]
+
+    @classmethod
+    def of(cls, checks: Sequence[Check], fingerprint: str) -> Certificate:
+        """It passed where all checks did."""
+        return cls(all(check.passed for check in checks), fingerprint, list(checks))
+
+    @property
+    def failed(self) -> list[Check]:
+        return [check for check in self.checks if not check.passed]
+
+
+@dataclass(frozen=True)
 class Report(Certificate):
     """A certificate with what it was made from: the content of ``atlas verify --json``."""
 
     checkpoint: str
-    model: str = Field(description="architecture and size, in words")
+    model: str  # architecture and size, in words
     manifest: str | None
-    text: str | None = Field(description="file that the loss was measured on")
-    not_checked: dict[str, str] = Field(description="checks that could not be made, and why")
+    text: str | None  # file that the loss was measured on
+    not_checked: dict[str, str]  # checks that could not be made, and why
 
 
 class _Line(NamedTuple):
@@ -49,8 +67,7 @@ class _Line(NamedTuple):
 
 def insist(certificate: Certificate, checkpoint: Path | str, mend: str = "no certificate; retrain it") -> None:
     """Raise GuardError, naming every check that failed and every tensor that fails it, unless all passed."""
-    failed = [check for check in certificate.checks if not check.passed]
-    if failed:
+    if failed := certificate.failed:
         named = ", ".join(f"{check.name} ({check.detail})" for check in failed)
         many = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
         raise GuardError(f"{checkpoint}: failed {many}: {named}; {mend}", failed)
@@ -59,7 +76,7 @@ def insist(certificate: Certificate, checkpoint: Path | str, mend: str = "no cer
 def show(report: Report, console: Console, everything: bool = False) -> None:
     """Print a report: failures by module first, then a line a check with its worst module, or all modules."""
     console.print(f"{report.checkpoint}: {report.model}", soft_wrap=True, highlight=False)
-    failed = [check for check in report.checks if not check.passed]
+    failed = report.failed
     if failed and not everything:
         console.print(_table([line for check in failed for line in _lines(check) if line.failed], "Failed"))
         for check in failed:
@@ -74,13 +91,11 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     for what, why in report.not_checked.items():
         console.print(Text(f"not checked: {what} ({why})", style="yellow"), soft_wrap=True)
     console.print(f"fingerprint {report.fingerprint}", soft_wrap=True, highlight=False)
-    console.print(_verdict(len(failed), len(report.checks)))
-
-
-def _verdict(failed: int, made: int) -> Text:
+    made = len(report.checks)
     if failed:
-        return Text(f"FAILED {failed} of {made} checks", style="bold red")
-    return Text(f"passed all {made} checks", style="green")
+        console.print(Text(f"FAILED {len(failed)} of {made} checks", "bold red"))
+    else:
+        console.print(Text(f"passed all {made} checks", "green"))
 
 
 def _lines(check: Check) -> Iterator[_Line]:
@@ -119,13 +134,8 @@ def _table(lines: Sequence[_Line], title: str) -> Table:
         column.overflow = "fold"
     for line in lines:
         verdict = Text("FAILED", "bold red") if line.failed else Text("passed", "green")
-        figures = _figure(line), f"{line.check.limit:.4g}"
+        unmeasured = "" if line.problem else "not finite"
+        figures = unmeasured if line.measured is None else f"{line.measured:.4g}", f"{line.check.limit:.4g}"
         row = (Text(line.module), line.check.name, *figures, verdict, Text(line.problem))
         table.add_row(*row[: len(columns)])
     return table
-
-
-def _figure(line: _Line) -> str:
-    if line.measured is not None:
-        return f"{line.measured:.4g}"
-    return "" if line.problem else "not finite"

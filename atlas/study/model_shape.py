@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import AtlasError
+from atlas.errors import INSTALL_LM, AtlasError
 from atlas.study.base_settings import Model
 
 CONFIG = "config.json"
-INSTALL = "install the extra lm; in Atlas's repository: python -m pip install -e '.[lm]'"
 CONTEXT_AT_MOST = 256  # positions of the windows that a loss is measured on: what own models have
 KEYS: Mapping[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "n_layer"),
@@ -73,7 +72,7 @@ def gguf_reader(path: Path) -> Any:
     try:
         from gguf import GGUFReader  # only such files need it
     except ImportError:
-        raise AtlasError(f"{path}: reading GGUF takes the package gguf; {INSTALL}") from None
+        raise AtlasError(f"{path}: reading GGUF takes the package gguf; {INSTALL_LM}") from None
     if not path.is_file():
         raise AtlasError(f"{path}: no such file; give the path of a GGUF file, or a folder of safetensors")
     try:

@@ -15,8 +15,8 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from atlas.audit.misload import Misload, MisloadReport
-from atlas.base.checkpoint import Certificate
 from atlas.errors import AtlasError
+from atlas.guard.report import Certificate
 from atlas.study.settings import explain
 from atlas.tables import output
 from atlas.tables.paired import Comparison, Paired

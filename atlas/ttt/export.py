@@ -11,10 +11,12 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
-from atlas.base.checkpoint import fingerprint, load_certified, read_manifest, read_tensors
+from atlas.base.checkpoint import load_certified, read_manifest
 from atlas.base.language import LanguageModel
 from atlas.base.model import Transformer
 from atlas.errors import AtlasError
+from atlas.guard.formats import read_tensors
+from atlas.guard.tensors import fingerprint
 from atlas.ttt import hub
 from atlas.ttt.frozen import reinitialise
 from atlas.ttt.schema import RunRecord, read_record

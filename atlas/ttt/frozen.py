@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from atlas.base.checkpoint import fingerprint, sha256_of
 from atlas.base.language import LanguageModel
 from atlas.base.model import initialise
 from atlas.draws import rng
 from atlas.errors import AtlasError
+from atlas.guard.tensors import fingerprint, sha256_of
 from atlas.study.settings import Role
 from atlas.ttt.engine.lora import base_weights
 from atlas.ttt.engine.roles import chosen

@@ -16,10 +16,10 @@ from typing import Any
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from atlas.base.checkpoint import read_tensors
 from atlas.base.model import opt_config
 from atlas.base.text import SYMBOLS
 from atlas.errors import AtlasError
+from atlas.guard.formats import read_tensors
 from atlas.study.base_settings import Model
 from atlas.ttt.engine.lora import Adapters
 from atlas.workflow import files

@@ -14,8 +14,7 @@ import torch
 
 from atlas.base.checkpoint import Manifest, load_certified, read_manifest
 from atlas.base.corpus import split
-from atlas.base.language import LanguageModel
-from atlas.base.loss import validation_loss
+from atlas.base.language import LanguageModel, validation_loss
 from atlas.errors import AtlasError
 from atlas.pool.facts import PLACEBO, STREAM_SCHEMA, Fact, read_pool, read_stream
 from atlas.study.jobs import RunSpec

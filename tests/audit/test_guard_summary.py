@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from atlas.audit.schema import LEVELS
-from atlas.audit.summary import Share, changed, felt, least_evidence, seen
+from atlas.audit.audit_columns import LEVELS
+from atlas.audit.detection_rates import Share, changed, felt, least_evidence, seen
 
 ROWS = pd.DataFrame(
     [

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from atlas.audit.misload import MisloadReport, Misloads, judge, load_carelessly, main, misloaded, wrong_names
-from atlas.base.checkpoint import fingerprint, read_manifest, read_tensors
+from atlas.audit.misload import MisloadReport, Misloads, judge, load_carelessly, main, misloaded
+from atlas.base.checkpoint import read_manifest
 from atlas.base.model import Transformer, fresh
+from atlas.guard.faults.kinds import wrong_names
+from atlas.guard.formats import read_tensors
+from atlas.guard.tensors import fingerprint
 from atlas.study.settings import Role
 from atlas.ttt.frozen import Watch, reinitialise
 from atlas.workflow import files

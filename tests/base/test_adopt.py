@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from atlas.base import adopt, certify
 from atlas.base.attention import pack
 from atlas.base.checkpoint import load_certified
-from atlas.base.loss import validation_loss
+from atlas.base.language import validation_loss
 from atlas.errors import AtlasError
 from atlas.study.base_settings import Base
 from atlas.study.model_shape import shape_of

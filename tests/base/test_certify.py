@@ -8,15 +8,15 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from atlas.base.certify import main, verify_checkpoint
-from atlas.base.checkpoint import fingerprint, load_certified, read_certificate, save, sha256_of
+from atlas.base.certify import inspect, main, verify_checkpoint
+from atlas.base.checkpoint import load_certified, read_certificate, save
 from atlas.base.corpus import split
-from atlas.base.loss import validation_loss
+from atlas.base.language import validation_loss
 from atlas.base.model import Transformer, fresh, opt_config
 from atlas.base.text import encode
 from atlas.errors import AtlasError
-from atlas.guard.inspection import inspect
 from atlas.guard.report import show
+from atlas.guard.tensors import fingerprint, sha256_of
 from atlas.study.base_settings import Base, Model
 from atlas.workflow import files
 

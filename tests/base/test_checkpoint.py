@@ -2,23 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from atlas.base.checkpoint import (
-    Certificate,
-    Check,
-    fingerprint,
-    load_certified,
-    load_strict,
-    read_manifest,
-    save,
-    sha256_of,
-)
+from atlas.base.checkpoint import load_certified, load_strict, read_manifest, save
 from atlas.base.model import fresh
 from atlas.errors import AtlasError
+from atlas.guard.report import Certificate
+from atlas.guard.tensors import fingerprint, sha256_of
+from atlas.guard.weight_checks import Check
 from atlas.study.base_settings import Base, Model, Pretraining
 from atlas.workflow.files import write_json
 
@@ -52,7 +47,7 @@ def certify(folder, *checks):
     record = read_manifest(folder / "base.json")
     passed = all(check.passed for check in checks)
     certificate = Certificate(passed=passed, fingerprint=record.fingerprint, checks=list(checks))
-    write_json(folder / "certificate.json", certificate.model_dump())
+    write_json(folder / "certificate.json", asdict(certificate))
 
 
 def load(folder):

@@ -6,13 +6,13 @@ import re
 import pytest
 from unearth import PackageFinder
 
-from atlas.base import index
-from atlas.base.index import finder_of_pip, parse_options, pip_options
+from atlas.base import release
+from atlas.base.release import finder_of_pip, parse_options, pip_options
 from atlas.errors import AtlasError
 
 
 def sources(monkeypatch, options):
-    monkeypatch.setattr(index, "pip_options", lambda: options)
+    monkeypatch.setattr(release, "pip_options", lambda: options)
     return [(source["type"], source["url"]) for source in finder_of_pip().sources]
 
 

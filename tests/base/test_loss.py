@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atlas.base.loss import validation_loss
+from atlas.base.language import validation_loss
 from atlas.base.model import fresh
 from atlas.errors import AtlasError
 from atlas.study.base_settings import Model

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.base.checkpoint import fingerprint
 from atlas.base.muon import Muon, orthogonalise
 from atlas.base.pretrain import _rate, _windows, main, train
 from atlas.base.text import encode
 from atlas.errors import AtlasError
+from atlas.guard.tensors import fingerprint
 from atlas.study.base_settings import Base, Model, Pretraining
 
 TEXT = encode("Shall I compare thee to a summer's day? Thou art more lovely and more temperate.\n" * 60)

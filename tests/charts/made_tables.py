@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from atlas.audit.misload import Misload
-from atlas.base.checkpoint import Certificate, Check
+from atlas.guard.report import Certificate
+from atlas.guard.weight_checks import Check
 from atlas.tables import (
     ablations,
     arms,

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from atlas.audit.schema import DETECTION, HONEST
+from atlas.audit.audit_columns import DETECTION, HONEST
 from atlas.charts import detection
 from atlas.charts.tables import Tables
 from atlas.workflow import files

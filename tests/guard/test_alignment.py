@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from atlas.base.certify import own_parts
 from atlas.base.model import fresh
-from atlas.guard.alignment import alignments
-from atlas.guard.checks import ALIGNMENT_LIMIT, aligned
-from atlas.guard.names import own_parts
-from atlas.guard.parts import Part
+from atlas.guard.randomness import alignments
+from atlas.guard.tensors import WeightPart
+from atlas.guard.weight_checks import ALIGNMENT_LIMIT, aligned
 from atlas.study.base_settings import Model
 from tests.honest_model import SHAPE, honest
 
@@ -31,11 +31,11 @@ def test_the_figure_has_mean_0_and_spread_about_1_even_where_neighbours_are_alik
     draw = np.random.default_rng(0)
     common = draw.normal(size=(40, 24)) * np.linspace(0.1, 3, 24)
     neighbours = [torch.from_numpy(common + 0.1 * draw.normal(size=common.shape)) for _ in range(5)]
-    beside = [Part(f"n{at}", f"n{at}", rows, "embedding") for at, rows in enumerate(neighbours)]
+    beside = [WeightPart(f"n{at}", f"n{at}", rows, "embedding") for at, rows in enumerate(neighbours)]
     figures = []
     for _ in range(400):
         rows = torch.from_numpy(draw.normal(size=(30, 24)) * draw.uniform(0.5, 2, size=(30, 1)))
-        figures.append(alignments([Part("a", "a", rows, "embedding"), *beside])["a"])
+        figures.append(alignments([WeightPart("a", "a", rows, "embedding"), *beside])["a"])
     assert np.mean(figures) == pytest.approx(0, abs=0.15)
     assert np.std(figures) == pytest.approx(1, abs=0.4)  # a little more with so few dimensions
 
@@ -58,11 +58,11 @@ def test_matrices_of_unknown_roles_meet_by_size():
     scales = np.linspace(0.2, 3, 16)
     a, b = (torch.from_numpy(draw.normal(size=(40, 16)) * scales) for _ in range(2))
     c = torch.from_numpy(draw.normal(size=(40, 16)))
-    found = alignments([Part(name, name, rows, "matrix") for name, rows in {"a": a, "b": b, "c": c}.items()])
+    found = alignments([WeightPart(name, name, rows, "matrix") for name, rows in {"a": a, "b": b, "c": c}.items()])
     assert found["c"] < ALIGNMENT_LIMIT < min(found["a"], found["b"])
 
 
 def test_a_matrix_without_neighbours_is_not_judged():
-    alone = [Part("a", "a", torch.ones(3, 5), "embedding")]
+    alone = [WeightPart("a", "a", torch.ones(3, 5), "embedding")]
     assert alignments(alone) == {}
     assert aligned(alone, {}).detail.startswith("not judged")

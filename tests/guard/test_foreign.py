@@ -1,16 +1,18 @@
 """Checkpoints of other projects: every tensor is expected by name and shape, and held against an initialisation."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Model, LlamaModel
 
+from atlas.base.certify import inspect
 from atlas.errors import AtlasError
-from atlas.guard.foreign import WHOLE, read_foreign
-from atlas.guard.inspection import inspect
-from atlas.guard.names import Row
+from atlas.guard.blueprints import TensorSpec
+from atlas.guard.formats import WHOLE
+from atlas.guard.verification import read_foreign
 from atlas.workflow import files
 from tests.guard.foreign_models import CONFIGS, FOUR, model_of, saved
 
@@ -86,17 +88,17 @@ def test_a_layer_that_the_config_does_not_have(tmp_path, name):
 def test_one_share_of_the_attention_left_at_its_initialisation(tmp_path, name):
     """Fused or not, it is q that is named, and only its tensor."""
     folder = saved(tmp_path, name, trained=True)
-    rows = [row for row in read_foreign(folder).rows.values() if row.kind == "matrix" and row.layer == 0]
-    row = next(row for row in rows if row.role == "q" or "q" in row.fused)
-    tensor = load_file(folder / WHOLE)[row.name]
+    specs = [spec for spec in read_foreign(folder).specs.values() if spec.kind == "matrix" and spec.layer == 0]
+    spec = next(spec for spec in specs if spec.role == "q" or "q" in spec.fused)
+    tensor = load_file(folder / WHOLE)[spec.name]
     places = torch.arange(tensor.numel()).view(tensor.shape)
-    share = next(part for part in row.parts(places) if part.role == "q").values.flatten()
+    share = next(part for part in spec.parts(places) if part.role == "q").values.flatten()
     tensor.view(-1)[share] = torch.randn(len(share), generator=torch.Generator().manual_seed(0)) * 0.02
-    edit(folder, **{row.name: tensor})
+    edit(folder, **{spec.name: tensor})
     found = failures(folder)
-    assert found["aligned"] == found["spectrum"] == {row.name}
+    assert found["aligned"] == found["spectrum"] == {spec.name}
     aligned = next(check for check in inspect(folder).checks if check.name == "aligned")
-    assert f"{row.name}[q]" in aligned.detail or not row.fused
+    assert f"{spec.name}[q]" in aligned.detail or not spec.fused
     assert "[k]" not in aligned.detail
 
 
@@ -108,11 +110,11 @@ def test_fused_attention_is_taken_apart_as_the_model_does():
     gpt2 = model_of("gpt2").transformer.h[0].attn.c_attn
     by_role = gpt2(x).split(32, dim=-1)  # as GPT2Attention does
     qkv = ("q", "k", "v")
-    for module, expected, row in (
-        (neox, [part.reshape(5, 32) for part in by_head], Row("w", (96, 32), "matrix", fused=qkv, heads=2)),
-        (gpt2, by_role, Row("w", (32, 96), "matrix", fused=qkv, transposed=True)),
+    for module, expected, spec in (
+        (neox, [part.reshape(5, 32) for part in by_head], TensorSpec("w", (96, 32), "matrix", fused=qkv, heads=2)),
+        (gpt2, by_role, TensorSpec("w", (32, 96), "matrix", fused=qkv, transposed=True)),
     ):
-        for part, wanted in zip(row.parts(module.weight), expected, strict=True):
+        for part, wanted in zip(spec.parts(module.weight), expected, strict=True):
             torch.testing.assert_close(x @ part.values.T, wanted)  # biases are 0 at first
 
 
@@ -209,7 +211,7 @@ def test_half_precision_is_judged_too(tmp_path):
 
 
 def test_the_report_is_json_that_says_what_was_not_checked(llama):
-    report = json.loads(inspect(llama).model_dump_json())
+    report = json.loads(json.dumps(asdict(inspect(llama))))
     assert report["passed"] is True
     assert report["model"].startswith("llama, 21 tensors")
     assert any("loss" in what for what in report["not_checked"])

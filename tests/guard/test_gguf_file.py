@@ -14,10 +14,10 @@ from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 import atlas
 from atlas import cli
+from atlas.base.certify import inspect
 from atlas.errors import AtlasError
-from atlas.guard.foreign import read_foreign
-from atlas.guard.gguf_file import GgufFile
-from atlas.guard.inspection import inspect
+from atlas.guard.formats import GgufFile
+from atlas.guard.verification import read_foreign
 from tests.guard.foreign_models import model_of, saved
 from tests.guard.gguf_files import as_stored, written
 
@@ -129,7 +129,7 @@ def test_a_head_is_tied_where_there_is_none_or_the_embedding_again(tmp_path):
     assert failures(written(path, "llama", **{"output.weight": None})) == {}
     embedding = as_stored(model_of("llama", trained=True))["token_embd.weight"]
     assert failures(written(path, "llama", Kind.Q8_0, **{"output.weight": embedding})) == {}
-    assert read_foreign(path).layout.tied
+    assert read_foreign(path).blueprint.tied
     assert failures(written(path, "llama", **{"output.weight": random(40, 32)})) == {
         "aligned": {HEAD},
         "spectrum": {HEAD},

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.guard.checks import SPECTRUM_LIMIT, spectra
-from atlas.guard.parts import Part
-from atlas.guard.spectrum import distance_from_fresh, marchenko_pastur
+from atlas.guard.randomness import distance_from_fresh, marchenko_pastur
+from atlas.guard.tensors import WeightPart
+from atlas.guard.weight_checks import SPECTRUM_LIMIT, spectra
 
 SHAPES = [(128, 128), (512, 128), (128, 512), (96, 128), (32, 64)]
 
@@ -41,7 +41,7 @@ def test_the_law_has_its_edges_and_its_mean():
 def test_a_trained_matrix_of_the_size_of_a_fresh_one_is_no_alarm():
     """Scaled to a spread of 0.02, random by its spectrum, but aligned beyond doubt; a matrix that is not is named."""
     draw = np.random.default_rng(0)
-    parts = [Part(name, name, torch.from_numpy(draw.normal(0, 0.02, (32, 32))), "matrix") for name in "ab"]
+    parts = [WeightPart(name, name, torch.from_numpy(draw.normal(0, 0.02, (32, 32))), "matrix") for name in "ab"]
     assert spectra(parts, {"a": 50.0, "b": 60.0}).passed
     check = spectra(parts, {"a": 50.0, "b": 1.2})
     assert (check.passed, check.tensors) == (False, ["b"])

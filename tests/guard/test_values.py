@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from atlas.guard.parts import Part
-from atlas.guard.values import halves, of_values, outliers, rounding, zeros
+from atlas.guard.tensors import WeightPart
+from atlas.guard.weight_checks import halves, outliers, rounding, static, zeros
 
 SQUARE = torch.tensor([[1.0, -1.0, 2.0, 2.0], [1.0, 1.0, -2.0, 2.0], [3.0, 3.0, 1.0, 1.0], [1.0, -1.0, 1.0, 1.0]])
 
 
 def matrix(values, name="w", kind="matrix"):
-    return Part(name, name, values, kind)
+    return WeightPart(name, name, values, kind)
 
 
 def test_halves_are_compared_both_ways():
@@ -57,6 +57,6 @@ def test_rounding_is_judged_against_the_other_matrices(kind):
 
 
 def test_every_check_has_a_name_of_its_own_and_takes_a_model_without_matrices():
-    found = list(of_values([matrix(torch.ones(3), kind="norm weight")]))
-    assert len({check.name for check in found}) == len(found) == 4
+    found = list(static([matrix(torch.linspace(1, 2, 3), kind="norm weight")]))
+    assert len({check.name for check in found}) == len(found) == 8
     assert all(check.passed for check in found)

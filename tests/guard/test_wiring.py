@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from atlas.base.certify import anatomy
 from atlas.base.model import Attention, fresh
 from atlas.guard import wiring
-from atlas.guard.moves import Site, all_moves, moved, stepped
-from atlas.guard.probe import Probe, samples, sites_of
+from atlas.guard.wiring import LayerModule, LossProbe, all_moves, moved, samples, stepped
 from tests.honest_model import SHAPE, honest, unseen
 
 LAYER = "model.decoder.layers.0."
@@ -18,7 +18,7 @@ Q, K, V = (f"{LAYER}self_attn.{role}_proj.weight" for role in "qkv")
 
 def failures(model):
     """Names of the checks that fail, and the tensors that they name."""
-    failed = [check for check in wiring.checks(model, unseen()) if not check.passed]
+    failed = [check for check in wiring.functional(anatomy(model), unseen()) if not check.passed]
     assert all(check.needs == "text" for check in failed)
     return {check.name for check in failed}, {name for check in failed for name in check.tensors}
 
@@ -26,7 +26,7 @@ def failures(model):
 def test_a_sound_model_passes_and_is_left_as_it_was():
     model = honest()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    found = list(wiring.checks(model, unseen()))
+    found = list(wiring.functional(anatomy(model), unseen()))
     assert [check.name for check in found if not check.passed] == []
     assert [check.name for check in found] == ["predicts", *wiring.SENTENCES]
     assert all(torch.equal(model.state_dict()[name], before[name]) for name in before)
@@ -78,12 +78,12 @@ def test_norms_exchanged():
 
 
 def norm_swaps(model):
-    moves = all_moves(sites_of(model), SHAPE.heads)
+    moves = all_moves(anatomy(model).modules, SHAPE.heads)
     return [move for move in moves if all("norm" in name for name in move.tensors) and len(move.tensors) == 2][:1]
 
 
 def looks(model):
-    return [Probe(model, sample) for sample in samples(unseen(), SHAPE.context, 512, 4096)]
+    return [LossProbe(anatomy(model), sample) for sample in samples(unseen(), SHAPE.context, 512, 4096)]
 
 
 def test_the_wrong_number_of_heads():
@@ -115,7 +115,7 @@ def test_a_loss_that_is_no_number_is_refused():
 
 
 def test_a_short_text_is_said_not_to_be_enough():
-    (check,) = wiring.checks(honest(), unseen()[:10_000])
+    (check,) = wiring.functional(anatomy(honest()), unseen()[:10_000])
     assert check.passed
     assert check.detail.startswith("not judged: the text has 10000 characters")
 
@@ -123,7 +123,7 @@ def test_a_short_text_is_said_not_to_be_enough():
 def test_every_move_is_undone_bit_by_bit():
     model = honest()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    for move in all_moves(sites_of(model), SHAPE.heads):
+    for move in all_moves(anatomy(model).modules, SHAPE.heads):
         with moved(move):
             assert any(not torch.equal(model.state_dict()[name], before[name]) for name in before), move.name
         assert all(torch.equal(model.state_dict()[name], before[name]) for name in before), move.name
@@ -132,7 +132,7 @@ def test_every_move_is_undone_bit_by_bit():
 def test_losses_from_a_layer_on_are_those_of_the_whole_model():
     model = honest()
     (sample,) = samples(unseen(), SHAPE.context, 256)
-    probe = Probe(model, sample)
+    probe = LossProbe(anatomy(model), sample)
     expected = torch.nn.functional.cross_entropy(
         model(sample.inputs).flatten(0, 1), sample.targets.flatten(), reduction="none"
     )
@@ -142,7 +142,7 @@ def test_losses_from_a_layer_on_are_those_of_the_whole_model():
 
 def test_a_step_has_the_length_that_was_asked_for():
     weight = torch.eye(3) * 2
-    move = stepped(Site(0, "q", "w", weight), torch.ones(3, 3), 0.1)
+    move = stepped(LayerModule(0, "q", "w", weight), torch.ones(3, 3), 0.1)
     assert float((move.values()[0] - weight).norm()) == pytest.approx(0.1 * float(weight.norm()))
 
 

@@ -7,8 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import atlas
-from atlas.guard.foreign import read_foreign
-from atlas.guard.inspection import verify_foreign
+from atlas.guard.verification import read_foreign, verify_foreign
 from atlas.pool.facts import Fact
 from atlas.ttt.editors.schema import KINDS, POSITIONS
 from atlas.ttt.editors.tracing import Tracer, fact_case
@@ -32,7 +31,7 @@ def test_a_sound_model_gives_no_false_alarm(foreign):
     assert failures(certificate) == {}
     words = "272 tensors of 134,515,008 numbers; GGUF: 210 as Q4_1, 61 as F32, 1 as Q8_0"
     assert foreign.words.startswith(f"llama, {words}")
-    assert foreign.layout.tied
+    assert foreign.blueprint.tied
     aligned = next(check for check in certificate.checks if check.name == "aligned")
     assert (aligned.measured or 0) > 100  # 296; the limit is 5
 

@@ -136,7 +136,7 @@ EDITS = {
     "the order of teaching": (code("atlas/pool/streams.py", "draw"), STREAMS | TAUGHT),
     "the corpus": (code("atlas/base/corpus.py", "own_text"), {"corpus"} | BASE | TAUGHT),
     "pretraining": (code("atlas/base/pretrain.py", "train"), BASE | TAUGHT),
-    "a check of the base": (code("atlas/guard/checks.py", "static"), {"certify"} | TAUGHT),
+    "a check of the base": (code("atlas/guard/weight_checks.py", "static"), {"certify"} | TAUGHT),
     "an editor, where no arm edits": (code("atlas/ttt/editors/rome.py", "Rome"), set()),
     "the adapters": (code("atlas/ttt/engine/lora.py", "Adapters"), TAUGHT),
     "a table": (code("atlas/tables/base_loss.py", "table"), tables("base_loss") | charts("base_loss") | {"page"}),

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from atlas.audit.misload import Misload, MisloadReport
-from atlas.base.checkpoint import Certificate, Check
 from atlas.errors import AtlasError
+from atlas.guard.report import Certificate
+from atlas.guard.weight_checks import Check
 from atlas.tables import confound
 from atlas.tables.runs import read
 from atlas.tables.scores import fact_scores

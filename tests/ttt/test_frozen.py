@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from atlas.base.checkpoint import fingerprint, sha256_of
 from atlas.errors import AtlasError
+from atlas.guard.tensors import fingerprint, sha256_of
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.frozen import Watch, differing, reinitialise
 from tests.ttt.tiny_ttt import make_model

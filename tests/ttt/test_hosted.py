@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from atlas.base.adopt import adopted
-from atlas.base.build import hosted
+from atlas.base.hosted import hosted
 from atlas.base.text import CHARACTERS
 from atlas.errors import AtlasError
-from atlas.guard.foreign import read_foreign
+from atlas.guard.verification import read_foreign
 from atlas.ttt.editors.covariance import key_moments
 from atlas.ttt.editors.make import make_editor
 from atlas.ttt.editors.schema import KINDS, POSITIONS

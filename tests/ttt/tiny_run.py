@@ -1,11 +1,13 @@
 """A whole tiny run through the command line's main."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from atlas.base.checkpoint import Certificate, save
+from atlas.base.checkpoint import save
+from atlas.guard.report import Certificate
 from atlas.pool.facts import STREAM_SCHEMA, pool_table
 from atlas.study.base_settings import Base
 from atlas.study.jobs import Probes, RunSpec
@@ -69,7 +71,7 @@ def make_inputs(folder: Path) -> Path:
 
 
 def certify(folder, **values):
-    files.write_json(folder / "certificate.json", Certificate(checks=[], **values).model_dump())
+    files.write_json(folder / "certificate.json", asdict(Certificate(checks=[], **values)))
 
 
 def arguments(folder, out, run, start=None) -> list[str]:

@@ -1,23 +1,45 @@
-"""What a kind of damage is, where it is done, and how kinds are listed."""
+"""What a kind of damage is, what it is done to, and where. The kinds themselves are in the catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
+from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from atlas.audit.subject import Subject
-from atlas.base.model import Transformer, opt_config
-
-Tensors = dict[str, Tensor]
-Places = Callable[[Subject], list[str]]
+from atlas.guard.blueprints import OPT_LAYERS, OPT_MODULES
 
 EMBEDDING, POSITIONS = "model.decoder.embed_tokens.weight", "model.decoder.embed_positions.weight"
 NORMS = ("self_attn_layer_norm", "final_layer_norm")
 ATTENTION = ("q", "k", "v", "o")
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An honest checkpoint of an OPT, and other weights of its shape; ``earlier`` and ``other`` may be missing."""
+
+    config: Mapping[str, Any]  # as `transformers` writes it
+    tensors: Tensors
+    drawn: Tensors  # fresh weights, of a seed that trained none of the others
+    earlier: Tensors | None = None  # of the same training
+    other: Tensors | None = None  # of another seed
+
+    @property
+    def layers(self) -> int:
+        return int(self.config["num_hidden_layers"])
+
+    @property
+    def heads(self) -> int:
+        return int(self.config["num_attention_heads"])
+
+
+Places = Callable[[Subject], list[str]]
 
 
 @dataclass
@@ -30,8 +52,22 @@ class Patient:
     draw: np.random.Generator
     broken: list[Callable[[bytes], bytes]] = field(default_factory=list)  # done to the file once it is written
 
+    @classmethod
+    def of(cls, subject: Subject, draw: np.random.Generator) -> Patient:
+        """A fresh copy of a subject."""
+        tensors = {name: values.clone() for name, values in subject.tensors.items()}
+        return cls(subject, tensors, dict(subject.config), draw)
 
-Harm = Callable[[Patient, str], None]
+    def written(self) -> bytes:
+        """The checkpoint as a file, with what was done to the file itself."""
+        contiguous = {name: values.contiguous() for name, values in self.tensors.items()}
+        raw: bytes = to_safetensors(contiguous, metadata={"format": "pt"})
+        for change in self.broken:
+            raw = change(raw)
+        return raw
+
+
+Damage = Callable[[Patient, str], object]
 
 
 @dataclass(frozen=True)
@@ -41,36 +77,26 @@ class Kind:
     family: str
     name: str
     places: Places
-    harm: Harm
+    damage: Damage
     harmless: bool = False  # by mathematics: the function stays what it was
     unknowable: bool = False  # honest weights, or a change within rounding: only a manifest can tell
 
 
-KINDS: list[Kind] = []
+def wrong_names(roles: Sequence[str]) -> Callable[[str], str]:
+    """A map of names that is right but for some roles: as if their modules were in a block called `mlp`."""
+    wrong = {f".{OPT_MODULES[role]}.": f".mlp.{OPT_MODULES[role]}." for role in roles}
 
+    def rename(name: str) -> str:
+        for right, mistaken in wrong.items():
+            name = name.replace(right, mistaken)
+        return name
 
-def kind(
-    family: str, name: str, places: Places, *, harmless: bool = False, unknowable: bool = False
-) -> Callable[[Harm], Harm]:
-    """Put a function into the list of kinds."""
-
-    def listed(harm: Harm) -> Harm:
-        KINDS.append(Kind(family, name, places, harm, harmless, unknowable))
-        return harm
-
-    return listed
-
-
-def patient(subject: Subject, draw: np.random.Generator) -> Patient:
-    """A fresh copy of a subject."""
-    tensors = {name: values.clone() for name, values in subject.tensors.items()}
-    return Patient(subject, tensors, opt_config(subject.shape), draw)
+    return rename
 
 
 def of(layer: int | str, role: str, which: str = "weight") -> str:
     """Name of a tensor of a layer."""
-    paths = {str(known): path for known, path in Transformer.roles.roles.items()}
-    return f"{Transformer.roles.layers}.{layer}.{paths.get(role, role)}.{which}"
+    return f"{OPT_LAYERS}.{layer}.{OPT_MODULES.get(role, role)}.{which}"
 
 
 def whole(_subject: Subject) -> list[str]:
@@ -85,18 +111,17 @@ def embeddings(_subject: Subject) -> list[str]:
 
 def layers(subject: Subject) -> list[str]:
     """Layers, by number."""
-    return [str(layer) for layer in range(subject.shape.layers)]
+    return [str(layer) for layer in range(subject.layers)]
 
 
 def pairs(subject: Subject) -> list[str]:
     """Two layers each, such as ``0 2``."""
-    count = subject.shape.layers
-    return [f"{a} {b}" for a in range(count) for b in range(a + 1, count)]
+    return [f"{a} {b}" for a, b in combinations(range(subject.layers), 2)]
 
 
 def weights_of(*roles: str, which: str = "weight") -> Places:
     """Tensors of some roles in every layer."""
-    return lambda subject: [of(layer, role, which) for layer in range(subject.shape.layers) for role in roles]
+    return lambda subject: [of(layer, role, which) for layer in range(subject.layers) for role in roles]
 
 
 matrices = weights_of(*ATTENTION, "up", "down")

@@ -3,15 +3,14 @@
 import pytest
 import torch
 
-from atlas.audit import damage
-from atlas.audit.subject import Subject, weights
+from atlas.audit.subjects import subject as subject_of
+from atlas.audit.subjects import weights
 from atlas.base.model import Transformer
 from atlas.draws import rng
-from atlas.guard.faults import mutations
-from atlas.guard.faults.kinds import KINDS, patient
+from atlas.guard.faults.catalogue import KINDS
+from atlas.guard.faults.kinds import Patient
 from tests.honest_model import SHAPE, honest
 
-assert damage.FAMILIES  # importing it fills KINDS
 TOKENS = torch.arange(32)[None] + 40
 
 
@@ -19,12 +18,12 @@ TOKENS = torch.arange(32)[None] + 40
 def subject():
     tensors = weights(honest())
     shaken = {name: values + 0.01 * values.std() for name, values in tensors.items()}
-    return Subject(SHAPE, tensors, earlier=shaken, other={name: 0.5 * values for name, values in tensors.items()})
+    return subject_of(SHAPE, tensors, earlier=shaken, other={name: 0.5 * values for name, values in tensors.items()})
 
 
 def harmed(subject, each, place):
-    to = patient(subject, rng(0, each.name))
-    each.harm(to, place)
+    to = Patient.of(subject, rng(0, each.name))
+    each.damage(to, place)
     return to
 
 
@@ -46,9 +45,9 @@ def test_every_kind_changes_the_files_and_nothing_else(subject, each):
     places = each.places(subject)
     assert places
     to, again = (harmed(subject, each, places[-1]) for _ in range(2))
-    assert mutations.written(to) == mutations.written(again)
-    clean = patient(subject, rng(0))
-    assert mutations.written(to) != mutations.written(clean) or to.config != clean.config
+    assert to.written() == again.written()
+    clean = Patient.of(subject, rng(0))
+    assert to.written() != clean.written() or to.config != clean.config
     assert all(torch.equal(before[name], subject.tensors[name]) for name in before)
     if each.harmless:
         torch.testing.assert_close(logits(to.tensors), logits(before), rtol=1e-4, atol=1e-4)
@@ -72,6 +71,6 @@ def test_a_bit_is_one_bit(subject):
 
 
 def test_damage_that_needs_other_weights_is_not_done_where_there_are_none():
-    alone = Subject(SHAPE, weights(honest()))
+    alone = subject_of(SHAPE, weights(honest()))
     missing = {each.name for each in KINDS if not each.places(alone)}
     assert missing == {"earlier step", "other seed", "one matrix of another seed", "one layer of another seed"}

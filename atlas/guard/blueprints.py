@@ -1,6 +1,6 @@
 """Which tensors a language model has, by architecture: name, shape, kind and role of each, from its config alone.
 
-A layout is written down a second time here, on purpose: taken from the model's own class, it could only agree with
+A blueprint is written down a second time here, on purpose: taken from the model's own class, it could only agree with
 that class's mistakes. Names and shapes are those of `transformers` (OPT, GPT-2, GPT-NeoX, Llama, Mistral, Qwen2,
 Qwen3).
 """
@@ -13,13 +13,23 @@ from typing import Any
 
 from torch import Tensor
 
-from atlas.base.model import Transformer, opt_config
 from atlas.errors import AtlasError
-from atlas.guard.parts import Kind, Part
+from atlas.guard.tensors import Kind, WeightPart
+
+OPT_LAYERS = "model.decoder.layers"
+OPT_MODULES: Mapping[str, str] = {
+    "q": "self_attn.q_proj",
+    "k": "self_attn.k_proj",
+    "v": "self_attn.v_proj",
+    "o": "self_attn.out_proj",
+    "up": "fc1",
+    "down": "fc2",
+}
+"""Where the matrices of an OPT's layer are, by role."""
 
 
 @dataclass(frozen=True)
-class Row:
+class TensorSpec:
     """One tensor that a checkpoint must have."""
 
     name: str
@@ -32,29 +42,29 @@ class Row:
     heads: int = 1  # how often the fused roles alternate: once, or head by head
     unused: int = 0  # rows in front that no token ever takes, so that they keep their first values
 
-    def parts(self, tensor: Tensor) -> Iterator[Part]:
-        """The parts of the tensor that this row describes: itself, or each role's share."""
+    def parts(self, tensor: Tensor) -> Iterator[WeightPart]:
+        """The parts of the tensor that this describes: itself, or each role's share."""
         values = (tensor.T if self.transposed and tensor.ndim == 2 else tensor)[self.unused :]
         if not self.fused:
-            yield Part(self.name, self.name, values, self.kind, self.role, self.layer)
+            yield WeightPart(self.name, self.name, values, self.kind, self.role, self.layer)
             return
         shared = values.reshape(self.heads, len(self.fused), -1, *values.shape[1:])  # (heads, roles, head, ...)
         for role, share in zip(self.fused, shared.unbind(1), strict=True):
-            yield Part(f"{self.name}[{role}]", self.name, share.flatten(0, 1), self.kind, role, self.layer)
+            yield WeightPart(f"{self.name}[{role}]", self.name, share.flatten(0, 1), self.kind, role, self.layer)
 
 
 @dataclass(frozen=True)
-class Layout:
+class Blueprint:
     """All tensors of one model."""
 
     prefix: str  # in front of all names but the head's; a bare model, saved without its head, has none
-    rows: tuple[Row, ...]
-    head: Row  # the output matrix
+    specs: tuple[TensorSpec, ...]
+    head: TensorSpec  # the output matrix
     tied: bool  # the head is the embedding: a file may leave it out or repeat it
     buffers: str  # regular expression of tensors that are computed, not trained, and may be there
 
 
-class Settings:
+class ConfigReader:
     """A model's config.json, read key by key. AtlasError names the file and the key."""
 
     def __init__(self, values: Mapping[str, Any], origin: str) -> None:
@@ -77,123 +87,114 @@ class Settings:
             raise AtlasError(f"{self.origin}: {key} is {found!r}, expected true or false; use the model's own config")
         return default if found is None else found
 
-    def per_head(self, width: int, heads: int) -> int:
-        """Width of one attention head. AtlasError where the heads do not share the width evenly."""
+    def check_heads(self, width: int, heads: int) -> None:
+        """AtlasError where the heads do not share the width evenly."""
         if width % heads:
             raise AtlasError(f"{self.origin}: width {width} is not a multiple of {heads} heads; use the model's config")
-        return width // heads
 
 
-def own_parts(model: Transformer) -> list[Part]:
-    """The parts of a model of Atlas's own, which is an OPT."""
-    tensors = model.state_dict()
-    rows = layout(opt_config(model.config), "the model").rows
-    return [part for row in rows for part in row.parts(tensors[row.name])]
-
-
-def layout(config: Mapping[str, Any], origin: str) -> Layout:
-    """The layout of the model that a `transformers` config describes. AtlasError where it is of no known kind."""
+def blueprint(config: Mapping[str, Any], origin: str) -> Blueprint:
+    """The blueprint of the model that a `transformers` config describes. AtlasError where it is of no known kind."""
     kind = str(config.get("model_type"))
     if kind not in ARCHITECTURES:
         raise AtlasError(
             f"{origin}: model_type {kind!r} has no map of names; there are maps for {', '.join(ARCHITECTURES)}; "
-            "load the model and use atlas.verify(model, checkpoint), or add a map in atlas/guard/names.py"
+            "load the model and use atlas.verify(model, checkpoint), or add a map in atlas/guard/blueprints.py"
         )
-    return ARCHITECTURES[kind](Settings(config, origin))
+    return ARCHITECTURES[kind](ConfigReader(config, origin))
 
 
-def _linear(path: str, role: str, out: int, into: int, bias: bool = True, **how: Any) -> list[Row]:
+def _linear(path: str, role: str, out: int, into: int, bias: bool = True, **how: Any) -> list[TensorSpec]:
     """A linear layer, held as (out, in) unless ``transposed``."""
     shape = (into, out) if how.get("transposed") else (out, into)
-    rows = [Row(f"{path}.weight", shape, "matrix", role, **how)]
-    return [*rows, Row(f"{path}.bias", (out,), "bias", role, **how)] if bias else rows
+    specs = [TensorSpec(f"{path}.weight", shape, "matrix", role, **how)]
+    return [*specs, TensorSpec(f"{path}.bias", (out,), "bias", role, **how)] if bias else specs
 
 
-def _norm(path: str, width: int, weight: bool = True, bias: bool = True) -> list[Row]:
-    rows = [Row(f"{path}.weight", (width,), "norm weight")] if weight else []
-    return [*rows, Row(f"{path}.bias", (width,), "norm bias")] if weight and bias else rows
+def _norm(path: str, width: int, weight: bool = True, bias: bool = True) -> list[TensorSpec]:
+    specs = [TensorSpec(f"{path}.weight", (width,), "norm weight")] if weight else []
+    return [*specs, TensorSpec(f"{path}.bias", (width,), "norm bias")] if weight and bias else specs
 
 
-def _embedding(path: str, rows: int, width: int) -> Row:
-    return Row(f"{path}.weight", (rows, width), "embedding")
+def _embedding(path: str, rows: int, width: int) -> TensorSpec:
+    return TensorSpec(f"{path}.weight", (rows, width), "embedding")
 
 
-def _head(path: str, vocab: int, width: int) -> Row:
-    return Row(f"{path}.weight", (vocab, width), "matrix", "head")
+def _head(path: str, vocab: int, width: int) -> TensorSpec:
+    return TensorSpec(f"{path}.weight", (vocab, width), "matrix", "head")
 
 
-def _layers(path: str, count: int, rows: list[Row]) -> list[Row]:
-    """The rows of one layer, for every layer."""
-    return [replace(row, name=f"{path}.{at}.{row.name}", layer=at) for at in range(count) for row in rows]
+def _layers(path: str, count: int, specs: list[TensorSpec]) -> list[TensorSpec]:
+    """The specs of one layer, for every layer."""
+    return [replace(spec, name=f"{path}.{at}.{spec.name}", layer=at) for at in range(count) for spec in specs]
 
 
-def _opt(given: Settings) -> Layout:
+def _opt(given: ConfigReader) -> Blueprint:
     width, ffn, vocab = given.size("hidden_size"), given.size("ffn_dim"), given.size("vocab_size")
     narrow = given.size("word_embed_proj_dim", width)
     bias, affine = given.on("enable_bias", True), given.on("layer_norm_elementwise_affine", True)
     last_norm = given.on("do_layer_norm_before", True) and not given.on("_remove_final_layer_norm", False)
-    attention = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "out_proj"}
-    layer = [row for role, name in attention.items() for row in _linear(f"self_attn.{name}", role, width, width, bias)]
+    layer = [spec for role in "qkvo" for spec in _linear(OPT_MODULES[role], role, width, width, bias)]
     layer += _norm("self_attn_layer_norm", width, affine)
-    layer += _linear("fc1", "up", ffn, width, bias) + _linear("fc2", "down", width, ffn, bias)
+    layer += _linear(OPT_MODULES["up"], "up", ffn, width, bias) + _linear(OPT_MODULES["down"], "down", width, ffn, bias)
     layer += _norm("final_layer_norm", width, affine)
-    rows = [_embedding("model.decoder.embed_tokens", vocab, narrow)]
+    specs = [_embedding("model.decoder.embed_tokens", vocab, narrow)]
     positions = given.size("max_position_embeddings") + 2
-    rows.append(replace(_embedding("model.decoder.embed_positions", positions, width), unused=2))
+    specs.append(replace(_embedding("model.decoder.embed_positions", positions, width), unused=2))
     if narrow != width:
-        rows += _linear("model.decoder.project_in", "", width, narrow, bias=False)
-        rows += _linear("model.decoder.project_out", "", narrow, width, bias=False)
-    rows += _layers("model.decoder.layers", given.size("num_hidden_layers"), layer)
-    rows += _norm("model.decoder.final_layer_norm", width, affine) if last_norm else []
+        specs += _linear("model.decoder.project_in", "", width, narrow, bias=False)
+        specs += _linear("model.decoder.project_out", "", narrow, width, bias=False)
+    specs += _layers(OPT_LAYERS, given.size("num_hidden_layers"), layer)
+    specs += _norm("model.decoder.final_layer_norm", width, affine) if last_norm else []
     tied = given.on("tie_word_embeddings", True)
-    return Layout("model.", tuple(rows), _head("lm_head", vocab, narrow), tied, buffers=r"(?!)")
+    return Blueprint("model.", tuple(specs), _head("lm_head", vocab, narrow), tied, buffers=r"(?!)")
 
 
-def _gpt2(given: Settings) -> Layout:
+def _gpt2(given: ConfigReader) -> Blueprint:
     width, vocab = given.size("n_embd"), given.size("vocab_size")
     inner = given.size("n_inner", 4 * width)
-    given.per_head(width, given.size("n_head"))
+    given.check_heads(width, given.size("n_head"))
     layer = _norm("ln_1", width)
     layer += _linear("attn.c_attn", "", 3 * width, width, transposed=True, fused=("q", "k", "v"))
     layer += _linear("attn.c_proj", "o", width, width, transposed=True)
     layer += _norm("ln_2", width)
     layer += _linear("mlp.c_fc", "up", inner, width, transposed=True)
     layer += _linear("mlp.c_proj", "down", width, inner, transposed=True)
-    rows = [_embedding("transformer.wte", vocab, width)]
-    rows += [_embedding("transformer.wpe", given.size("n_positions"), width)]
-    rows += _layers("transformer.h", given.size("n_layer"), layer) + _norm("transformer.ln_f", width)
+    specs = [_embedding("transformer.wte", vocab, width)]
+    specs += [_embedding("transformer.wpe", given.size("n_positions"), width)]
+    specs += _layers("transformer.h", given.size("n_layer"), layer) + _norm("transformer.ln_f", width)
     masks = r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)"
     tied = given.on("tie_word_embeddings", True)
-    return Layout("transformer.", tuple(rows), _head("lm_head", vocab, width), tied, masks)
+    return Blueprint("transformer.", tuple(specs), _head("lm_head", vocab, width), tied, masks)
 
 
-def _gpt_neox(given: Settings) -> Layout:
+def _gpt_neox(given: ConfigReader) -> Blueprint:
     width, ffn, vocab = given.size("hidden_size"), given.size("intermediate_size"), given.size("vocab_size")
     heads, bias = given.size("num_attention_heads"), given.on("attention_bias", True)
-    given.per_head(width, heads)
+    given.check_heads(width, heads)
     layer = _norm("input_layernorm", width) + _norm("post_attention_layernorm", width)
     shared: dict[str, Any] = {"fused": ("q", "k", "v"), "heads": heads}
     layer += _linear("attention.query_key_value", "", 3 * width, width, bias, **shared)
     layer += _linear("attention.dense", "o", width, width, bias)
     layer += _linear("mlp.dense_h_to_4h", "up", ffn, width) + _linear("mlp.dense_4h_to_h", "down", width, ffn)
-    rows = [_embedding("gpt_neox.embed_in", vocab, width)]
-    rows += _layers("gpt_neox.layers", given.size("num_hidden_layers"), layer)
-    rows += _norm("gpt_neox.final_layer_norm", width)
+    specs = [_embedding("gpt_neox.embed_in", vocab, width)]
+    specs += _layers("gpt_neox.layers", given.size("num_hidden_layers"), layer)
+    specs += _norm("gpt_neox.final_layer_norm", width)
     computed = r"(gpt_neox\.)?layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)"
     tied = given.on("tie_word_embeddings", False)
-    return Layout("gpt_neox.", tuple(rows), _head("embed_out", vocab, width), tied, computed)
+    return Blueprint("gpt_neox.", tuple(specs), _head("embed_out", vocab, width), tied, computed)
 
 
-def _llama(given: Settings) -> Layout:
+def _llama(given: ConfigReader) -> Blueprint:
     bias = given.on("attention_bias", False)
     return _gated(given, bias, bias, given.on("mlp_bias", False))
 
 
-def _qwen2(given: Settings) -> Layout:
+def _qwen2(given: ConfigReader) -> Blueprint:
     return _gated(given, qkv_bias=True)
 
 
-def _qwen3(given: Settings) -> Layout:
+def _qwen3(given: ConfigReader) -> Blueprint:
     bias = given.on("attention_bias", False)
     inside = given.size("head_dim", 128)
     norms = _norm("self_attn.q_norm", inside, bias=False) + _norm("self_attn.k_norm", inside, bias=False)
@@ -201,14 +202,14 @@ def _qwen3(given: Settings) -> Layout:
 
 
 def _gated(
-    given: Settings,
+    given: ConfigReader,
     qkv_bias: bool,
     o_bias: bool = False,
     bias: bool = False,
     inside: int | None = None,
-    more: Sequence[Row] = (),
-) -> Layout:
-    """A Llama or one of its kin. ``inside``: width of a head, if not the config's; ``more``: rows of a layer."""
+    more: Sequence[TensorSpec] = (),
+) -> Blueprint:
+    """A Llama or one of its kin. ``inside``: width of a head, if not the config's; ``more``: specs of a layer."""
     width, ffn, vocab = given.size("hidden_size"), given.size("intermediate_size"), given.size("vocab_size")
     heads = given.size("num_attention_heads")
     inside = inside or given.size("head_dim", width // heads)
@@ -220,13 +221,15 @@ def _gated(
     layer += _linear("mlp.gate_proj", "gate", ffn, width, bias) + _linear("mlp.up_proj", "up", ffn, width, bias)
     layer += _linear("mlp.down_proj", "down", width, ffn, bias)
     layer += _norm("input_layernorm", width, bias=False) + _norm("post_attention_layernorm", width, bias=False)
-    rows = [_embedding("model.embed_tokens", vocab, width)]
-    rows += _layers("model.layers", given.size("num_hidden_layers"), layer) + _norm("model.norm", width, bias=False)
+    specs = [_embedding("model.embed_tokens", vocab, width)]
+    specs += _layers("model.layers", given.size("num_hidden_layers"), layer) + _norm("model.norm", width, bias=False)
     rotary = r"(model\.)?(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"
-    return Layout("model.", tuple(rows), _head("lm_head", vocab, width), given.on("tie_word_embeddings", False), rotary)
+    return Blueprint(
+        "model.", tuple(specs), _head("lm_head", vocab, width), given.on("tie_word_embeddings", False), rotary
+    )
 
 
-ARCHITECTURES: Mapping[str, Callable[[Settings], Layout]] = {
+ARCHITECTURES: Mapping[str, Callable[[ConfigReader], Blueprint]] = {
     "opt": _opt,
     "gpt2": _gpt2,
     "gpt_neox": _gpt_neox,

@@ -1,24 +1,28 @@
-"""GGUF files, read as `transformers` reads them: dequantised, under its names, with the config that it makes of them.
-
-The loop over the tensors is our own. That of `transformers` drops every tensor that its map of names does not have,
-without a word; here such a tensor stays, marked, so that it is seen.
-"""
+"""Checkpoints as they lie there: safetensors, in shards or not, with a `transformers` config, or GGUF."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
 from torch import Tensor
 
-from atlas.errors import AtlasError
-from atlas.study.model_shape import INSTALL
+from atlas.errors import INSTALL_LM, AtlasError
+from atlas.guard.weight_checks import Mismatch
+
+CONFIG = "config.json"
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+REMEDY = "delete it and run snakemake to remake it"
+MISSING = "no such file; check the path, or make it by running snakemake"
 
 MAGIC, SUFFIX = b"GGUF", ".gguf"
 UNKNOWN = "gguf:"  # in front of names that transformers has none for: no such name is ever taken for one of its own
@@ -34,6 +38,85 @@ NO_TOKENIZER = "transformers makes no tokenizer of it ({}); take the folder of s
 NO_VALUES = "cannot be dequantised ({}); convert the model in another quantisation, such as Q8_0"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """The tensors of a checkpoint by name, as they lie there."""
+
+    tensors: Mapping[str, Tensor]
+    misplaced: tuple[Mismatch, ...] = ()  # what the index of shards and the shards say differently
+    stored: Mapping[str, str] = field(default_factory=dict)  # of GGUF: each tensor's kind, from which it is dequantised
+
+
+def checkpoint_in(path: Path) -> Path:
+    """The checkpoint itself; of a folder the file that transformers would load, or its only safetensors or GGUF one."""
+    if not path.is_dir():
+        return path
+    for name in (WHOLE, INDEX):
+        if (path / name).is_file():
+            return path / name
+    found = sorted(path.glob("*.safetensors")) or sorted(path.glob(f"*{SUFFIX}"))
+    if len(found) == 1:
+        return found[0]
+    kind = "GGUF" if found and found[0].suffix == SUFFIX else "safetensors"
+    convert = "; convert a .bin file with save_pretrained" if list(path.glob("*.bin")) else ""
+    raise AtlasError(
+        f"{path}: {len(found)} {kind} files, expected {WHOLE}, {INDEX} or a single one; "
+        f"name the file to verify{convert}"
+    )
+
+
+def contents(path: Path) -> Contents:
+    """All that a checkpoint holds, whatever it is and in however many files."""
+    checkpoint = checkpoint_in(path)
+    if is_gguf(checkpoint):
+        file = GgufFile(checkpoint)
+        return Contents(tensors=file.tensors, stored=file.stored)
+    if checkpoint.name.endswith(".index.json"):
+        return _read_shards(checkpoint)
+    return Contents(tensors=read_tensors(checkpoint))
+
+
+def _read_shards(index: Path) -> Contents:
+    """All tensors of a checkpoint in several files, and where the index is wrong about them."""
+    values = read_json(index)
+    places = values.get("weight_map") if isinstance(values, dict) else None
+    if not isinstance(places, dict) or not places:
+        raise AtlasError(f"{index}: no weight_map; expected the index that save_pretrained writes beside its shards")
+    tensors: dict[str, Tensor] = {}
+    wrong = []
+    for shard in sorted(set(places.values())):
+        for name, tensor in read_tensors(index.parent / shard).items():
+            if places.get(name) != shard:
+                wrong.append(Mismatch("names", name, f"in {shard}, the index has {places.get(name, 'no such tensor')}"))
+            tensors.setdefault(name, tensor)
+    wrong += [Mismatch("names", name, f"not in {places[name]}") for name in sorted(places.keys() - tensors.keys())]
+    return Contents(tensors=tensors, misplaced=tuple(wrong))
+
+
+def read_tensors(checkpoint: Path | str) -> dict[str, Tensor]:
+    """Read all tensors of a safetensors file into memory of their own.
+
+    Raises AtlasError where the file is missing, truncated or has a broken header.
+    """
+    try:
+        return dict(parse_safetensors(Path(checkpoint).read_bytes()))
+    except (FileNotFoundError, IsADirectoryError):
+        raise AtlasError(f"{checkpoint}: {MISSING}") from None
+    except SafetensorError as error:
+        reason = " ".join(str(error).split())
+        raise AtlasError(f"{checkpoint}: not a whole safetensors file ({reason}); {REMEDY}") from None
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises AtlasError where the file is missing or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AtlasError(f"{path}: {MISSING}") from None
+    except ValueError as error:  # of the text or its encoding
+        raise AtlasError(f"{path}: not valid JSON ({error}); fetch it again") from None
+
+
 def is_gguf(path: Path) -> bool:
     """Whether a file is GGUF by its name, or by its first bytes: some stores of models name files by their hash."""
     if path.suffix == SUFFIX or not path.is_file():
@@ -44,7 +127,10 @@ def is_gguf(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class GgufFile:
-    """A GGUF file, of which each part is read when it is asked for.
+    """A GGUF file, read as `transformers` reads it: dequantised, under its names, with the config that it makes of it.
+
+    The loop over the tensors is our own. That of `transformers` drops every tensor that its map of names does not
+    have, without a word; here such a tensor stays, marked, so that it is seen. Each part is read when it is asked for.
 
     Raises AtlasError where the file is cut off or not GGUF, where `transformers` makes no model of it, and where the
     packages that read it are not installed.
@@ -63,7 +149,7 @@ class GgufFile:
         _ = self._reader  # first: a damaged file, or a package that is missing, is told there
         from transformers import AutoTokenizer
 
-        with _teaching(f"{self.path}", NO_TOKENIZER):
+        with _told(f"{self.path}", NO_TOKENIZER):
             made = AutoTokenizer.from_pretrained(self.path.parent, gguf_file=self.path.name)
             return str(made.backend_tokenizer.to_str())
 
@@ -77,13 +163,13 @@ class GgufFile:
         """All tensors in float32, by the names of `transformers`; those that it has no name for are ``UNKNOWN``."""
         found: dict[str, Tensor] = {}
         for entry in self._reader.tensors:
-            with _teaching(f"{self.path}: {entry.name} is {entry.tensor_type.name}", NO_VALUES):
-                name, values = self._turned(entry, found)
+            with _told(f"{self.path}: {entry.name} is {entry.tensor_type.name}", NO_VALUES):
+                name, values = self._reordered(entry, found)
             if name is not None:
                 found[name] = torch.from_numpy(np.array(values, np.float32))
         return found
 
-    def _turned(self, entry: Any, found: dict[str, Tensor]) -> tuple[str | None, np.ndarray]:
+    def _reordered(self, entry: Any, found: dict[str, Tensor]) -> tuple[str | None, np.ndarray]:
         """One tensor as `transformers` has it: GGUF holds the rows of q and k of a Llama in another order, say.
 
         A tensor of the wrong shape is left as it is. Where the name is None, `transformers` joined the tensor to
@@ -111,8 +197,8 @@ class GgufFile:
             import transformers  # noqa: F401
             from gguf import GGUFReader
         except ImportError as error:
-            raise AtlasError(f"{self.path}: reading GGUF takes {error.name}; {INSTALL}") from None
-        with _teaching(f"{self.path}", DAMAGED):
+            raise AtlasError(f"{self.path}: reading GGUF takes {error.name}; {INSTALL_LM}") from None
+        with _told(f"{self.path}", DAMAGED):
             return GGUFReader(self.path)
 
     @cached_property
@@ -121,7 +207,7 @@ class GgufFile:
         fields = self._reader.fields  # first: a damaged file, or a package that is missing, is told there
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        with _teaching(f"{self.path}", NO_MODEL), torch.device("meta"):
+        with _told(f"{self.path}", NO_MODEL), torch.device("meta"):
             config = AutoConfig.from_pretrained(self.path.parent, gguf_file=self.path.name)
             for key, name in OVERLOOKED.items():
                 if key in fields:
@@ -141,13 +227,13 @@ class GgufFile:
         model = self._model
         from transformers.modeling_gguf_pytorch_utils import get_gguf_hf_weights_map
 
-        with _teaching(f"{self.path}", NO_MODEL):
+        with _told(f"{self.path}", NO_MODEL):
             names: Mapping[str, str] = get_gguf_hf_weights_map(model, self._processor)
         return names
 
 
 @contextmanager
-def _teaching(where: str, what: str) -> Iterator[None]:
+def _told(where: str, what: str) -> Iterator[None]:
     """Turn what the libraries raise on a file that they cannot use into one line; they do not say what that may be."""
     try:
         yield

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy.stats import binomtest
 
-from atlas.audit.schema import LEVELS
+from atlas.audit.audit_columns import LEVELS
 
 FELT = 0.02  # nats per character: damage that costs more should be seen without a manifest
 CHANGED = 1e-6  # of a logit: less is rounding

@@ -1,11 +1,13 @@
-"""What a checkpoint consists of, part by part, for checks that know no architecture."""
+"""Tensors by name: their identity, and the part of a model that each of them is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 Kind = Literal["matrix", "bias", "norm weight", "norm bias", "embedding"]
@@ -13,8 +15,8 @@ KEYS = {"k", "k_proj", "key", "k_lin", "to_k", "wk"}  # what the linear layer of
 
 
 @dataclass(frozen=True)
-class Part:
-    """A tensor of a checkpoint, or one role's share of a fused one."""
+class WeightPart:
+    """A tensor of a checkpoint, or one role's share of a fused one: what checks look at that know no architecture."""
 
     name: str  # unique; a share of a fused tensor adds its role: "h.0.attn.c_attn.weight[q]"
     tensor: str  # the tensor's name in the file
@@ -31,7 +33,28 @@ class Part:
         return self.kind == "bias" and self.role == "k"
 
 
-def parts_of(model: nn.Module) -> Iterator[Part]:
+def dtype_of(tensor: Tensor) -> str:
+    """The name of a tensor's dtype, such as float32."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def sha256_of(tensor: Tensor) -> str:
+    """SHA-256 of dtype, shape and bytes (row-major) of one tensor, in hex."""
+    tensor = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(f"{dtype_of(tensor)} {list(tensor.shape)}\n".encode())
+    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the names, dtypes, shapes and bytes of all tensors, in name order: the identity of weights."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {sha256_of(tensors[name])}\n".encode())
+    return digest.hexdigest()
+
+
+def parts_of(model: nn.Module) -> Iterator[WeightPart]:
     """The parameters of any model, their kinds read from the classes of its modules; a shared one comes once.
 
     Tensors with more than two dimensions (convolutions) come as matrices of (out, everything else).
@@ -43,7 +66,7 @@ def parts_of(model: nn.Module) -> Iterator[Part]:
                 seen.add(id(values))
                 name = f"{path}.{own}" if path else own
                 role = "k" if path.rpartition(".")[2] in KEYS else ""
-                yield Part(name, name, _flat(module, values.detach().cpu()), _kind(module, own, values), role)
+                yield WeightPart(name, name, _flat(module, values.detach().cpu()), _kind(module, own, values), role)
 
 
 def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:
@@ -57,5 +80,5 @@ def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:
 def _flat(module: nn.Module, values: Tensor) -> Tensor:
     if values.ndim > 2:
         return values.flatten(1)
-    stored_turned = values.ndim == 2 and type(module).__name__ == "Conv1D"  # transformers' class holds (in, out)
-    return values.T if stored_turned else values
+    transposed = values.ndim == 2 and type(module).__name__ == "Conv1D"  # transformers' class holds (in, out)
+    return values.T if transposed else values

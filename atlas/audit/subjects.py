@@ -1,0 +1,125 @@
+"""What the jobs of the audit share: honest models, and with what evidence verification refuses a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.audit.audit_columns import LEVELS
+from atlas.base.certify import model_beside, verify_checkpoint
+from atlas.base.checkpoint import save
+from atlas.base.language import validation_loss
+from atlas.base.model import Transformer, fresh, opt_config
+from atlas.base.pretrain import train
+from atlas.errors import AtlasError
+from atlas.guard.faults.kinds import Subject
+from atlas.guard.report import Certificate
+from atlas.study.base_settings import Base, Model, Pretraining
+from atlas.study.config import Guard
+from atlas.workflow import files
+
+BATCH = 8  # windows a step of the honest trainings, which are short
+BLOCK, EVERY = 10_000, 10  # every tenth block of the corpus is text enough, and from all of it
+NO_LIMIT = 1e9  # on the validation loss: a limit of the study would tell what the checks themselves have to find
+UNREADABLE = "unreadable"  # the name of the check that a file fails which cannot be read at all
+
+
+def excerpt(text: str) -> str:
+    """Every tenth block of 10,000 characters."""
+    return "".join(text[at : at + BLOCK] for at in range(0, len(text), EVERY * BLOCK))
+
+
+def training(guard: Guard, shape: int, seed: int) -> Base:
+    """The honest training of a shape of the study, by its place in ``guard.models``, and a seed."""
+    pretraining = Pretraining(steps=max(guard.snapshots), batch=BATCH)
+    return Base(seed=seed, model=guard.models[shape], training=pretraining, max_val_loss=NO_LIMIT)
+
+
+def trained(base: Base, tokens: np.ndarray, snapshots: Sequence[int], keep: Callable[[int, Transformer], None]) -> None:
+    """Train on tokens, uint8, (characters,), and hand over the model after each of the steps ``snapshots``."""
+
+    def after_step(step: int, model: Transformer) -> None:
+        if step in snapshots:
+            keep(step, model)
+
+    train(base, tokens, after_step)
+
+
+def subject(
+    shape: Model,
+    tensors: dict[str, Tensor],
+    earlier: dict[str, Tensor] | None = None,
+    other: dict[str, Tensor] | None = None,
+) -> Subject:
+    """An honest checkpoint of a shape, to be damaged, with what there is of other weights of this shape."""
+    return Subject(opt_config(shape), tensors, weights(fresh(shape, 10_007)), earlier, other)
+
+
+def small(guard: Guard, tokens: np.ndarray) -> Subject:
+    """The first shape's honest model of the first seed, an earlier step of it, and the same of the second seed."""
+    steps = sorted(guard.snapshots)
+    kept: dict[tuple[int, int], dict[str, Tensor]] = {}
+    for seed in (0, 1):
+        trained(
+            training(guard, 0, seed),
+            tokens,
+            steps,
+            lambda step, model, seed=seed: kept.update({(seed, step): weights(model)}),  # type: ignore[misc]
+        )
+    earlier = kept[0, steps[-2]] if len(steps) > 1 else None
+    return subject(guard.models[0], kept[0, steps[-1]], earlier, kept[1, steps[-1]])
+
+
+def weights(model: Transformer) -> dict[str, Tensor]:
+    """A copy of a model's tensors."""
+    with torch.no_grad():
+        return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def put_down(folder: Path, base: Base, step: int, model: Transformer, validation: np.ndarray, text: Path) -> float:
+    """Write base.safetensors and base.json, as the pretraining would have after a step; the validation loss."""
+    loss = validation_loss(model, validation)
+    save(
+        folder / "base.safetensors",
+        folder / "base.json",
+        model,
+        config=base,
+        val_loss=loss,
+        tokens=step * base.training.batch * base.own.context,
+        seconds=0.0,
+        corpus_sha256=files.sha256(text),
+    )
+    return loss
+
+
+def refusals(checkpoint: Path, manifest: Path, text: Path) -> dict[str, str]:
+    """The columns ``failed_LEVEL``: by level of evidence the checks that fail, those of the levels before included.
+
+    Verifies with the config beside the checkpoint and a text, as others would find it, then with the manifest.
+    """
+    by_text = _certified(checkpoint, None, text)
+    by_manifest = _certified(checkpoint, manifest, None)
+    file = {*_failed(by_text, "file")}
+    seen = {*file, *_failed(by_text, "text")}
+    proven = {*seen, *_failed(by_manifest, "file"), *_failed(by_manifest, "manifest")}
+    found = zip(LEVELS, (file, seen, proven), strict=True)
+    return {f"failed_{level}": ", ".join(sorted(names)) for level, names in found}
+
+
+def _certified(checkpoint: Path, manifest: Path | None, text: Path | None) -> Certificate | None:
+    """The certificate, or None where the checkpoint cannot be read at all."""
+    try:
+        config = None if manifest else Base(model=model_beside(checkpoint), max_val_loss=NO_LIMIT)
+        return verify_checkpoint(checkpoint, manifest, text, config)
+    except AtlasError:
+        return None
+
+
+def _failed(found: Certificate | None, needs: str) -> list[str]:
+    if found is None:
+        return [UNREADABLE] if needs == "file" else []
+    return [check.name for check in found.failed if check.needs == needs]

@@ -1,0 +1,144 @@
+"""How far matrices are from random numbers: by the directions that they share with their neighbours, and by spectrum.
+
+**Alignment** needs to know nothing of an initialisation. Matrices that meet in one space (the residual stream; what the
+values of a layer hand to its output matrix) share directions once they are trained together. A matrix of independent
+numbers does not, at whatever scale it was drawn: given their lengths, its rows point anywhere. For a row of length r
+and a neighbour with Gram matrix G of trace 1 over n dimensions, the row's energy in G then has mean r^2 / n and
+variance r^4 2 (|G|^2 - 1/n) / (n (n + 2)), the moments of a quadratic form on the sphere (Mardia and Jupp, "Directional
+statistics", 2000); energies in two neighbours covary in the same way by the trace of the product of their Gram
+matrices. The figure is the sum of the squared standardised energies over all neighbours, less its mean for random
+numbers, in the standard deviations that it has for them: 0 on average and about 1 in spread, whatever the numbers'
+size, and even where the neighbours are much alike.
+
+**Spectrum.** The squared singular values of a matrix of independent numbers follow the law of Marchenko and Pastur
+("Distribution of eigenvalues for some sets of random matrices", 1967), whatever the numbers' distribution. Training
+leaves it (Martin and Mahoney, "Implicit self-regularization in deep neural networks", 2021), but how depends on the
+optimiser: Muon makes all singular values grow alike, so after a short training the shape can still be the law's while
+the scale has left the initialisation's. The law is therefore that of the initialisation's own variance. Spectra alone
+do not do: that of a trained matrix can be that of random numbers of some other spread, and a checkpoint from elsewhere
+does not say what spread it began with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.guard.tensors import WeightPart
+
+TINY = torch.finfo(torch.float64).tiny
+EVEN = 1e-9  # spread below which a neighbour has no direction: zeros, a rotation
+ROWS_AT_MOST = 1024  # of each neighbour: enough for a share of a large matrix, and the cost stays in bounds
+
+GRID = 4001  # points of the spectrum's law in a table; its error is far below 1 / (singular values)
+
+READERS, WRITERS = ("q", "k", "v", "up", "gate"), ("o", "down")
+MEETING = {"q": "qk", "k": "qk", "v": "vo", "o": "vo", "up": "ffn", "gate": "ffn", "down": "ffn"}
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Of one side over its neighbours: squared standardised energies, how many, and their squared correlations."""
+
+    squares: float
+    count: int
+    correlations: float
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A matrix as vectors in one of the two spaces that it connects, shape (vectors, dimensions)."""
+
+    name: str
+    rows: Tensor
+
+
+def alignments(parts: Sequence[WeightPart]) -> dict[str, float]:
+    """Alignment of every matrix and embedding with its neighbours, by name of the part, in standard deviations.
+
+    Among 1,032 fresh matrices in models of 32 to 128 dimensions the largest was 3.9. A part without any neighbour is
+    left out.
+    """
+    spaces: dict[tuple[str, int], list[_Side]] = defaultdict(list)
+    for part in parts:
+        for space, rows in _sides(part):
+            spaces[space, rows.shape[1]].append(_Side(part.name, rows[:ROWS_AT_MOST].double()))
+    sums: dict[str, list[_Sums]] = defaultdict(list)
+    for sides in spaces.values():
+        for name, of_space in _within(sides):
+            sums[name].append(of_space)
+    figures = {}
+    for name, found in sums.items():
+        excess = sum(each.squares - each.count for each in found)
+        figures[name] = excess / math.sqrt(max(2 * sum(each.correlations for each in found), TINY))
+    return figures
+
+
+def _sides(part: WeightPart) -> list[tuple[str, Tensor]]:
+    """The spaces that a part's inputs and outputs live in, with its vectors there. Unknown roles meet by size."""
+    if part.kind == "embedding" or part.role == "head":
+        return [("residual", part.values)]
+    if part.kind != "matrix":
+        return []
+    inner = f"{part.layer} {MEETING.get(part.role)}"
+    if part.role in READERS:
+        return [("residual", part.values), (inner, part.values.T)]
+    if part.role in WRITERS:
+        return [("residual", part.values.T), (inner, part.values)]
+    return [("residual", part.values), ("residual", part.values.T)]
+
+
+def _within(sides: Sequence[_Side]) -> Iterator[tuple[str, _Sums]]:
+    """For each side its sums over all sides of the same space that belong to other parts; none where it is alone."""
+    n = sides[0].rows.shape[1]
+    flat = torch.stack([(side.rows.T @ side.rows).flatten() for side in sides])  # the Gram matrices, (sides, n * n)
+    products = flat @ flat.T
+    lengths = torch.stack([side.rows.square().sum() for side in sides]).clamp(min=TINY)
+    fourth = torch.stack([side.rows.square().sum(1).square().sum() for side in sides])
+    covariances = products / lengths[:, None] / lengths - 1 / n
+    spreads = covariances.diagonal().clamp(min=TINY)
+    energies = products / lengths - lengths[:, None] / n  # row: whose vectors; column: in whose Gram matrix
+    standardised = energies / (2 * spreads * fourth[:, None] / (n * (n + 2))).clamp(min=TINY).sqrt()
+    correlations = covariances / (spreads[:, None] * spreads).sqrt()
+    for index, side in enumerate(sides):
+        others = [at for at, other in enumerate(sides) if other.name != side.name and spreads[at] > EVEN]
+        if others:
+            squares = standardised[index, others].square().sum()
+            yield side.name, _Sums(float(squares), len(others), float(correlations[others][:, others].square().sum()))
+
+
+def distance_from_fresh(matrix: np.ndarray, *stds: float) -> float:
+    """Kolmogorov-Smirnov distance of the squared singular values from the nearest law of numbers with a given spread.
+
+    In units of 1/n, n being the smaller side: the eigenvalues of a random matrix repel one another, so that their
+    distance shrinks as 1/n, not as the 1/sqrt(n) of independent draws. Largest in 7,200 fresh matrices of 8 to 512
+    rows: 3.7. The largest value possible is n.
+
+    Args:
+        matrix: shape (rows, columns).
+        stds: standard deviations that a fresh initialisation may have.
+    """
+    small, large = sorted(matrix.shape)
+    squares = np.sort(np.linalg.svd(matrix.astype(np.float64), compute_uv=False) ** 2) / large
+    ranks, distances = np.arange(small), []
+    for std in stds:
+        law = marchenko_pastur(squares / std**2, small / large) * small
+        distances.append(float(max(np.max(law - ranks), np.max(ranks + 1 - law))))
+    return min(distances)
+
+
+def marchenko_pastur(values: np.ndarray, ratio: float) -> np.ndarray:
+    """Cumulative law of eigenvalues for unit variance and a ratio of sides in (0, 1]; same shape as ``values``."""
+    low, high = (1 - ratio**0.5) ** 2, (1 + ratio**0.5) ** 2
+    angle = np.linspace(0, np.pi, GRID)  # even steps in angle tame the density's edges
+    points = (low + high) / 2 - (high - low) / 2 * np.cos(angle)
+    weights: np.ndarray = np.sin(angle) ** 2 / np.maximum(points, np.finfo(float).tiny)
+    law = np.concatenate([[0.0], np.cumsum(np.diff(angle) * (weights[1:] + weights[:-1]) / 2)])  # by trapezoids
+    found: np.ndarray = np.interp(values, points, law / law[-1])
+    return found
