@@ -10,15 +10,16 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "atlas"
 PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 TREE = PAGE.split("```")[1]
-NAMED = set(re.findall(r"(?:^| ) {2,}(\w+(?:/|\.py)) {2,}", TREE, re.MULTILINE))
+NAMED = re.findall(r"(?:^| ) {2,}(\w+(?:/|\.py)) {2,}", TREE, re.MULTILINE)
 MODULES = sorted(path.name for path in PACKAGE.glob("*.py"))
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
 def contract():
+    """The layers of the import contract, from the lowest on."""
     tool = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
-    layers = [each["layers"] for each in tool["importlinter"]["contracts"] if each["type"] == "layers"]
-    return {name.strip() for layer in layers[0] for name in layer.split("|")}
+    layers = next(each["layers"] for each in tool["importlinter"]["contracts"] if each["type"] == "layers")
+    return [{name.strip().removeprefix("atlas.") for name in layer.split("|")} for layer in reversed(layers)]
 
 
 def test_few_modules_stand_at_the_root():
@@ -32,7 +33,13 @@ def test_the_tree_names_every_room_and_every_module_at_the_root():
 
 @pytest.mark.parametrize("name", [*ROOMS, *(name.removesuffix(".py") for name in MODULES if name != "__init__.py")])
 def test_the_import_contract_holds_every_room_and_module(name):
-    assert f"atlas.{name}" in contract()
+    assert name in set().union(*contract())
+
+
+def test_the_tree_has_the_order_of_the_contract():
+    level = {name: number for number, layer in enumerate(contract()) for name in layer}
+    rooms = [name.rstrip("/") for name in NAMED if name.endswith("/")]
+    assert [level[room] for room in rooms] == sorted(level[room] for room in rooms)
 
 
 def test_the_tree_fits_on_a_screen():
