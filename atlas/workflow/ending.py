@@ -118,8 +118,9 @@ def duration(seconds: float) -> str:
 
 
 def _by_rule(jobs: Sequence[EndedJob]) -> str:
-    names = Counter("charts" if job.rule.startswith("chart_") else job.rule for job in jobs)
-    return f" ({', '.join(f'{number} {name}' for name, number in names.most_common())})" if names else ""
+    names = Counter("chart" if job.rule.startswith("chart_") else job.rule for job in jobs)
+    counts = [plural(n, name) if name == "chart" else f"{n} {name}" for name, n in names.most_common()]
+    return f" ({', '.join(counts)})" if counts else ""
 
 
 def _places(results: str) -> str:

@@ -16,7 +16,7 @@ def test_a_whole_run_says_what_ran_what_did_not_and_where_all_is(tmp_path):
         EndedJob("facts", Outcome.CURRENT),
     ]
     assert summary(jobs, 125, str(tmp_path)).splitlines() == [
-        "atlas: done after 2 min 5 s: 3 jobs ran (2 teach, 1 charts), 1 from the cache (1 pretrain), 1 up to date",
+        "atlas: done after 2 min 5 s: 3 jobs ran (2 teach, 1 chart), 1 from the cache (1 pretrain), 1 up to date",
         f"atlas: results are in {tmp_path}/: index.html (the page)",
     ]
 
