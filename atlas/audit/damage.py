@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atlas.audit.audit_columns import DETECTION
-from atlas.audit.subjects import excerpt, put_down, refusals, small, subject, training
+from atlas.audit.subjects import excerpt, loaded, put_down, refusals, small, subject, training
 from atlas.base.certify import model_beside
 from atlas.base.checkpoint import load_strict, read_manifest
 from atlas.base.corpus import split
@@ -74,14 +74,9 @@ class Bench:
         else:
             self.name, self.manifest, self.shape = "small", folder / "base.json", guard.models[0]
             self.subject = small(guard, training_text)
-            base, model = training(guard, 0, 0), self._loaded(self.subject.tensors)
+            base, model = training(guard, 0, 0), loaded(self.shape, self.subject.tensors)
             put_down(folder, base, base.training.steps, model, validation, self.text)
-        self.clean = self._run(self._loaded(self.subject.tensors))
-
-    def _loaded(self, tensors: dict[str, Tensor]) -> Transformer:
-        model = Transformer(self.shape)
-        model.load_state_dict(tensors)
-        return model.eval()
+        self.clean = self._run(loaded(self.shape, self.subject.tensors))
 
     def rows(self, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]]:
         """One row of ``DETECTION`` for each kind and each of the places that are drawn for it."""

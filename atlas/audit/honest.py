@@ -11,9 +11,9 @@ import pyarrow as pa
 import torch
 
 from atlas.audit.audit_columns import HONEST
-from atlas.audit.subjects import excerpt, put_down, refusals, trained, training
+from atlas.audit.subjects import excerpt, loaded, put_down, refusals, snapshots, training
 from atlas.base.corpus import split
-from atlas.base.model import Transformer, opt_config
+from atlas.base.model import opt_config
 from atlas.base.text import encode
 from atlas.guard.formats import CONFIG
 from atlas.study.config import Guard
@@ -56,13 +56,10 @@ def checked(guard: Guard, shape: int, seed: int, text: str) -> list[dict[str, An
         checkpoint, manifest, excerpted = (folder / name for name in ("base.safetensors", "base.json", "text.txt"))
         files.write_text(excerpted, text)
         files.write_json(folder / CONFIG, opt_config(base.own))
-
-        def keep(step: int, model: Transformer) -> None:
-            loss = put_down(folder, base, step, model, validation, excerpted)
+        for step, tensors in snapshots(base, tokens, guard.snapshots).items():
+            loss = put_down(folder, base, step, loaded(base.own, tensors), validation, excerpted)
             row = {"shape": shape, "seed": seed, "step": step, "val_loss": loss}
             rows.append(row | refusals(checkpoint, manifest, excerpted))
-
-        trained(base, tokens, guard.snapshots, keep)
     return rows
 
 

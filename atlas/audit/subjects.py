@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from atlas.audit.audit_columns import LEVELS
@@ -39,14 +38,16 @@ def training(guard: Guard, shape: int, seed: int) -> Base:
     return Base(seed=seed, model=guard.models[shape], training=pretraining, max_val_loss=NO_LIMIT)
 
 
-def trained(base: Base, tokens: np.ndarray, snapshots: Sequence[int], keep: Callable[[int, Transformer], None]) -> None:
-    """Train on tokens, uint8, (characters,), and hand over the model after each of the steps ``snapshots``."""
+def snapshots(base: Base, tokens: np.ndarray, steps: Collection[int]) -> dict[int, dict[str, Tensor]]:
+    """Train on tokens, uint8, (characters,); the weights after each of these steps, in order."""
+    kept: dict[int, dict[str, Tensor]] = {}
 
     def after_step(step: int, model: Transformer) -> None:
-        if step in snapshots:
-            keep(step, model)
+        if step in steps:
+            kept[step] = weights(model)
 
     train(base, tokens, after_step)
+    return kept
 
 
 def subject(
@@ -61,23 +62,21 @@ def subject(
 
 def small(guard: Guard, tokens: np.ndarray) -> Subject:
     """The first shape's honest model of the first seed, an earlier step of it, and the same of the second seed."""
-    steps = sorted(guard.snapshots)
-    kept: dict[tuple[int, int], dict[str, Tensor]] = {}
-    for seed in (0, 1):
-        trained(
-            training(guard, 0, seed),
-            tokens,
-            steps,
-            lambda step, model, seed=seed: kept.update({(seed, step): weights(model)}),  # type: ignore[misc]
-        )
-    earlier = kept[0, steps[-2]] if len(steps) > 1 else None
-    return subject(guard.models[0], kept[0, steps[-1]], earlier, kept[1, steps[-1]])
+    first, second = (snapshots(training(guard, 0, seed), tokens, guard.snapshots) for seed in (0, 1))
+    *earlier, last = first
+    return subject(guard.models[0], first[last], first[earlier[-1]] if earlier else None, second[last])
 
 
 def weights(model: Transformer) -> dict[str, Tensor]:
     """A copy of a model's tensors."""
-    with torch.no_grad():
-        return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def loaded(shape: Model, tensors: Mapping[str, Tensor]) -> Transformer:
+    """The model of a shape with these weights."""
+    model = Transformer(shape)
+    model.load_state_dict(tensors)
+    return model.eval()
 
 
 def put_down(folder: Path, base: Base, step: int, model: Transformer, validation: np.ndarray, text: Path) -> float:

@@ -40,18 +40,12 @@ class Attention(nn.Module):
         if isinstance(mask, Packed):
             mixed = mask.mix(q, k, v, self.heads, view or mask.all)
         else:
-            mixed = self._padded(q, k, v, mask)
+            heads = (self.heads, -1)
+            q, k, v = (x.unflatten(2, heads).transpose(1, 2) for x in (q, k, v))  # (batch, heads, time, head)
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+            mixed = mixed.transpose(1, 2).flatten(2)
         out: Tensor = self.out_proj(mixed)
         return out
-
-    def _padded(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = self._split(q), self._split(k), self._split(v)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        return mixed.transpose(1, 2).flatten(2)
-
-    def _split(self, x: Tensor) -> Tensor:
-        batch, time, width = x.shape
-        return x.view(batch, time, self.heads, width // self.heads).transpose(1, 2)  # (batch, heads, time, head)
 
 
 def _asked(x: Tensor, view: View | None) -> Tensor:
@@ -120,7 +114,6 @@ class Transformer(LanguageModel):
         self.model = _Body(config)
 
     def hidden(self, tokens: Tensor, positions: Tensor | None = None, mask: Mask = None) -> Tensor:
-        """Hidden states under the output head, as ``forward`` gives logits, with a last axis of the width."""
         out: Tensor = self.model.decoder(tokens, positions, mask)
         return out
 

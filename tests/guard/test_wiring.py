@@ -45,7 +45,7 @@ def test_queries_and_keys_exchanged():
 
 
 @pytest.mark.parametrize(
-    ("check", "harm"),
+    ("check", "change"),
     [
         ("transposed", lambda weight: weight.T.clone()),
         ("heads", lambda weight: torch.roll(weight, SHAPE.width // 2, 0)),
@@ -53,10 +53,10 @@ def test_queries_and_keys_exchanged():
         ("load", lambda weight: -weight),
     ],
 )
-def test_one_matrix_of_values_damaged(check, harm):
+def test_one_matrix_of_values_damaged(check, change):
     model = honest()
     weight = model.get_parameter(V)
-    weight.copy_(harm(weight))
+    weight.copy_(change(weight))
     checks, tensors = failures(model)
     assert check in checks
     assert any(name.startswith(LAYER) for name in tensors)

@@ -157,6 +157,18 @@ def _half(values: Tensor, other: Tensor, dim: int) -> Tensor:
     return torch.cat([values.narrow(dim, 0, cut), other.narrow(dim, cut, values.shape[dim] - cut)], dim)
 
 
+def _half_zero(dim: int) -> Damage:
+    return _one(lambda values, _: _half(values, torch.zeros_like(values), dim))
+
+
+def _half_drawn(dim: int) -> Damage:
+    return _drawn(lambda values, drawn: _half(values, drawn, dim))
+
+
+def _permuted(dim: int) -> Damage:
+    return _one(lambda values, draw: values.index_select(dim, torch.from_numpy(draw.permutation(values.shape[dim]))))
+
+
 def _as_torch_draws(values: Tensor, draw: np.random.Generator) -> Tensor:
     bound = 1 / math.sqrt(values.shape[1])
     return torch.from_numpy(draw.uniform(-bound, bound, values.shape)).float()
@@ -235,17 +247,13 @@ def _norms_exchanged(to: Patient, at: str) -> None:
         to.tensors[first], to.tensors[second] = to.tensors[second], to.tensors[first]
 
 
-def _permuted_outputs(values: Tensor, draw: np.random.Generator) -> Tensor:
-    return values[draw.permutation(len(values))]
-
+zero = _one(lambda values, _: torch.zeros_like(values))
+as_drawn = _drawn(lambda _, drawn: drawn)
+at_trained_size = _drawn(lambda values, drawn: drawn * values.norm() / drawn.norm())
+exchanged = _layers_from(lambda layer, _, two: two[1 - two.index(layer)] if layer in two else layer)
 
 KINDS: tuple[Kind, ...] = (
-    Kind(
-        "misplaced",
-        "two layers exchanged",
-        pairs,
-        _layers_from(lambda layer, _, two: two[1 - two.index(layer)] if layer in two else layer),
-    ),
+    Kind("misplaced", "two layers exchanged", pairs, exchanged),
     Kind("misplaced", "layers shifted by one", whole, _layers_from(lambda layer, count, _: (layer + 1) % count)),
     Kind("misplaced", "a layer twice", pairs, _layers_from(lambda layer, _, two: two[0] if layer == two[1] else layer)),
     Kind("misplaced", "a matrix of the wrong layer", pairs, _of_wrong_layer),
@@ -257,16 +265,11 @@ KINDS: tuple[Kind, ...] = (
     Kind("misplaced", "up and down exchanged, transposed", layers, _up_for_down),
     Kind("misplaced", "a layer's norms exchanged", layers, _norms_exchanged),
     Kind("misplaced", "transposed", square, _one(lambda values, _: values.T)),
-    Kind("permuted", "outputs of a matrix", matrices, _one(_permuted_outputs)),
-    Kind(
-        "permuted",
-        "inputs of a matrix",
-        matrices,
-        _one(lambda values, draw: values[:, draw.permutation(values.shape[1])]),
-    ),
+    Kind("permuted", "outputs of a matrix", matrices, _permuted(0)),
+    Kind("permuted", "inputs of a matrix", matrices, _permuted(1)),
     Kind("permuted", "heads of a matrix", weights_of("q", "k", "v"), _heads_rolled),
-    Kind("permuted", "a norm's weight", norms, _one(_permuted_outputs)),
-    Kind("permuted", "symbols or positions", embeddings, _one(_permuted_outputs)),
+    Kind("permuted", "a norm's weight", norms, _permuted(0)),
+    Kind("permuted", "symbols or positions", embeddings, _permuted(0)),
     Kind("permuted", "positions off by one", lambda _: [POSITIONS], _one(lambda values, _: torch.roll(values, 1, 0))),
     Kind("other weights", "earlier step", with_earlier, _all(lambda to: to.subject.earlier), unknowable=True),
     Kind("other weights", "other seed", with_other(whole), _all(lambda to: to.subject.other), unknowable=True),
@@ -305,28 +308,19 @@ KINDS: tuple[Kind, ...] = (
         lambda to, at: _mis_mapped(at)(to, at),
     ),
     Kind("left at init", "one layer", layers, lambda to, at: _of_layer(to, at, to.subject.drawn)),
-    Kind("left at init", "one matrix", matrices, _drawn(lambda _, drawn: drawn)),
-    Kind(
-        "left at init",
-        "one matrix, at the size of its trained self",
-        matrices,
-        _drawn(lambda values, drawn: drawn * values.norm() / drawn.norm()),
-    ),
+    Kind("left at init", "one matrix", matrices, as_drawn),
+    Kind("left at init", "one matrix, at the size of its trained self", matrices, at_trained_size),
     Kind("left at init", "one matrix, as torch draws it", matrices, _one(_as_torch_draws)),
-    Kind("left at init", "half a matrix's outputs", matrices, _drawn(lambda values, drawn: _half(values, drawn, 0))),
-    Kind("left at init", "half a matrix's inputs", matrices, _drawn(lambda values, drawn: _half(values, drawn, 1))),
-    Kind("left at init", "one bias", biases, _one(lambda values, _: torch.zeros_like(values))),
+    Kind("left at init", "half a matrix's outputs", matrices, _half_drawn(0)),
+    Kind("left at init", "half a matrix's inputs", matrices, _half_drawn(1)),
+    Kind("left at init", "one bias", biases, zero),
     Kind("left at init", "a layer's norms", layers, _norms_fresh),
-    Kind("left at init", "embeddings", embeddings, _drawn(lambda _, drawn: drawn)),
+    Kind("left at init", "embeddings", embeddings, as_drawn),
     Kind("left at init", "everything", whole, _all(lambda to: to.subject.drawn)),
-    Kind(
-        "missing", "half the outputs zero", matrices, _one(lambda values, _: _half(values, torch.zeros_like(values), 0))
-    ),
-    Kind(
-        "missing", "half the inputs zero", matrices, _one(lambda values, _: _half(values, torch.zeros_like(values), 1))
-    ),
-    Kind("missing", "a matrix zero", matrices, _one(lambda values, _: torch.zeros_like(values))),
-    Kind("missing", "a norm's weight zero", norms, _one(lambda values, _: torch.zeros_like(values))),
+    Kind("missing", "half the outputs zero", matrices, _half_zero(0)),
+    Kind("missing", "half the inputs zero", matrices, _half_zero(1)),
+    Kind("missing", "a matrix zero", matrices, zero),
+    Kind("missing", "a norm's weight zero", norms, zero),
     Kind("scaled", "a matrix, by 0.5", matrices, _times(0.5)),
     Kind("scaled", "a matrix, by 2", matrices, _times(2.0)),
     Kind("scaled", "a matrix, by -1", matrices, _times(-1.0)),

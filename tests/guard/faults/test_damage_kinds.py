@@ -21,7 +21,7 @@ def subject():
     return subject_of(SHAPE, tensors, earlier=shaken, other={name: 0.5 * values for name, values in tensors.items()})
 
 
-def harmed(subject, each, place):
+def damaged(subject, each, place):
     to = Patient.of(subject, rng(0, each.name))
     each.damage(to, place)
     return to
@@ -44,7 +44,7 @@ def test_every_kind_changes_the_files_and_nothing_else(subject, each):
     before = {name: values.clone() for name, values in subject.tensors.items()}
     places = each.places(subject)
     assert places
-    to, again = (harmed(subject, each, places[-1]) for _ in range(2))
+    to, again = (damaged(subject, each, places[-1]) for _ in range(2))
     assert to.written() == again.written()
     clean = Patient.of(subject, rng(0))
     assert to.written() != clean.written() or to.config != clean.config
@@ -55,7 +55,7 @@ def test_every_kind_changes_the_files_and_nothing_else(subject, each):
 
 def test_the_mis_mapped_loader_leaves_the_feed_forward_as_drawn(subject):
     (each,) = (each for each in KINDS if each.name == "feed-forward, by a mis-mapped loader")
-    found = harmed(subject, each, "all").tensors
+    found = damaged(subject, each, "all").tensors
     for name, drawn in subject.drawn.items():
         expected = drawn if ".fc" in name else subject.tensors[name]
         assert torch.equal(found[name], expected), name
@@ -64,7 +64,7 @@ def test_the_mis_mapped_loader_leaves_the_feed_forward_as_drawn(subject):
 def test_a_bit_is_one_bit(subject):
     (each,) = (each for each in KINDS if each.name == "lowest bit of one value")
     name = each.places(subject)[0]
-    found = harmed(subject, each, name).tensors[name].view(torch.int32)
+    found = damaged(subject, each, name).tensors[name].view(torch.int32)
     differs = found ^ subject.tensors[name].view(torch.int32)
     assert differs.count_nonzero() == 1
     assert differs.sum() == 1
