@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def read(folder: Path) -> dict[str, Checksum]:
     for line in lines:
         first, _, name = line.partition("  ")
         if first.startswith("# began "):
-            began[name] = _number(first.removeprefix("# began "))
+            with suppress(ValueError):
+                began[name] = float(first.removeprefix("# began "))
         elif len(first) == 64 and name:
             hashes[name] = first
     return {name: Checksum(hashes[name], began.get(name, 0.0)) for name in hashes}
@@ -52,10 +54,3 @@ def write(path: Path, sums: Mapping[str, Checksum]) -> None:
 def header(files: int) -> str:
     """The first line, which tells a list that was cut."""
     return f"# {files} files; sha256sum --check {NAME}, or atlas check, finds those that are damaged"
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
