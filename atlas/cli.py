@@ -103,7 +103,7 @@ def _write(text: str, out: Path | None) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from atlas.base.certify import inspect  # takes torch, which is slow to import
+    from atlas.base.inspection import inspect  # takes torch, which is slow to import
     from atlas.guard import report
 
     found = inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)

@@ -9,17 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    Scorer = Callable[[pd.DataFrame], pd.Series]
+    Scorer = Callable[[pd.DataFrame], pd.Series]  # rows of a table to a score of each, from 0 to 1
+    Level = Callable[[pd.DataFrame], pd.Series | float]  # the same, or one for all rows
+
+Direction = Literal["higher is better", "lower is better", "neither is better"]
 
 TOLERANCE = 0.1  # nats a character by which the answer of a fact never taught may cost more and still count as kept
-HIGHER, LOWER, NEITHER = "higher is better", "lower is better", "neither is better"
+ROUNDING = 1e-5  # nats a character: sentences scored in batches of different sizes differ by some 1e-7
+
+
+def _nothing(_: pd.DataFrame) -> float:
+    return 0.0
+
+
+@dataclass(frozen=True)
+class OfMatrix:
+    """How the rows of matrix.parquet, with ``recalled_base``, are scored: from 0 to 1, (rows,)."""
+
+    after: Scorer  # the session
+    before: Scorer  # the session that taught the fact
+    base: Level = _nothing  # under the base without adapter
 
 
 @dataclass(frozen=True)
@@ -27,8 +43,7 @@ class Metric:
     """One declared metric.
 
     A metric of single facts has ``score``, which takes rows of facts.parquet to scores from 0 to 1, (rows,), and
-    ``level``, the same for what an adapter that knows nothing scores; None: 0. One that needs a base that knows facts
-    already is ``of_known``.
+    ``level``, the same for what an adapter that knows nothing scores.
     """
 
     name: str
@@ -36,14 +51,19 @@ class Metric:
     scorer: str  # what makes a score of its answer, in words
     contract: str  # figures of one contract are comparable with each other and with no others
     range: str
-    direction: str
+    direction: Direction
     source: str
     chance: str = "none is known"
     label: str = ""  # as headings and choices have it
     meaning: str = ""  # one clause behind the label
     score: Scorer | None = None
-    level: Scorer | None = None
-    of_known: bool = False
+    level: Level = _nothing
+    exact: bool = False  # an adapter that stays zero scores exactly the level, row by row, and not only on average
+    nearest: str = ""  # the metric that a chart or a table shows where it lacks this one
+    net_of: str = ""  # this is the metric of that name less its score of facts never taught
+    of_matrix: OfMatrix | None = None
+    in_every_study: bool = True  # False: where the base knows facts already
+    by_kind: bool = True  # where the base knows facts already, those are told from others by this metric, too
 
     @property
     def title(self) -> str:
@@ -60,59 +80,26 @@ _HERE = "defined here"
 _ROME = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv 2202.05262), section 3.4"
 _GEM = "Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, 2017"
 
-METRICS = (
+_MEMORY = (
     Metric(
         "recall",
         _PROBES,
         "1 where greedy decoding gives exactly the answer and the line end, else 0; mean over the prompts of a fact",
         "exact answer",
         "0 to 1",
-        HIGHER,
+        "higher is better",
         f"{_HERE}; exact match of open-ended question answering",
         "what the base recalls without an adapter",
         label="Recall",
         meaning="greedy decoding gives exactly the answer",
         score=lambda facts: facts["recalled"].astype(float),
         level=lambda facts: facts["recalled_base"].astype(float),
-    ),
-    Metric(
-        "ranked",
-        "the same prompt, followed by the answer and by up to 50 other answers of the same template (alternatives)",
-        "1 where the answer with its line end is likelier than every alternative with its own, else 0; their mean",
-        "answer against alternatives",
-        "0 to 1",
-        HIGHER,
-        f"{_HERE}; multiple choice by likelihood",
-        "mean of 1 / (alternatives + 1)",
-        label="Ranked",
-        meaning="the answer is likelier than every other of its template",
-        score=lambda facts: facts["ranked"].astype(float),
-        level=lambda facts: 1 / (facts["alternatives"] + 1),
-    ),
-    Metric(
-        "recognition",
-        "the whole sentence of a fact, answer included",
-        "1 where its loss per character is below that under the base without adapter, else 0",
-        "sentence against base",
-        "0 to 1",
-        HIGHER,
-        "the essay's retention, as far as it can be inferred",
-        "0 for an adapter that is zero; for a trained one its recognition of facts never taught",
-        label="Recognition",
-        meaning="the sentence is likelier than under the base",
-        score=lambda facts: facts["recognised"].astype(float),
-    ),
-    Metric(
-        "recognition_net",
-        "as recognition",
-        "recognition less that of facts never taught, of the same seed, checkpoint and domain; those are always asked "
-        "as they would have been taught, so that of rephrased prompts holds the effect of other words, too",
-        "sentence against base, net of placebo",
-        "-1 to 1",
-        HIGHER,
-        _HERE,
-        "0",
-        label="Recognition, net of placebo",
+        exact=True,
+        of_matrix=OfMatrix(
+            after=lambda rows: rows["recalled"].astype(float),
+            before=lambda rows: rows["recalled_before"].astype(float),
+            base=lambda rows: rows["recalled_base"].astype(float),
+        ),
     ),
     Metric(
         "answered",
@@ -120,30 +107,70 @@ METRICS = (
         "1 where greedy decoding gives the answer first, whatever comes behind, else 0; mean over a fact's prompts",
         "answer first",
         "0 to 1",
-        HIGHER,
+        "higher is better",
         f"{_HERE}; what a model knows that was never taught to end a line behind an answer",
         "what the base answers without an adapter",
         label="Answered",
         score=lambda facts: facts["answered"].astype(float),
-        of_known=True,
+        in_every_study=False,
     ),
     Metric(
-        "rise",
-        "the validation text of the base, after the sessions of a checkpoint",
-        "loss per character with the adapter less that without, in nats",
-        "loss of the base",
-        "no bounds",
-        LOWER,
-        f"{_HERE}; the price of teaching",
-        "0",
+        "ranked",
+        "the same prompt, followed by the answer and by up to 50 other answers of the same template (alternatives)",
+        "1 where the answer with its line end is likelier than every alternative with its own, else 0; their mean",
+        "answer against alternatives",
+        "0 to 1",
+        "higher is better",
+        f"{_HERE}; multiple choice by likelihood",
+        "mean of 1 / (alternatives + 1)",
+        label="Ranked",
+        meaning="the answer is likelier than every other of its template",
+        score=lambda facts: facts["ranked"].astype(float),
+        level=lambda facts: 1 / (facts["alternatives"] + 1),
+        nearest="recall",
     ),
+    Metric(
+        "recognition",
+        "the whole sentence of a fact, answer included",
+        "1 where its loss per character is below that under the base without adapter, else 0",
+        "sentence against base",
+        "0 to 1",
+        "higher is better",
+        "the essay's retention, as far as it can be inferred",
+        "0 for an adapter that is zero; for a trained one its recognition of facts never taught",
+        label="Recognition",
+        meaning="the sentence is likelier than under the base",
+        score=lambda facts: facts["recognised"].astype(float),
+        exact=True,
+        of_matrix=OfMatrix(
+            after=lambda rows: (rows["nll"] < rows["nll_base"] - ROUNDING).astype(float),
+            before=lambda rows: (rows["nll_before"] < rows["nll_base"] - ROUNDING).astype(float),
+        ),
+        by_kind=False,
+    ),
+    Metric(
+        "recognition_net",
+        "as recognition",
+        "recognition less that of facts never taught, of the same seed, checkpoint and domain; those are always asked "
+        "as they would have been taught, so that of rephrased prompts holds the effect of the paraphrase, too",
+        "sentence against base, net of placebo",
+        "-1 to 1",
+        "higher is better",
+        _HERE,
+        "0",
+        label="Recognition, net of placebo",
+        nearest="recognition",
+        net_of="recognition",
+    ),
+)
+_EDITING = (
     Metric(
         "efficacy",
         "the prompt of a fact, as taught, once so many facts have been",
         "recall",
         "exact answer",
         "0 to 1",
-        HIGHER,
+        "higher is better",
         f"{_ROME}: theirs asks whether the new answer is likelier than the old one, which invented facts lack",
         "what the base recalls without an adapter",
     ),
@@ -153,7 +180,7 @@ METRICS = (
         "recall; mean over the prompts of a fact",
         "exact answer",
         "0 to 1",
-        HIGHER,
+        "higher is better",
         _ROME,
         "what the base recalls without an adapter",
     ),
@@ -163,7 +190,7 @@ METRICS = (
         f"1 where its answer costs at most {TOLERANCE} nats a character more than under the base, else 0",
         "placebo answer against base",
         "0 to 1",
-        HIGHER,
+        "higher is better",
         f"{_ROME}: theirs asks whether a neighbour's answer is still likelier than the new one",
         "1 for a model that is left alone",
     ),
@@ -173,8 +200,18 @@ METRICS = (
         "harmonic mean of efficacy, paraphrase and specificity, seed by seed",
         "harmonic mean",
         "0 to 1",
-        HIGHER,
+        "higher is better",
         f"{_ROME}, S",
+    ),
+    Metric(
+        "rise",
+        "the validation text of the base, after the sessions of a checkpoint",
+        "loss per character with the adapter less that without, in nats",
+        "loss of the base",
+        "no bounds",
+        "lower is better",
+        f"{_HERE}; the price of teaching",
+        "0",
     ),
     Metric(
         "update_size",
@@ -182,7 +219,7 @@ METRICS = (
         "length of what was added in lengths of the base's matrices, Frobenius norms",
         "weights: update",
         "from 0",
-        LOWER,
+        "lower is better",
         "Gupta et al., Rebuilding ROME, 2024 (arXiv 2403.07175)",
         "0",
     ),
@@ -192,7 +229,7 @@ METRICS = (
         "their Frobenius norm over the base's, less 1",
         "weights: growth",
         "from -1",
-        NEITHER,
+        "neither is better",
         "Gupta et al., Rebuilding ROME, 2024 (arXiv 2403.07175)",
         "0",
     ),
@@ -203,16 +240,18 @@ METRICS = (
         "that edit's",
         "core-seconds a fact",
         "from 0",
-        LOWER,
+        "lower is better",
         _HERE,
     ),
+)
+_CONTINUAL = (
     Metric(
         "average",
         _MATRIX,
         "mean over all facts of the score after the last session",
         "matrix: share",
         "0 to 1",
-        HIGHER,
+        "higher is better",
         _GEM,
     ),
     Metric(
@@ -221,7 +260,7 @@ METRICS = (
         "mean over facts of the score at the ages of a range; age is the sessions since a fact was taught",
         "matrix: share",
         "0 to 1",
-        HIGHER,
+        "higher is better",
         "the forgetting curve (Ebbinghaus, Memory, 1885)",
     ),
     Metric(
@@ -230,7 +269,7 @@ METRICS = (
         "mean over facts of all sessions but the last: score after the last session less score when just taught",
         "matrix: change since taught",
         "-1 to 1",
-        HIGHER,
+        "higher is better",
         _GEM,
     ),
     Metric(
@@ -240,7 +279,7 @@ METRICS = (
         "last session, less its score after the last",
         "matrix: loss since best",
         "-1 to 1",
-        LOWER,
+        "lower is better",
         "Chaudhry et al., Riemannian Walk for Incremental Learning, 2018",
     ),
     Metric(
@@ -249,7 +288,7 @@ METRICS = (
         "score less that of the base without adapter",
         "matrix: gain before taught",
         "-1 to 1",
-        HIGHER,
+        "higher is better",
         _GEM,
         "0",
     ),
@@ -260,19 +299,24 @@ METRICS = (
         "censored where the run ends before",
         "matrix: sessions",
         "from 1 session",
-        HIGHER,
+        "higher is better",
         _HERE,
     ),
 )
-"""All metrics, in the order of the documentation."""
 
-REGISTRY: Mapping[str, Metric] = {declared.name: declared for declared in METRICS}
-OF_FACTS = tuple(name for name, declared in REGISTRY.items() if declared.score and not declared.of_known)
+REGISTRY: Mapping[str, Metric] = {one.name: one for one in (*_MEMORY, *_EDITING, *_CONTINUAL)}
+"""All metrics by name, in the order of the documentation."""
+OF_FACTS = tuple(name for name, one in REGISTRY.items() if one.score and one.in_every_study)
 """Metrics of single facts that every study has, in the order in which tables and charts show them."""
-OF_KNOWN = tuple(name for name, declared in REGISTRY.items() if declared.score and declared.of_known)
-NET = "recognition_net"
-"""Recognition less the placebo recognition of the same seed, checkpoint and domain."""
-CHOICES = (*OF_FACTS, NET)
+BY_KIND = tuple(name for name, one in REGISTRY.items() if one.score and one.by_kind)
+"""Metrics of single facts where facts that the base knew stand apart."""
+OF_MATRIX = tuple(name for name, one in REGISTRY.items() if one.of_matrix)
+"""Metrics of the retention matrix."""
+OF_EDITING = tuple(one.name for one in _EDITING)
+"""Metrics of the table of baselines."""
+NET_OF = {one.net_of: name for name, one in REGISTRY.items() if one.net_of}
+"""Metric to the one that is it less the score of facts never taught, of the same seed, checkpoint and domain."""
+CHOICES = (*OF_FACTS, *NET_OF.values())
 """Metrics that people choose among: on the page, in the terminal, for the precision of a study."""
 
 
@@ -304,7 +348,7 @@ def document() -> str:
         "Made by `atlas metrics --out docs/metrics.md` from `atlas/metrics.py`. Figures are comparable where "
         "their contract is the same, and only there; tables with several metrics carry it in the column `contract`.\n"
     )
-    return head + "".join(f"\n{_section(declared)}" for declared in METRICS)
+    return head + "".join(f"\n{_section(declared)}" for declared in REGISTRY.values())
 
 
 def _section(declared: Metric) -> str:

@@ -18,7 +18,7 @@ from atlas import __version__
 from atlas.study import config
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.recipes import PRESETS, preset
-from atlas.tables import inference, intervals, ledger, power, verdicts
+from atlas.tables import inference, intervals, ledger, verdicts
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY_FILES = re.compile(r"\]\(\.\./([\w./-]+)\)")  # files that GitHub shows and the site does not have
@@ -58,7 +58,7 @@ def values() -> dict[str, Any]:
         "claims": len(ledger.read().all_claims),
         "confidence": f"{intervals.CONFIDENCE:.0%}",
         "level": inference.LEVEL,
-        "power": f"{power.POWER:.0%}",
+        "power": f"{inference.POWER:.0%}",
         "margin": f"{verdicts.MARGIN:.0%}",
         "citation": yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")),
         "digest": (ROOT / "atlas/workflow/digest/README.md").read_text(encoding="utf-8"),

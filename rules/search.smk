@@ -70,6 +70,6 @@ rule recipes:
     conda:
         "../envs/atlas.yaml"
     params:
-        code=code_of("atlas.tables.recipes"),
+        code=code_of("atlas.tables.found_recipes"),
     shell:
-        "python -m atlas.tables.recipes --trials {input} --out {output} --log {log}"
+        "python -m atlas.tables.found_recipes --trials {input} --out {output} --log {log}"

@@ -22,14 +22,12 @@ from atlas.base.hosted import hosted_name
 from atlas.base.language import LanguageModel, validation_loss
 from atlas.base.model import POSITION_OFFSET, Attention, Transformer, fresh, opt_config
 from atlas.base.muon import orthogonalise
-from atlas.base.text import SYMBOLS
 from atlas.errors import AtlasError
 from atlas.guard import weight_checks
 from atlas.guard.blueprints import blueprint
-from atlas.guard.formats import CONFIG, checkpoint_in, is_gguf, read_tensors
-from atlas.guard.report import Certificate, Report, insist
+from atlas.guard.formats import CONFIG, read_tensors
+from atlas.guard.report import Certificate, insist
 from atlas.guard.tensors import WeightPart, fingerprint
-from atlas.guard.verification import read_foreign, verify_foreign
 from atlas.guard.weight_checks import Check, bounded, counted, finite, mismatches
 from atlas.guard.wiring import BEFORE_LAYERS, Anatomy, LayerModule, functional, modules_of
 from atlas.study.base_settings import Base, Model
@@ -40,10 +38,6 @@ from atlas.workflow.steps import add_base, add_spec, parser, run_step
 MOVED_LIMIT = 0.1  # share of its own first length that training moves a matrix by, at least
 LOSS_TOLERANCE = 1e-4  # nats per character: rounding on another machine or thread count is below 1e-5
 POSITIONS = "model.decoder.embed_positions.weight"
-FOREIGN_NOT_CHECKED = {
-    "hashes": "another project's checkpoint has no manifest of Atlas",
-    "the loss, and whether every module does its part": "needs the model itself; see docs/guard.md",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,63 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         files.publish_json(args.checkpoint.parent / CONFIG, opt_config(args.spec.model))
     files.publish_json(args.out, asdict(certificate))
     progress.say(f"base: {len(certificate.checks)} checks passed, see {args.out}")
-
-
-def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) -> Report:
-    """Verify any checkpoint, Atlas's own or another project's, and say what could not be checked, and why.
-
-    Args:
-        path: safetensors or GGUF file, index of shards, or the folder of one.
-        manifest: base.json of a checkpoint of Atlas's own; without it the .json of the same name, if there.
-        text: text to measure the loss on; without it the corpus.txt beside the checkpoint, if there.
-
-    Raises AtlasError where the file cannot be read, or nothing tells what model it should be.
-    """
-    checkpoint = checkpoint_in(path)
-    if not checkpoint.is_file():
-        raise AtlasError(f"{path}: no such file; give a safetensors file, such as results/base/base.safetensors")
-    gguf, beside = is_gguf(checkpoint), checkpoint.with_suffix(".json")
-    if manifest and gguf:
-        raise AtlasError(f"{manifest}: goes with checkpoints of Atlas's own, but {checkpoint} is GGUF; leave it out")
-    if not manifest and not gguf and beside.is_file() and beside != checkpoint:
-        manifest = beside
-    missing = {}
-    if manifest or (not gguf and _is_own(checkpoint.parent / CONFIG)):
-        corpus = checkpoint.with_name("corpus.txt")
-        text = text or (corpus if corpus.is_file() else None)
-        certificate = verify_checkpoint(checkpoint, manifest, text)
-        adopted = checkpoint.with_name(ADOPTED).is_file()
-        words = "a model from outside, as a study took it" if adopted else "a model of Atlas's own"
-        if not manifest:
-            missing["hashes, the seed's own initialisation, the loss on record"] = (
-                "no manifest; give --manifest base.json"
-            )
-        if not text:
-            missing["the loss, and whether every module does its part"] = "no text; give --corpus corpus.txt"
-    else:
-        foreign = read_foreign(checkpoint)
-        certificate, missing, words, text = verify_foreign(foreign), FOREIGN_NOT_CHECKED, foreign.words, None
-    if any(check.name in weight_checks.FITS for check in certificate.failed):
-        missing = {"all that needs a model that loads": "the file does not fit, see above", **missing}
-    return Report(
-        **vars(certificate),
-        checkpoint=str(path),
-        model=words,
-        manifest=str(manifest) if manifest else None,
-        text=str(text) if text else None,
-        not_checked=missing,
-    )
-
-
-def _is_own(config: Path) -> bool:
-    """Whether a config is one that Atlas writes: another OPT has other symbols."""
-    if not config.is_file():
-        return True  # the error then says what is missing
-    values = files.read_json(config)
-    if not isinstance(values, dict) or values.get("model_type") != "opt" or values.get("vocab_size") != len(SYMBOLS):
-        return False
-    own = opt_config(model_beside(config))
-    return {key: values.get(key, value) for key, value in own.items()} == own
 
 
 def verify_checkpoint(

@@ -12,7 +12,7 @@ from atlas.charts.output import single_chart
 from atlas.charts.tables import Tables
 from atlas.charts.theme import colours, title
 from atlas.charts.words import METRIC_NAMES, SHORT, after, basis, extremes, placebo_warning, sentences
-from atlas.tables.essay import retention_figures
+from atlas.tables.ledger import retention_figures
 from atlas.workflow.steps import run_step
 
 METRICS = ("recall", "ranked", "recognition")

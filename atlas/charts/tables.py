@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from atlas.audit import audit_columns
 from atlas.errors import AtlasError
-from atlas.tables import schema
+from atlas.tables import columns
 from atlas.ttt.editors import schema as editors
 from atlas.workflow import files
 
@@ -24,61 +24,61 @@ class Tables:
 
     @property
     def arms(self) -> pd.DataFrame:
-        return self._read("arms", schema.ARMS)
+        return self._read("arms", columns.ARMS)
 
     @property
     def retention(self) -> pd.DataFrame:
-        return self._read("retention", schema.RETENTION)
+        return self._read("retention", columns.RETENTION)
 
     @property
     def curve(self) -> pd.DataFrame:
-        return self._read("curve", schema.CURVE)
+        return self._read("curve", columns.CURVE)
 
     @property
     def matrix(self) -> pd.DataFrame:
-        return self._read("matrix", schema.MATRIX)
+        return self._read("matrix", columns.MATRIX)
 
     @property
     def knowledge(self) -> pd.DataFrame:
-        return self._read("knowledge", schema.KNOWLEDGE)
+        return self._read("knowledge", columns.KNOWLEDGE)
 
     @property
     def knowledge_contrasts(self) -> pd.DataFrame:
         """Empty where the study plans no contrast."""
-        return self._read("knowledge_contrasts", schema.KNOWLEDGE_CONTRASTS, may_be_empty=True)
+        return self._read("knowledge_contrasts", columns.KNOWLEDGE_CONTRASTS, may_be_empty=True)
 
     @property
     def base_loss(self) -> pd.DataFrame:
-        return self._read("base_loss", schema.BASE_LOSS)
+        return self._read("base_loss", columns.BASE_LOSS)
 
     @property
     def ablations(self) -> pd.DataFrame:
-        return self._read("ablations", schema.ABLATIONS)
+        return self._read("ablations", columns.ABLATIONS)
 
     @property
     def contrasts(self) -> pd.DataFrame:
-        return self._read("contrasts", schema.CONTRASTS)
+        return self._read("contrasts", columns.CONTRASTS)
 
     @property
     def continual(self) -> pd.DataFrame:
-        return self._read("continual", schema.CONTINUAL)
+        return self._read("continual", columns.CONTINUAL)
 
     @property
     def controls(self) -> pd.DataFrame:
         """Empty where no arm of the study is untrained."""
-        return self._read("controls", schema.CONTROLS, may_be_empty=True)
+        return self._read("controls", columns.CONTROLS, may_be_empty=True)
 
     @property
     def claims(self) -> pd.DataFrame:
-        return self._read("claims", schema.CLAIMS)
+        return self._read("claims", columns.CLAIMS)
 
     @property
     def confound(self) -> pd.DataFrame:
-        return self._read("confound", schema.CONFOUND)
+        return self._read("confound", columns.CONFOUND)
 
     @property
     def baselines(self) -> pd.DataFrame:
-        return self._read("baselines", schema.BASELINES)
+        return self._read("baselines", columns.BASELINES)
 
     @property
     def trace(self) -> pd.DataFrame:
@@ -92,24 +92,24 @@ class Tables:
 
     @property
     def speedrun(self) -> pd.DataFrame:
-        return self._read("speedrun", schema.SPEEDRUN)
+        return self._read("speedrun", columns.SPEEDRUN)
 
     @property
     def recipes(self) -> pd.DataFrame:
         """Of the search for recipes; its arms need not be arms of the study."""
-        return self._read("recipes", schema.RECIPES)
+        return self._read("recipes", columns.RECIPES)
 
     @property
     def capacity(self) -> pd.DataFrame:
-        return self._read("capacity", schema.CAPACITY)
+        return self._read("capacity", columns.CAPACITY)
 
     @property
     def paraphrases(self) -> pd.DataFrame:
-        return self._read("paraphrases", schema.PARAPHRASES)
+        return self._read("paraphrases", columns.PARAPHRASES)
 
     @property
     def variance(self) -> pd.DataFrame:
-        return self._read("variance", schema.VARIANCE)
+        return self._read("variance", columns.VARIANCE)
 
     @property
     def detection(self) -> pd.DataFrame:

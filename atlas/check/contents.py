@@ -22,7 +22,8 @@ from atlas.errors import AtlasError
 from atlas.guard.formats import read_tensors
 from atlas.guard.tensors import fingerprint
 from atlas.pool.facts import read_pool, read_stream
-from atlas.tables import checks, schema
+from atlas.tables import columns as table_columns
+from atlas.tables import runs
 from atlas.tables.confound import read_misloads
 from atlas.ttt.editors.schema import TRACE
 from atlas.ttt.schema import FACTS, MATRIX, SESSIONS, read_record
@@ -54,7 +55,7 @@ def _of_run(path: Path, columns: pa.Schema, key: tuple[str, ...]) -> None:
     except AtlasError:
         return
     try:
-        checks.sound(path, table, record, key)
+        runs.sound(path, table, record, key)
     except AtlasError as error:
         raise DisagreeError(str(error)) from None
 
@@ -98,7 +99,7 @@ READERS: tuple[tuple[str, Reader], ...] = (
     ("audit/false_alarms.parquet", partial(files.read_parquet, columns=HONEST)),
     *(
         (f"tables/{name.lower()}.parquet", partial(files.read_parquet, columns=columns))
-        for name, columns in vars(schema).items()
+        for name, columns in vars(table_columns).items()
         if isinstance(columns, pa.Schema)
     ),
 )

@@ -240,7 +240,8 @@ def read_foreign(path: Path) -> Foreign:
     if not isinstance(config, dict):
         raise AtlasError(f"{beside}: not the config of a model; put the model's transformers config there")
     expected = blueprint(config, str(beside))
-    return Foreign(origin=path, config=config, blueprint=expected, **vars(contents(checkpoint)))
+    found = contents(checkpoint)
+    return Foreign(origin=path, config=config, blueprint=expected, tensors=found.tensors, misplaced=found.misplaced)
 
 
 def _read_gguf(path: Path) -> Foreign:

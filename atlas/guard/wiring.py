@@ -103,7 +103,7 @@ class Anatomy:
 
 
 @dataclass(frozen=True)
-class Windows:
+class TextSample:
     """Windows of text: each of ``inputs`` predicts the token of ``targets``; int64, (windows, context)."""
 
     inputs: Tensor
@@ -131,7 +131,7 @@ class LossProbe:
     the probe was made.
     """
 
-    def __init__(self, model: Anatomy, sample: Windows) -> None:
+    def __init__(self, model: Anatomy, sample: TextSample) -> None:
         self.model, self.sample = model, sample
         with torch.no_grad():
             hidden = model.embed(sample.inputs)
@@ -185,13 +185,13 @@ def functional(model: Anatomy, tokens: np.ndarray) -> Iterator[Check]:
             yield _verdict(kind, sentence, gains, slack + (STEP_MARGIN if kind == "step" else MARGIN))
 
 
-def samples(tokens: np.ndarray, context: int, *sizes: int) -> list[Windows]:
+def samples(tokens: np.ndarray, context: int, *sizes: int) -> list[TextSample]:
     """Samples of about ``sizes`` tokens, one after the other, from tokens, uint8, (tokens,)."""
     found, at = [], 0
     for size in sizes:
         count = max(size // context, 1)
         part = torch.from_numpy(tokens[at : at + count * context + 1].astype(np.int64))
-        found.append(Windows(part[:-1].view(count, context), part[1:].view(count, context)))
+        found.append(TextSample(part[:-1].view(count, context), part[1:].view(count, context)))
         at += count * context
     return found
 
@@ -256,7 +256,7 @@ def _cut_into(attentions: Sequence[MultiHead], heads: int) -> Iterator[None]:
             attention.heads = was
 
 
-def _steps(model: Anatomy, sample: Windows) -> list[Move]:
+def _steps(model: Anatomy, sample: TextSample) -> list[Move]:
     """Steps of single matrices down the gradient of the mean loss on a sample, as their optimiser makes them.
 
     The weights are left as they were, also in what they require.

@@ -12,8 +12,8 @@ import pandas as pd
 from atlas.charts.words import SHORT, after, plural
 from atlas.errors import AtlasError
 from atlas.tables import contrasts
+from atlas.tables.columns import CONTRASTS
 from atlas.tables.runs import read
-from atlas.tables.schema import CONTRASTS
 from atlas.workflow import files
 
 ASKED = {"taught": "facts as taught", "rephrase": "facts asked in other words", "placebo": "facts never taught"}

@@ -17,8 +17,8 @@ from atlas.charts.words import plural
 from atlas.errors import AtlasError
 from atlas.page import prose
 from atlas.page.real import comparisons
+from atlas.tables.columns import ARMS, BASE_LOSS, RETENTION
 from atlas.tables.knowledge import UNKNOWN
-from atlas.tables.schema import ARMS, BASE_LOSS, RETENTION
 from atlas.workflow import files
 
 REPHRASED = "rephrased"  # stands among the kinds of facts

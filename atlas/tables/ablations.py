@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from atlas.errors import AtlasError
-from atlas.tables import output, retention
+from atlas.tables import retention, table_step
+from atlas.tables.columns import ABLATIONS
 from atlas.tables.runs import Runs, read
-from atlas.tables.schema import ABLATIONS
 from atlas.ttt.schema import RunRecord
 from atlas.workflow.steps import run_step
 
@@ -25,17 +25,16 @@ def table(runs: Runs, references: Sequence[str]) -> pa.Table:
     frame = frame[shared].copy()
     frame["reference"] = frame["arm"].map(reference)
     frame["variant"] = [variant(arm, reference[arm], runs) for arm in frame["arm"]]
-    return output.as_table(frame, ABLATIONS)
+    return table_step.as_table(frame, ABLATIONS)
 
 
 def reference_of(arm: str, runs: Runs, references: Sequence[str]) -> str:
     """The reference with the same placement: targets, ranks and base; a reference is its own."""
     if arm in references:
         return arm
-    mine = runs.of(arm)[0]
+    mine = runs.first(arm)
     for name in references:
-        other = runs.of(name)
-        if other and _placement(other[0]) == _placement(mine):
+        if name in runs.arms and _placement(runs.first(name)) == _placement(mine):
             return name
     raise AtlasError(
         f"ablation {arm!r} (targets {','.join(mine.targets)}) has the placement of no arm among "
@@ -45,7 +44,7 @@ def reference_of(arm: str, runs: Runs, references: Sequence[str]) -> str:
 
 def variant(arm: str, reference: str, runs: Runs) -> str:
     """What a recipe is called: the preset for a reference, else the arm's name without the reference's."""
-    return runs.of(arm)[0].recipe.preset if arm == reference else arm.removeprefix(f"{reference}_")
+    return runs.first(arm).recipe.preset if arm == reference else arm.removeprefix(f"{reference}_")
 
 
 def _placement(record: RunRecord) -> tuple[object, ...]:
@@ -54,11 +53,11 @@ def _placement(record: RunRecord) -> tuple[object, ...]:
 
 def main() -> None:
     """Write ablations.parquet for the runs given."""
-    arguments = output.options(__doc__)
+    arguments = table_step.options(__doc__)
     arguments.add_argument("--references", nargs="+", required=True, help="arms that the others vary")
     args = arguments.parse_args()
     runs = read(args.runs)
-    output.write("atlas.tables.ablations", args.out, table(runs, args.references), runs)
+    table_step.write("atlas.tables.ablations", args.out, table(runs, args.references), runs)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,16 @@ from atlas.study.config import Study
 from atlas.tables.factorial import FEWEST_SEEDS, Levels, design, place_name
 
 
+def several_paraphrases(study: Study) -> bool:
+    """Whether arms are taught different numbers of paraphrases, and differ in nothing else."""
+    taught: dict[str, set[int]] = {}
+    for name, arm in study.arms.items():
+        recipe = study.recipe_of(name)
+        rest = arm.place_in(study.shape), arm.base, recipe.model_copy(update={"paraphrases": 0})
+        taught.setdefault(str(rest), set()).add(recipe.paraphrases)
+    return any(len(paraphrases) > 1 for paraphrases in taught.values())
+
+
 def crossed(study: Study) -> bool:
     """Whether the arms cross recipes and placements, with seeds enough to tell how much each explains."""
     levels = {name: found for name in study.arms if (found := levels_of(study, name))}
@@ -21,13 +31,3 @@ def levels_of(study: Study, name: str) -> Levels | None:
     if arm.method != "lora" or arm.base.reinit or not recipe.active:
         return None
     return Levels(recipe.preset, place_name(arm.targets), arm.adapter_parameters(study.shape))
-
-
-def several_paraphrases(study: Study) -> bool:
-    """Whether arms are taught different numbers of paraphrases, and differ in nothing else."""
-    taught: dict[str, set[int]] = {}
-    for name, arm in study.arms.items():
-        recipe = study.recipe_of(name)
-        rest = arm.place_in(study.shape), arm.base, recipe.model_copy(update={"paraphrases": 0})
-        taught.setdefault(str(rest), set()).add(recipe.paraphrases)
-    return any(len(paraphrases) > 1 for paraphrases in taught.values())

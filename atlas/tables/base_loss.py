@@ -5,11 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pyarrow as pa
 
-from atlas.tables import output
+from atlas.tables import table_step
+from atlas.tables.columns import BASE_LOSS
 from atlas.tables.intervals import seed_interval
 from atlas.tables.runs import Runs
-from atlas.tables.schema import BASE_LOSS
-from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs) -> pa.Table:
@@ -32,13 +31,8 @@ def table(runs: Runs) -> pa.Table:
                     "ci_high": high,
                 }
             )
-    return output.as_table(rows, BASE_LOSS)
-
-
-def main() -> None:
-    """Write base_loss.parquet for the runs given."""
-    output.make("atlas.tables.base_loss", __doc__, table)
+    return table_step.as_table(rows, BASE_LOSS)
 
 
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.base_loss", __doc__, table)

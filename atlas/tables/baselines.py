@@ -1,6 +1,22 @@
 """Editors, fine-tuning and adapters side by side: the metrics of the literature on editing by the number of edits.
 
-A fact taught counts as an edit, whatever teaches it. See ``atlas.tables.editing`` for the metrics and how ours read.
+A fact taught counts as an edit, whatever teaches it.
+
+Definitions of CounterFact (Meng et al. 2022, arXiv 2202.05262, section 3.4 and appendix C) compare two answers to a
+prompt: the new one, ``o*``, and the one that the model gave before, ``o_c``. They need a fact that contradicts what the
+model knew. Ours need no old answer, and so suit facts that a model never knew:
+
+efficacy     theirs: P(o*) > P(o_c) after the prompt as taught (ES). Ours: recall, greedy decoding gives exactly the
+             answer and the line end; or ranked, the answer is likelier than every alternative, which is theirs where
+             ``o_c`` is the only alternative.
+paraphrase   the same after paraphrases of the prompt (PS).
+specificity  theirs: P(o_c) > P(o*) after prompts of other subjects whose true answer is ``o_c`` (NS). Ours: facts of
+             the same template that were never taught are left alone; whether those that the base knows are answered
+             still is in ``atlas.tables.knowledge``.
+edit_score   the harmonic mean of the three (S).
+
+zsRE, as Mitchell et al. 2022 (MEND, arXiv 2110.11309) and Meng et al. 2023 use it, takes the share of right argmax
+tokens for efficacy and paraphrase; recall asks for all of them.
 """
 
 from __future__ import annotations
@@ -12,75 +28,72 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from atlas.tables import editing, output
-from atlas.tables.intervals import Floats, estimate, seed_interval
+from atlas.metrics import OF_EDITING, TOLERANCE
+from atlas.tables import table_step
+from atlas.tables.columns import BASELINES
+from atlas.tables.intervals import Floats, seed_interval
 from atlas.tables.runs import Runs
-from atlas.tables.schema import BASELINES
-from atlas.tables.scores import PER_FACT, complete, counted, matrix_scores
-from atlas.workflow.steps import run_step
+from atlas.tables.scores import PER_FACT, complete, counted, matrix_scores, mean_by_fact
 
 SHARES = {"efficacy": "taught", "paraphrase": "rephrase", "specificity": "placebo"}
 """Metric to the probe that it asks, in the order of the harmonic mean."""
-
-METRICS = (*SHARES, "edit_score", "rise", "update_size", "norm_growth", "edit_seconds")
 
 
 def table(runs: Runs) -> pa.Table:
     """One row per arm, number of edits and metric: efficacy wherever all facts taught by then were measured, the other
     metrics at the checkpoints."""
-    scores, matrix = fact_scores(runs.facts), matrix_scores(complete(runs.matrix))
+    scores, matrix = editing_scores(runs.facts), matrix_scores(complete(runs.matrix))
     rows: list[dict[str, Any]] = []
     for arm in runs.arms:
         of_arm = _of_arm(runs, arm, scores[scores["arm"] == arm], matrix[matrix["arm"] == arm])
-        rows += sorted(of_arm, key=lambda row: METRICS.index(row["metric"]))
-    return output.as_table(pd.DataFrame(rows), BASELINES)
+        rows += sorted(of_arm, key=lambda row: OF_EDITING.index(row["metric"]))
+    return table_step.as_table(pd.DataFrame(rows), BASELINES)
 
 
-def fact_scores(facts: pd.DataFrame) -> pd.DataFrame:
+def editing_scores(facts: pd.DataFrame) -> pd.DataFrame:
     """Rows of facts.parquet with each fact once, its ``score`` the mean over its prompts: of facts taught recall, of
-    those never taught whether they are unharmed, from 0 to 1."""
-    unharmed = editing.unharmed(facts["answer_nll"], facts["answer_nll_base"])
-    score = facts["recalled"].where(facts["probe"] != "placebo", unharmed).astype(float)
-    columns = facts[PER_FACT].assign(score=score)
-    return columns.groupby(PER_FACT, observed=True, sort=False)["score"].mean().reset_index()
+    those never taught whether they are left alone, from 0 to 1."""
+    left_alone = unharmed(facts["answer_nll"], facts["answer_nll_base"])
+    score = facts["recalled"].where(facts["probe"] != "placebo", left_alone).astype(float)
+    return mean_by_fact(facts[PER_FACT].assign(score=score))
+
+
+def unharmed(answer_nll: pd.Series[float], answer_nll_base: pd.Series[float]) -> pd.Series[bool]:
+    """Which facts never taught have an answer as likely as under the base, or within ``TOLERANCE`` of it.
+
+    Both are negative log-likelihoods of answer and line end, nats per character, (facts,). A fact that happens to get
+    likelier is left alone; what recognition of placebo facts says of that is another question.
+    """
+    return answer_nll <= answer_nll_base + TOLERANCE
+
+
+def harmonic_mean(shares: Floats) -> float:
+    """The harmonic mean of shares, (shares,): 0 where one is 0, nan where one is."""
+    if np.isnan(shares).any():
+        return float("nan")
+    return float(len(shares) / np.sum(1 / shares)) if (shares > 0).all() else 0.0
 
 
 def _of_arm(runs: Runs, arm: str, scores: pd.DataFrame, matrix: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    record = runs.of(arm)[0]
-    size = runs.matrix.loc[runs.matrix["arm"] == arm].groupby(["seed", "session_taught"])["fact_id"].nunique().max()
-    head = {"arm": arm, "method": record.method, "at_once": record.at_once}
-    parts = (_efficacy(matrix), _shares(scores), _score(scores), _by_seed(runs, arm), _seconds(runs, arm, int(size)))
-    for part in parts:
-        for row in part:
-            yield head | row | {"edits": row["sessions"] * int(size)}
-
-
-def _efficacy(matrix: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Recall after each session after which all facts taught by then were measured."""
-    cells = counted(matrix, "efficacy", ["session"], "recall")
-    yield from (row | {"metric": "efficacy"} for row in _estimates(cells))
-
-
-def _shares(scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    record = runs.first(arm)
+    of_arm = runs.matrix[runs.matrix["arm"] == arm]
+    size = int(of_arm.groupby(["seed", "session_taught"])["fact_id"].nunique().max())
+    efficacy = counted(matrix, "efficacy", ["session"], "recall")  # after each session that all facts were measured at
+    rows = [row | {"sessions": row["session"]} for row in efficacy.rows()]
     for metric in ("paraphrase", "specificity"):
-        cells = counted(scores[scores["probe"] == SHARES[metric]], metric, ["sessions"], "score")
-        yield from (row | {"metric": metric} for row in _estimates(cells))
+        rows += counted(scores[scores["probe"] == SHARES[metric]], metric, ["sessions"], "score").rows()
+    rows += [*_edit_score(scores), *_by_seed(runs, arm), *_seconds(runs, arm, size)]
+    for row in rows:
+        about = {"arm": arm, "method": record.method, "at_once": record.at_once, "edits": row["sessions"] * size}
+        yield row | about
 
 
-def _estimates(cells: Any) -> Iterator[dict[str, Any]]:
-    for (sessions,) in cells.cells:
-        sample = cells.sample((sessions,))
-        if result := sample and estimate(sample):
-            names = ("n_seeds", "value", "ci_low", "ci_high")
-            yield {"sessions": int(sessions), **{name: getattr(result, name) for name in names}}
-
-
-def _score(scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _edit_score(scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The harmonic mean of the three shares, seed by seed."""
     means = scores.groupby(["sessions", "seed", "probe"], observed=True)["score"].mean().unstack("probe")
     for sessions in sorted(set(scores["sessions"])):
         of_seeds = means.loc[sessions, list(SHARES.values())].to_numpy()
-        each = np.array([editing.EditScores(*row).score for row in of_seeds])
+        each = np.array([harmonic_mean(shares) for shares in of_seeds])
         yield _interval("edit_score", int(sessions), each, 0.0, 1.0)
 
 
@@ -120,10 +133,5 @@ def _seconds(runs: Runs, arm: str, size: int) -> Iterator[dict[str, Any]]:
         yield {"metric": "edit_seconds", "sessions": point, "n_seeds": seeds, "value": spent / (seeds * point * size)}
 
 
-def main() -> None:
-    """Write baselines.parquet for the runs given."""
-    output.make("atlas.tables.baselines", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.baselines", __doc__, table)

@@ -2,21 +2,176 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from atlas.tables import ledger, output
-from atlas.tables.judge import Judged, judge
-from atlas.tables.ledger import Exact, Spread, Untestable, Value
+from atlas.metrics import NET_OF, OF_FACTS
+from atlas.tables import inference, ledger, table_step, verdicts
+from atlas.tables.columns import CLAIMS
+from atlas.tables.intervals import Floats
+from atlas.tables.ledger import Claim, Combined, Exact, Ledger, Measure, Order, PrintedValue, Same, Spread, Untestable
+from atlas.tables.quantities import NotMeasuredError, Quantities, Under, arms_named, under_each
 from atlas.tables.runs import Runs
-from atlas.tables.schema import CLAIMS
-from atlas.workflow.steps import run_step
+
+PARAMS, NO_METRIC = "params", "none"  # what stands for a metric where no facts are counted
+ANY = "any"  # what stands for a preset where a claim is not about how facts are taught
+NAN = float("nan")
+NOTHING = Measure(NAN)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One claim under one preset and metric."""
+
+    claim: Claim
+    preset: str
+    metric: str
+    arms: tuple[str, ...] = ()  # of the study, that it was judged on
+    said: Measure = NOTHING  # by the essay
+    found: Measure = NOTHING  # by the study
+    by_seed: Floats | None = None
+    placebo: float = NAN  # recognition of facts never taught, for a figure read as recognition
+    p_value: float = NAN
+    p_adjusted: float = NAN
+    verdict: str = verdicts.NOT_TESTABLE
+    notes: tuple[str, ...] = ()
+
+    def noted(self, *notes: str | None) -> Judged:
+        """The same with more notes; those that are empty or None are left out."""
+        return replace(self, notes=(*self.notes, *filter(None, notes)))
+
+    @property
+    def n_seeds(self) -> int:
+        return 0 if self.by_seed is None else len(self.by_seed)
+
+
+def judge(book: Ledger, runs: Runs) -> list[Judged]:
+    """Judge every claim under every preset and metric that it is read under, in the order of the ledger.
+
+    Under the first preset all claims are there, testable or not; under a further one those alone that it can test.
+    """
+    first, *others = under_each(book, runs)
+    judged = _under(first, book, runs)
+    for under in others:
+        judged += [
+            one for one in _under(under, book, runs) if one.preset != ANY and one.verdict != verdicts.NOT_TESTABLE
+        ]
+    return judged
+
+
+def _under(under: Under, book: Ledger, runs: Runs) -> list[Judged]:
+    study = Quantities(under.runs, book.facts_per_session)
+    return _in_families([one for claim in book.all_claims for one in _each(claim, book, study, under, runs)])
+
+
+def _each(claim: Claim, book: Ledger, study: Quantities, under: Under, runs: Runs) -> Iterator[Judged]:
+    if isinstance(claim, Untestable):
+        yield Judged(claim, ANY, NO_METRIC).noted(claim.why)
+    elif isinstance(claim, Exact):
+        yield _on_parameters(claim, book, runs).noted(claim.remark)
+    else:
+        said = (ledger.published(claim, book) if isinstance(claim, Combined) else None) or NOTHING
+        arms = tuple(under.named(arm) for arm in arms_named(claim))
+        for metric in OF_FACTS:
+            one = Judged(claim, under.preset, metric, arms, said)
+            try:
+                yield _on_facts(one, claim, study).noted(claim.remark)
+            except NotMeasuredError as lack:
+                yield one.noted(str(lack))
+
+
+def _on_parameters(claim: Exact, book: Ledger, runs: Runs) -> Judged:
+    """Parameters of an arm, alone, as a share of the adapted model, or as a multiple of another arm's."""
+    one = Judged(claim, ANY, PARAMS, tuple(arms_named(claim)), Measure(claim.essay))
+    for arm in (claim.arm, claim.over):
+        if arm not in (None, "model", *runs.arms):
+            return one.noted(f"the study has no arm {arm!r}")
+    record = runs.of(claim.arm)[0]
+    if record.base_params != book.base_params:
+        return one.noted(f"the base of the study has {record.base_params:,} parameters, not {book.base_params:,}")
+    measured = float(record.trainable_params)
+    if claim.over == "model":
+        measured /= record.base_params + record.trainable_params
+    elif claim.over:
+        measured /= runs.of(claim.over)[0].trainable_params
+    return replace(one, found=Measure(measured), verdict=verdicts.exact(measured, claim.essay, claim.within))
+
+
+def _on_facts(one: Judged, claim: PrintedValue | Order | Same | Spread, study: Quantities) -> Judged:
+    """The same claim, judged by what a study measured. Raises NotMeasuredError."""
+    measured = study.spread(claim, one.metric) if isinstance(claim, Spread) else study.combined(claim, one.metric)
+    one = replace(one, found=measured.measure, by_seed=measured.by_seed).noted(measured.detail)
+    if one.metric in NET_OF and isinstance(claim, Combined):
+        one = _beside_placebo(one, claim, study)
+    if isinstance(claim, PrintedValue):
+        return _near_the_essay(one)
+    if isinstance(claim, Same):
+        return _next_to_nothing(one, claim, study)
+    open_ = "the essay's own figures leave it open" if one.said.low < 0 < one.said.high else None
+    # the verdict follows when the family is complete
+    return replace(one, p_value=inference.sign_flip(measured.by_seed), verdict=verdicts.UNRESOLVED).noted(open_)
+
+
+def _beside_placebo(one: Judged, claim: Combined, study: Quantities) -> Judged:
+    """Note how often facts never taught pass for recognised under the arms of the claim."""
+    cells = {(cell.arm, cell.sessions): cell for _, cell in claim.signed}
+    placebo = {place: share for place, cell in cells.items() if (share := study.placebo(cell, one.metric)) is not None}
+    if not placebo:
+        return one
+    if isinstance(claim, PrintedValue):
+        (share,) = placebo.values()
+        return replace(one, placebo=share).noted(f"facts never taught: {share:.1%}")
+    checkpoints = {sessions for _, sessions in placebo}
+    name = "{arm}" if len(checkpoints) == 1 else "{arm} after {sessions}"
+    said = [f"{name.format(arm=arm, sessions=n)} {share:.1%}" for (arm, n), share in placebo.items()]
+    return one.noted(f"facts never taught: {', '.join(said)}")
+
+
+def _near_the_essay(one: Judged) -> Judged:
+    if one.n_seeds < 2:
+        return replace(one, verdict=verdicts.UNRESOLVED).noted("one seed cannot tell")
+    difference = ledger.weighted_sum([1, -1], [one.found, one.said])
+    vague = one.said.high - one.said.low >= 2 * verdicts.MARGIN  # the interval of a difference is no narrower
+    few = "the essay's figure rests on too few facts to be reproduced" if vague else None
+    return replace(one, verdict=verdicts.near(difference)).noted(few)
+
+
+def _next_to_nothing(one: Judged, claim: Same, study: Quantities) -> Judged:
+    if one.n_seeds < 2:
+        return replace(one, verdict=verdicts.UNRESOLVED).noted("one seed cannot tell")
+    whole = study.share(claim.beside, one.metric).value
+    margin = verdicts.MARGIN * whole
+    said = f"{claim.beside.arm} retains {whole:.1%}, so the margin is {100 * margin:.2g} points"
+    return replace(one, verdict=verdicts.near(one.found, margin, claim.one_sided)).noted(said)
+
+
+def _in_families(judged: Sequence[Judged]) -> list[Judged]:
+    """Give claims of order and spread their verdict: Holm's correction over those on one topic under one metric."""
+    families: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i, one in enumerate(judged):
+        if not math.isnan(one.p_value):
+            families[one.claim.topic, one.metric].append(i)
+    result = list(judged)
+    for members in families.values():
+        adjusted = inference.holm([judged[i].p_value for i in members])
+        for i, p_adjusted in zip(members, adjusted, strict=True):
+            result[i] = _ordered(judged[i], p_adjusted, len(members))
+    return result
+
+
+def _ordered(one: Judged, p_adjusted: float, family: int) -> Judged:
+    verdict, why = verdicts.above(one.found, p_adjusted, inference.attainable(one.n_seeds, family))
+    return replace(one, verdict=verdict, p_adjusted=p_adjusted).noted(why)
 
 
 def table(runs: Runs) -> pa.Table:
     """One row per preset, claim and metric, in the order of the ledger."""
-    return output.as_table([_row(one) for one in judge(ledger.read(), runs)], CLAIMS)
+    return table_step.as_table([_row(one) for one in judge(ledger.read(), runs)], CLAIMS)
 
 
 def _row(one: Judged) -> dict[str, Any]:
@@ -53,17 +208,12 @@ def unit(one: Judged) -> str:
         return "none"
     if isinstance(claim, Exact):
         return {None: "parameters", "model": "share"}.get(claim.over, "multiple")
-    if isinstance(claim, Value):
+    if isinstance(claim, PrintedValue):
         return "share"
     if isinstance(claim, Spread):
         return "spread"
     return "slope" if claim.by_size else "difference"
 
 
-def main() -> None:
-    """Write claims.parquet for the runs given, of arms and of ablations."""
-    output.make("atlas.tables.claims", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.claims", __doc__, table)

@@ -8,6 +8,7 @@ fingerprint must be the one that the runs trained on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from atlas.audit.misload import Misload, MisloadReport
 from atlas.errors import AtlasError
 from atlas.guard.report import Certificate
 from atlas.study.settings import explain
-from atlas.tables import output
-from atlas.tables.paired import Comparison, Paired
+from atlas.tables import table_step
+from atlas.tables.columns import CONFOUND
+from atlas.tables.contrasts import Comparison, Paired
 from atlas.tables.runs import Runs, read
-from atlas.tables.schema import CONFOUND
 from atlas.tables.scores import ALL
 from atlas.ttt.schema import RunRecord
 from atlas.workflow import files
@@ -35,20 +36,19 @@ def table(runs: Runs, misloads: Sequence[Misload], origin: str) -> pa.Table:
     trained on.
     """
     paired = Paired.of(runs)
-    seeds = sorted({seed for record in runs.records for seed in record.seeds})
     rows = [
         row
         for arm, other in pairs(runs)
         for found in paired.compare(other, arm).values()
         if found.cell.domain == ALL
-        for row in _rows(found, seeds, _verdicts(runs.of(other), misloads, origin))
+        for row in _rows(found, runs.seeds, _verdicts(runs.first(other), misloads, origin))
     ]
-    return output.as_table(rows, CONFOUND)
+    return table_step.as_table(rows, CONFOUND)
 
 
 def pairs(runs: Runs) -> list[tuple[str, str]]:
     """Arms that differ in nothing but roles of their base left at a fresh initialisation: (certified, mis-loaded)."""
-    first = {arm: runs.of(arm)[0] for arm in runs.arms}
+    first = {arm: runs.first(arm) for arm in runs.arms}
     return [
         (arm, other)
         for arm, record in first.items()
@@ -61,18 +61,18 @@ def _placement(record: RunRecord) -> tuple[object, ...]:
     return record.method, record.editing, set(record.targets), record.ranks, record.recipe
 
 
-def _verdicts(records: Sequence[RunRecord], misloads: Sequence[Misload], origin: str) -> dict[str, Any]:
-    """What verification said of the weights that some runs trained on."""
-    frozen = records[0].frozen.at_start
+def _verdicts(record: RunRecord, misloads: Sequence[Misload], origin: str) -> dict[str, Any]:
+    """What verification said of the weights that an arm's runs trained on."""
+    frozen = record.frozen.at_start
     for misload in misloads:
         if misload.fingerprint == frozen:
             return {
-                "reinit": ",".join(records[0].reinit),
+                "reinit": ",".join(record.reinit),
                 "refused_by": _refusal(misload.without_manifest),
                 "refused_by_manifest": _refusal(misload.with_manifest),
             }
     raise AtlasError(
-        f"{origin}: no mis-loaded base with fingerprint {frozen}, which arm {records[0].arm!r} trained on; "
+        f"{origin}: no mis-loaded base with fingerprint {frozen}, which arm {record.arm!r} trained on; "
         "make it again with atlas.audit.misload from the same base"
     )
 
@@ -83,19 +83,12 @@ def _refusal(certificate: Certificate) -> str:
 
 
 def _rows(found: Comparison, seeds: Sequence[int], verdicts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    cell, diff = found.cell, found.diff
-    shared = {"arm": found.arm_b, "arm_reinit": found.arm_a, "sessions": cell.sessions, "probe": cell.probe}
-    shared |= {"metric": cell.metric, "n_seeds": diff.n_seeds, "n_facts": diff.n_facts, **verdicts}
-    yield shared | {
-        "value": found.value_b,
-        "value_reinit": found.value_a,
-        "diff": diff.value,
-        "ci_low": diff.ci_low,
-        "ci_high": diff.ci_high,
-        "p_value": found.p_value,
-    }
+    diff = found.diff
+    cell = {"arm": found.arm_b, "arm_reinit": found.arm_a, **asdict(found.cell), "n_facts": diff.n_facts, **verdicts}
+    values = {"value": found.value_b, "value_reinit": found.value_a, "diff": diff.value, "p_value": found.p_value}
+    yield cell | asdict(diff) | values
     for seed, difference in zip(seeds, diff.by_seed, strict=True):
-        yield shared | {"seed": seed, "diff": float(difference)}
+        yield cell | {"n_seeds": diff.n_seeds, "seed": seed, "diff": float(difference)}
 
 
 def read_misloads(path: Path) -> list[Misload]:
@@ -108,12 +101,12 @@ def read_misloads(path: Path) -> list[Misload]:
 
 def main() -> None:
     """Write confound.parquet for the runs given."""
-    arguments = output.options(__doc__)
+    arguments = table_step.options(__doc__)
     arguments.add_argument("--misloads", type=Path, required=True, help="misloaded.json of atlas.audit.misload")
     args = arguments.parse_args()
     runs = read(args.runs)
     found = table(runs, read_misloads(args.misloads), str(args.misloads))
-    output.write("atlas.tables.confound", args.out, found, runs)
+    table_step.write("atlas.tables.confound", args.out, found, runs)
 
 
 if __name__ == "__main__":

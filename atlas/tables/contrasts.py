@@ -4,32 +4,109 @@ The verdict in a cell (sessions, probe, metric, domain) is ``a > b`` where the s
 Holm's correction over the family's contrasts in that cell and the whole 95% interval lies above 0, ``b > a`` where it
 lies below 0, and else ``unresolved`` with the reason; where the seeds are too few for any p-value to get there, the
 reason says so. Each cell is a question of its own: no correction is made over metrics, probes, domains or sessions.
+
+Arms are compared seed by seed and fact by fact: all were taught and asked the same facts in the same order.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from atlas.errors import AtlasError
+from atlas.metrics import NET_OF, OF_FACTS
 from atlas.study.settings import Name, Settings
-from atlas.tables import output
-from atlas.tables.inference import attainable, holm, verdict
-from atlas.tables.paired import Cell, Comparison, Paired
-from atlas.tables.power import smallest_difference
+from atlas.tables import table_step
+from atlas.tables.columns import CONTRASTS
+from atlas.tables.inference import attainable, effect_size, holm, sign_flip, smallest_difference, verdict
+from atlas.tables.intervals import Estimate
 from atlas.tables.runs import Runs, read
-from atlas.tables.schema import CONTRASTS
-from atlas.tables.scores import reading_order
+from atlas.tables.scores import ALL, counted, fact_scores, reading_order, with_all_domains
 from atlas.workflow.steps import add_spec, run_step
+
+CELL = ["sessions", "probe", "domain"]
 
 
 class Contrasts(Settings):
     """The part of the study that the contrasts depend on."""
 
     contrasts: dict[Name, list[tuple[Name, Name]]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is compared: facts of one probe and domain (``all``, or one) after so many sessions, under one metric."""
+
+    sessions: int
+    probe: str
+    metric: str
+    domain: str = ALL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arm a minus arm b in one cell. ``diff.by_seed`` holds the paired differences, one a seed."""
+
+    arm_a: str
+    arm_b: str
+    cell: Cell
+    value_a: float
+    value_b: float
+    diff: Estimate
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of the sign-flip test, before any correction."""
+        return sign_flip(self.diff.by_seed)
+
+
+class Paired:
+    """Scores of all arms and ablations side by side, one row a fact that was asked.
+
+    Args:
+        arms: those that there are.
+        scores: of every fact, with the columns arm, sessions, probe, domain, seed, fact_id and one per metric.
+        metrics: the names of these.
+    """
+
+    def __init__(self, arms: Sequence[str], scores: pd.DataFrame, metrics: Collection[str]) -> None:
+        named = scores.astype(dict.fromkeys(("arm", "probe", "domain", "fact_id"), str))
+        self._scores = named.pivot(index=[*CELL, "seed", "fact_id"], columns="arm", values=list(metrics))
+        self._arms, self._metrics = arms, metrics
+
+    @classmethod
+    def of(cls, runs: Runs) -> Paired:
+        """By all metrics and domains of some runs."""
+        return cls(runs.arms, with_all_domains(fact_scores(runs.facts)), OF_FACTS)
+
+    def compare(self, arm_a: str, arm_b: str) -> dict[Cell, Comparison]:
+        """Compare two arms in every cell that both have. Raises AtlasError where there are no runs of one of them."""
+        for arm in (arm_a, arm_b):
+            if arm not in self._arms:
+                raise AtlasError(f"contrast {arm_a} - {arm_b}: no run of {arm!r} among {', '.join(self._arms)}")
+        found = {}
+        for metric in self._metrics:
+            both = self._scores[metric][[arm_a, arm_b]].dropna().reset_index()
+            both["diff"] = both[arm_a] - both[arm_b]
+            by_seed = both.groupby([*CELL, "seed"])[[arm_a, arm_b]].mean()
+            for place, diff in counted(both, metric, CELL, "diff", signed=True).estimates(net=True):
+                cell = Cell(**place)
+                found[cell] = Comparison(arm_a, arm_b, cell, *_values(by_seed, cell), diff)
+        return found
+
+
+def _values(by_seed: pd.DataFrame, cell: Cell) -> tuple[float, float]:
+    """Means over seeds of the two arms; net of placebo, over the seeds that have both."""
+    values = by_seed.xs((cell.sessions, cell.probe, cell.domain))
+    if cell.metric in NET_OF.values():
+        values = (values - by_seed.xs((cell.sessions, "placebo", cell.domain))).dropna()
+    a, b = values.to_numpy(float).mean(axis=0)
+    return float(a), float(b)
 
 
 def table(runs: Runs, plan: Contrasts) -> pa.Table:
@@ -40,7 +117,7 @@ def table(runs: Runs, plan: Contrasts) -> pa.Table:
     rows = compared(Paired.of(runs), plan)
     if rows.empty:
         return CONTRASTS.empty_table()
-    return output.as_table(reading_order(rows, "place", places(plan)), CONTRASTS)
+    return table_step.as_table(reading_order(rows, "place", places(plan)), CONTRASTS)
 
 
 def compared(paired: Paired, plan: Contrasts) -> pd.DataFrame:
@@ -67,27 +144,20 @@ def _family(family: str, pairs: list[tuple[str, str]], paired: Paired) -> Iterat
 
 def _row(comparison: Comparison, p_adjusted: float, family: int) -> dict[str, Any]:
     """One comparison of a family of so many, as a row of the table."""
-    diff, cell = comparison.diff, comparison.cell
+    diff = comparison.diff
     best = attainable(diff.n_seeds, family)
     decided, reason = verdict(diff.value, diff.ci_low, diff.ci_high, p_adjusted, best)
     return {
+        **asdict(comparison.cell),
+        **asdict(diff),
         "arm_a": comparison.arm_a,
         "arm_b": comparison.arm_b,
-        "sessions": cell.sessions,
-        "probe": cell.probe,
-        "metric": cell.metric,
-        "domain": cell.domain,
-        "n_seeds": diff.n_seeds,
-        "n_facts": diff.n_facts,
-        "n_tests": diff.n_tests,
         "value_a": comparison.value_a,
         "value_b": comparison.value_b,
         "diff": diff.value,
-        "ci_low": diff.ci_low,
-        "ci_high": diff.ci_high,
         "p_adjusted": p_adjusted,
         "p_attainable": best,
-        "effect": comparison.effect,
+        "effect": effect_size(diff.by_seed),
         "mde": smallest_difference(diff.n_seeds, family) * diff.spread,
         "verdict": decided,
         "reason": reason,
@@ -101,11 +171,11 @@ def main() -> None:
 
 def make(module: str, doc: str | None, compare: Callable[[Runs, Contrasts], pa.Table]) -> None:
     """Make by the command line a table of planned contrasts."""
-    arguments = output.options(doc)
+    arguments = table_step.options(doc)
     add_spec(arguments, Contrasts)
     args = arguments.parse_args()
     runs = read(args.runs)
-    output.write(module, args.out, compare(runs, args.spec), runs)
+    table_step.write(module, args.out, compare(runs, args.spec), runs)
 
 
 if __name__ == "__main__":

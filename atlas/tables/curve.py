@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pandas as pd
 import pyarrow as pa
 
-from atlas.tables import output
-from atlas.tables.intervals import estimate
+from atlas.metrics import OF_MATRIX
+from atlas.tables import table_step
+from atlas.tables.columns import CURVE
 from atlas.tables.runs import Runs
-from atlas.tables.schema import CURVE
 from atlas.tables.scores import complete, counted, matrix_scores
-from atlas.workflow.steps import run_step
-
-METRICS = ("recall", "recognition")
 
 
 def table(runs: Runs) -> pa.Table:
     """One row per arm, metric and session after which all facts taught by then were measured."""
     scores = matrix_scores(complete(runs.matrix))
-    rows = []
-    for metric in METRICS:
-        cells = counted(scores, metric, ["arm", "session"])
-        for arm, session in cells.cells:
-            sample = cells.sample((arm, session))
-            result = sample and estimate(sample)
-            if result:
-                rows.append({"arm": arm, "session": session, "metric": metric} | asdict(result))
-    frame = pd.DataFrame(rows)
-    frame["arm"] = pd.Categorical(frame["arm"], categories=runs.arms)
-    return output.as_table(frame.sort_values(["arm", "metric", "session"]).astype({"arm": str}), CURVE)
-
-
-def main() -> None:
-    """Write curve.parquet for the runs given."""
-    output.make("atlas.tables.curve", __doc__, table)
+    rows = pd.DataFrame([row for metric in OF_MATRIX for row in counted(scores, metric, ["arm", "session"]).rows()])
+    rows["arm"] = pd.Categorical(rows["arm"], categories=runs.arms)
+    return table_step.as_table(rows.sort_values(["arm", "metric", "session"]).astype({"arm": str}), CURVE)
 
 
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.curve", __doc__, table)

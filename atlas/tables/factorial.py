@@ -1,6 +1,7 @@
 """Which arms of a study make a full factorial: every combination of recipe, placement and size of the adapter.
 
-No pandas here, nor anything else that is slow to import: the rules ask, too.
+No pandas here, nor anything else that is slow to import: the rules ask, too. Nor the study, so that the table of
+variance does not depend on all that a study can say.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 
 FACTORS = ("recipe", "place", "size")
 FEWEST = (2, 2, 1)  # levels of each factor: where no two sizes are crossed, recipe and place are, at one
-FEWEST_SEEDS = 3  # the jackknife leaves one out
+FEWEST_SEEDS = 3  # the jackknife of the table of variance leaves one out
 ALIKE = 0.1  # sizes that differ by less are one level
 
-Cell = tuple[str, ...]
+Combination = tuple[str, ...]  # a level of each factor
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Levels:
 class Design:
     """A full factorial: levels of each factor, and the arm of every combination."""
 
-    levels: tuple[Cell, ...]
-    arms: dict[Cell, str]
+    levels: tuple[Combination, ...]
+    arms: dict[Combination, str]
 
     @property
     def factors(self) -> list[str]:
@@ -53,13 +54,13 @@ def design(arms: Mapping[str, Levels]) -> Design | None:
     Of several arms with the same levels the first one stands for them.
     """
     places = _with_sizes(arms)
-    axes = [sorted({cell[i] for cell in places}) for i in range(len(FACTORS))]
+    axes = [sorted({combination[i] for combination in places}) for i in range(len(FACTORS))]
     options = (list(_subsets(axis, fewest)) for axis, fewest in zip(axes, FEWEST, strict=True))
     found: list[Design] = []
     for chosen in itertools.product(*options):
-        cells = list(itertools.product(*chosen))
-        if all(cell in places for cell in cells):
-            found.append(Design(chosen, {cell: places[cell] for cell in cells}))
+        combinations = list(itertools.product(*chosen))
+        if all(one in places for one in combinations):
+            found.append(Design(chosen, {one: places[one] for one in combinations}))
     return max(found, key=lambda one: len(one.arms), default=None)
 
 
@@ -68,7 +69,7 @@ def place_name(targets: Iterable[str]) -> str:
     return "+".join(sorted(targets))
 
 
-def _with_sizes(arms: Mapping[str, Levels]) -> dict[Cell, str]:
+def _with_sizes(arms: Mapping[str, Levels]) -> dict[Combination, str]:
     """Arms by their levels; sizes that are alike under the name of the smallest of them, in thousands."""
     names: dict[int, str] = {}
     first = 0
@@ -79,6 +80,6 @@ def _with_sizes(arms: Mapping[str, Levels]) -> dict[Cell, str]:
     return {(one.recipe, one.place, names[one.parameters]): arm for arm, one in backwards}
 
 
-def _subsets(axis: list[str], fewest: int) -> Iterator[Cell]:
+def _subsets(axis: list[str], fewest: int) -> Iterator[Combination]:
     for count in range(fewest, len(axis) + 1):
         yield from itertools.combinations(axis, count)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from atlas.tables import output
-from atlas.tables.contrasts import Contrasts, compared, make, places
-from atlas.tables.knowledge import KINDS, SCORES, with_kinds
-from atlas.tables.paired import Paired
+from atlas.metrics import BY_KIND
+from atlas.tables import contrasts, table_step
+from atlas.tables.columns import KNOWLEDGE_CONTRASTS
+from atlas.tables.contrasts import Contrasts, Paired
+from atlas.tables.knowledge import KINDS, scores_by_kind
 from atlas.tables.runs import Runs
-from atlas.tables.schema import KNOWLEDGE_CONTRASTS
 from atlas.ttt.schema import PROBES
 from atlas.workflow.steps import run_step
 
@@ -22,32 +22,22 @@ def table(runs: Runs, plan: Contrasts) -> pa.Table:
 
     Raises AtlasError where a contrast names an arm without runs.
     """
-    rows = compared(_by_kind(runs), plan)
+    rows = contrasts.compared(Paired(runs.arms, scores_by_kind(runs.facts), BY_KIND), plan)
     if rows.empty:
         return KNOWLEDGE_CONTRASTS.empty_table()
     rows = rows.rename(columns={"domain": "kind"})
-    order = {"kind": list(KINDS), "probe": list(PROBES), "place": places(plan)}
-    keys = ["place", "sessions", "kind", "probe"]
+    order = {"kind": list(KINDS), "probe": list(PROBES), "place": contrasts.places(plan)}
     ordered = rows.sort_values(
-        keys, key=lambda column: column.map(order[column.name].index) if column.name in order else column, kind="stable"
+        ["place", "sessions", "kind", "probe"],
+        key=lambda column: column.map(order[column.name].index) if column.name in order else column,
+        kind="stable",
     )
-    return output.as_table(ordered, KNOWLEDGE_CONTRASTS)
-
-
-def _by_kind(runs: Runs) -> Paired:
-    """Every fact's scores, the mean over its prompts, with its kind where a domain stands otherwise."""
-    facts = with_kinds(runs.facts)
-    scores = facts.assign(
-        domain=facts["kind"], **{name: facts[column].astype(float) for name, column in SCORES.items()}
-    )
-    of_fact = ["arm", "sessions", "probe", "domain", "seed", "fact_id"]
-    means = scores.groupby(of_fact, observed=True, sort=False)[list(SCORES)].mean().reset_index()
-    return Paired(runs.arms, means, SCORES)
+    return table_step.as_table(ordered, KNOWLEDGE_CONTRASTS)
 
 
 def main() -> None:
     """Write knowledge_contrasts.parquet for the runs given."""
-    make("atlas.tables.knowledge_contrasts", __doc__, table)
+    contrasts.make("atlas.tables.knowledge_contrasts", __doc__, table)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,28 @@
-"""The ledger, typed: what the essay claims, with its figures, as ``claims.yaml`` lists it."""
+"""The ledger, typed: what the essay claims, as ``claims.yaml`` lists it, and what its figures are worth.
+
+Each figure has the interval of its own sample size, and sums of figures have theirs. The interval of a share is
+Wilson's (1927), that of a weighted sum of independent shares is put together from theirs (MOVER: Newcombe 1998, method
+10, for a difference; Zou and Donner 2008 for sums). It covers the choice of facts only: every figure is of one seed, so
+how much seeds differ is not in it, and it is rather too narrow than too wide.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
+import numpy as np
+import pandas as pd
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from atlas.errors import AtlasError
 from atlas.study.settings import Name, Positive, Settings, explain
+from atlas.tables import intervals
+from atlas.tables.intervals import Floats
 from atlas.workflow import files
 
 SOURCE = Path(__file__).with_name("claims.yaml")
@@ -20,7 +32,7 @@ Topic = Literal[
 ]
 
 
-class Cell(Settings):
+class ArmCell(Settings):
     """Facts of one kind, tested under one arm after so many sessions."""
 
     arm: Name
@@ -34,14 +46,14 @@ class Cell(Settings):
         return self.arm, self.sessions, self.probe, self.domain
 
 
-class Figure(Cell):
+class EssayFigure(ArmCell):
     """A percentage that the essay prints, and the number of facts behind it."""
 
     printed: str = Field(pattern=r"^\d+(\.\d+)?$", description="percent, as it stands in the essay")
     of: Positive = Field(description="facts behind the figure")
 
     @model_validator(mode="after")
-    def _is_a_share_of_whole_facts(self) -> Figure:
+    def _is_a_share_of_whole_facts(self) -> EssayFigure:
         digits = len(self.printed.partition(".")[2])
         if round(100 * self.hits / self.of, digits) != float(self.printed):
             raise ValueError(f"printed: {self.printed}% is no whole number of {self.of} facts; mend one of the two")
@@ -74,17 +86,17 @@ class Exact(_Claim):
 class Combined(_Claim):
     """What a claim on several cells is about: ``plus`` cells less ``minus`` cells."""
 
-    plus: list[Cell] = Field(min_length=1)
-    minus: list[Cell] = Field([], description="none where a figure stands for itself")
+    plus: list[ArmCell] = Field(min_length=1)
+    minus: list[ArmCell] = Field([], description="none where a figure stands for itself")
     by_size: bool = Field(False, description="the slope over the size of domains, in place of the mean")
 
     @property
-    def signed(self) -> list[tuple[float, Cell]]:
+    def signed(self) -> list[tuple[float, ArmCell]]:
         """Cells with the sign that they enter with."""
         return [(1.0, cell) for cell in self.plus] + [(-1.0, cell) for cell in self.minus]
 
 
-class Value(Combined):
+class PrintedValue(Combined):
     """One printed figure."""
 
     rule: Literal["value"] = "value"
@@ -101,7 +113,7 @@ class Same(Combined):
 
     rule: Literal["same"]
     one_sided: bool = Field(False, description="more is no contradiction")
-    beside: Cell
+    beside: ArmCell
 
 
 class Spread(_Claim):
@@ -125,7 +137,7 @@ class Untestable(_Claim):
     why: str
 
 
-Claim = Exact | Value | Order | Same | Spread | Untestable
+Claim = Exact | PrintedValue | Order | Same | Spread | Untestable
 
 
 class Ledger(Settings):
@@ -133,7 +145,7 @@ class Ledger(Settings):
 
     base_params: Positive = Field(description="parameters of the base that the essay's shares follow from")
     facts_per_session: Positive = Field(description="that the essay teaches")
-    figures: list[Figure] = Field(min_length=1)
+    figures: list[EssayFigure] = Field(min_length=1)
     claims: list[Annotated[Exact | Order | Same | Spread | Untestable, Field(discriminator="rule")]]
 
     @model_validator(mode="after")
@@ -150,11 +162,11 @@ class Ledger(Settings):
         return sorted([*map(value_claim, self.figures), *self.claims], key=lambda claim: order(claim.topic))
 
     @cached_property
-    def figure_of(self) -> dict[tuple[str, int, str, str], Figure]:
+    def figure_of(self) -> dict[tuple[str, int, str, str], EssayFigure]:
         """The essay's figure of a place, where it prints one."""
         return {figure.place: figure for figure in self.figures}
 
-    def figures_by_domain(self, cell: Cell) -> list[Figure]:
+    def figures_by_domain(self, cell: ArmCell) -> list[EssayFigure]:
         """The essay's figures of the single domains of a cell."""
         mine = (cell.arm, cell.sessions, cell.probe)
         return [f for f in self.figures if f.domain != "all" and (f.arm, f.sessions, f.probe) == mine]
@@ -173,26 +185,80 @@ def read(path: Path = SOURCE) -> Ledger:
         raise AtlasError(f"{path}: {explain(error)}") from None
 
 
-def value_claim(figure: Figure) -> Value:
+def value_claim(figure: EssayFigure) -> PrintedValue:
     """The claim that a printed figure makes."""
-    what = {"taught": "of the facts", "rephrase": "of the facts when asked in other words"}[figure.probe]
-    topic, kind = ("rephrasing", "rephrase") if figure.probe == "rephrase" else ("retention", "retention")
-    label = f"{figure.arm}, {figure.sessions} sessions"
     if figure.domain != "all":
-        topic, kind, what, label = (
-            "domains",
-            figure.domain,
-            f"of the {figure.domain} facts",
-            f"{figure.arm}: {figure.domain}",
-        )
-    if figure.arm.endswith("random_base"):
-        topic = "confound"
-    return Value.model_validate(
+        topic, kind, what = "domains", figure.domain, f"of the {figure.domain} facts"
+        label = f"{figure.arm}: {figure.domain}"
+    else:
+        kind = "rephrase" if figure.probe == "rephrase" else "retention"
+        topic = "rephrasing" if figure.probe == "rephrase" else "retention"
+        what = "of the facts when asked in other words" if figure.probe == "rephrase" else "of the facts"
+        label = f"{figure.arm}, {figure.sessions} sessions"
+    return PrintedValue.model_validate(
         {
             "id": f"{kind}_{figure.arm}_{figure.sessions}",
-            "topic": topic,
+            "topic": "confound" if figure.arm.endswith("random_base") else topic,
             "label": label,
             "statement": f"{figure.arm} retains {figure.printed}% {what} after {figure.sessions} sessions.",
-            "plus": [{"arm": figure.arm, "sessions": figure.sessions, "probe": figure.probe, "domain": figure.domain}],
+            "plus": [figure.model_dump(include={"arm", "sessions", "probe", "domain"})],
         }
     )
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A value with its 95% interval; ends are NaN where there is none."""
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+
+
+def share(figure: EssayFigure) -> Measure:
+    """A printed figure as a share of its facts, with Wilson's interval."""
+    value = figure.hits / figure.of
+    return Measure(value, *intervals.wilson(value, figure.of))
+
+
+def weighted_sum(weights: Sequence[float], parts: Sequence[Measure]) -> Measure:
+    """The sum of weight times part, with the interval that follows from those of independent parts (MOVER)."""
+    total = sum(weight * part.value for weight, part in zip(weights, parts, strict=True))
+    below = above = 0.0
+    for weight, part in zip(weights, parts, strict=True):
+        down, up = sorted((weight * (part.low - part.value), weight * (part.high - part.value)))
+        below, above = below + down**2, above + up**2
+    return Measure(total, total - below**0.5, total + above**0.5)
+
+
+def slope_weights(sizes: Sequence[float]) -> Floats:
+    """Weights of the domains in the slope of retention over the decimal logarithm of domain size.
+
+    The least-squares line through the facts: a domain counts as often as it has facts. ``sizes`` and the result have
+    shape (domains,); NaN where all domains are of one size.
+    """
+    facts = np.asarray(sizes, np.float64)
+    centred = np.log10(facts) - np.average(np.log10(facts), weights=facts)
+    variation = float(facts @ centred**2)
+    return np.asarray(facts * centred / variation) if variation > 1e-9 else np.full(len(facts), np.nan)
+
+
+def published(claim: Combined, ledger: Ledger) -> Measure | None:
+    """What the essay's own figures say of a claim; None where it does not print all of them."""
+    weights: list[float] = []
+    parts: list[Measure] = []
+    for sign, cell in claim.signed:
+        one = ledger.figure_of.get(cell.place)
+        figures = ledger.figures_by_domain(cell) if claim.by_size else [one] if one else []
+        if not figures:
+            return None
+        slopes = slope_weights([figure.of for figure in figures]) if claim.by_size else np.ones(1)
+        weights += list(sign * slopes)
+        parts += [share(figure) for figure in figures]
+    return weighted_sum(weights, parts)
+
+
+def retention_figures() -> pd.DataFrame:
+    """The essay's figures as shares of 1: arm, sessions, probe, domain, value."""
+    rows = [(*figure.place, float(figure.printed) / 100) for figure in read().figures]
+    return pd.DataFrame(rows, columns=["arm", "sessions", "probe", "domain", "value"])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from atlas.tables import output
-from atlas.tables.curve import METRICS
+from atlas.metrics import OF_MATRIX
+from atlas.tables import table_step
+from atlas.tables.columns import MATRIX
 from atlas.tables.runs import Runs
-from atlas.tables.schema import MATRIX
 from atlas.tables.scores import matrix_scores
-from atlas.workflow.steps import run_step
 
 CELL = ["arm", "session", "session_taught"]
 
@@ -17,15 +16,10 @@ CELL = ["arm", "session", "session_taught"]
 def table(runs: Runs) -> pa.Table:
     """One row per arm, session, session taught and metric: the mean over seeds and facts."""
     scores = matrix_scores(runs.matrix)
-    long = scores.melt(id_vars=CELL, value_vars=METRICS, var_name="metric")
+    long = scores.melt(id_vars=CELL, value_vars=OF_MATRIX, var_name="metric")
     cells = long.groupby([*CELL, "metric"], observed=True)["value"].agg(n="size", value="mean").reset_index()
-    return output.as_table(cells.sort_values(["arm", "metric", "session", "session_taught"]), MATRIX)
-
-
-def main() -> None:
-    """Write matrix.parquet for the runs given."""
-    output.make("atlas.tables.matrix", __doc__, table)
+    return table_step.as_table(cells.sort_values(["arm", "metric", "session", "session_taught"]), MATRIX)
 
 
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.matrix", __doc__, table)

@@ -1,4 +1,4 @@
-"""What teaching paraphrases is worth: recall in held-out paraphrases, against how many were taught."""
+"""What teaching paraphrases is worth: recall by held-out paraphrases, against how many were taught."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.metrics import OF_FACTS
-from atlas.tables import output
-from atlas.tables.intervals import estimate
+from atlas.tables import table_step
+from atlas.tables.columns import PARAPHRASES
 from atlas.tables.runs import Runs
-from atlas.tables.schema import PARAPHRASES
 from atlas.tables.scores import counted, fact_scores
 from atlas.ttt.schema import RunRecord
-from atlas.workflow.steps import run_step
 
 CELL = ["arm", "sessions", "probe"]
 QUESTION = ["seed", "sessions", "probe", "fact_id", "form"]
@@ -24,8 +22,8 @@ PROBES = ("taught", "rephrase")
 
 def table(runs: Runs) -> pa.Table:
     """One row per arm, checkpoint, probe and metric, for places where arms differ in ``paraphrases`` alone."""
-    rows = [row for arms in series([runs.of(arm)[0] for arm in runs.arms]) for row in _rows(runs, arms)]
-    return output.as_table(rows, PARAPHRASES)
+    rows = [row for arms in series([runs.first(arm) for arm in runs.arms]) for row in _rows(runs, arms)]
+    return table_step.as_table(rows, PARAPHRASES)
 
 
 def series(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
@@ -44,17 +42,9 @@ def _rows(runs: Runs, records: Sequence[RunRecord]) -> Iterator[dict[str, Any]]:
     paraphrases = {record.arm: record.recipe.paraphrases for record in records}
     about = {"place": records[0].arm, "recipe": records[0].recipe.preset}
     for metric in OF_FACTS:
-        cells = counted(scores, metric, CELL)
-        for arm, sessions, probe in sorted(cells.cells, key=lambda cell: (paraphrases[cell[0]], *cell[1:])):
-            sample = cells.sample((arm, sessions, probe))
-            if found := sample and estimate(sample):
-                numbers = {"value": found.value, "ci_low": found.ci_low, "ci_high": found.ci_high}
-                yield {"arm": arm, **about, "paraphrases": paraphrases[arm], "sessions": sessions, "probe": probe} | {
-                    "metric": metric,
-                    "n_seeds": found.n_seeds,
-                    "n_facts": found.n_facts,
-                    **numbers,
-                }
+        rows = counted(scores, metric, CELL).rows()
+        for row in sorted(rows, key=lambda row: (paraphrases[row["arm"]], row["sessions"], row["probe"])):
+            yield row | about | {"paraphrases": paraphrases[row["arm"]]}
 
 
 def asked_of_all(facts: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
@@ -64,10 +54,5 @@ def asked_of_all(facts: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     return mine[asked == len(set(arms))]
 
 
-def main() -> None:
-    """Write paraphrases.parquet for the runs given."""
-    output.make("atlas.tables.paraphrases", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.paraphrases", __doc__, table)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.errors import AtlasError
+from atlas.phrases import plural
 from atlas.study.config import Precision, Study
-from atlas.tables.inference import LEVEL, seeds_to_decide
+from atlas.tables.contrasts import Cell, Paired
+from atlas.tables.inference import LEVEL, MOST_SEEDS, seeds_for, seeds_to_decide, spread_interval
 from atlas.tables.intervals import Estimate
-from atlas.tables.paired import Cell, Paired
-from atlas.tables.power import MOST_SEEDS, seeds_for, spread_interval
 from atlas.tables.runs import read
 from atlas.ttt.schema import read_record
 
@@ -40,7 +40,7 @@ def advice(study: Study, cores: int) -> str:
     deciding = seeds_to_decide(family)
     sessions = _cell(study, wanted).sessions
     lines = [
-        f"{' - '.join(wanted.contrast)}, {wanted.metric} of taught facts after {sessions} sessions",
+        f"{' - '.join(wanted.contrast)}, {wanted.metric} of taught facts after {plural(sessions, 'session')}",
         *_found(diff, wanted.points),
         *_needed(diff, needed),
         f"for a verdict (comparisons in the family: {family}): at least {_seeds(deciding)}; with fewer the p-value "
@@ -129,9 +129,10 @@ def _next(study: Study, number: int, cores: int) -> list[str]:
         return [f"the study has {_seeds(len(study.all_seeds))}, which is enough: nothing to add"]
     seconds, missing = seconds_a_seed(study)
     entries = ", ".join(f'"{entry}"' if isinstance(entry, str) else str(entry) for entry in more_seeds(study, number))
+    arms, ablations = plural(len(study.arms), "arm"), plural(len(study.ablations), "ablation")
     lines = [
-        f"cost: {_seeds(new)} more, for {len(study.arms)} arms and {len(study.ablations)} ablations: "
-        f"{_duration(new * seconds)} of one core, so at best {_duration(new * seconds / cores)} on {cores}",
+        f"cost: {_seeds(new)} more, for {arms} and {ablations}: {_duration(new * seconds)} of one core, so at "
+        f"best {_duration(new * seconds / cores)} on {cores}",
         f"write: seeds: [{entries}]",
         "then run `snakemake`: only the new seeds are run",
     ]
@@ -141,7 +142,7 @@ def _next(study: Study, number: int, cores: int) -> list[str]:
 
 
 def _seeds(number: int) -> str:
-    return f"{number:,} seed{'' if number == 1 else 's'}" + (" or more" if number >= MOST_SEEDS else "")
+    return plural(number, "seed") + (" or more" if number >= MOST_SEEDS else "")
 
 
 def _points(share: float, sign: bool = True) -> str:

@@ -1,25 +1,125 @@
-"""What a study measures of a claim: one figure a seed, and the estimate over seeds."""
+"""What a study measures of a claim under each preset: the arms that stand for the ledger's, one figure a seed, and the
+estimate over seeds.
+
+The ledger names arms as the default study does, taught by the essay's recipe. Under another preset the arm at the same
+place (method, targets, ranks and what of the base is left at random) stands for it, whatever it is called. Editors
+follow no recipe: they stand beside the arms of every preset.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import pandas as pd
 
 from atlas.metrics import OF_FACTS
-from atlas.tables import paired
-from atlas.tables.essay import Measure, slope_weights, weighted_sum
+from atlas.tables.contrasts import Cell, Paired
 from atlas.tables.intervals import Estimate, Floats, Sample, estimate, seed_interval
-from atlas.tables.ledger import Cell, Combined, Spread
+from atlas.tables.ledger import ArmCell, Claim, Combined, Exact, Ledger, Measure, Spread, slope_weights, weighted_sum
 from atlas.tables.runs import Runs
-from atlas.tables.scores import ALL, counted, fact_scores
+from atlas.tables.scores import counted, fact_scores, with_all_domains
+from atlas.ttt.schema import RunRecord
+
+ESSAY, RECALL = "essay", "recall"
+JUDGED = (ESSAY, RECALL)
+"""Presets that the ledger is judged under wherever a study has them."""
 
 CELL = ["arm", "sessions", "probe", "domain"]
 SAME = 1e-12  # seeds that differ by less do not differ
+
+
+@dataclass(frozen=True)
+class Renamed(Runs):
+    """Some arms of other runs, under other names. Facts only: no claim is about more."""
+
+    origin: Runs
+    names: Mapping[str, str]  # of an arm of the origin to its name here
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """The rows of these arms, see ``atlas.tables.runs.Runs.facts``."""
+        facts = self.origin.facts
+        facts = facts[facts["arm"].isin(list(self.names))]
+        arms = pd.Categorical(facts["arm"].astype(str).map(self.names), categories=self.arms, ordered=True)
+        return facts.assign(arm=arms)
+
+
+@dataclass(frozen=True)
+class Under:
+    """The runs of one preset, arms named as in the ledger."""
+
+    preset: str
+    runs: Runs
+    own: Mapping[str, str]  # what the study calls an arm that stands for one of the ledger
+
+    def named(self, arm: str) -> str:
+        """The study's name of an arm of the ledger."""
+        return self.own.get(arm, arm)
+
+
+def under_each(book: Ledger, runs: Runs) -> list[Under]:
+    """The runs by preset, the essay's first: every preset of an arm that the ledger names, and those of ``JUDGED``.
+
+    A preset without any arm that stands for one of the ledger is left out; if none has any, all runs stand as they are.
+    """
+    named = [arm for arm in arms_of(book) if arm in runs.arms]
+    records = [runs.first(arm) for arm in named]
+    presets = dict.fromkeys([*JUDGED, *(one.recipe.preset for one in records if one.editing is None)])
+    found = [under for preset in presets if (under := _under(preset, named, runs))]
+    return found or [Under(ESSAY, runs, {})]
+
+
+def arms_of(book: Ledger) -> list[str]:
+    """The arms that the ledger names, each once."""
+    return list(dict.fromkeys(arm for claim in book.all_claims for arm in arms_named(claim)))
+
+
+def arms_named(claim: Claim) -> list[str]:
+    """The arms that a claim names, each once."""
+    if isinstance(claim, Exact):
+        named = [claim.arm, claim.over] if claim.over and claim.over != "model" else [claim.arm]
+    elif isinstance(claim, Combined):
+        named = [cell.arm for _, cell in claim.signed]
+    elif isinstance(claim, Spread):
+        named = [arm for arms in claim.grid.values() for arm in arms]
+    else:
+        named = []
+    return list(dict.fromkeys(named))
+
+
+def _under(preset: str, named: list[str], runs: Runs) -> Under | None:
+    standing = {arm: found for arm in named if (found := _stands_for(arm, preset, runs))}
+    if not standing:
+        return None
+    own = [arm for arm in runs.arms if runs.first(arm).editing or runs.first(arm).recipe.preset == preset]
+    names = {arm: arm for arm in own} | {found: arm for arm, found in standing.items()}
+    records = [one.model_copy(update={"arm": names[one.arm]}) for one in runs.records if one.arm in names]
+    return Under(preset, Renamed((), tuple(records), runs, names), standing)
+
+
+def _stands_for(arm: str, preset: str, runs: Runs) -> str | None:
+    """The arm of a preset at the place of ``arm``; the first one, since others at a place vary its recipe.
+
+    For the same reason nothing stands for an arm that is itself such a variant.
+    """
+    record = runs.first(arm)
+    if record.recipe.preset == preset:
+        return arm
+    return _first(record, preset, runs) if arm == _first(record, record.recipe.preset, runs) else None
+
+
+def _first(like: RunRecord, preset: str, runs: Runs) -> str | None:
+    """The first arm of a preset that trains at the place of another arm."""
+    records = (record for record in runs.records if record.recipe.preset == preset and record.recipe.active)
+    return next((record.arm for record in records if _place(record) == _place(like)), None)
+
+
+def _place(record: RunRecord) -> tuple[object, ...]:
+    return record.method, set(record.targets), record.ranks, set(record.reinit)
 
 
 class NotMeasuredError(Exception):
@@ -27,7 +127,7 @@ class NotMeasuredError(Exception):
 
 
 @dataclass(frozen=True)
-class Measured:
+class Quantity:
     """An estimate over seeds, and what it is the mean of, shape (seeds,)."""
 
     measure: Measure
@@ -40,13 +140,13 @@ class Quantities:
 
     def __init__(self, runs: Runs, facts_per_session: int) -> None:
         scores = fact_scores(runs.facts).astype({"arm": str, "probe": str, "domain": str})
-        both = pd.concat([scores.assign(domain=ALL), scores], ignore_index=True)
+        both = with_all_domains(scores)
         self._cells = {metric: counted(both, metric, CELL) for metric in OF_FACTS}
         self._domains = list(dict.fromkeys(scores["domain"]))
         self._runs, self._expected = runs, facts_per_session
-        self._compare = cache(paired.Paired.of(runs).compare)
+        self._compare = cache(Paired.of(runs).compare)
 
-    def combined(self, claim: Combined, metric: str) -> Measured:
+    def combined(self, claim: Combined, metric: str) -> Quantity:
         """Plus cells less minus cells, or their slopes. Raises NotMeasuredError."""
         cells = [cell for _, cell in claim.signed]
         if claim.by_size:
@@ -59,39 +159,39 @@ class Quantities:
         signs = [sign for sign, _ in claim.signed]
         by_seed = np.sum([sign * part.by_seed for sign, part in zip(signs, parts, strict=True)], axis=0)
         measures = [_as_measure(part) for part in parts]
-        return Measured(_over_seeds(by_seed, signs, measures), by_seed, _shift(claim, [part.value for part in parts]))
+        return Quantity(_over_seeds(by_seed, signs, measures), by_seed, _shift(claim, [part.value for part in parts]))
 
-    def share(self, cell: Cell, metric: str) -> Estimate:
+    def share(self, cell: ArmCell, metric: str) -> Estimate:
         """What is retained in a cell. Raises NotMeasuredError where there are no such facts."""
         found = estimate(self._sample(cell, metric))
         assert found is not None
         return found
 
-    def placebo(self, cell: Cell) -> float | None:
-        """Recognition of facts never taught, beside a cell; None where the study has none."""
-        sample = self._cells["recognition"].sample((cell.arm, cell.sessions, "placebo", cell.domain))
+    def placebo(self, cell: ArmCell, metric: str) -> float | None:
+        """The score of facts never taught, beside a cell; None where the study has none."""
+        sample = self._cells[metric].sample((cell.arm, cell.sessions, "placebo", cell.domain))
         found = sample and estimate(sample)
         return found.value if found else None
 
-    def spread(self, claim: Spread, metric: str) -> Measured:
+    def spread(self, claim: Spread, metric: str) -> Quantity:
         """By how much recipes spread wider than placements: the root of the difference of the two variances.
 
         A two-way analysis of variance of every seed's grid, from which each variance comes free of noise, which else
         would favour the side that is averaged over fewer arms (Searle, Casella and McCulloch, Variance Components,
         1992, section 4.3). The root keeps the sign.
         """
-        rows = [[self.share(_taught(arm, claim.sessions), metric) for arm in arms] for arms in claim.grid.values()]
-        grid = np.array([[share.by_seed for share in row] for row in rows])
+        cells = [[ArmCell(arm=arm, sessions=claim.sessions) for arm in arms] for arms in claim.grid.values()]
+        grid = np.array([[self.share(cell, metric).by_seed for cell in row] for row in cells])
         recipes, places = variances(grid)
         by_seed = recipes - places
         low, high = seed_interval(by_seed)
         detail = f"standard deviation over recipes {_root(recipes):.1%}, over placements {_root(places):.1%}"
-        return Measured(Measure(*(_signed_root(end) for end in (float(by_seed.mean()), low, high))), by_seed, detail)
+        return Quantity(Measure(*(_signed_root(end) for end in (float(by_seed.mean()), low, high))), by_seed, detail)
 
-    def _difference(self, cell: Cell, other: str, metric: str) -> Estimate:
-        return self._compare(cell.arm, other)[paired.Cell(cell.sessions, cell.probe, metric, cell.domain)].diff
+    def _difference(self, cell: ArmCell, other: str, metric: str) -> Estimate:
+        return self._compare(cell.arm, other)[Cell(cell.sessions, cell.probe, metric, cell.domain)].diff
 
-    def _slopes(self, claim: Combined, metric: str) -> Measured:
+    def _slopes(self, claim: Combined, metric: str) -> Quantity:
         weights: list[float] = []
         parts: list[Measure] = []
         by_seed: Floats | float = 0.0
@@ -102,9 +202,9 @@ class Quantities:
             weights += list(sign * slope_weights(facts))
             parts += [_as_measure(found) for sample in samples if (found := estimate(sample))]
         assert isinstance(by_seed, np.ndarray)
-        return Measured(_over_seeds(by_seed, weights, parts), by_seed)
+        return Quantity(_over_seeds(by_seed, weights, parts), by_seed)
 
-    def _by_domain(self, cell: Cell, metric: str) -> list[Sample]:
+    def _by_domain(self, cell: ArmCell, metric: str) -> list[Sample]:
         self._sample(cell, metric)  # says what is missing
         places = [(cell.arm, cell.sessions, cell.probe, domain) for domain in self._domains]
         samples = [sample for place in places if (sample := self._cells[metric].sample(place))]
@@ -113,7 +213,7 @@ class Quantities:
             raise NotMeasuredError("all domains of the study are of one size")
         return samples
 
-    def _sample(self, cell: Cell, metric: str) -> Sample:
+    def _sample(self, cell: ArmCell, metric: str) -> Sample:
         sample = self._cells[metric].sample(cell.place)
         if sample is None:
             raise NotMeasuredError(self._lacking(cell))
@@ -123,7 +223,7 @@ class Quantities:
             )
         return sample
 
-    def _lacking(self, cell: Cell) -> str:
+    def _lacking(self, cell: ArmCell) -> str:
         if cell.arm not in self._runs.arms:
             return f"the study has no arm {cell.arm!r}"
         if not any(place[:2] == (cell.arm, cell.sessions) for place in self._cells["recall"].cells):
@@ -178,16 +278,12 @@ def _over_seeds(by_seed: Floats, weights: Sequence[float], parts: Sequence[Measu
     return Measure(float(by_seed.mean()), *seed_interval(by_seed))
 
 
-def _measured(found: Estimate) -> Measured:
-    return Measured(_as_measure(found), found.by_seed)
+def _measured(found: Estimate) -> Quantity:
+    return Quantity(_as_measure(found), found.by_seed)
 
 
 def _as_measure(found: Estimate) -> Measure:
     return Measure(found.value, found.ci_low, found.ci_high)
-
-
-def _taught(arm: str, sessions: int) -> Cell:
-    return Cell(arm=arm, sessions=sessions)
 
 
 def _signed_root(variance: float) -> float:

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from atlas.metrics import NET, OF_FACTS, REGISTRY
-from atlas.tables.intervals import Floats, Ints, Sample
+from atlas.metrics import CHOICES, NET_OF, OF_FACTS, OF_MATRIX, REGISTRY
+from atlas.tables.intervals import Estimate, Floats, Ints, Sample, estimate
 from atlas.ttt.schema import PROBES
 
-ROUNDING = 1e-5  # nats per character
 ALL = "all"  # the domain that stands for all domains together
-CHANCE = {name: f"{name}_chance" for name in OF_FACTS if REGISTRY[name].level}
-"""Metric to the column of ``fact_scores`` that says what an adapter that knows nothing scores; 0 for the others."""
+CHANCE = {name: f"{name}_chance" for name in OF_FACTS}
+"""Metric to the column of ``fact_scores`` that says what an adapter that knows nothing scores."""
 PER_FACT = ["arm", "sessions", "probe", "domain", "seed", "fact_id"]
 
 
-def fact_scores(facts: pd.DataFrame) -> pd.DataFrame:
+def fact_scores(facts: pd.DataFrame, metrics: Sequence[str] = OF_FACTS) -> pd.DataFrame:
     """Score each fact once: a fact asked by several prompts gets the mean over its prompts.
 
-    Returns columns arm, sessions, probe, domain, seed, fact_id, one per metric, and the chance levels: to win against n
-    alternatives by luck, 1 / (n + 1); to be recalled, what the base recalls without any teaching. All from 0 to 1.
+    Returns columns arm, sessions, probe, domain, seed, fact_id, one per metric and one per chance level (see
+    ``CHANCE``), all from 0 to 1.
     """
-    declared = {name: REGISTRY[name] for name in OF_FACTS}
-    flags = {name: metric.score(facts) for name, metric in declared.items() if metric.score}
-    chances = {CHANCE[name]: metric.level(facts) for name, metric in declared.items() if metric.level}
-    columns = facts[PER_FACT].assign(**flags, **chances)
-    return columns.groupby(PER_FACT, observed=True, sort=False).mean().reset_index()
+    declared = {name: REGISTRY[name] for name in metrics}
+    scores = {name: metric.score(facts) for name, metric in declared.items() if metric.score}
+    chances = {CHANCE[name]: metric.level(facts) for name, metric in declared.items() if name in CHANCE}
+    return mean_by_fact(facts[PER_FACT].assign(**scores, **chances))
+
+
+def mean_by_fact(scores: pd.DataFrame) -> pd.DataFrame:
+    """The mean over the prompts of each fact, for the columns beside ``PER_FACT``."""
+    return scores.groupby(PER_FACT, observed=True, sort=False).mean().reset_index()
+
+
+def with_all_domains(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``fact_scores`` twice: under the domain ``all``, then each under its own."""
+    return pd.concat([scores.assign(domain=ALL), scores.astype({"domain": str})], ignore_index=True)
 
 
 def complete(matrix: pd.DataFrame) -> pd.DataFrame:
@@ -39,17 +48,10 @@ def complete(matrix: pd.DataFrame) -> pd.DataFrame:
 
 
 def matrix_scores(matrix: pd.DataFrame) -> pd.DataFrame:
-    """Score the rows of matrix.parquet. Returns columns arm, session, session_taught, seed, recall, recognition."""
-    scores = matrix[["arm", "session", "session_taught", "seed"]].copy()
-    scores["recall"] = matrix["recalled"].astype(float)
-    scores["recognition"] = recognised(matrix, "nll").astype(float)
-    return scores
-
-
-def recognised(matrix: pd.DataFrame, column: str) -> pd.Series[bool]:
-    """Whether each sentence of matrix.parquet is more predictable in ``column`` than under the base, by more than
-    rounding: the two were scored in batches of other sizes, which alone moves them by some 1e-7."""
-    return matrix[column] < matrix["nll_base"] - ROUNDING
+    """Score the rows of matrix.parquet. Returns columns arm, session, session_taught, seed, and one per metric."""
+    scorers = {name: of for name in OF_MATRIX if (of := REGISTRY[name].of_matrix)}
+    columns = matrix[["arm", "session", "session_taught", "seed"]]
+    return columns.assign(**{name: of.after(matrix) for name, of in scorers.items()})
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,26 @@ class Counted:
         if cell not in self.cells:
             return None
         return Sample(self.counts[self.cells.get_loc(cell)], self.levels, self.signed, self.metric)
+
+    def estimates(self, net: bool = False) -> Iterator[tuple[dict[str, Any], Estimate]]:
+        """What names each cell, the metric included, and the estimate of it, in the order of the cells.
+
+        With ``net``, cells of a metric that has one net of placebo are followed by that one.
+        """
+        less = NET_OF.get(self.metric) if net else None
+        names = [str(name) for name in self.cells.names]
+        for cell in self.cells:
+            place, sample = dict(zip(names, cell, strict=True)), self.sample(cell)
+            if found := sample and estimate(sample):
+                yield place | {"metric": self.metric}, found
+            if less and place["probe"] != "placebo":
+                placebo = self.sample(tuple((place | {"probe": "placebo"}).values()))
+                if found := sample and placebo and estimate(sample, minus=placebo):
+                    yield place | {"metric": less}, found
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Each cell with the fields of its estimate, as rows of a table have them."""
+        yield from (place | asdict(found) for place, found in self.estimates())
 
 
 def counted(
@@ -96,7 +118,7 @@ def reading_order(rows: pd.DataFrame, first: str, values: Sequence[object]) -> p
     order: dict[str, list[object]] = {
         first: list(values),
         "probe": list(PROBES),
-        "metric": [*OF_FACTS, NET],
+        "metric": list(CHOICES),
         "domain": domains,
     }
     ranks = pd.DataFrame({name: rows[name].map(places.index) for name, places in order.items()})

@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from atlas.tables import output, retention
-from atlas.tables.arms import ranks_text
+from atlas.tables import retention, table_step
+from atlas.tables.arms import described
+from atlas.tables.columns import SPEEDRUN
 from atlas.tables.runs import Runs
-from atlas.tables.schema import SPEEDRUN
-from atlas.workflow.steps import run_step
 
 GOAL = 0.99  # recall of all facts taught
 
@@ -24,26 +23,22 @@ def table(runs: Runs) -> pa.Table:
     shares = recall.set_index(["arm", "sessions"])
     rows = pd.DataFrame([row for key in shares.index for row in _row(key, shares.loc[key], runs)])
     ordered = rows.sort_values(["n_facts", "qualifies", "core_seconds"], ascending=[False, False, True], kind="stable")
-    return output.as_table(ordered, SPEEDRUN)
+    return table_step.as_table(ordered, SPEEDRUN)
 
 
 def _row(key: tuple[str, int], share: pd.Series[Any], runs: Runs) -> Iterator[dict[str, Any]]:
     """The cost of an arm up to a checkpoint, a seed on average; none for arms that train nothing."""
     arm, sessions = key
-    record, spent = runs.of(arm)[0], _spent(runs, arm, sessions)
+    record = runs.first(arm)
     if record.teaches:
         yield {
-            "arm": arm,
-            "recipe": record.recipe.preset,
-            "targets": ",".join(record.targets),
-            "ranks": ranks_text(record.ranks),
-            "trainable_params": record.trainable_params,
+            **described(record),
             "sessions": sessions,
             **share[["n_seeds", "n_facts", "ci_low", "ci_high"]],
             "recall": share["value"],
             "qualifies": share["value"] >= GOAL,
-            **spent,
-            "commit": output.commit(),
+            **_spent(runs, arm, sessions),
+            "commit": table_step.commit(),
         }
 
 
@@ -61,10 +56,5 @@ def _spent(runs: Runs, arm: str, sessions: int) -> dict[str, float | int]:
     return {"core_seconds": seconds / seeds, "characters": round(rows["characters"].sum() / seeds)}
 
 
-def main() -> None:
-    """Write speedrun.parquet for the runs given."""
-    output.make("atlas.tables.speedrun", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.speedrun", __doc__, table)

@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 
 from atlas.tables import inference
-from atlas.tables.essay import Measure
+from atlas.tables.ledger import Measure
 
 REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_TESTABLE = "reproduced", "contradicted", "unresolved", "not testable"
 VERDICTS = (REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_TESTABLE)

@@ -8,9 +8,10 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from atlas.base.certify import inspect, main, verify_checkpoint
+from atlas.base.certify import main, verify_checkpoint
 from atlas.base.checkpoint import load_certified, read_certificate, save
 from atlas.base.corpus import split
+from atlas.base.inspection import inspect
 from atlas.base.language import validation_loss
 from atlas.base.model import Transformer, fresh, opt_config
 from atlas.base.text import encode

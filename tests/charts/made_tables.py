@@ -20,10 +20,10 @@ from atlas.tables import (
     controls,
     curve,
     matrix,
-    output,
     paraphrases,
     retention,
     speedrun,
+    table_step,
     variance,
 )
 from atlas.tables.runs import read
@@ -51,26 +51,26 @@ def make_tables(
     tables = folder / "tables"
     runs = read(write_study(folder / "ttt", study, design))
     for name, step in STEPS.items():
-        files.write_parquet(tables / f"{name}.parquet", step.table(runs), output.provenance(step.__name__, runs))
+        files.write_parquet(tables / f"{name}.parquet", step.table(runs), table_step.provenance(step.__name__, runs))
     names = list(study)
     if len(names) > 1:
         plan = contrasts.Contrasts(contrasts={"around": list(zip(names, [*names[1:], names[0]], strict=True))})
-        made_by = output.provenance(contrasts.__name__, runs)
+        made_by = table_step.provenance(contrasts.__name__, runs)
         files.write_parquet(tables / "contrasts.parquet", contrasts.table(runs, plan), made_by)
     if confound.pairs(runs):
-        made_by = output.provenance(confound.__name__, runs)
+        made_by = table_step.provenance(confound.__name__, runs)
         files.write_parquet(tables / "confound.parquet", confound.table(runs, [refused()], "made up"), made_by)
     if (shares := variance.table(runs)).num_rows:
-        files.write_parquet(tables / "variance.parquet", shares, output.provenance(variance.__name__, runs))
+        files.write_parquet(tables / "variance.parquet", shares, table_step.provenance(variance.__name__, runs))
     if (by_paraphrases := paraphrases.table(runs)).num_rows:
         files.write_parquet(
-            tables / "paraphrases.parquet", by_paraphrases, output.provenance(paraphrases.__name__, runs)
+            tables / "paraphrases.parquet", by_paraphrases, table_step.provenance(paraphrases.__name__, runs)
         )
     if varied:
         references = [name for name in study if any(other.startswith(f"{name}_") for other in varied)]
         both = {name: study[name] for name in references} | dict(varied)
         compared = read(write_study(folder / "varied", both, design))
-        made_by = output.provenance(ablations.__name__, compared)
+        made_by = table_step.provenance(ablations.__name__, compared)
         files.write_parquet(tables / "ablations.parquet", ablations.table(compared, references), made_by)
     return tables
 

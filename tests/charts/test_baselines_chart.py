@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from atlas.charts import baselines, trace
 from atlas.charts.tables import Tables
 from atlas.page import page, sections
-from atlas.tables import arms, output, retention
+from atlas.tables import arms, retention, table_step
 from atlas.tables import baselines as baselines_table
 from atlas.tables.runs import read
 from atlas.ttt.editors.schema import KINDS, POSITIONS, TRACE
@@ -46,7 +46,7 @@ def results(tmp_path_factory) -> Path:
     runs = read(write_study(folder / "ttt", baseline_arms(), Design(seeds=(1, 2), checkpoints=(4, 10))))
     for name, step in STEPS.items():
         files.write_parquet(
-            folder / "tables" / f"{name}.parquet", step.table(runs), output.provenance(step.__name__, runs)
+            folder / "tables" / f"{name}.parquet", step.table(runs), table_step.provenance(step.__name__, runs)
         )
     files.write_parquet(folder / "ttt" / "trace.parquet", traced(cases=12), {})
     return folder

@@ -22,8 +22,8 @@ from atlas.charts.output import save
 from atlas.charts.tables import Tables
 from atlas.charts.theme import PALETTE, colours
 from atlas.errors import AtlasError
-from atlas.tables.essay import retention_figures
-from atlas.tables.schema import CONTRASTS
+from atlas.tables.columns import CONTRASTS
+from atlas.tables.ledger import retention_figures
 from tests.charts.made_studies import ARMS
 
 CHARTS = ("retention", "contrasts", "curve", "domains", "matrix", "base_loss", "ablations", "confound")

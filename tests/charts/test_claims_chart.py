@@ -13,8 +13,8 @@ from atlas.charts.claims import METRICS
 from atlas.charts.tables import Tables
 from atlas.page import answer, prose
 from atlas.tables import claims as ledger_step
-from atlas.tables import ledger, output
-from atlas.tables.schema import CLAIMS
+from atlas.tables import ledger, table_step
+from atlas.tables.columns import CLAIMS
 from atlas.workflow import files
 from tests.tables.made_claims import AS_PUBLISHED, LOST_BY_FFN, study
 
@@ -44,7 +44,7 @@ def row(metric: str = "recall", **values: Any) -> dict[str, Any]:
 
 
 def frame(*rows: dict[str, Any]) -> pd.DataFrame:
-    made: pd.DataFrame = output.as_table(list(rows), CLAIMS).to_pandas()
+    made: pd.DataFrame = table_step.as_table(list(rows), CLAIMS).to_pandas()
     return made
 
 

@@ -6,7 +6,7 @@ import pytest
 from atlas.charts import knowledge
 from atlas.charts.tables import Tables
 from atlas.page import readme, real, sections
-from atlas.tables import arms, contrasts, controls, knowledge_contrasts, output
+from atlas.tables import arms, contrasts, controls, knowledge_contrasts, table_step
 from atlas.tables import knowledge as knowledge_table
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS
@@ -42,7 +42,9 @@ def tables(tmp_path_factory):
         "contrasts": contrasts.table(made, plan),
         "knowledge_contrasts": knowledge_contrasts.table(made, plan),
     }.items():
-        files.write_parquet(folder / "tables" / f"{name}.parquet", table, output.provenance("atlas.tables.arms", made))
+        files.write_parquet(
+            folder / "tables" / f"{name}.parquet", table, table_step.provenance("atlas.tables.arms", made)
+        )
     return Tables(folder / "tables")
 
 

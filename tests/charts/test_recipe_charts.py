@@ -17,7 +17,7 @@ from atlas.charts import capacity, front, recipes, scatter, speed, variance
 from atlas.charts.tables import Tables
 from atlas.page import sections
 from atlas.search.schema import TRIALS
-from atlas.tables import recipes as recipes_table
+from atlas.tables import found_recipes
 from atlas.workflow import files
 from tests.charts.test_charts_drawn import decoded_png, ending, run_step, size_of_svg, title_of
 
@@ -121,7 +121,7 @@ def searched(tmp_path_factory) -> Path:
         for name, rung, recall, characters in tried
         for seed in (901, 902)
     ]  # fmt: skip
-    files.write_parquet(tables / "recipes.parquet", recipes_table.table(pd.DataFrame(rows)), {})
+    files.write_parquet(tables / "recipes.parquet", found_recipes.table(pd.DataFrame(rows)), {})
     return tables
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Model, LlamaModel
 
-from atlas.base.certify import inspect
+from atlas.base.inspection import inspect
 from atlas.errors import AtlasError
 from atlas.guard.blueprints import TensorSpec
 from atlas.guard.formats import WHOLE

@@ -14,7 +14,7 @@ from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 import atlas
 from atlas import cli
-from atlas.base.certify import inspect
+from atlas.base.inspection import inspect
 from atlas.errors import AtlasError
 from atlas.guard.formats import GgufFile
 from atlas.guard.verification import read_foreign

@@ -7,7 +7,7 @@ from atlas.charts.claims import METRICS
 from atlas.errors import AtlasError
 from atlas.page import readme
 from atlas.tables import ledger
-from atlas.tables.schema import ARMS, BASE_LOSS, CLAIMS, RETENTION
+from atlas.tables.columns import ARMS, BASE_LOSS, CLAIMS, RETENTION
 from atlas.workflow import files
 
 

@@ -13,7 +13,7 @@ from atlas.charts.tables import Tables
 from atlas.errors import AtlasError
 from atlas.page import compare, show
 from atlas.page.compare import Wanted
-from atlas.tables.schema import SPEEDRUN
+from atlas.tables.columns import SPEEDRUN
 from tests.charts.made_tables import make_tables
 from tests.synthetic import Design, arms_like_the_study
 

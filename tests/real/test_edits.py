@@ -137,6 +137,7 @@ EDITS = {
     "the corpus": (code("atlas/base/corpus.py", "own_text"), {"corpus"} | BASE | TAUGHT),
     "pretraining": (code("atlas/base/pretrain.py", "train"), BASE | TAUGHT),
     "a check of the base": (code("atlas/guard/weight_checks.py", "static"), {"certify"} | TAUGHT),
+    "how other projects' checkpoints are read": (code("atlas/guard/verification.py", "read_foreign"), set()),
     "an editor, where no arm edits": (code("atlas/ttt/editors/rome.py", "Rome"), set()),
     "the adapters": (code("atlas/ttt/engine/lora.py", "Adapters"), TAUGHT),
     "a table": (code("atlas/tables/base_loss.py", "table"), tables("base_loss") | charts("base_loss") | {"page"}),

@@ -13,7 +13,7 @@ from atlas.search.schema import TRIALS
 from atlas.study import config
 from atlas.study.arms import Arm
 from atlas.study.search_space import Search, Sweep
-from atlas.tables import recipes
+from atlas.tables import found_recipes
 from atlas.ttt.course import Course
 from atlas.workflow import files
 from tests.ttt.tiny_run import arguments, make_inputs, make_moments, spec
@@ -214,7 +214,7 @@ def test_the_table_by_hand():
         val_loss=[1.7, 1.9, 1.5, 1.5, 2.0, 2.0],
         characters=[10, 20, 40, 40, 80, 80],
     )
-    found = recipes.table(rows).to_pandas()
+    found = found_recipes.table(rows).to_pandas()
     assert found["candidate"].tolist() == ["a", "b", "a"]
     assert found["survived"].tolist() == [True, False, True]
     assert found["front"].tolist() == [True, False, True]
@@ -227,7 +227,7 @@ def test_the_table_by_hand():
 
 
 def test_recipes_are_kept_whole(searched):
-    found = recipes.table(searched[1][0]).to_pandas()
+    found = found_recipes.table(searched[1][0]).to_pandas()
     assert json.loads(found.set_index("candidate").loc["one", "recipe"])["preset"] == "essay"
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.tables.anova import ERROR, SEED, decompose, shares
+from atlas.tables.variance import ERROR, SEED, decompose, shares
 
 FACTORS = ["recipe", "place", "size"]
 
@@ -79,7 +79,7 @@ def test_the_interval_holds_the_truth():
     for _ in range(600):
         grid = np.array([0.0, 1.0])[:, None] + draw.standard_normal((2, 8)) / 3
         part = decompose(grid, ["recipe"])[0]
-        held.append(part.low <= truth <= part.high)
+        held.append(part.ci_low <= truth <= part.ci_high)
     assert 0.90 < np.mean(held) < 0.99
 
 

@@ -164,5 +164,5 @@ def test_matrices_that_change_are_a_share_of_the_base_and_adapters_of_both(tmp_p
 
 def test_what_an_editor_writes_is_no_control(tmp_path):
     runs = read(write_study(tmp_path, baseline_arms(), Design(seeds=(1, 2), checkpoints=(1, 2))))
-    assert not any(controls.untrained(runs, arm) for arm in runs.arms)
+    assert all(runs.first(arm).teaches for arm in runs.arms)
     assert controls.table(runs).num_rows == 0

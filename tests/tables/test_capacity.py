@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from atlas.tables import capacity
+from atlas.tables.columns import CAPACITY
 from atlas.tables.runs import read
-from atlas.tables.schema import CAPACITY
 from tests.synthetic import Design, SyntheticArm, write_study
 
 DESIGN = Design(seeds=(1, 2), checkpoints=(2, 4), facts_per_session=3)

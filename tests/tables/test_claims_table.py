@@ -5,7 +5,7 @@ from fractions import Fraction
 import pandas as pd
 import pytest
 
-from atlas.tables import claims, inference, ledger, schema
+from atlas.tables import claims, columns, inference, ledger
 from atlas.tables.runs import Runs
 from tests.tables.made_claims import AS_PUBLISHED, LOST_BY_FFN, study
 
@@ -135,4 +135,4 @@ def test_a_claim_that_none_can_test_says_why(as_published):
 
 def test_the_table_has_its_columns():
     table = claims.table(study(AS_PUBLISHED, arms=FEW, seeds=(1, 2), checkpoints=(30,)))
-    assert table.schema == schema.CLAIMS
+    assert table.schema == columns.CLAIMS

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from atlas.tables import continual, measures
-from atlas.tables.schema import CONTINUAL
+from atlas.tables import continual
+from atlas.tables.columns import CONTINUAL
 from tests.tables.by_hand import answers, only, runs_with
 from tests.tables.test_table_steps import matrix_row
 
@@ -44,39 +44,39 @@ def mean(units: pd.DataFrame) -> float:
 
 
 def test_average_accuracy():
-    assert mean(measures.average(scores())) == pytest.approx((1 + 2 + 3) / 9)
+    assert mean(continual.average(scores())) == pytest.approx((1 + 2 + 3) / 9)
 
 
 def test_backward_transfer():
-    assert mean(measures.backward_transfer(scores())) == pytest.approx(((1 - 3) + (2 - 1)) / 6)
+    assert mean(continual.backward_transfer(scores())) == pytest.approx(((1 - 3) + (2 - 1)) / 6)
 
 
 def test_forgetting_is_from_the_best_before_the_last_session():
-    assert mean(measures.forgetting(scores())) == pytest.approx(((3 - 1) / 3 + (1 - 2) / 3) / 2)
+    assert mean(continual.forgetting(scores())) == pytest.approx(((3 - 1) / 3 + (1 - 2) / 3) / 2)
 
 
 def test_forward_transfer_is_what_is_known_before_it_is_taught_less_what_the_base_knows():
-    assert mean(measures.forward_transfer(scores())) == pytest.approx(((1 - 0) + (2 - 1)) / 6)
+    assert mean(continual.forward_transfer(scores())) == pytest.approx(((1 - 0) + (2 - 1)) / 6)
 
 
 def test_retention_by_age():
-    assert mean(measures.retention(scores(), 0, 0)) == pytest.approx((3 + 1 + 3) / 9)
-    assert mean(measures.retention(scores(), 2, None)) == pytest.approx(1 / 3)
+    assert mean(continual.retention(scores(), 0, 0)) == pytest.approx((3 + 1 + 3) / 9)
+    assert mean(continual.retention(scores(), 2, None)) == pytest.approx(1 / 3)
     # ages 1 and 2: facts of session 1 were asked twice, those of session 2 once; each fact counts once
-    assert mean(measures.retention(scores(), 1, 4)) == pytest.approx(((1 + 0.5 + 0) + (1 + 1 + 0)) / 6)
-    assert measures.retention(scores(), 5, 9).empty
+    assert mean(continual.retention(scores(), 1, 4)) == pytest.approx(((1 + 0.5 + 0) + (1 + 1 + 0)) / 6)
+    assert continual.retention(scores(), 5, 9).empty
 
 
 def test_who_forgets_everything_has_the_worst_sign_of_each():
     lost = {(1, 1): 3, (2, 1): 0, (2, 2): 3, (3, 1): 0, (3, 2): 0, (3, 3): 3}
-    assert mean(measures.backward_transfer(scores(lost))) == -1
-    assert mean(measures.forgetting(scores(lost))) == 1
+    assert mean(continual.backward_transfer(scores(lost))) == -1
+    assert mean(continual.forgetting(scores(lost))) == 1
 
 
 def test_who_learns_later_what_was_taught_earlier_has_the_best():
     gained = {(1, 1): 0, (2, 1): 0, (2, 2): 0, (3, 1): 3, (3, 2): 3, (3, 3): 3}
-    assert mean(measures.backward_transfer(scores(gained))) == 1
-    assert mean(measures.forgetting(scores(gained))) == -1
+    assert mean(continual.backward_transfer(scores(gained))) == 1
+    assert mean(continual.forgetting(scores(gained))) == -1
 
 
 def curve(shares: list[float], facts: int = 12) -> pd.DataFrame:
@@ -108,7 +108,7 @@ def curve(shares: list[float], facts: int = 12) -> pd.DataFrame:
     ],
 )
 def test_the_half_life(shares, sessions):
-    value, low, high = measures.half_life(curve(shares))
+    value, low, high = continual.half_life(curve(shares))
     assert value == pytest.approx(sessions, nan_ok=True)
     assert (low, high) == pytest.approx((sessions, sessions), nan_ok=True)  # both seeds are the same
 
@@ -116,10 +116,10 @@ def test_the_half_life(shares, sessions):
 def test_the_half_life_of_seeds_that_differ_has_an_interval():
     slow, fast = curve([1, 1, 1, 0.5]), curve([1, 0.25, 0, 0])
     both = pd.concat([slow[slow["seed"] == 1], fast[fast["seed"] == 2]])
-    value, low, high = measures.half_life(both)
+    value, low, high = continual.half_life(both)
     assert (low, high) == (1, 3)  # both draws may be of one seed
     assert value == 2  # 1, 5/8, 1/2, 1/4
-    assert np.isnan(measures.half_life(slow[slow["seed"] == 1])[1:]).all()
+    assert np.isnan(continual.half_life(slow[slow["seed"] == 1])[1:]).all()
 
 
 # The table

@@ -10,12 +10,11 @@ from scipy import special, stats
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.tables import contrasts
-from atlas.tables.contrasts import Contrasts
+from atlas.tables.columns import CONTRASTS
+from atlas.tables.contrasts import Cell, Contrasts, Paired
 from atlas.tables.inference import LEVEL, attainable, holm, sign_flip, verdict
 from atlas.tables.intervals import Sample, estimate
-from atlas.tables.paired import Cell, Paired
 from atlas.tables.runs import Runs, read
-from atlas.tables.schema import CONTRASTS
 from atlas.ttt.schema import FACTS
 from atlas.workflow import files
 from tests.synthetic import (

@@ -7,8 +7,8 @@ import pytest
 
 from atlas.errors import AtlasError
 from atlas.tables import controls, retention
+from atlas.tables.columns import CONTROLS
 from atlas.tables.runs import read
-from atlas.tables.schema import CONTROLS
 from atlas.ttt.schema import FACTS
 from atlas.workflow import files
 from tests.synthetic import Design, arms_like_the_study, write_frame, write_study

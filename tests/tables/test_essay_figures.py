@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from atlas.tables import essay, ledger
-from atlas.tables.essay import Measure, slope_weights, weighted_sum
+from atlas.tables import ledger
 from atlas.tables.intervals import wilson
-from atlas.tables.ledger import Combined
+from atlas.tables.ledger import Combined, Measure, slope_weights, weighted_sum
 
 BOOK = ledger.read()
 CLAIMS = {claim.id: claim for claim in BOOK.all_claims if isinstance(claim, Combined)}
@@ -16,13 +15,13 @@ CLAIMS = {claim.id: claim for claim in BOOK.all_claims if isinstance(claim, Comb
 @pytest.mark.parametrize("place", [("qv", 30, "taught", "all"), ("ffn", 100, "taught", "identity")])
 def test_a_figure_has_wilsons_interval(place):
     figure = BOOK.figure_of[place]
-    found = essay.share(figure)
+    found = ledger.share(figure)
     expected = stats.binomtest(figure.hits, figure.of).proportion_ci(method="wilson")
     assert (found.value, found.low, found.high) == pytest.approx((figure.hits / figure.of, *expected))
 
 
 def test_eight_of_fifteen_reach_from_30_to_75_percent():
-    found = essay.share(BOOK.figure_of["qv", 100, "rephrase", "all"])
+    found = ledger.share(BOOK.figure_of["qv", 100, "rephrase", "all"])
     assert (round(found.low, 2), round(found.high, 2)) == (0.30, 0.75)
 
 
@@ -57,7 +56,7 @@ def test_domains_of_one_size_have_no_slope():
 
 
 def published(name: str) -> Measure:
-    found = essay.published(CLAIMS[name], BOOK)
+    found = ledger.published(CLAIMS[name], BOOK)
     assert found
     return found
 
@@ -76,8 +75,8 @@ def test_the_widening_of_the_gap_is_the_difference_of_the_gaps():
 
 
 def test_what_the_essay_prints_no_figure_for_has_none():
-    assert essay.published(CLAIMS["middle_ahead_30"], BOOK) is None
-    assert essay.published(CLAIMS["random_base_turns_order"], BOOK) is None
+    assert ledger.published(CLAIMS["middle_ahead_30"], BOOK) is None
+    assert ledger.published(CLAIMS["random_base_turns_order"], BOOK) is None
 
 
 def test_the_slope_of_the_essay_is_steep_under_ffn_and_none_under_qv():

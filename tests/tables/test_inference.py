@@ -9,8 +9,19 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from atlas.draws import rng
-from atlas.tables.inference import LEVEL, attainable, effect_size, holm, seeds_to_decide, sign_flip, verdict
-from atlas.tables.power import POWER, seeds_for, smallest_difference, spread_interval
+from atlas.tables.inference import (
+    LEVEL,
+    POWER,
+    attainable,
+    effect_size,
+    holm,
+    seeds_for,
+    seeds_to_decide,
+    sign_flip,
+    smallest_difference,
+    spread_interval,
+    verdict,
+)
 
 
 def by_hand(differences: list[float]) -> float:

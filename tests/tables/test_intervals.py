@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from scipy import special, stats
 
 from atlas.draws import rng
-from atlas.tables.intervals import Estimate, Sample, estimate, seed_interval, wilson
+from atlas.tables.intervals import Estimate, Sample, Z, estimate, seed_interval, wilson
 
 YES_NO = np.array([0.0, 1.0])
 SIGNED = np.array([-1.0, 0.0, 1.0])
@@ -58,6 +60,25 @@ def test_seeds_that_differ_make_the_interval_as_wide_as_students():
     assert (low, high) == pytest.approx(wilson(0.35, worth), abs=1e-4)
     assert low < 0.35 - 0.8 * half
     assert high > 0.35 + 0.9 * half
+
+
+tallies = st.integers(2, 8).flatmap(
+    lambda seeds: st.lists(st.tuples(*[st.integers(1, 60)] * 3), min_size=seeds, max_size=seeds)
+)
+
+
+@given(tallies)
+@example([(45, 1, 44), (44, 1, 45), (45, 1, 44), (45, 1, 45)])  # seeds that agree better than chance would have it
+def test_an_interval_is_never_narrower_than_its_facts_allow_however_well_seeds_agree(seeds):
+    """As if all facts were independent: Wilson's interval of so many tests, or the normal one of a difference."""
+    shares = Sample(np.array(seeds), np.array([0.0, 0.5, 1.0]))
+    found, (low, high) = of(shares), wilson(float(shares.means.mean()), shares.tests)
+    assert found.ci_low <= low + 1e-12
+    assert found.ci_high >= high - 1e-12
+    signed = differences(*seeds)
+    found, half = of(signed), Z * np.sqrt(signed.facts_variance)
+    assert found.ci_low <= max(-1, found.value - half) + 1e-12
+    assert found.ci_high >= min(1, found.value + half) - 1e-12
 
 
 def test_one_seed_has_the_interval_of_its_facts():

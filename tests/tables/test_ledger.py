@@ -84,7 +84,7 @@ def test_eight_seeds_can_settle_every_family():
 
 
 def test_labels_differ_within_a_topic_so_that_rows_of_the_chart_do():
-    labels = [(claim.topic, isinstance(claim, ledger.Value), claim.label) for claim in BOOK.all_claims]
+    labels = [(claim.topic, isinstance(claim, ledger.PrintedValue), claim.label) for claim in BOOK.all_claims]
     assert len(set(labels)) == len(labels)
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from atlas.errors import AtlasError
 from atlas.tables import paraphrases
+from atlas.tables.columns import PARAPHRASES
 from atlas.tables.runs import Runs, read
-from atlas.tables.schema import PARAPHRASES
 from atlas.ttt.schema import FACTS
 from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, write_frame, write_study

@@ -5,8 +5,8 @@ from fractions import Fraction
 import pandas as pd
 import pytest
 
-from atlas.tables import claims, ledger, presets
-from atlas.tables.judge import ANY
+from atlas.tables import claims, ledger, quantities
+from atlas.tables.claims import ANY
 from atlas.tables.runs import Runs
 from tests.synthetic import SyntheticArm, arms_like_the_study
 from tests.tables.made_claims import ARMS, AS_PUBLISHED, SEEDS, study
@@ -32,7 +32,7 @@ def both(monkeypatch) -> Runs:
 
 
 def test_arms_are_found_by_their_place(both):
-    essay, recall = presets.under_each(BOOK, both)
+    essay, recall = quantities.under_each(BOOK, both)
     assert (essay.preset, essay.own) == ("essay", {name: name for name in ("qv", "ffn", "qv_single_phase")})
     assert (recall.preset, recall.own) == ("recall", {"qv": "good_qv", "ffn": "good_ffn"})
     assert recall.runs.arms == ["qv", "ffn", "good_qv_narrow", "good_qv_again"]
@@ -40,7 +40,7 @@ def test_arms_are_found_by_their_place(both):
 
 
 def test_the_facts_are_those_of_the_arms_that_stand_there(both):
-    recall = presets.under_each(BOOK, both)[1].runs
+    recall = quantities.under_each(BOOK, both)[1].runs
     assert [record.arm for record in recall.records] == recall.arms
     assert set(recall.facts["arm"]) == set(recall.arms)
     of_ffn = recall.facts[recall.facts["arm"] == "ffn"].drop(columns="arm").reset_index(drop=True)
@@ -51,19 +51,19 @@ def test_the_facts_are_those_of_the_arms_that_stand_there(both):
 def test_arms_on_another_base_do_not_stand_for_those_on_the_certified_one(monkeypatch):
     other = {"good_qv": SyntheticArm(recipe=RECALL, reinit=("up", "down"))}
     monkeypatch.setattr("tests.tables.made_claims.ARMS", ARMS | other)
-    found = presets.under_each(BOOK, study({}, arms=["qv", "ffn", "good_qv"], seeds=(1,), checkpoints=(30,)))
+    found = quantities.under_each(BOOK, study({}, arms=["qv", "ffn", "good_qv"], seeds=(1,), checkpoints=(30,)))
     assert [under.preset for under in found] == ["essay"]
 
 
 def test_a_study_of_one_preset_is_judged_under_its_name(monkeypatch):
     own = {"qv": SyntheticArm(recipe={"preset": "mine", "phases": {"all": {"steps": 1}}})}
     monkeypatch.setattr("tests.tables.made_claims.ARMS", ARMS | own)
-    (under,) = presets.under_each(BOOK, study({}, arms=["qv"], seeds=(1,), checkpoints=(30,)))
+    (under,) = quantities.under_each(BOOK, study({}, arms=["qv"], seeds=(1,), checkpoints=(30,)))
     assert (under.preset, under.own) == ("mine", {"qv": "qv"})
 
 
 def test_without_an_arm_of_the_ledger_no_claim_is_testable():
-    (under,) = presets.under_each(BOOK, study({}, arms=["other"], seeds=(1,), checkpoints=(30,)))
+    (under,) = quantities.under_each(BOOK, study({}, arms=["other"], seeds=(1,), checkpoints=(30,)))
     assert (under.preset, under.runs.arms) == ("essay", ["other"])
 
 
@@ -99,7 +99,7 @@ def test_families_of_holms_correction_do_not_reach_across_presets(both):
 def test_editors_stand_beside_the_arms_of_every_preset(monkeypatch):
     monkeypatch.setattr("tests.tables.made_claims.ARMS", ARMS | UNDER_RECALL)
     runs = study(AS_PUBLISHED, arms=["qv", "rome", "good_qv"])
-    arms = {under.preset: under.runs.arms for under in presets.under_each(BOOK, runs)}
+    arms = {under.preset: under.runs.arms for under in quantities.under_each(BOOK, runs)}
     assert arms == {"essay": ["qv", "rome"], "recall": ["rome", "qv"]}
     judged = claims.table(runs).to_pandas().set_index(["preset", "claim_id", "metric"])
     for preset in arms:

@@ -10,7 +10,7 @@ from atlas.draws import rng
 from atlas.tables import ledger
 from atlas.tables.inference import sign_flip
 from atlas.tables.intervals import Sample
-from atlas.tables.ledger import Cell, Combined, Order, Spread
+from atlas.tables.ledger import ArmCell, Combined, Order, Spread
 from atlas.tables.quantities import NotMeasuredError, Quantities, slopes, variances
 from tests.tables.made_claims import AS_PUBLISHED, LOST_BY_FFN, study
 
@@ -68,9 +68,9 @@ def test_noise_alone_favours_neither_recipes_nor_places():
 
 
 def test_a_share_is_the_figure(published):
-    assert published.share(Cell(arm="qv", sessions=30), "recall").value == pytest.approx(89 / 90)
-    assert published.share(Cell(arm="ffn", sessions=100, domain="biology"), "ranked").value == pytest.approx(12 / 15)
-    assert published.placebo(Cell(arm="qv", sessions=30)) == 1
+    assert published.share(ArmCell(arm="qv", sessions=30), "recall").value == pytest.approx(89 / 90)
+    assert published.share(ArmCell(arm="ffn", sessions=100, domain="biology"), "ranked").value == pytest.approx(12 / 15)
+    assert published.placebo(ArmCell(arm="qv", sessions=30), "recognition") == 1
 
 
 def test_a_difference_and_a_difference_of_differences(published):
@@ -91,9 +91,9 @@ def test_the_slope_of_the_study_is_that_of_the_essay_where_the_facts_are_the_sam
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        (Cell(arm="o_only", sessions=30), "the study has no arm 'o_only'"),
-        (Cell(arm="qv", sessions=60), "the study does not probe 'qv' after 60 sessions"),
-        (Cell(arm="qv", sessions=30, domain="music"), "asks 'qv' no facts of this kind"),
+        (ArmCell(arm="o_only", sessions=30), "the study has no arm 'o_only'"),
+        (ArmCell(arm="qv", sessions=60), "the study does not probe 'qv' after 60 sessions"),
+        (ArmCell(arm="qv", sessions=30, domain="music"), "asks 'qv' no facts of this kind"),
     ],
 )
 def test_what_a_study_lacks_is_said(published, cell, said):
@@ -119,4 +119,4 @@ def test_sessions_of_other_sizes_test_no_claim():
     runs = study(AS_PUBLISHED, arms=("qv",), seeds=(1, 2))
     assert runs.facts_per_session == 3
     with pytest.raises(NotMeasuredError, match="the study teaches 3 facts a session, the essay 5"):
-        Quantities(runs, 5).share(Cell(arm="qv", sessions=30), "recall")
+        Quantities(runs, 5).share(ArmCell(arm="qv", sessions=30), "recall")

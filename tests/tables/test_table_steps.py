@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.tables import ablations, arms, base_loss, curve, matrix, output, schema
+from atlas.tables import ablations, arms, base_loss, columns, curve, matrix, table_step
 from atlas.tables.runs import read
 from atlas.ttt.schema import FACTS
 from atlas.workflow import files
@@ -58,7 +58,11 @@ def run_step(step: str, folders: list[Path], out: Path) -> Path:
     options = OPTIONS.get(step, [])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [step, "--runs", *map(str, folders), *options, "--out", str(out)])
-        importlib.import_module(f"atlas.tables.{step}").main()
+        module = importlib.import_module(f"atlas.tables.{step}")
+        if step in OPTIONS:
+            module.main()
+        else:
+            table_step.make(module.__name__, module.__doc__, module.table)
     return out
 
 
@@ -67,7 +71,7 @@ def test_a_step_writes_its_table_with_provenance_and_the_same_bytes_each_time(st
     runs = ablated if step == "ablations" else study
     first, second = (run_step(step, runs, tmp_path / again / f"{step}.parquet") for again in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
-    table = files.read_parquet(first, getattr(schema, step.upper()))
+    table = files.read_parquet(first, getattr(columns, step.upper()))
     assert table.num_rows
     assert set(table["arm"].to_pylist()) == set(read(runs).arms)
     footer = files.provenance_of(first)
@@ -199,9 +203,9 @@ def test_an_ablation_without_its_reference_is_refused(ablated):
 
 
 def test_an_own_table_keeps_order_types_and_nulls():
-    rows = [dict.fromkeys(schema.BASE_LOSS.names, 1) | {"arm": "qv", "ci_low": float("nan")}]
-    table = output.as_table(rows, schema.BASE_LOSS)
-    assert table.schema == schema.BASE_LOSS
+    rows = [dict.fromkeys(columns.BASE_LOSS.names, 1) | {"arm": "qv", "ci_low": float("nan")}]
+    table = table_step.as_table(rows, columns.BASE_LOSS)
+    assert table.schema == columns.BASE_LOSS
     assert table["ci_low"].null_count == 1
 
 
@@ -213,9 +217,9 @@ def test_no_path_host_or_time_enters_a_table(study, tmp_path):
 
 
 def test_the_commit_is_known_in_a_repository_and_not_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setattr(output, "ROOT", tmp_path)
+    monkeypatch.setattr(table_step, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert output.commit() is None
+    assert table_step.commit() is None
     for command in (["init"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "--allow-empty", "-m", "one"]):
         subprocess.run(["git", "-C", str(tmp_path), *command], check=True, capture_output=True)
-    assert re.fullmatch("[0-9a-f]{40}", output.commit() or "")
+    assert re.fullmatch("[0-9a-f]{40}", table_step.commit() or "")

@@ -6,8 +6,8 @@ import pytest
 from atlas.metrics import OF_FACTS, contract
 from atlas.study.settings import Role
 from atlas.tables import factorial, variance
-from atlas.tables.anova import decompose
 from atlas.tables.runs import read
+from atlas.tables.variance import decompose
 from tests.synthetic import Design, SyntheticArm, write_study
 
 QV: tuple[Role, ...] = ("q", "v")
@@ -60,7 +60,7 @@ def test_the_shares_are_those_of_the_grid_of_means(tmp_path):
     expected = decompose(grid, list(factorial.FACTORS))
     found = variance.table(runs).to_pandas().query("metric == 'recall' and probe == 'taught'")
     np.testing.assert_allclose(found["share"], [part.share for part in expected], atol=1e-9)
-    np.testing.assert_allclose(found["ci_low"], [part.low for part in expected], atol=1e-9)
+    np.testing.assert_allclose(found["ci_low"], [part.ci_low for part in expected], atol=1e-9)
 
 
 def test_at_one_size_recipe_and_place_are_left(tmp_path):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from atlas.tables import verdicts
-from atlas.tables.essay import Measure
+from atlas.tables.ledger import Measure
 
 NAN = math.nan
 

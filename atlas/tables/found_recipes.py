@@ -9,16 +9,19 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from atlas.metrics import REGISTRY
 from atlas.search.halving import fronts
 from atlas.search.schema import TRIALS
-from atlas.tables import output
-from atlas.tables.schema import RECIPES
+from atlas.tables import table_step
+from atlas.tables.columns import RECIPES, SEARCHED
 from atlas.workflow import files
 from atlas.workflow.digest import code_digest
 from atlas.workflow.progress import say
 from atlas.workflow.steps import environment, parser, run_step
 
-MEANS = ("recall", "ranked", "recall_rephrase", "rise", "core_seconds", "characters")
+LESS_PLACEBO = {metric: of for metric in SEARCHED if (of := REGISTRY[metric].net_of)}
+MEANS = [metric for metric in SEARCHED if metric not in LESS_PLACEBO]
+MEANS += ["recall_rephrase", "rise", "core_seconds", "characters"]
 
 
 def table(trials: pd.DataFrame) -> pa.Table:
@@ -29,25 +32,24 @@ def table(trials: pd.DataFrame) -> pa.Table:
         for rung, part in of_arm.groupby("rung", sort=True):
             following = of_arm.loc[of_arm["rung"] == int(str(rung)) + 1, "candidate"]
             rows += _rung(part, None if rung == last else {*following})
-    return output.as_table(rows, RECIPES)
+    return table_step.as_table(rows, RECIPES)
 
 
 def _rung(trials: pd.DataFrame, following: set[str] | None) -> Iterator[dict[str, Any]]:
     """Rows of one rung of an arm; ``following`` has the candidates of the next one, None for the last."""
     trials = trials.assign(rise=trials["val_loss"] - trials["val_loss_base"])
-    means = trials.groupby("candidate")[list(MEANS)].mean()
+    means = trials.groupby("candidate")[MEANS].mean()
     means["front"] = fronts(means["recall"].to_numpy(), means["characters"].to_numpy()) == 0
     means["front_rise"] = fronts(means["recall"].to_numpy(), means["rise"].to_numpy()) == 0
     for name in means.sort_values(["recall", "characters"], ascending=[False, True], kind="stable").index:
         seeds, mean = trials[trials["candidate"] == name], means.loc[name]
         yield {
             **seeds.iloc[0][["arm", "candidate", "sessions", "recipe"]],
-            **mean[["recall", "ranked", "recall_rephrase", "core_seconds"]],
+            **mean,
+            **{metric: (seeds[of] - seeds[f"{of}_placebo"]).mean() for metric, of in LESS_PLACEBO.items()},
             "n_seeds": len(seeds),
             "recall_low": seeds["recall"].min(),
             "recall_high": seeds["recall"].max(),
-            "recognition_net": (seeds["recognition"] - seeds["recognition_placebo"]).mean(),
-            "rise": mean["rise"],
             "characters": round(mean["characters"]),
             "survived": following is None or name in following,
             "front": bool(mean["front"]),
@@ -69,9 +71,9 @@ def main() -> None:
     args = options.parse_args()
     found = table(read(args.trials))
     provenance = {
-        "step": "atlas.tables.recipes",
-        "commit": output.commit(),
-        "code_digest": code_digest("atlas.tables.recipes"),
+        "step": "atlas.tables.found_recipes",
+        "commit": table_step.commit(),
+        "code_digest": code_digest("atlas.tables.found_recipes"),
         "trials": files.provenance_of(args.trials[0]),
         "versions": environment("numpy", "pandas", "pyarrow")["versions"],
     }

@@ -1,12 +1,16 @@
-"""How every table step ends: columns as the schema says, provenance in the footer, the same bytes for the same runs."""
+"""How every table step begins and ends: the runs given, columns as declared, provenance in the footer.
+
+The same runs give the same bytes.
+"""
 
 from __future__ import annotations
 
 import subprocess
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import pyarrow as pa
@@ -16,7 +20,7 @@ from atlas.tables.runs import Runs, read
 from atlas.workflow import files
 from atlas.workflow.digest import ROOT, code_digest
 from atlas.workflow.progress import say
-from atlas.workflow.steps import environment, parser
+from atlas.workflow.steps import environment, parser, run_step
 
 
 def options(doc: str | None) -> ArgumentParser:
@@ -25,6 +29,11 @@ def options(doc: str | None) -> ArgumentParser:
     arguments.add_argument("--runs", type=Path, nargs="+", required=True, help="run folders, results/ttt/ARM/BLOCK")
     arguments.add_argument("--out", type=Path, required=True, help="Parquet table to write")
     return arguments
+
+
+def step(module: str, doc: str | None, table: Callable[[Runs], pa.Table]) -> NoReturn:
+    """Run the step of a table that takes nothing but runs, and exit; errors as ``run_step`` says them."""
+    run_step(partial(make, module, doc, table))
 
 
 def make(module: str, doc: str | None, table: Callable[[Runs], pa.Table]) -> None:

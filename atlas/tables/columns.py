@@ -1,0 +1,197 @@
+"""Columns of the tables, as their readers check them: every column is declared once, and has one type wherever it is.
+
+Shares, rates and intervals are fractions of 1.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from atlas.metrics import NET_OF, OF_FACTS
+from atlas.search.schema import TRIALS
+
+TEXT, FLAG, NUMBER, COUNT, LARGE = pa.string(), pa.bool_(), pa.float64(), pa.int32(), pa.int64()
+SEARCHED = tuple(NET_OF.get(name, name) for name in OF_FACTS if name in TRIALS.names)
+"""Metrics of facts that the search for recipes measures, net of placebo where there is such a metric."""
+
+COLUMNS = {
+    # of an arm
+    "arm": TEXT,
+    "method": TEXT,  # lora, finetune, or an editor: rome, r_rome, memit, alphaedit
+    "targets": TEXT,  # "q,v"
+    "ranks": TEXT,  # "32" where all layers agree, else layer by layer: "4,32,32,4"; full: whole matrices
+    "reinit": TEXT,  # roles of the base left at a fresh initialisation; empty for most arms
+    "recipe": TEXT,  # its preset; of the search, the whole recipe as JSON
+    "trainable_params": LARGE,  # of adapters, or of the matrices that change
+    "base_params": LARGE,
+    "share": NUMBER,  # trainable / (base + trainable); where the base's own change, trainable / base; see VARIANCE, too
+    "reference": TEXT,  # the arm that an ablation varies; itself for a reference
+    "variant": TEXT,  # what the recipe of an ablation is called; the preset for a reference
+    "place": TEXT,  # the arm of the same place and recipe that was taught the fewest paraphrases
+    "paraphrases": COUNT,  # m, paraphrases that were taught beside each sentence
+    "at_once": FLAG,  # all facts in one edit
+    # of a cell
+    "sessions": COUNT,  # at a checkpoint
+    "session": COUNT,
+    "session_taught": COUNT,  # up to session; a fact's age is session - session_taught
+    "probe": TEXT,  # taught, rephrase, placebo
+    "metric": TEXT,  # see docs/metrics.md
+    "domain": TEXT,  # a domain, or "all"
+    "contract": TEXT,  # figures of one contract are comparable, see docs/metrics.md
+    "measure": TEXT,  # average, backward_transfer, forgetting, forward_transfer, retention, half_life
+    "age_from": COUNT,  # sessions since a fact was taught, for retention; null for the others
+    "age_to": COUNT,  # null for "and more", too
+    "unit": TEXT,  # of measures: share, sessions (the half-life); see CLAIMS, too
+    "kind": TEXT,  # of fact: see KNOWLEDGE; of claim: the rule, see CLAIMS
+    "seed": COUNT,  # null in the row over all seeds
+    # what figures rest on
+    "n_seeds": COUNT,
+    "n_facts": COUNT,  # facts of a seed (the mean, rounded, where seeds differ)
+    "n_tests": LARGE,  # facts of all seeds together
+    "n": LARGE,  # the same
+    "edits": COUNT,  # facts taught by then, of a seed
+    # figures
+    "value": NUMBER,  # mean over seeds of each seed's mean
+    "ci_low": NUMBER,  # 95% interval; null where one seed cannot give any
+    "ci_high": NUMBER,
+    "chance": NUMBER,  # what an adapter that knows nothing scores
+    "censored": FLAG,  # retention did not fall to half within the run
+    "facts_per_parameter": NUMBER,
+    "qualifies": FLAG,  # recall of at least 99%
+    "core_seconds": NUMBER,  # of a seed: training and the scoring that recipes choose by, not probes
+    "characters": LARGE,  # trained, of a seed
+    "commit": TEXT,
+    "source": TEXT,  # of variance: recipe, place, size, their interactions, seed, error
+    "levels": TEXT,  # of the factors that the arms cross
+    "val_loss_base": NUMBER,  # nats per character
+    "val_loss": NUMBER,
+    "rise": NUMBER,  # val_loss - val_loss_base
+    # comparisons
+    "family": TEXT,  # of the study's `contrasts`; Holm's correction goes over a family in one cell
+    "arm_a": TEXT,
+    "arm_b": TEXT,
+    "value_a": NUMBER,
+    "value_b": NUMBER,
+    "diff": NUMBER,  # a minus b: mean over seeds of the paired differences
+    "p_value": NUMBER,  # sign-flip test over seeds, two-sided, not corrected
+    "p_adjusted": NUMBER,  # after Holm's correction
+    "p_attainable": NUMBER,  # the smallest that p_adjusted could have been at its strictest step
+    "effect": NUMBER,  # in standard deviations over seeds, corrected for few; null where there is none
+    "mde": NUMBER,  # smallest difference found with 80% power; null where none could be
+    "verdict": TEXT,  # a > b, b > a, unresolved; see CONTROLS and CLAIMS, too
+    "reason": TEXT,  # why it is unresolved; else empty
+    "finding": TEXT,  # the verdict in words
+    "arm_reinit": TEXT,  # the same arm on a base whose roles `reinit` did not load
+    "value_reinit": NUMBER,
+    "refused_by": TEXT,  # checks that refuse the mis-loaded base without a manifest; empty: accepted
+    "refused_by_manifest": TEXT,
+    # of the search for recipes: means over seeds
+    "candidate": TEXT,
+    **dict.fromkeys(SEARCHED, NUMBER),
+    "recall_low": NUMBER,  # the lowest and the highest seed's
+    "recall_high": NUMBER,
+    "recall_rephrase": NUMBER,
+    "survived": FLAG,  # tried for more sessions, too, or this was the last rung
+    "front": FLAG,  # of its arm and rung: no candidate has more recall for fewer characters
+    "front_rise": FLAG,  # the same for a smaller rise
+    # of claims
+    "claim_id": TEXT,
+    "topic": TEXT,
+    "label": TEXT,  # short, for charts
+    "statement": TEXT,
+    "preset": TEXT,  # the recipe that taught the facts; any where the claim is not about facts
+    "arms": TEXT,  # of the study, that stand for those that the ledger names: "qv_recall,ffn_recall"
+    "essay_value": NUMBER,  # null where the essay prints no figure
+    "essay_ci_low": NUMBER,  # 95% interval of its facts, of one seed
+    "essay_ci_high": NUMBER,
+    "measured": NUMBER,
+    "placebo": NUMBER,  # recognition of facts never taught, beside a share read as recognition
+    "note": TEXT,
+}
+"""Every column of every table to its type."""
+
+_CELL = ("sessions", "probe", "metric", "domain")
+_COUNTS = ("n_seeds", "n_facts", "n_tests")
+_INTERVAL = ("value", "ci_low", "ci_high")
+_TRAINED = ("arm", "recipe", "targets", "ranks", "trainable_params")
+
+
+def _table(*names: str) -> pa.Schema:
+    return pa.schema([(name, COLUMNS[name]) for name in names])
+
+
+ARMS = _table("arm", "method", "targets", "ranks", "reinit", "recipe", "trainable_params", "base_params", "share")
+RETENTION = _table("arm", *_CELL, *_COUNTS, *_INTERVAL, "chance", "contract")
+CONTRASTS = _table(
+    *("family", "arm_a", "arm_b", *_CELL, *_COUNTS, "value_a", "value_b"),
+    *("diff", "ci_low", "ci_high"),  # the interval is of the difference, for this contrast alone
+    *("p_value", "p_adjusted", "p_attainable", "effect", "mde", "verdict", "reason", "contract"),
+)
+ABLATIONS = _table(*RETENTION.names, "reference", "variant")
+CURVE = _table("arm", "session", "metric", "n_seeds", "n_facts", *_INTERVAL)  # over all facts taught so far
+MATRIX = _table("arm", "session", "session_taught", "metric", "n", "value")
+CONTINUAL = _table(
+    *("arm", "metric", "measure", "age_from", "age_to", "unit", "n_seeds"),
+    *_INTERVAL,  # of the half-life null where it lies beyond the run
+    *("censored", "contract"),
+)
+CONTROLS = _table(
+    *("arm", "sessions", "probe", "metric"),
+    "n_facts",  # each once
+    *(*_INTERVAL, "chance"),
+    *("verdict", "finding"),  # at chance, above chance, below chance
+)
+RECIPES = _table(
+    *("arm", "candidate", "sessions", "n_seeds", "recall", "recall_low", "recall_high"),
+    *(name for name in SEARCHED if name != "recall"),
+    *("recall_rephrase", "rise", "core_seconds", "characters", "survived", "front", "front_rise", "recipe"),
+)
+SPEEDRUN = _table(
+    *(*_TRAINED, "sessions", "n_seeds", "n_facts", "recall", "ci_low", "ci_high"),
+    *("qualifies", "core_seconds", "characters", "commit"),
+)
+CAPACITY = _table(*_TRAINED, "session", "n_seeds", "n_facts", "facts_per_parameter", *_INTERVAL)  # recall of all so far
+PARAPHRASES = _table(
+    *("arm", "place", "recipe", "paraphrases", "sessions"),
+    "probe",  # taught; rephrase: by paraphrases that no arm of the place was taught
+    *("metric", "n_seeds", "n_facts", *_INTERVAL, "contract"),
+)
+VARIANCE = _table(
+    *("sessions", "probe", "metric", "source"),
+    "share",  # omega squared: of the variance of all arms and seeds
+    *("ci_low", "ci_high", "n_seeds", "levels", "contract"),  # the interval is the jackknife's over seeds
+)
+BASE_LOSS = _table(
+    *("arm", "sessions", "n_seeds", "val_loss_base", "val_loss"),
+    *("rise", "ci_low", "ci_high"),  # the interval is of the rise
+)
+KNOWLEDGE = _table(
+    *("arm", "sessions"),
+    "kind",  # unknown; counterfactual: the base says otherwise; known; untouched: known and placebo
+    *("probe", "metric", *_COUNTS, *_INTERVAL, "contract"),
+)
+KNOWLEDGE_CONTRASTS = _table(*("kind" if name == "domain" else name for name in CONTRASTS.names))
+BASELINES = _table(
+    *("arm", "method", "at_once", "sessions", "edits"),
+    "metric",  # efficacy; at checkpoints the others of the literature, rise, and what it cost
+    "n_seeds",
+    *_INTERVAL,  # over seeds, of shares over facts, too; of edit_seconds none: seeds of a run share the clock
+    "contract",
+)
+CLAIMS = _table(
+    *("claim_id", "topic"),
+    "kind",  # the rule: value, order, same, spread, exact, not testable
+    *("label", "statement", "preset", "arms"),
+    "metric",  # params for parameter counts, none for what has none
+    "unit",  # share, difference, slope (a tenfold of facts), spread; parameters, multiple; none
+    *("essay_value", "essay_ci_low", "essay_ci_high", "measured", "ci_low", "ci_high", "placebo", "n_seeds"),
+    *("p_value", "p_adjusted"),  # of claims of order and spread; corrected over a topic under one metric
+    *("verdict", "note"),  # reproduced, contradicted, unresolved, not testable
+)
+CONFOUND = _table(
+    *("arm", "arm_reinit", "reinit", "sessions", "probe", "metric", "seed", "n_seeds", "n_facts"),
+    "value",  # on the certified base; null in the rows of single seeds
+    "value_reinit",
+    *("diff", "ci_low", "ci_high", "p_value"),  # value_reinit - value, paired
+    *("refused_by", "refused_by_manifest"),
+)
