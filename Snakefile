@@ -1,5 +1,5 @@
 # Atlas: table of contents. Each stage has its rules in rules/STAGE.smk and its code in atlas/STAGE/.
-from atlas.workflow import locks
+from atlas.workflow import ending, locks
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -20,7 +20,6 @@ include: "rules/audit.smk"
 include: "rules/tables.smk"
 include: "rules/charts.smk"
 include: "rules/page.smk"
-include: "rules/ends.smk"
 
 
 # Targets: `snakemake` makes all; `snakemake NAME` stops after that stage.
@@ -93,8 +92,8 @@ rule all:
 
 
 onsuccess:
-    say_how_it_went()
+    ending.say(workflow, RESULTS)
 
 
 onerror:
-    say_how_it_went()
+    ending.say(workflow, RESULTS)

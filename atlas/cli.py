@@ -6,25 +6,28 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atlas import __version__
 from atlas.errors import AtlasError
-from atlas.metrics import CHOICES
+from atlas.metrics import CHOICES, document
+from atlas.phrases import plural
 from atlas.study import config
 from atlas.workflow import files
 from atlas.workflow.steps import run_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pydantic import BaseModel
 
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-
 WIDE = 200  # columns of a table that goes to a file or a pipe: names stay on one line
+
+Option = tuple[tuple[str, ...], dict[str, Any]]
+Run = Callable[[argparse.Namespace], None]
+
+_commands: dict[str, tuple[Run, tuple[Option, ...], dict[str, Any]]] = {}
 
 
 def main() -> None:
@@ -33,69 +36,70 @@ def main() -> None:
 
 
 def _main() -> None:
-    arguments = _parser().parse_args()
-    arguments.run(arguments)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="atlas",
         description="Look at what the workflow of Atlas uses and makes. To run the study, use `snakemake`.",
     )
     parser.add_argument("--version", action="version", version=f"atlas {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_verify(commands)
-    _add_spec(commands)
-    _add_schema(commands)
-    _add_readme(commands)
-    _add_plan(commands)
-    _add_metrics(commands)
-    _add_check(commands)
-    _add_why(commands)
-    _add_show(commands)
-    _add_compare(commands)
-    _add_export(commands)
-    return parser
+    for name, (run, options, said) in _commands.items():
+        command = commands.add_parser(name, **said)
+        command.set_defaults(run=run)
+        for flags, settings in options:
+            command.add_argument(*flags, **settings)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
 
 
-def _add(
-    commands: Subparsers, name: str, run: Callable[[argparse.Namespace], None], text: str
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=run)
-    return parser
+def _option(*flags: str, **settings: Any) -> Option:
+    """An option of a command, as ``add_argument`` takes it."""
+    return flags, settings
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--study",
-        nargs="+",
-        type=Path,
-        default=[Path("config.yaml")],
-        metavar="FILE",
-        help="study files, later ones laid on top (default: config.yaml)",
-    )
+def _command(text: str, *options: Option, **said: Any) -> Callable[[Run], Run]:
+    """Make a function that is called ``_NAME`` the command ``atlas NAME``."""
+
+    def entered(run: Run) -> Run:
+        _commands[run.__name__.removeprefix("_")] = run, options, {"help": text, "description": text, **said}
+        return run
+
+    return entered
 
 
-def _add_verify(commands: Subparsers) -> None:
-    parser = _add(commands, "verify", _verify, "Check a checkpoint; exit 0 where all checks pass, else 1.")
-    parser.epilog = (
-        "Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
-        "GPT-NeoX, Llama, Mistral, Qwen2 and Qwen3; also GGUF files of Llama, Mistral, GPT-2, Qwen2 and Qwen3, which "
-        "hold their config themselves (takes the packages transformers and gguf). For a model in memory: "
-        "atlas.verify(model, checkpoint), see docs/guard.md."
-    )
-    parser.add_argument(
-        "checkpoint", type=Path, help="safetensors or GGUF file, model.safetensors.index.json, or their folder"
-    )
-    parser.add_argument("--manifest", type=Path, help="its manifest (default: the .json of the same name, if there)")
-    parser.add_argument(
-        "--corpus", type=Path, help="text to measure the loss on (default: corpus.txt beside it, if there)"
-    )
-    parser.add_argument("--all", action="store_true", help="show every module under every check, not only the worst")
-    parser.add_argument("--json", action="store_true", help="print the whole report as JSON instead of tables")
+STUDY = _option(
+    "--study",
+    nargs="+",
+    type=Path,
+    default=[Path("config.yaml")],
+    metavar="FILE",
+    help="study files, later ones laid on top (default: config.yaml)",
+)
+RESULTS = _option("--results", type=Path, help="folder of the results (default: that of the study)")
 
 
+def _results(arguments: argparse.Namespace) -> Path:
+    return arguments.results or Path(config.load(*arguments.study).results)
+
+
+def _write(text: str, out: Path | None) -> None:
+    if out:
+        files.write_text(out, text)
+    else:
+        sys.stdout.write(text)
+
+
+@_command(
+    "Check a checkpoint; exit 0 where all checks pass, else 1.",
+    _option("checkpoint", type=Path, help="safetensors or GGUF file, model.safetensors.index.json, or their folder"),
+    _option("--manifest", type=Path, help="its manifest (default: the .json of the same name, if there)"),
+    _option("--corpus", type=Path, help="text to measure the loss on (default: corpus.txt beside it, if there)"),
+    _option("--all", action="store_true", help="show every module under every check, not only the worst"),
+    _option("--json", action="store_true", help="print the whole report as JSON instead of tables"),
+    epilog="Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
+    "GPT-NeoX, Llama, Mistral, Qwen2 and Qwen3; also GGUF files of Llama, Mistral, GPT-2, Qwen2 and Qwen3, which "
+    "hold their config themselves (takes the packages transformers and gguf). For a model in memory: "
+    "atlas.verify(model, checkpoint), see docs/guard.md.",
+)
 def _verify(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
@@ -112,46 +116,30 @@ def _verify(arguments: argparse.Namespace) -> None:
         raise AtlasError(f"{arguments.checkpoint}: failed {failed}, by the modules named above; do not use it")
 
 
-def _add_spec(commands: Subparsers) -> None:
-    text = "Print the part of the study that one step depends on, as JSON for its --spec."
-    parser = _add(commands, "spec", _spec, text)
-    kinds = parser.add_subparsers(title="steps", required=True, metavar="STEP", dest="kind")
-    for name, help_text in (("pool", "atlas.pool.build"), ("base", "the steps of atlas.base")):
-        _add_study(kinds.add_parser(name, help=help_text))
-    stream = kinds.add_parser("stream", help="atlas.pool.streams, for one seed")
-    stream.add_argument("seed", type=int)
-    _add_study(stream)
-    run = kinds.add_parser("run", help="atlas.ttt.run, for one arm and one block of seeds")
-    run.add_argument("arm")
-    run.add_argument("block", nargs="?", help="such as 1-4 (default: the first block)")
-    _add_study(run)
-
-
+@_command(
+    "Print the part of the study that one step depends on, as JSON for its --spec.",
+    _option("step", choices=["pool", "base", "stream", "run"], help="of atlas.pool, atlas.base or atlas.ttt"),
+    _option("name", nargs="?", help="the seed of a stream, the arm of a run (default: the first)"),
+    _option("block", nargs="?", help="of a run's seeds, such as 1-4 (default: the first)"),
+    STUDY,
+)
 def _spec(arguments: argparse.Namespace) -> None:
-    print(_spec_of(config.load(*arguments.study), arguments).model_dump_json(indent=2))
+    study = config.load(*arguments.study)
+    if arguments.step == "run":
+        arm = _one_of("arm", arguments.name, [*study.arms, *study.ablations])
+        spec: BaseModel = study.run_spec(arm, _one_of("block", arguments.block, [*study.blocks]))
+    elif arguments.step == "stream":
+        seeds = [str(seed) for seed in (*study.all_seeds, *study.search.seeds)]
+        spec = study.stream_spec(int(_one_of("seed", arguments.name, seeds)))
+    else:
+        spec = study.pool if arguments.step == "pool" else study.base
+    print(spec.model_dump_json(indent=2))
 
 
-def _spec_of(study: config.Study, arguments: argparse.Namespace) -> BaseModel:
-    if arguments.kind == "pool":
-        return study.pool
-    if arguments.kind == "base":
-        return study.base
-    if arguments.kind == "stream":
-        return study.stream_spec(arguments.seed)
-    arm = _one_of("arm", arguments.arm, [*study.arms, *study.ablations])
-    block = _one_of("block", arguments.block or next(iter(study.blocks)), list(study.blocks))
-    return study.run_spec(arm, block)
-
-
-def _one_of(kind: str, name: str, known: list[str]) -> str:
-    if name not in known:
+def _one_of(kind: str, name: str | None, known: list[str]) -> str:
+    if name is not None and name not in known:
         raise AtlasError(f"{kind} {name!r} is not in the study; it has {', '.join(known)}")
-    return name
-
-
-def _add_schema(commands: Subparsers) -> None:
-    parser = _add(commands, "schema", _schema, "Print the JSON schema of config.yaml, for editors.")
-    parser.add_argument("--out", type=Path, help="file to write instead (the repository keeps docs/study.schema.json)")
+    return name or known[0]
 
 
 def schema_text() -> str:
@@ -159,24 +147,28 @@ def schema_text() -> str:
     return json.dumps(config.Study.model_json_schema(), indent=2) + "\n"
 
 
+@_command(
+    "Print the JSON schema of config.yaml, for text editors.",
+    _option("--out", type=Path, help="file to write instead (the repository keeps docs/study.schema.json)"),
+)
 def _schema(arguments: argparse.Namespace) -> None:
-    if arguments.out:
-        files.write_text(arguments.out, schema_text())
-    else:
-        sys.stdout.write(schema_text())
+    _write(schema_text(), arguments.out)
 
 
-def _add_readme(commands: Subparsers) -> None:
-    parser = _add(
-        commands, "readme", _readme, "Fill the headline, tables and chart of the README from a study's results."
-    )
-    parser.add_argument("--readme", type=Path, default=Path("README.md"), help="file to fill (default: README.md)")
-    parser.add_argument(
-        "--real", type=Path, metavar="FOLDER", help="results of a study on a real model: fill its block instead"
-    )
-    _add_study(parser)
+@_command(
+    "Print what every metric is, and what it may be compared with.",
+    _option("--out", type=Path, help="file to write instead (the repository keeps docs/metrics.md)"),
+)
+def _metrics(arguments: argparse.Namespace) -> None:
+    _write(document(), arguments.out)
 
 
+@_command(
+    "Fill the headline, tables and chart of the README from a study's results.",
+    _option("--readme", type=Path, default=Path("README.md"), help="file to fill (default: README.md)"),
+    _option("--real", type=Path, metavar="FOLDER", help="results of a study on a real model: fill its block instead"),
+    STUDY,
+)
 def _readme(arguments: argparse.Namespace) -> None:
     from atlas.page import readme  # reads tables, which takes a second of imports
 
@@ -188,99 +180,69 @@ def _readme(arguments: argparse.Namespace) -> None:
         readme.publish_picture(results, arguments.readme.parent / "docs" / "img" / "retention.png")
 
 
-def _add_plan(commands: Subparsers) -> None:
-    text = "Say how many seeds the study's precision needs, what they would cost, and what to write in the study."
-    parser = _add(commands, "plan", _plan, text)
-    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="cores that would run it (default: all here)")
-    _add_study(parser)
-
-
+@_command(
+    "Say how many seeds the study's precision needs, what they would cost, and what to write in the study.",
+    _option("--cores", type=int, default=os.cpu_count(), help="cores that would run it (default: all here)"),
+    STUDY,
+)
 def _plan(arguments: argparse.Namespace) -> None:
     from atlas.tables import plan  # reads runs, which takes a second of imports
 
     print(plan.advice(config.load(*arguments.study), arguments.cores))
 
 
-def _add_metrics(commands: Subparsers) -> None:
-    parser = _add(commands, "metrics", _metrics, "Print what every metric is, and what it may be compared with.")
-    parser.add_argument("--out", type=Path, help="file to write instead (the repository keeps docs/metrics.md)")
-
-
-def _metrics(arguments: argparse.Namespace) -> None:
-    from atlas import metrics
-
-    if arguments.out:
-        files.write_text(arguments.out, metrics.document())
-    else:
-        sys.stdout.write(metrics.document())
-
-
-def _add_check(commands: Subparsers) -> None:
-    text = "Find damaged, cut off and lost files of a study's results; exit 0 where all are sound, else 1."
-    parser = _add(commands, "check", _check, text)
-    parser.add_argument("results", type=Path, nargs="?", help="folder to check (default: that of the study)")
-    parser.add_argument("--remake", action="store_true", help="delete what is damaged: snakemake then makes it again")
-    parser.epilog = "docs/robust.md says what is covered."
-    _add_study(parser)
-
-
+@_command(
+    "Find damaged, cut off and lost files of a study's results; exit 0 where all are sound, else 1.",
+    _option("results", type=Path, nargs="?", help="folder to check (default: that of the study)"),
+    _option("--remake", action="store_true", help="delete what is damaged: snakemake then makes it again"),
+    STUDY,
+    epilog="docs/robust.md says what is covered.",
+)
 def _check(arguments: argparse.Namespace) -> None:
     from atlas.check import scan  # takes torch, which is slow to import
 
-    results = arguments.results or Path(config.load(*arguments.study).results)
+    results = _results(arguments)
     found = scan.scan(results)
     for finding in found.findings:
         print(f"{finding.path}: {finding.problem}")
     print(scan.summary(results, found))
-    if found.findings and not arguments.remake:
+    if not found.findings:
+        return
+    if not arguments.remake:
         raise AtlasError(
-            f"{results}: {len(found.findings)} files are damaged or lost, see above; `atlas check {results} --remake` "
-            "deletes what is damaged, then your snakemake command makes all of them again"
+            f"{results}: {plural(len(found.findings), 'file is', 'files are')} damaged or lost, see above; "
+            f"`atlas check {results} --remake` deletes what is damaged, then your snakemake command makes all again"
         )
-    for path in scan.remove(found.findings) if found.findings else ():
+    for path in scan.remove(found.findings):
         print(f"{path}: deleted")
-    if found.findings:
-        print(f"atlas: now {scan.remedy(results, found.findings)}")
+    print(f"atlas: now {scan.remedy(results, found.findings)}")
 
 
-def _add_why(commands: Subparsers) -> None:
-    text = "Say in words which jobs Snakemake would run for a target, and why: files, settings, code."
-    parser = _add(commands, "why", _why, text)
-    parser.usage = "atlas why TARGET [SNAKEMAKE OPTION ...]"
-    parser.epilog = (
-        "Runs nothing. Examples: `atlas why all`; `atlas why results/tables/retention.parquet`; "
-        "`atlas why all --configfile studies/quick.yaml`."
-    )
-    parser.add_argument("target", metavar="TARGET", help="a file below results/, or a rule such as all, ttt, tables")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="passed on to `snakemake --dry-run`")
-
-
+@_command(
+    "Say in words which jobs Snakemake would run for a target, and why: files, settings, code.",
+    _option("target", metavar="TARGET", help="a file below results/, or a rule such as all, ttt, tables"),
+    _option("options", nargs=argparse.REMAINDER, help="passed on to `snakemake --dry-run`"),
+    usage="atlas why TARGET [SNAKEMAKE OPTION ...]",
+    epilog="Runs nothing. Examples: `atlas why all`; `atlas why results/tables/retention.parquet`; "
+    "`atlas why all --configfile studies/quick.yaml`.",
+)
 def _why(arguments: argparse.Namespace) -> None:
     from atlas.workflow import why
 
     print(why.explain(arguments.target, arguments.options))
 
 
-def _add_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", type=Path, help="folder of the results (default: that of the study)")
-    _add_study(parser)
-
-
-def _results(arguments: argparse.Namespace) -> Path:
-    return arguments.results or Path(config.load(*arguments.study).results)
-
-
-def _add_show(commands: Subparsers) -> None:
-    parser = _add(commands, "show", _show, "Print a table of the results: retention, claims, contrasts, any other.")
-    parser.add_argument("table", nargs="?", default="retention", help="name of the table (default: retention)")
-    parser.add_argument("--arm", nargs="+", default=[], help="rows about these arms only")
-    parser.add_argument("--metric", nargs="+", default=[], help=", ".join(CHOICES))
-    parser.add_argument("--domain", nargs="+", default=[], help="domains (default: all of them together)")
-    parser.add_argument("--sessions", nargs="+", type=int, default=[], help="checkpoints")
-    parser.add_argument("--csv", action="store_true", help="print all columns as CSV, for another program")
-    _add_results(parser)
-
-
+@_command(
+    "Print a table of the results: retention, claims, contrasts, any other.",
+    _option("table", nargs="?", default="retention", help="name of the table (default: retention)"),
+    _option("--arm", nargs="+", default=[], help="rows about these arms only"),
+    _option("--metric", nargs="+", default=[], help=", ".join(CHOICES)),
+    _option("--domain", nargs="+", default=[], help="domains (default: all of them together)"),
+    _option("--sessions", nargs="+", type=int, default=[], help="checkpoints"),
+    _option("--csv", action="store_true", help="print all columns as CSV, for another program"),
+    RESULTS,
+    STUDY,
+)
 def _show(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
@@ -294,17 +256,17 @@ def _show(arguments: argparse.Namespace) -> None:
         terminal.show(rows, arguments.table, Console(width=None if sys.stdout.isatty() else WIDE))
 
 
-def _add_compare(commands: Subparsers) -> None:
-    parser = _add(commands, "compare", _compare, "Compare two arms in words: the paired difference and its verdict.")
-    parser.add_argument("first", metavar="A")
-    parser.add_argument("second", metavar="B")
-    parser.add_argument("--metric", default="recall", choices=CHOICES)
-    parser.add_argument("--probe", default="taught", choices=["taught", "rephrase", "placebo"])
-    parser.add_argument("--domain", default="all")
-    parser.add_argument("--sessions", type=int, help="checkpoint (default: the last one that both arms have)")
-    _add_results(parser)
-
-
+@_command(
+    "Compare two arms in words: the paired difference and its verdict.",
+    _option("first", metavar="A"),
+    _option("second", metavar="B"),
+    _option("--metric", default="recall", choices=CHOICES),
+    _option("--probe", default="taught", choices=["taught", "rephrase", "placebo"]),
+    _option("--domain", default="all"),
+    _option("--sessions", type=int, help="checkpoint (default: the last one that both arms have)"),
+    RESULTS,
+    STUDY,
+)
 def _compare(arguments: argparse.Namespace) -> None:
     from atlas.page import terminal  # reads tables, which takes a second of imports
 
@@ -312,14 +274,12 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(terminal.compare(_results(arguments), arguments.first, arguments.second, wanted))
 
 
-def _add_export(commands: Subparsers) -> None:
-    text = "Write the base, or a run's base and adapters, as transformers and PEFT load them."
-    parser = _add(commands, "export", _export, text)
-    parser.add_argument("source", type=Path, help="results/base, or the folder of a run, such as results/ttt/qv/1-8")
-    parser.add_argument("out", type=Path, help="folder to write, new or empty: base/ and seed-N/ for a run")
-    parser.add_argument("--base", type=Path, help="folder of the base that the run taught (default: that of its study)")
-
-
+@_command(
+    "Write the base, or a run's base and adapters, as transformers and PEFT load them.",
+    _option("source", type=Path, help="results/base, or the folder of a run, such as results/ttt/qv/1-8"),
+    _option("out", type=Path, help="folder to write, new or empty: base/ and seed-N/ for a run"),
+    _option("--base", type=Path, help="folder of the base that the run taught (default: that of its study)"),
+)
 def _export(arguments: argparse.Namespace) -> None:
     from atlas.ttt import export  # takes torch, which is slow to import
 

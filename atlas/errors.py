@@ -1,4 +1,4 @@
-"""The errors that teach."""
+"""User-facing errors."""
 
 
 class AtlasError(Exception):

@@ -61,6 +61,7 @@ def values() -> dict[str, Any]:
         "power": f"{inference.POWER:.0%}",
         "margin": f"{verdicts.MARGIN:.0%}",
         "citation": yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")),
+        "digest": (ROOT / "atlas/workflow/digest/README.md").read_text(encoding="utf-8"),
         "doc": doc,
     }
 

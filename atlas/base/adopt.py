@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     add_spec(options, Base)
     options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
-    add_base(options, threads=2, remark=", to be written")
+    add_base(options, threads=2)
     args = options.parse_args(arguments)
     config: Base = args.spec
     torch.set_num_threads(args.threads)

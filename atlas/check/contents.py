@@ -47,10 +47,6 @@ def reader_of(name: PurePosixPath) -> Reader | None:
     return FORMATS.get(name.suffix)
 
 
-def _table(path: Path, columns: pa.Schema) -> None:
-    files.read_parquet(path, columns)
-
-
 def _of_run(path: Path, columns: pa.Schema, key: tuple[str, ...]) -> None:
     """A table of a run, which must agree with the run's record; a record that is broken is named by itself."""
     table = files.read_parquet(path, columns).select(columns.names)
@@ -65,24 +61,23 @@ def _of_run(path: Path, columns: pa.Schema, key: tuple[str, ...]) -> None:
 
 
 def _base(path: Path) -> None:
-    found = fingerprint(read_tensors(path))
-    if (manifest := path.with_name("base.json")).is_file():
-        _agree(path, found, manifest, lambda: read_manifest(manifest).fingerprint, "fingerprint")
+    _as_in_the_manifest(path, fingerprint(read_tensors(path)), "fingerprint")
 
 
 def _corpus(path: Path) -> None:
     text(path)
-    if (manifest := path.with_name("base.json")).is_file():
-        _agree(path, files.sha256(path), manifest, lambda: read_manifest(manifest).corpus_sha256, "sha256")
+    _as_in_the_manifest(path, files.sha256(path), "corpus_sha256")
 
 
-def _agree(path: Path, found: str, manifest: Path, expected: Callable[[], str], what: str) -> None:
+def _as_in_the_manifest(path: Path, found: str, key: str) -> None:
+    """A file of the base must be what the manifest says; a manifest that is broken is named by itself."""
+    manifest = path.with_name("base.json")
     try:
-        wanted = expected()
-    except AtlasError:  # named by itself
+        wanted = getattr(read_manifest(manifest), key) if manifest.is_file() else found
+    except AtlasError:
         return
     if found != wanted:
-        raise DisagreeError(f"{path}: {what} {found}, but {manifest} says {wanted}")
+        raise DisagreeError(f"{path}: {key} {found}, but {manifest} says {wanted}")
 
 
 READERS: tuple[tuple[str, Reader], ...] = (
@@ -96,14 +91,14 @@ READERS: tuple[tuple[str, Reader], ...] = (
     ("ttt/*/*/facts.parquet", partial(_of_run, columns=FACTS, key=("sessions", "probe", "fact_id", "form"))),
     ("ttt/*/*/matrix.parquet", partial(_of_run, columns=MATRIX, key=("session", "fact_id"))),
     ("ttt/*/*/sessions.parquet", partial(_of_run, columns=SESSIONS, key=("session", "phase"))),
-    ("ttt/trace.parquet", partial(_table, columns=TRACE)),
+    ("ttt/trace.parquet", partial(files.read_parquet, columns=TRACE)),
     ("audit/misloaded.json", read_misloads),
-    ("audit/parts/damage-*.parquet", partial(_table, columns=DETECTION)),
-    ("audit/parts/honest-*.parquet", partial(_table, columns=HONEST)),
-    ("audit/detection.parquet", partial(_table, columns=DETECTION)),
-    ("audit/false_alarms.parquet", partial(_table, columns=HONEST)),
+    ("audit/parts/damage-*.parquet", partial(files.read_parquet, columns=DETECTION)),
+    ("audit/parts/honest-*.parquet", partial(files.read_parquet, columns=HONEST)),
+    ("audit/detection.parquet", partial(files.read_parquet, columns=DETECTION)),
+    ("audit/false_alarms.parquet", partial(files.read_parquet, columns=HONEST)),
     *(
-        (f"tables/{name.lower()}.parquet", partial(_table, columns=columns))
+        (f"tables/{name.lower()}.parquet", partial(files.read_parquet, columns=columns))
         for name, columns in vars(table_columns).items()
         if isinstance(columns, pa.Schema)
     ),
@@ -140,8 +135,8 @@ def svg(path: Path) -> None:
 
 def html(path: Path) -> None:
     """Begins and ends as a page does."""
-    page = text(path).strip().lower()
-    if not (page.startswith(("<!doctype html", "<html")) and page.endswith("</html>")):
+    whole = text(path).strip().lower()
+    if not (whole.startswith(("<!doctype html", "<html")) and whole.endswith("</html>")):
         raise AtlasError(f"{path}: not a whole HTML page, which begins with <!doctype html> and ends with </html>")
 
 
@@ -153,7 +148,7 @@ def tensors(path: Path) -> None:
 
 
 def text(path: Path) -> str:
-    """UTF-8, and not empty."""
+    """UTF-8, and not empty; the text."""
     found = files.read_text(path)
     if not found.strip("\0 \n"):
         raise AtlasError(f"{path}: empty")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from atlas.check.contents import DisagreeError, reader_of
 from atlas.errors import AtlasError
+from atlas.phrases import plural
 from atlas.workflow import checksums, publishing
+from atlas.workflow.checksums import Checksum
 
 LOGS = "logs"  # appended to while jobs run, and nothing is made from them
 
@@ -22,61 +24,55 @@ class Finding:
     problem: str
 
 
-@dataclass(frozen=True)
-class ScanReport:
+@dataclass
+class Scan:
     """What was looked at, and what is wrong."""
 
-    files: int
-    without_sum: int  # only their format and contents could be checked
-    unknown: tuple[Path, ...]  # files of no kind that Atlas writes, without a checksum
-    findings: tuple[Finding, ...]
+    files: int = 0
+    without_sum: int = 0  # only their format and contents could be checked
+    unknown: list[Path] = field(default_factory=list)  # of no kind that Atlas writes, without a checksum
+    findings: list[Finding] = field(default_factory=list)
 
 
-def scan(results: Path) -> ScanReport:
+def scan(results: Path) -> Scan:
     """Check every file below ``results`` but logs and hidden ones. Raises AtlasError where there is no such folder."""
     if not results.is_dir():
         raise AtlasError(f"{results}: no such folder; give the folder of a study's results, such as results-quick")
-    found: list[Finding] = []
-    known = without_sum = 0
-    unknown = []
-    for folder in [results, *_folders(results)]:
+    made = Scan()
+    for folder in [results, *(path for path in sorted(results.rglob("*")) if path.is_dir())]:
+        parts = folder.relative_to(results).parts
+        if parts[:1] == (LOGS,) or any(part.startswith(".") for part in parts):
+            continue
         expected = checksums.read(folder)
-        found += _of_list(folder, expected)
+        made.findings += _of_list(folder, expected)
         for path in sorted(folder.iterdir()):
             if path.name.startswith(".") or path.name == checksums.NAME or (path.is_dir() and not path.is_symlink()):
                 continue
             name = PurePosixPath(path.relative_to(results).as_posix())
             wanted = None if path.is_symlink() else expected.get(path.name)  # a link leads to another folder's file
-            known += 1
-            without_sum += wanted is None
-            if wanted is None and reader_of(name) is None:
-                unknown.append(path)
+            made.files += 1
+            made.without_sum += wanted is None
+            made.unknown += [path] if wanted is None and reader_of(name) is None else []
             if problem := _problem(path, name, wanted):
-                found.append(Finding(path, problem))
-    return ScanReport(known, without_sum, tuple(unknown), tuple(found))
+                made.findings.append(Finding(path, problem))
+    return made
 
 
-def _folders(results: Path) -> Iterator[Path]:
-    for path in sorted(results.rglob("*")):
-        parts = path.relative_to(results).parts
-        if path.is_dir() and parts[0] != LOGS and not any(part.startswith(".") for part in parts):
-            yield path
-
-
-def _of_list(folder: Path, expected: dict[str, checksums.Sum]) -> Iterator[Finding]:
+def _of_list(folder: Path, expected: dict[str, Checksum]) -> Iterator[Finding]:
     """What is wrong with the list of checksums itself, and what it names that is lost."""
     path = folder / checksums.NAME
     if not path.is_file():
         return
     first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     if first != checksums.header(len(expected)):
-        yield Finding(path, f"has {len(expected)} checksums under the headline {first[:60]!r}: damaged or cut off")
+        has = plural(len(expected), "checksum")
+        yield Finding(path, f"has {has} under the headline {first[:60]!r}: damaged or cut off")
     for name in expected:
         if not (folder / name).exists() and not (folder / name).is_symlink():
             yield Finding(folder / name, f"lost: {path} names it, but there is no such file")
 
 
-def _problem(path: Path, name: PurePosixPath, wanted: checksums.Sum | None) -> str | None:
+def _problem(path: Path, name: PurePosixPath, wanted: Checksum | None) -> str | None:
     """What is wrong with a file, in the words of its reader where that one notices; None where it is sound."""
     if path.is_symlink() and not path.exists():
         return f"a link to {path.readlink()}, where there is no file"
@@ -100,7 +96,7 @@ def _first(path: Path, error: AtlasError) -> str:
     return str(error).removeprefix(f"{path}: ").partition("; ")[0]
 
 
-def remove(findings: tuple[Finding, ...]) -> list[Path]:
+def remove(findings: Sequence[Finding]) -> list[Path]:
     """Delete damaged files, those behind links to a cache included, and take all off their lists. What was deleted."""
     by_folder: dict[Path, list[str]] = defaultdict(list)
     for finding in findings:
@@ -119,17 +115,17 @@ def remove(findings: tuple[Finding, ...]) -> list[Path]:
     return deleted
 
 
-def summary(results: Path, report: ScanReport) -> str:
+def summary(results: Path, made: Scan) -> str:
     """One line: how much was checked, and by what."""
-    line = f"{results}: {report.files} files, {report.files - report.without_sum} held against their checksums"
-    if report.without_sum:
-        line += f", {report.without_sum} without one, of which only the format and the contents could be checked"
-    if report.unknown:
-        line += f"; {len(report.unknown)} of no known kind, such as {report.unknown[0]}, not at all"
+    line = f"{results}: {plural(made.files, 'file')}, {made.files - made.without_sum} held against their checksums"
+    if made.without_sum:
+        line += f", {made.without_sum} without one, of which only the format and the contents could be checked"
+    if made.unknown:
+        line += f"; {len(made.unknown)} of no known kind, such as {made.unknown[0]}, not at all"
     return line
 
 
-def remedy(results: Path, findings: tuple[Finding, ...]) -> str:
+def remedy(results: Path, findings: Sequence[Finding]) -> str:
     """How files that were damaged or lost are made again."""
     ways = []
     names = [finding.path.relative_to(results) for finding in findings]

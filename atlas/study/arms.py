@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from atlas.phrases import plural
 from atlas.study.base_settings import Model
 from atlas.study.editor_settings import BY_METHOD, Editing, EditorMethod, layers_of
 from atlas.study.recipes import Recipe
@@ -109,7 +110,8 @@ def check_arm(where: str, arm: Arm, model: Model) -> None:
 def _check_place(where: str, targets: list[Role], ranks: list[int], model: Model) -> None:
     """Check targets and the ranks of each layer. ValueError that starts with the key."""
     if len(ranks) != model.layers:
-        raise ValueError(f"{where}.ranks: {len(ranks)} ranks for {model.layers} layers; give one a layer")
+        found = f"{plural(len(ranks), 'rank')} for {plural(model.layers, 'layer')}"
+        raise ValueError(f"{where}.ranks: {found}; give one a layer")
     for rank in ranks:
         if not 0 <= rank <= model.width:
             raise ValueError(f"{where}.ranks: rank {rank} is impossible; expected 0 to {model.width} (the width)")

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from atlas.errors import AtlasError
 from atlas.metrics import CHOICES
+from atlas.phrases import plural
 from atlas.study.arms import Arm, check_arm
 from atlas.study.base_settings import Base, Model
 from atlas.study.jobs import Candidate, Device, Keys, Probes, RungSpec, RunSpec, StreamSpec, Tracing
@@ -141,8 +142,8 @@ class Study(Settings):
         needed, taught = self.sessions * self.facts_per_session, self.pool.most_taught
         if taught is not None and needed > taught:
             raise ValueError(
-                f"checkpoints: {self.sessions} sessions of {self.facts_per_session} facts need {needed} facts, "
-                f"pool.taught has {taught}; lower the checkpoints or enlarge the pool"
+                f"checkpoints: {plural(self.sessions, 'session')} of {plural(self.facts_per_session, 'fact')} need "
+                f"{plural(needed, 'fact')}, pool.taught has {taught}; lower the checkpoints or enlarge the pool"
             )
         if strangers := sorted({*self.ablation_points} - {*self.checkpoints}):
             raise ValueError(
@@ -173,7 +174,9 @@ class Study(Settings):
                 f"search.seeds: seed {shared[0]} is one of the study's; tune on seeds that nothing reports"
             )
         if sorted(set(search.rungs)) != search.rungs or search.rungs[-1] > self.sessions:
-            raise ValueError(f"search.rungs: {search.rungs} must rise, at most to the study's {self.sessions} sessions")
+            raise ValueError(
+                f"search.rungs: {search.rungs} must rise, at most to the study's {plural(self.sessions, 'session')}"
+            )
         for arm in search.arms:
             self._check_arm(f"search.arms.{arm}", search.arms[arm])
             for name, candidate in search.candidates(arm).items():
@@ -244,9 +247,9 @@ class Study(Settings):
     def run_spec(self, name: str, block: str) -> RunSpec:
         """The part of the study that one run depends on, and nothing else: what it leaves out reruns nothing."""
         points = self.checkpoints if name in self.arms else self.ablation_points
-        return self._run_spec(name, self.arm(name), self.recipe_of(name), self.blocks[block], points)
+        return self._run_spec(name, self.arm(name), self.blocks[block], points)
 
-    def _run_spec(self, name: str, arm: Arm, recipe: Recipe, seeds: list[int], checkpoints: list[int]) -> RunSpec:
+    def _run_spec(self, name: str, arm: Arm, seeds: list[int], checkpoints: list[int]) -> RunSpec:
         return RunSpec(
             arm=name,
             seeds=seeds,
@@ -255,7 +258,7 @@ class Study(Settings):
             targets=arm.roles,
             ranks=arm.ranks_in(self.shape),
             alpha=self.alpha,
-            recipe=recipe,
+            recipe=arm.recipe_over(self.recipe),
             probes=self.probes,
             reinit=arm.base.reinit,
             base_seed=self.base.seed,
@@ -267,13 +270,13 @@ class Study(Settings):
     def rung_spec(self, arm: str, rung: int) -> RungSpec:
         """The part of the study that a rung of the search depends on; rungs count from 0."""
         search, points = self.search, [self.search.rungs[rung]]
-        runs = {
-            name: self._run_spec(arm, made, made.recipe_over(self.recipe), search.seeds, points)
-            for name, made in search.candidates(arm).items()
-        }
+        candidates = search.candidates(arm).items()
+        runs = {name: self._run_spec(arm, made, search.seeds, points) for name, made in candidates}
         return RungSpec(
             run=next(iter(runs.values())),
-            candidates={name: Candidate.of(run) for name, run in runs.items()},
+            candidates={
+                name: Candidate(recipe=run.recipe, ranks=run.ranks, editing=run.editing) for name, run in runs.items()
+            },
             rungs=search.rungs[: rung + 1],
             counts=search.counts()[: rung + 1],
             jobs=search.jobs,

@@ -32,7 +32,7 @@ class Keys(Settings):
     """The keys of text that editors must leave alone: their second moment, C in ROME and MEMIT."""
 
     characters: int = Field(
-        1 << 18, gt=0, description="characters (or pieces) of the corpus whose keys are taken, at most; whole windows"
+        1 << 18, gt=0, description="tokens of the corpus whose keys are taken, at most; whole windows"
     )
 
 
@@ -84,11 +84,6 @@ class Candidate(Settings):
     recipe: Recipe
     ranks: list[int]
     editing: Editing | None = None
-
-    @classmethod
-    def of(cls, run: RunSpec) -> Candidate:
-        """What a run has of it."""
-        return cls(recipe=run.recipe, ranks=run.ranks, editing=run.editing)
 
     @property
     def searched(self) -> Recipe | Editing:

@@ -1,5 +1,4 @@
-"""A study laid on top of another without some of its arms: those that `only` does not name, or that are null. `only`
-gives their order, too. A family of contrasts may be null likewise."""
+"""A study laid on top of another without some of its arms: those that `only` does not name, or that are null."""
 
 from __future__ import annotations
 
@@ -12,48 +11,36 @@ KINDS = ("arms", "ablations")
 def narrowed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """A study, not validated yet, without the arms and ablations that are left out, and without what compares them.
 
-    ValueError where ``only`` names one that there is not. A study of the wrong form is given back as it is, and so is
-    whatever else is wrong in it: validation says so.
+    ``only`` gives their order, too; a family of contrasts may be null like an arm. ValueError where ``only`` names one
+    that there is not. What is of another shape than it should be is given back as it is: validation says so.
     """
     groups = {kind: given.get(kind) or {} for kind in KINDS}
-    families, only = given.get("contrasts"), given.get("only")
-    if not all(isinstance(group, Mapping) for group in groups.values()) or not _are_names(only):
+    families, only, aim = (given.get(key) for key in ("contrasts", "only", "precision"))
+    names = only is None or (isinstance(only, list) and all(isinstance(name, str) for name in only))
+    if not names or not all(isinstance(group, Mapping) for group in groups.values()):
         return given
     named = {name: arm for group in groups.values() for name, arm in group.items()}
     if unknown := [name for name in only or () if named.get(name) is None]:
         raise ValueError(f"only: {unknown[0]!r} is neither an arm nor an ablation; name some that are")
     gone = {name for name, arm in named.items() if arm is None or (only is not None and name not in only)}
-    left = _left(families, gone)
-    if not gone and not only and left == families:
+
+    def left(pairs: Any) -> Any:
+        return [pair for pair in pairs if not _names_one(pair, gone)] if isinstance(pairs, list) else pairs
+
+    if isinstance(families, Mapping):
+        families = {family: kept for family, pairs in families.items() if (kept := left(pairs))}
+    if not gone and not only and families == given.get("contrasts"):
         return given
+    aims_at_gone = isinstance(aim, Mapping) and _names_one(aim.get("contrast"), gone)
     return {
         **given,
-        **{kind: _kept(group, gone, only or list(named)) for kind, group in groups.items()},
-        "contrasts": {} if left is None else left,
-        "precision": None if _names_one(_contrast(given.get("precision")), gone) else given.get("precision"),
+        **{
+            kind: {name: group[name] for name in only or named if name in group and name not in gone}
+            for kind, group in groups.items()
+        },
+        "contrasts": {} if families is None else families,
+        "precision": None if aims_at_gone else aim,
     }
-
-
-def _are_names(only: object) -> bool:
-    return only is None or (isinstance(only, list) and all(isinstance(name, str) for name in only))
-
-
-def _kept(group: Mapping[str, Any], gone: set[str], order: list[str]) -> dict[str, Any]:
-    return {name: group[name] for name in order if name in group and name not in gone}
-
-
-def _left(families: object, gone: set[str]) -> object:
-    if not isinstance(families, Mapping):
-        return families
-    return {family: left for family, pairs in families.items() if (left := _without(pairs, gone))}
-
-
-def _without(pairs: object, gone: set[str]) -> object:
-    return [pair for pair in pairs if not _names_one(pair, gone)] if isinstance(pairs, list) else pairs
-
-
-def _contrast(aim: object) -> object:
-    return aim.get("contrast") if isinstance(aim, Mapping) else None
 
 
 def _names_one(pair: object, gone: set[str]) -> bool:

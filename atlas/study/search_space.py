@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from atlas.draws import rng
+from atlas.phrases import plural
 from atlas.study.arms import Arm, Method
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.settings import Name, Positive, Settings, laid_over
@@ -63,7 +64,9 @@ class Sweep(Settings):
         for values in (combinations[i] for i in chosen):
             changes: dict[str, Any] = {}
             for key, value in zip(self.vary, values, strict=True):
-                changes = laid_over(changes, _nested(key.split("."), value))
+                for part in reversed(key.split(".")):
+                    value = {part: value}
+                changes = laid_over(changes, value)
             yield changes
 
 
@@ -90,8 +93,8 @@ class Search(Settings):
         if self.sweeps and len({*counts.values()}) > 1:
             least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
             raise ValueError(
-                f"sweeps: arm {least!r} would try {counts[least]} candidates, {most!r} {counts[most]}; give each "
-                "arm as many, so that all have the same budget"
+                f"sweeps: arm {least!r} would try {plural(counts[least], 'candidate')}, {most!r} {counts[most]}; give "
+                "each arm as many, so that all have the same budget"
             )
         return self
 
@@ -106,7 +109,3 @@ class Search(Settings):
         for _ in self.rungs[1:]:
             counts.append(max(1, round(counts[-1] * self.keep)))
         return counts
-
-
-def _nested(path: list[str], value: Any) -> dict[str, Any]:
-    return {path[0]: value if len(path) == 1 else _nested(path[1:], value)}

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__)
     add_spec(options, AskSpec)
     options.add_argument("--pool", type=Path, required=True, help="pool.parquet")
-    add_certified(options, without="answer")
+    add_certified(options)
     options.add_argument("--out", type=Path, required=True, help="the pool as it is taught, to be written")
     args = options.parse_args(arguments)
     torch.set_num_threads(args.threads)

@@ -51,7 +51,7 @@ class Inputs:
         options.add_argument("--pool", type=Path, required=True, help="pool.parquet")
         options.add_argument("--streams", type=Path, nargs="+", required=True, help="a stream per seed, in their order")
         options.add_argument("--corpus", type=Path, required=True, help="corpus.txt, for the loss of the base")
-        add_certified(options, without="run")
+        add_certified(options)
         options.add_argument("--moments", type=Path, help="covariance.safetensors, for editors")
         options.add_argument("--start", type=Path, help="folder of a PEFT adapter to begin with, for adapters")
 

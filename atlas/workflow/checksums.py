@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ NAME = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
-class Sum:
+class Checksum:
     """What the list says of a file."""
 
     sha256: str
@@ -24,7 +25,7 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(folder: Path) -> dict[str, Sum]:
+def read(folder: Path) -> dict[str, Checksum]:
     """The checksums that a folder keeps, by name of the file; what is damaged in the list counts as not there."""
     try:
         lines = (folder / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -35,13 +36,14 @@ def read(folder: Path) -> dict[str, Sum]:
     for line in lines:
         first, _, name = line.partition("  ")
         if first.startswith("# began "):
-            began[name] = _number(first.removeprefix("# began "))
+            with suppress(ValueError):
+                began[name] = float(first.removeprefix("# began "))
         elif len(first) == 64 and name:
             hashes[name] = first
-    return {name: Sum(hashes[name], began.get(name, 0.0)) for name in hashes}
+    return {name: Checksum(hashes[name], began.get(name, 0.0)) for name in hashes}
 
 
-def write(path: Path, sums: Mapping[str, Sum]) -> None:
+def write(path: Path, sums: Mapping[str, Checksum]) -> None:
     """Write the list. ``sha256sum`` takes the lines that begin with # for remarks."""
     lines = [header(len(sums))]
     for name, entry in sorted(sums.items()):
@@ -52,10 +54,3 @@ def write(path: Path, sums: Mapping[str, Sum]) -> None:
 def header(files: int) -> str:
     """The first line, which tells a list that was cut."""
     return f"# {files} files; sha256sum --check {NAME}, or atlas check, finds those that are damaged"
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

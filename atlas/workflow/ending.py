@@ -1,22 +1,28 @@
 """The end of a run in words: what ran, what did not have to, how long, where the results are, what failed and why.
 
-It knows nothing of Snakemake: the Snakefile says what became of each job, and `text` says it to people.
+Of Snakemake's internals, this takes those of `ended`: tests/workflow/test_snakemake.py says when they change.
 """
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+from atlas.phrases import plural
+
+BEGAN = time.time()  # of this Snakemake
 LAST_LINES = 8  # of the log of a job that failed
 MOST_FAILURES = 5  # shown with their logs; a cause that many jobs share need not be read twenty times
 ENDS = ("atlas: error:", "Error")  # a log without these ends where the job was ended from outside
 
 
-class State(StrEnum):
+class Outcome(StrEnum):
     """What became of a job."""
 
     RAN = "ran"
@@ -27,11 +33,11 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Job:
+class EndedJob:
     """A job, as far as a summary needs it."""
 
     name: str  # its rule and wildcards, such as `teach qv 1-8`
-    state: State
+    outcome: Outcome
     log: Path | None = None
 
     @property
@@ -39,36 +45,67 @@ class Job:
         return self.name.partition(" ")[0]
 
 
-def state(needed: bool, finished: bool, failed: bool, log: Path | None, started: float) -> State:
-    """The state of a job; a finished one that has not written its log since the start came from the cache."""
+def say(workflow: Any, results: str) -> None:
+    """Print what became of every job of Snakemake's ``workflow``, which ends now."""
+    print(summary(ended(workflow), time.time() - BEGAN, results), file=sys.stderr)
+
+
+def ended(workflow: Any) -> Iterator[EndedJob]:
+    """The jobs of Snakemake's ``workflow``; targets, which only gather, do not count.
+
+    Of a group that failed it is the job that wrote its log last, since the others had to wait.
+    """
+    groups = [failed.jobs if failed.is_group() else [failed] for failed in workflow.scheduler.failed]
+    failed = {max(jobs, key=lambda job: _written(_log_of(job))) for jobs in groups}
+    dag = workflow.dag
+    for job in dag.jobs:
+        if not job.rule.norun:
+            log = _log_of(job)
+            outcome = outcome_of(dag.needrun(job), dag.finished(job), job in failed, log, BEGAN)
+            yield EndedJob(" ".join([job.rule.name, *job.wildcards]), outcome, log)
+
+
+def _log_of(job: Any) -> Path | None:
+    return Path(job.log[0]) if job.log else None
+
+
+def outcome_of(needed: bool, finished: bool, failed: bool, log: Path | None, began: float) -> Outcome:
+    """The outcome of a job; a finished one that has not written its log since the start came from the cache."""
     if failed:
-        return State.FAILED
+        return Outcome.FAILED
     if not needed:
-        return State.CURRENT
+        return Outcome.CURRENT
     if not finished:
-        return State.LEFT
-    return State.RAN if log is None or written(log) >= started else State.CACHED
+        return Outcome.LEFT
+    return Outcome.RAN if log is None or _written(log) >= began else Outcome.CACHED
 
 
-def written(log: Path) -> float:
+def _written(log: Path | None) -> float:
     """When a log was last written to, in seconds since the epoch; 0 where there is none."""
-    return log.stat().st_mtime if log.exists() else 0.0
+    return log.stat().st_mtime if log and log.exists() else 0.0
 
 
-def text(jobs: Iterable[Job], seconds: float, results: str) -> str:
-    """The summary, lines that begin with `atlas: `."""
-    of: dict[State, list[Job]] = {kind: [] for kind in State}
+def summary(jobs: Iterable[EndedJob], seconds: float, results: str) -> str:
+    """What became of some jobs, in lines that begin with `atlas: `."""
+    of: dict[Outcome, list[EndedJob]] = {kind: [] for kind in Outcome}
     for job in jobs:
-        of[job.state].append(job)
-    whole = not of[State.FAILED] and not of[State.LEFT]
-    lines = [f"{'done' if whole else 'not done'} after {duration(seconds)}: {_counts(of)}"]
-    lines += [line for job in of[State.FAILED][:MOST_FAILURES] for line in _failure(job)]
-    if len(of[State.FAILED]) > MOST_FAILURES:
-        lines.append(f"and {len(of[State.FAILED]) - MOST_FAILURES} more, see {results}/logs")
-    if whole:
-        lines.append(f"results are in {results}/: {_places(results)}")
-    else:
+        of[job.outcome].append(job)
+    failed, left, cached = of[Outcome.FAILED], of[Outcome.LEFT], of[Outcome.CACHED]
+    counts = [
+        f"{plural(len(of[Outcome.RAN]), 'job')} ran{_by_rule(of[Outcome.RAN])}",
+        f"{len(cached)} from the cache{_by_rule(cached)}" if cached else "",
+        f"{len(of[Outcome.CURRENT])} up to date",
+        f"{len(failed)} failed" if failed else "",
+        f"{len(left)} not begun or not finished" if left else "",
+    ]
+    lines = [f"{'not done' if failed or left else 'done'} after {duration(seconds)}: {', '.join(filter(None, counts))}"]
+    lines += [line for job in failed[:MOST_FAILURES] for line in _failure(job)]
+    if len(failed) > MOST_FAILURES:
+        lines.append(f"and {len(failed) - MOST_FAILURES} more, see {results}/logs")
+    if failed or left:
         lines.append("what is finished is kept; mend the cause and run the same command again to go on from there")
+    else:
+        lines.append(f"results are in {results}/: {_places(results)}")
     return "\n".join(f"atlas: {line}" if not line.startswith("  ") else line for line in lines)
 
 
@@ -80,22 +117,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _counts(of: dict[State, list[Job]]) -> str:
-    ran = len(of[State.RAN])
-    parts = [f"{ran} {'job' if ran == 1 else 'jobs'} ran{_by_rule(of[State.RAN])}"]
-    if of[State.CACHED]:
-        parts.append(f"{len(of[State.CACHED])} from the cache{_by_rule(of[State.CACHED])}")
-    parts.append(f"{len(of[State.CURRENT])} up to date")
-    if of[State.FAILED]:
-        parts.append(f"{len(of[State.FAILED])} failed")
-    if of[State.LEFT]:
-        parts.append(f"{len(of[State.LEFT])} not begun or not finished")
-    return ", ".join(parts)
-
-
-def _by_rule(jobs: Sequence[Job]) -> str:
-    names = Counter("charts" if job.rule.startswith("chart_") else job.rule for job in jobs)
-    return f" ({', '.join(f'{number} {name}' for name, number in names.most_common())})" if names else ""
+def _by_rule(jobs: Sequence[EndedJob]) -> str:
+    names = Counter("chart" if job.rule.startswith("chart_") else job.rule for job in jobs)
+    counts = [plural(n, name) if name == "chart" else f"{n} {name}" for name, n in names.most_common()]
+    return f" ({', '.join(counts)})" if counts else ""
 
 
 def _places(results: str) -> str:
@@ -104,7 +129,7 @@ def _places(results: str) -> str:
     return ", ".join(f"{name} ({known[name]})" if known[name] else name for name in there) or "see the README"
 
 
-def _failure(job: Job) -> list[str]:
+def _failure(job: EndedJob) -> list[str]:
     """What failed, the last lines of its log, and what it means where these name no error."""
     if job.log is None:
         return [f"failed: {job.name}"]

@@ -1,4 +1,4 @@
-"""Reading and writing: outputs appear whole or not at all, inputs are checked before they are used."""
+"""Reading and writing: outputs are written atomically, inputs are checked before they are used."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ PROVENANCE_KEY = b"atlas"
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text with ``\\n`` line ends, whole or not at all."""
+    """Write UTF-8 text with ``\\n`` line ends, atomically."""
     with whole(path) as scratch:
         scratch.write_text(text, encoding="utf-8", newline="\n")
 
 
 def publish_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text as the output of a step: whole or not at all, its checksum in SHA256SUMS."""
+    """Write UTF-8 text as the output of a step: atomically, its checksum in SHA256SUMS."""
     with together(path) as stage:
         write_text(stage / Path(path).name, text)
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write indented JSON, whole or not at all. NaN and infinity are refused with ``ValueError``."""
+    """Write indented JSON, atomically. NaN and infinity are refused with ``ValueError``."""
     write_text(path, _as_json(value))
 
 
@@ -78,7 +78,7 @@ def read_text(path: Path | str) -> str:
 
 
 def write_parquet(path: Path | str, table: pa.Table, provenance: Mapping[str, Any]) -> None:
-    """Write a Parquet table whose footer carries ``provenance`` as JSON, whole or not at all, with checksums."""
+    """Write a Parquet table whose footer carries ``provenance`` as JSON, atomically and with checksums."""
     footer = {
         **(table.schema.metadata or {}),
         PROVENANCE_KEY: json.dumps(dict(provenance), sort_keys=True).encode(),

@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all, all files of a step together, and never those of two writers mixed.
+"""Outputs are published atomically, all files of a step together, and never those of two writers mixed.
 
 Files are staged in a hidden folder beside their place, which their writer holds a lock on for as long as it lives.
 The kernel frees the lock of a writer that is killed, so the next writer can tell leftovers from work in hand.
@@ -71,7 +71,7 @@ def _publish(stage: Path, last: Path, names: list[str]) -> None:
     if last.exists() and last.name in known and known[last.name].began > BEGAN:
         progress.say(f"{last}: a process that began later has written it meanwhile; that result stays, this one goes")
         return
-    new = {name: checksums.Sum(checksums.sha256(stage / name), BEGAN) for name in names}
+    new = {name: checksums.Checksum(checksums.sha256(stage / name), BEGAN) for name in names}
     checksums.write(stage / checksums.NAME, {**known, **new})  # the last thing that takes space
     _settle(stage / checksums.NAME)
     if len(names) > 1:

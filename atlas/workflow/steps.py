@@ -78,19 +78,19 @@ def add_spec(arguments: argparse.ArgumentParser, kind: type[BaseModel]) -> None:
     )
 
 
-def add_base(arguments: argparse.ArgumentParser, threads: int, remark: str = "") -> None:
-    """Add the files of a base, with a remark on them, and the threads that compute with it: so many by default."""
-    arguments.add_argument("--checkpoint", type=Path, required=True, help=f"base.safetensors{remark}")
-    arguments.add_argument("--manifest", type=Path, required=True, help=f"base.json{remark}")
+def add_base(arguments: argparse.ArgumentParser, threads: int) -> None:
+    """Add the files of a base, and the threads that compute with it: so many by default."""
+    arguments.add_argument("--checkpoint", type=Path, required=True, help="base.safetensors")
+    arguments.add_argument("--manifest", type=Path, required=True, help="base.json")
     arguments.add_argument(
         "--threads", type=int, default=threads, help="processor threads; other numbers round otherwise"
     )
 
 
-def add_certified(arguments: argparse.ArgumentParser, without: str) -> None:
-    """Add the files of a certified base; ``without`` says what there is none of where it is not certified."""
+def add_certified(arguments: argparse.ArgumentParser) -> None:
+    """Add the files of a certified base."""
     add_base(arguments, threads=1)
-    arguments.add_argument("--certificate", type=Path, required=True, help=f"certificate.json; without it no {without}")
+    arguments.add_argument("--certificate", type=Path, required=True, help="certificate.json; nothing runs without it")
 
 
 def parse_spec(kind: type[Spec], text: str) -> Spec:

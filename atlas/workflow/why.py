@@ -1,4 +1,7 @@
-"""Why Snakemake would make a target again, in words: its own dry run, read and explained."""
+"""Why Snakemake would make a target again, in words: its own dry run, read and explained.
+
+The words of a dry run are no interface: tests/workflow/test_snakemake.py says when they change.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from atlas.errors import AtlasError
+from atlas.phrases import plural
 
 # jobs of a group stand further in
 JOB = re.compile(r"^( *)(?:local)?(?:rule|checkpoint) (?P<rule>\S+):\n(?P<fields>(?:\1    .*\n)+)", re.MULTILINE)
@@ -43,13 +47,20 @@ NOTHING = object()
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedJob:
     """A job of a dry run, as Snakemake lists it."""
 
     rule: str
     wildcards: str
     outputs: tuple[str, ...]
     reason: str
+
+
+class Params(NamedTuple):
+    """The params of a job that only one of two runs has."""
+
+    code: dict[str, str]  # module to digest
+    settings: dict[type, list[Any]]  # by kind: mappings, lists, all else
 
 
 def explain(target: str, options: Sequence[str] = ()) -> str:
@@ -64,7 +75,7 @@ def explain(target: str, options: Sequence[str] = ()) -> str:
     alike: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for job in jobs:
         alike[tuple(_in_words(job, made))][job.rule].append(job.wildcards)
-    lines = [f"{target}: {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} would run"]
+    lines = [f"{target}: {plural(len(jobs), 'job')} would run"]
     for words, rules in alike.items():
         lines += ["", *(f"{rule} {_shortened(wildcards, '; ')}".rstrip() for rule, wildcards in rules.items())]
         lines += [f"  {word}" for word in words]
@@ -81,16 +92,16 @@ def _dry_run(target: str, options: Sequence[str]) -> str:
     return result.stdout
 
 
-def jobs_of(printed: str) -> Iterator[Job]:
+def jobs_of(printed: str) -> Iterator[PlannedJob]:
     """The jobs that a dry run of Snakemake lists."""
     for found in JOB.finditer(printed):
         fields = dict(re.findall(r"^ +(\w+): (.*)$", found["fields"], flags=re.MULTILINE))
         outputs = tuple(filter(None, fields.get("output", "").split(", ")))
         wildcards = fields.get("wildcards", "").replace(", ", " ")
-        yield Job(found["rule"], wildcards, outputs, fields.get("reason", ""))
+        yield PlannedJob(found["rule"], wildcards, outputs, fields.get("reason", ""))
 
 
-def _in_words(job: Job, made: dict[str, str]) -> Iterator[str]:
+def _in_words(job: PlannedJob, made: dict[str, str]) -> Iterator[str]:
     reason, _, params = job.reason.partition(PARAMS)
     for part in filter(None, reason.strip("; ").split("; ")):
         head, _, names = part.partition(": ")
@@ -112,32 +123,34 @@ def _in_words(job: Job, made: dict[str, str]) -> Iterator[str]:
 
 
 def _changed_params(text: str, section: str) -> Iterator[str]:
-    before, now = _sides(text)
-    old_code, new_code = (_modules(values) for values in (before, now))
-    if old_code or new_code:
-        yield f"code changed: {_shortened(list(_changed_modules(old_code, new_code)))}"
-    for kind in (dict, list, object):  # Snakemake gives the values without their names, in any order
-        old, new = ([value for value in _settings(values) if _kind(value) is kind] for values in (before, now))
-        for a, b in zip_longest(old, new, fillvalue=NOTHING):
+    old, new = (_sorted_out(values) for values in _sides(text))
+    if old.code or new.code:
+        yield f"code changed: {_shortened(list(_changed_modules(old.code, new.code)))}"
+    for kind in old.settings:
+        for a, b in zip_longest(old.settings[kind], new.settings[kind], fillvalue=NOTHING):
             yield from (f"setting changed: {line}" for line in _differences(a, b, section if kind is dict else ""))
 
 
-def _settings(values: Sequence[Any]) -> list[Any]:
-    """Params but for code; those that hold JSON, alone or as an option of a command, as what it says."""
-    return [_parsed(value) for value in values if not _is_code(value)]
+def _sorted_out(values: Sequence[Any]) -> Params:
+    """Snakemake gives the values of params without their names, in any order: they are told apart by their kind."""
+    found = Params({}, {dict: [], list: [], object: []})
+    for value in values:
+        if isinstance(value, list) and value and all(isinstance(v, str) and CODE.fullmatch(v) for v in value):
+            found.code.update(part.split("=", 1) for part in value)
+        else:
+            said = _parsed(value)
+            found.settings[type(said) if isinstance(said, dict | list) else object].append(said)
+    return found
 
 
 def _parsed(value: Any) -> Any:
+    """What JSON says that a param holds, alone or as an option of a command; other params as they are."""
     for word in [value, *value.split("'")] if isinstance(value, str) and "{" in value else []:
         try:
             return json.loads(word)
         except ValueError:
             continue
     return value
-
-
-def _kind(value: Any) -> type:
-    return type(value) if isinstance(value, dict | list) else object
 
 
 def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
@@ -167,14 +180,6 @@ def _sides(text: str) -> tuple[list[Any], list[Any]]:
 
 def _values(text: str) -> list[Any]:
     return [] if text.strip() == "<nothing exclusive>" else list(ast.literal_eval(f"[{text}]"))
-
-
-def _is_code(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, str) and CODE.fullmatch(v) for v in value)
-
-
-def _modules(values: Sequence[Any]) -> dict[str, str]:
-    return dict(part.split("=", 1) for value in values if _is_code(value) for part in value)
 
 
 def _changed_modules(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:

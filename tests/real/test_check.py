@@ -107,8 +107,8 @@ def damaged(results):
 
 def test_nothing_is_wrong_with_a_finished_study_and_every_file_has_its_checksum(results):
     report = scan.scan(results)
-    assert report.findings == ()
-    assert report.unknown == ()
+    assert report.findings == []
+    assert report.unknown == []
     assert report.without_sum == 0
     assert report.files > 60
 
@@ -228,7 +228,7 @@ def test_the_command_names_what_is_wrong_and_mends_it_on_request(results, tmp_pa
     assert not (study / "tables/arms.parquet").exists()
     assert not (study / "ttt/ffn/1-2/run.json").exists()
     assert "run `snakemake` to make them again" in mended.stdout
-    assert scan.scan(study).findings == ()  # what is not there is not damaged
+    assert scan.scan(study).findings == []  # what is not there is not damaged
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

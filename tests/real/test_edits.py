@@ -114,6 +114,16 @@ EDITS = {
     "a comment": (text("atlas/ttt/engine/lora.py", lambda before: "# A remark.\n" + before), set()),
     "a docstring": (replaced("atlas/base/model.py", '"""The base model', '"""A base model'), set()),
     "the layout of a file": (reformatted("atlas/workflow/files.py"), set()),
+    "a help text": (replaced("atlas/workflow/steps.py", 'help="file that gets', 'help="a file that gets'), set()),
+    "the description of a key": (
+        replaced("atlas/study/recipes/__init__.py", 'description="beta 2 of Adam"', 'description="its beta 2"'),
+        set(),
+    ),
+    "the message of a raised error": (
+        replaced("atlas/pool/facts.py", "is there twice; remake", "is in it twice; remake"),
+        set(),
+    ),
+    "the version": (replaced("atlas/__init__.py", '__version__ = "', '__version__ = "9.'), set()),
     "a test": (appended("tests/test_of_mine.py", "def test():\n    assert True\n"), set()),
     "a page of docs": (appended("docs/mine.md", "# Mine\n"), set()),
     "a function that no step calls": (appended("atlas/workflow/files.py", UNSEEN), set()),
@@ -137,6 +147,10 @@ EDITS = {
     "the ledger of claims": (
         appended("atlas/tables/claims.yaml", "# a remark, in a file that counts byte by byte\n"),
         tables("claims") | charts("claims domains retention") | {"prose", "page"},
+    ),
+    "the message of an error that the ledger writes down": (
+        replaced("atlas/tables/quantities.py", "all domains of the study are", "the domains of the study are all"),
+        tables("claims") | charts("claims retention") | {"prose", "page"},
     ),
     "a caption": (appended("report/base_loss.rst", "More.\n"), {"page"}),
     "the template of the page": (appended("atlas/page/templates/page.html", "<!-- -->\n"), {"page"}),

@@ -296,3 +296,172 @@ def test_other_projects_name_their_own_locks(toy, tmp_path):
     (root / "requirements.lock").rename(root / "uv.lock")
     assert not any("lock" in part for part in digest.code_parts("toy.late", root, locks=()))
     assert any(part.startswith("uv.lock=") for part in digest.code_parts("toy.late", root, locks=["uv.lock"]))
+
+
+SAYING = '''"""A step that talks."""
+
+import argparse
+
+from pydantic import BaseModel, Field
+
+from toy.errors import Mistake, Rich
+from toy.tools import other
+
+__version__ = "1"
+LIMIT = 3
+
+
+class Spec(BaseModel):
+    size: int = Field(4, ge=0, description="how many", title="Size")
+
+
+def options():
+    parser = argparse.ArgumentParser(description="Does it.", epilog="That is all.")
+    parser.add_argument("--size", type=int, default=LIMIT, metavar="N", help=f"how many (default: {LIMIT})")
+    return parser
+
+
+def main(size):
+    assert size, "no size"
+    if size > LIMIT:
+        raise Mistake(f"size: {size:,} is too large, " + ("found" if other(size) else "expected") + f" {LIMIT}")
+    if size < 0:
+        raise Rich("negative", "a size")
+    if size == 0:
+        raise StopIteration("value")
+    try:
+        check(size)
+    except ValueError as error:
+        raise Mistake(f"{error}") from error
+
+
+def check(size):
+    raise ValueError(f"{size} is odd")
+'''
+ERRORS = """class Mistake(Exception):
+    pass
+
+
+class Rich(Exception):
+    def __init__(self, text, more):
+        self.more = more
+"""
+
+
+@pytest.fixture
+def talking(toy):
+    """The digest of a step that talks, with its texts replaced."""
+
+    def digest_with(*replaced, more=""):
+        text = SAYING
+        for old, new in replaced:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        return toy({"toy/step/run.py": text + more, "toy/errors.py": ERRORS})
+
+    return digest_with
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('__version__ = "1"', '__version__ = "2"'),
+        ('description="how many"', 'description="so many"'),
+        (', title="Size"', ""),
+        ('description="Does it."', 'description="Does it well."'),
+        ("That is all.", "pathlib.Path"),  # a name in quotes is followed elsewhere
+        (', metavar="N"', ', metavar="SIZE"'),
+        ("how many (default: {LIMIT})", "so many"),
+        ("how many (default: {LIMIT})", "how many ({LIMIT!r})"),
+        ('assert size, "no size"', 'assert size, f"no size: {size}"'),
+        ("size: {size:,} is too large", "too large: {size:>10}"),
+        ('"found"', '"seen"'),
+        ("{size} is odd", "odd"),
+    ],
+)
+def test_texts_for_people_change_nothing(talking, old, new):
+    assert talking((old, new)) == talking()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Field(4", "Field(5"),
+        ("ge=0", "ge=1"),
+        ('"--size", type', '"--length", type'),
+        ("default=LIMIT", "default=4"),
+        ("LIMIT = 3", "LIMIT = 4"),
+        ("assert size,", "assert not size,"),
+        ("other(size)", "other(-size)"),  # what is called to make a text is code
+        ('raise Mistake(f"size', 'raise KeyError(f"size'),
+        ('"negative"', '"below zero"'),  # an error of its own making may do anything with it
+        ('"value"', '"other"'),  # this is what a generator returns
+        ("raise ValueError(f", "raise OSError(f"),
+        ("except ValueError", "except OSError"),
+    ],
+)
+def test_all_that_they_stand_beside_counts(talking, old, new):
+    assert talking((old, new)) != talking()
+
+
+def test_a_keyword_of_the_same_name_counts_elsewhere(talking):
+    own = ("from pydantic import BaseModel, Field", "from pydantic import BaseModel\nfrom toy.mine import Field")
+    assert talking(own, ('description="how many"', 'description="so many"')) != talking(own)
+
+
+@pytest.mark.parametrize(
+    ("handler", "counts"),
+    [
+        ("except ValueError: pass", False),
+        ("except ValueError as error: raise", False),
+        ("except ValueError as error: raise error", False),
+        ("except ValueError as error: print(error)", False),
+        ("except ValueError as error: leave(str(error))", False),  # annotated so that it never returns
+        ("except KeyError as error: return str(error)", False),
+        ("except ValueError as error: return str(error)", True),
+        ("except (KeyError, ValueError) as error: return str(error)", True),
+        ("except Exception as error: return error.args", True),
+        ("except unknown() as error: return error.args", True),
+        ("except ValueError as error: noted.append(str(error))", True),
+        ("except ValueError as error: keep(str(error))", True),
+        ("except ValidationError as error: return str(error)", True),  # a validator's error comes out as this one
+    ],
+)
+def test_a_message_counts_where_code_reads_it(talking, handler, counts):
+    reader = f"""
+from typing import NoReturn
+from pydantic import ValidationError
+noted = []
+
+
+def leave(text) -> NoReturn:
+    raise SystemExit(text)
+
+
+def keep(text) -> None:
+    noted.append(text)
+
+
+def reader(size):
+    try:
+        check(size)
+    {handler}
+"""
+    changed = talking(("{size} is odd", "odd: {size}"), more=reader) != talking(more=reader)
+    assert changed is counts
+
+
+def test_a_message_counts_where_another_one_takes_it_up(talking):
+    """ValueError becomes Mistake in ``main``, and this is what reads it."""
+    reader = (
+        "\n\ndef reader(size):\n    try:\n        main(size)\n    except Mistake as error:\n        return str(error)\n"
+    )
+    assert talking(("{size} is odd", "odd: {size}"), more=reader) != talking(more=reader)
+
+
+@pytest.mark.parametrize("name", ["toy/__init__.py", "toy/step/__init__.py"])
+def test_the_packages_above_a_step_count_where_they_do_something(toy, name):
+    """Python runs them before the step."""
+    effect = {name: "import os\n\nfrom toy import consts\n\nos.environ['N'] = str(consts.TWO)\n"}
+    assert toy(effect) != toy()
+    assert toy({**effect, **edited("toy/consts.py", "TWO = 2", "TWO = 3")}) != toy(effect)

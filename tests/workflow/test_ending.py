@@ -4,19 +4,19 @@ import os
 
 import pytest
 
-from atlas.workflow.ending import Job, State, duration, state, text
+from atlas.workflow.ending import EndedJob, Outcome, duration, outcome_of, summary
 
 
 def test_a_whole_run_says_what_ran_what_did_not_and_where_all_is(tmp_path):
     (tmp_path / "index.html").touch()
     jobs = [
-        *(Job(f"teach qv {block}", State.RAN) for block in ("1-8", "9-16")),
-        Job("chart_claims", State.RAN),
-        Job("pretrain", State.CACHED),
-        Job("facts", State.CURRENT),
+        *(EndedJob(f"teach qv {block}", Outcome.RAN) for block in ("1-8", "9-16")),
+        EndedJob("chart_claims", Outcome.RAN),
+        EndedJob("pretrain", Outcome.CACHED),
+        EndedJob("facts", Outcome.CURRENT),
     ]
-    assert text(jobs, 125, str(tmp_path)).splitlines() == [
-        "atlas: done after 2 min 5 s: 3 jobs ran (2 teach, 1 charts), 1 from the cache (1 pretrain), 1 up to date",
+    assert summary(jobs, 125, str(tmp_path)).splitlines() == [
+        "atlas: done after 2 min 5 s: 3 jobs ran (2 teach, 1 chart), 1 from the cache (1 pretrain), 1 up to date",
         f"atlas: results are in {tmp_path}/: index.html (the page)",
     ]
 
@@ -24,7 +24,9 @@ def test_a_whole_run_says_what_ran_what_did_not_and_where_all_is(tmp_path):
 def test_a_failed_job_shows_the_last_lines_of_its_log_and_how_to_go_on(tmp_path):
     log = tmp_path / "1-8.log"
     log.write_text("".join(f"line {number}\n" for number in range(20)) + "atlas: error: no such pool; make it\n")
-    lines = text([Job("teach qv 1-8", State.FAILED, log), Job("page", State.LEFT)], 3, "results").splitlines()
+    lines = summary(
+        [EndedJob("teach qv 1-8", Outcome.FAILED, log), EndedJob("page", Outcome.LEFT)], 3, "results"
+    ).splitlines()
     assert lines[0] == "atlas: not done after 3 s: 0 jobs ran, 0 up to date, 1 failed, 1 not begun or not finished"
     assert lines[1] == f"atlas: failed: teach qv 1-8; {log} ends with"
     assert lines[2] == "    line 13"
@@ -37,25 +39,25 @@ def test_a_log_without_an_error_means_that_the_job_was_ended_from_outside(tmp_pa
     log = tmp_path / "1-8.log"
     if content is not None:
         log.write_text(content)
-    said = text([Job("teach qv 1-8", State.FAILED, log)], 3, "results")
+    said = summary([EndedJob("teach qv 1-8", Outcome.FAILED, log)], 3, "results")
     assert "ended from outside, for want of memory or time" in said
     assert ("is empty" in said) is not bool(content)
 
 
 def test_many_failures_are_counted_not_all_shown():
-    said = text([Job(f"teach arm_{number} 1", State.FAILED) for number in range(9)], 3, "results")
+    said = summary([EndedJob(f"teach arm_{number} 1", Outcome.FAILED) for number in range(9)], 3, "results")
     assert said.count("failed: teach") == 5
     assert "and 4 more, see results/logs" in said
 
 
 def test_a_finished_job_whose_log_is_older_than_the_run_came_from_the_cache(tmp_path):
     log = tmp_path / "pretrain.log"
-    assert state(needed=True, finished=True, failed=False, log=log, started=100) == State.CACHED
+    assert outcome_of(needed=True, finished=True, failed=False, log=log, began=100) == Outcome.CACHED
     log.touch()
     os.utime(log, (99, 99))
-    assert state(needed=True, finished=True, failed=False, log=log, started=100) == State.CACHED
+    assert outcome_of(needed=True, finished=True, failed=False, log=log, began=100) == Outcome.CACHED
     os.utime(log, (101, 101))
-    assert state(needed=True, finished=True, failed=False, log=log, started=100) == State.RAN
+    assert outcome_of(needed=True, finished=True, failed=False, log=log, began=100) == Outcome.RAN
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (7800, "2 h 10 min")])

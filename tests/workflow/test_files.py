@@ -1,4 +1,4 @@
-"""Files: whole or not at all, and read back only when they are sound."""
+"""Files are written atomically, and read back only when they are sound."""
 
 import json
 import os

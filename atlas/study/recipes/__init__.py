@@ -61,15 +61,15 @@ class Until(Settings):
     """When a lane's phase ends before its steps do: once the facts of the phase are known, each in its turn."""
 
     facts: Literal["all", "new"] = Field("all", description="new: the stored ones that are rehearsed do not count")
-    recalled: bool = Field(True, description="every character of the answer is the likeliest")
-    loss: float | None = Field(None, gt=0, description="and the answer costs at most so many nats a character")
+    recalled: bool = Field(True, description="every token of the answer is the likeliest")
+    loss: float | None = Field(None, gt=0, description="and the answer costs at most so many nats a token")
 
 
 class Text(Settings):
     """Windows of the base's own training text, trained beside the facts so that the base is not forgotten."""
 
     windows: Positive = Field(1, description="a step")
-    characters: Positive = Field(64, description="of a window")
+    characters: Positive = Field(64, description="tokens of a window (characters, of the base that is pretrained here)")
     weight: float = Field(1.0, gt=0, description="of their mean loss, beside that of the facts")
 
 
@@ -104,9 +104,9 @@ class Recipe(Settings):
     preset: Name = Field(
         "essay", description=f"fills the keys that are left out: {', '.join(PRESETS)}; or a name of your own"
     )
-    loss: Literal["sentence", "answer"] = Field("sentence", description="characters that the loss is taken over")
+    loss: Literal["sentence", "answer"] = Field("sentence", description="tokens that the loss is taken over")
     weakness: Literal["loss", "worst"] = Field(
-        "loss", description="what makes a stored fact weak: its loss, or that of the answer's least likely character"
+        "loss", description="what makes a stored fact weak: its loss, or that of the answer's least likely token"
     )
     paraphrases: Count = Field(0, description="paraphrases taught beside each sentence; probes ask the others")
     mixed: bool = Field(

@@ -28,7 +28,7 @@ class CertifiedBase:
     def add_options(options: ArgumentParser, out: str) -> None:
         """Add the options of such a step; ``out`` says what it writes."""
         options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
-        add_certified(options, without="measure")
+        add_certified(options)
         options.add_argument("--out", type=Path, required=True, help=f"{out}, to be written")
 
     @classmethod

@@ -2,11 +2,8 @@
 
 Snakemake sees a changed file or parameter, not a changed function two imports away. A rule that carries
 ``params: code=code_parts("atlas.ttt.run")`` reruns when a function, a class or a constant changes that this module
-may use, anywhere in its package, or when the lock file moves a library. Comments, docstrings, formatting, and
-functions that the step cannot reach change nothing.
-
-Nothing is imported: names are read from the syntax trees, so a digest costs milliseconds and cannot run code.
-docs/digest.md says how other projects use it, what it covers, and what not.
+may use, anywhere in its package, or when the lock file moves a library. The README beside this file says what counts,
+and how other projects use it.
 """
 
 from __future__ import annotations
@@ -17,8 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from atlas.errors import AtlasError
-from atlas.workflow.digest.definition import Definition
-from atlas.workflow.digest.package import Package
+from atlas.workflow.digest.package import Package, Place
 from atlas.workflow.digest.reach import Reach
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,8 +39,7 @@ def code_parts(step: str, root: Path | str = ROOT, locks: Iterable[Path | str] =
     Raises:
         AtlasError: the module or a lock file is missing, or a module that counts is not valid Python.
     """
-    parts = {name: _hash("".join(d.digest for d in found)) for name, found in _reached(step, Path(root)).items()}
-    parts |= {str(lock): _of_file(Path(root) / lock) for lock in locks}
+    parts = _of_modules(step, Path(root)) | {str(lock): _of_file(Path(root) / lock) for lock in locks}
     return sorted(f"{name}={digest[:12]}" for name, digest in parts.items())
 
 
@@ -53,21 +48,33 @@ def definitions_of(step: str, root: Path | str = ROOT) -> dict[str, list[str]]:
 
     Raises AtlasError as ``code_parts`` does.
     """
-    reached = _reached(step, Path(root))
-    return {module: sorted({name for d in found for name in d.names or {""}}) for module, found in reached.items()}
+    reach, places = _reached(step, Path(root))
+    found: dict[str, set[str]] = {}
+    for place in places:
+        found.setdefault(place.module, set()).update(reach.package.definition(place).names or {""})
+    return {module: sorted(names) for module, names in found.items()}
 
 
 @cache
-def _reached(step: str, root: Path) -> dict[str, list[Definition]]:
-    """The definitions that count for a step, by module, in the order of the files."""
-    reach = _reach(step.partition(".")[0], root)
+def _of_modules(step: str, root: Path) -> dict[str, str]:
+    """A hash of what counts of each module."""
+    reach, places = _reached(step, root)
+    texts: dict[str, list[str]] = {}
+    for place in places:
+        texts.setdefault(place.module, []).append(reach.package.definition(place).digest)
+    for place, message in reach.messages.counted(places):
+        texts[place.module].append(message)
+    return {module: _hash("".join(found)) for module, found in texts.items()}
+
+
+@cache
+def _reached(step: str, root: Path) -> tuple[Reach, list[Place]]:
+    """The definitions that count for a step, in the order of the files, and the walk that found them."""
     path = root.joinpath(*step.split("."))
     if not (path.with_suffix(".py").is_file() or path.joinpath("__init__.py").is_file()):
         raise AtlasError(f"{step}: no such module under {root}; check the name given to code_digest")
-    found: dict[str, list[Definition]] = {}
-    for place in sorted(reach.places(step)):
-        found.setdefault(place.module, []).append(reach.package.definition(place))
-    return found
+    reach = _reach(step.partition(".")[0], root)
+    return reach, sorted(reach.places(step))
 
 
 @cache

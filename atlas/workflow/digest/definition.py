@@ -5,21 +5,30 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 Chain = tuple[str, ...]  # a dotted name, part by part
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Scope = Function | ast.ClassDef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 SCOPED = (*FUNCTIONS, ast.ClassDef, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-NOTED = (*SCOPED, ast.Import, ast.ImportFrom, ast.Attribute, ast.Global, ast.Constant)
+NOTED = (*SCOPED, ast.Import, ast.ImportFrom, ast.Attribute, ast.Global, ast.Constant, ast.ExceptHandler)
 
 # code that looks itself up by other means than names
 DYNAMIC = {"globals", "vars", "eval", "exec", "__import__"}
 DYNAMIC_ATTRIBUTES = {"__subclasses__", "__dict__", "import_module"}
+# keywords that only say something to people, by what is called: a function by its full name, a method by its own
+SAID = {
+    "argparse.ArgumentParser": {"description", "epilog", "usage"},
+    "add_argument": {"help", "metavar"},
+    "add_argument_group": {"title", "description"},
+    "add_parser": {"help", "description", "epilog", "usage"},
+    "add_subparsers": {"title", "description", "help", "metavar"},
+    "pydantic.Field": {"title", "description"},
+}
 _WORD = re.compile(r"[A-Za-z_][\w.]*\w|[A-Za-z_]")
 _QUOTED = re.compile(r"[\w.]+(\s*[\[\],|]\s*[\w.]*)*")
 
@@ -37,6 +46,13 @@ class Imported(NamedTuple):
         return (*filter(None, [self.name]), *chain[1:])
 
 
+class Message(NamedTuple):
+    """The text of an error that a definition raises: it counts where code reads it. ``error`` is what is raised."""
+
+    error: ast.expr
+    text: str
+
+
 @dataclass
 class Definition:
     """One statement at the top of a module: a function, a class, a constant, an import, or code that just runs."""
@@ -46,6 +62,8 @@ class Definition:
     uses: set[Chain] = field(default_factory=set)
     quoted: set[Chain] = field(default_factory=set)
     imports: list[Imported] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    handlers: list[ast.ExceptHandler] = field(default_factory=list)  # those that name what they catch
     dynamic: bool = False
     digest: str = ""
 
@@ -59,9 +77,12 @@ class Definition:
         return isinstance(self.node, ast.If) and ast.unparse(self.node.test) == "__name__ == '__main__'"
 
 
-def read(node: ast.stmt, package: str) -> Definition:
-    """Read a statement of a module in ``package``, which relative imports start from."""
-    return _Reader(node, package).found
+def read(node: ast.stmt, package: str, imported: Mapping[str, str]) -> Definition:
+    """Read a statement of a module in ``package``, which relative imports start from.
+
+    ``imported``: what names of the module stand for that it imports from elsewhere, in full.
+    """
+    return _Reader(node, package, imported).found
 
 
 def strip_docstring(node: ast.AST) -> None:
@@ -83,13 +104,13 @@ class _Names:
 class _Reader:
     """Reads one statement in one pass: every snakemake command waits for it."""
 
-    def __init__(self, node: ast.stmt, package: str) -> None:
-        self.package = package
+    def __init__(self, node: ast.stmt, package: str, imported: Mapping[str, str]) -> None:
+        self.package, self.imported = package, imported
         self.found = Definition(node)
         self.parts: list[str] = []
         self.names = _Names()
         self.declared: set[str] = set()
-        self._read(node)
+        self._read(node.targets if _is_version(node) else node)
         self.found.uses = self.names.used
         self.found.digest = hashlib.sha256("\0".join(self.parts).encode("utf-8", "surrogatepass")).hexdigest()
         self.found.names = frozenset(_bound(node)) | (
@@ -114,11 +135,54 @@ class _Reader:
             if kind in NOTED:
                 self._note(value)
             for name in _fields(kind):  # type: ignore[arg-type]
-                if kind in SCOPED and (kind not in FUNCTIONS or name == "body"):
-                    self._read_inside(value, getattr(value, name))
-                else:
-                    self._read(getattr(value, name, None))
+                self._read_field(value, name, getattr(value, name, None))
             self.parts.append(")")
+
+    def _read_field(self, node: ast.AST, name: str, part: Any) -> None:
+        if isinstance(node, SCOPED) and (name == "body" or not isinstance(node, FUNCTIONS)):
+            self._read_inside(node, part)
+        elif isinstance(node, ast.Call) and name == "keywords" and (said := self._said(node)):
+            self._read([keyword for keyword in part if keyword.arg not in said])
+            self._read_text([keyword.value for keyword in part if keyword.arg in said])
+        elif isinstance(node, ast.Raise) and name == "exc" and isinstance(part, ast.Call):
+            self._read_message(part.func, [*part.args, *(keyword.value for keyword in part.keywords)])
+        elif isinstance(node, ast.Assert) and name == "msg" and part:
+            self._read_message(ast.Name("AssertionError", ast.Load()), [part])
+        else:
+            self._read(part)
+
+    def _said(self, call: ast.Call) -> set[str]:
+        """The keywords of a call that only say something to people."""
+        if isinstance(call.func, ast.Attribute) and call.func.attr in SAID:
+            return SAID[call.func.attr]
+        first, *rest = chain_of(call.func) or ("",)
+        return SAID.get(".".join((self.imported.get(first, ""), *rest)), set())
+
+    def _read_message(self, error: ast.expr, arguments: list[ast.expr]) -> None:
+        self._read(error)
+        self.found.messages.append(Message(error, "\0".join(self._read_text(arguments))))
+
+    def _read_text(self, value: object) -> list[str]:
+        """Read what is put together to a text for people: its words and plain names are given back, the rest counts."""
+        match value:
+            case list():
+                return [word for part in value for word in self._read_text(part)]
+            case ast.Constant(value=str(text)):
+                return [repr(text)]
+            case ast.JoinedStr(values=parts):
+                return self._read_text(parts)
+            case ast.FormattedValue(value=part, conversion=how, format_spec=spec):
+                return [repr(how), *self._read_text([part, *filter(None, [spec])])]
+            case ast.BinOp(left=left, op=ast.Add(), right=right):
+                return self._read_text([left, right])
+            case ast.IfExp(test=test, body=body, orelse=other):
+                self._read(test)
+                return self._read_text([body, other])
+            case ast.Name() | ast.Attribute() if chain := chain_of(value):
+                self._note_name(value, chain)
+                return [".".join(chain)]
+        self._read(value)
+        return []
 
     def _read_inside(self, node: ast.AST, body: object) -> None:
         """Read a scope. What it binds hides names of the module, in a function: elsewhere not everywhere inside."""
@@ -148,6 +212,8 @@ class _Reader:
             self.found.dynamic |= node.attr in DYNAMIC_ATTRIBUTES
         elif isinstance(node, ast.Global):
             self.declared.update(node.names)
+        elif isinstance(node, ast.ExceptHandler):
+            self.found.handlers += [node] if node.name else []
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             self.found.quoted.update(_named(node.value))
 
@@ -197,3 +263,12 @@ def _bound(node: ast.stmt) -> Iterator[str]:
             yield inner.name
         elif isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
             yield inner.id
+
+
+def _is_version(node: ast.stmt) -> TypeGuard[ast.Assign]:
+    """``__version__ = "1.0"``: a name for the code, which is digested itself."""
+    return (
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Constant)
+        and [ast.unparse(target) for target in node.targets] == ["__version__"]
+    )

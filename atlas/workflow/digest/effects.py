@@ -59,12 +59,12 @@ class Effects:
         handed = [part for call in calls for value in (*call.args, *call.keywords) for part in ast.walk(value)]
         return (
             not any(isinstance(inner, ast.Await | ast.NamedExpr | ast.Yield | ast.YieldFrom) for inner in inside)
-            and all(self._known(module, call.func, CREATION) for call in calls)
+            and all(self.known(module, call.func, CREATION) for call in calls)
             and all(self._passive(module, part) for part in handed if isinstance(part, ast.Name | ast.Attribute))
-            and (not unwanted or isinstance(node, ast.Call) or self._known(module, node, unwanted))
+            and (not unwanted or isinstance(node, ast.Call) or self.known(module, node, unwanted))
         )
 
-    def _known(self, module: str, node: ast.expr, unwanted: set[str]) -> bool:
+    def known(self, module: str, node: ast.expr, unwanted: set[str]) -> bool:
         """Whether to call a thing, or to inherit from it, does nothing but make a new thing."""
         if isinstance(node, ast.Subscript):
             node = node.value
@@ -82,7 +82,7 @@ class Effects:
             isinstance(node, ast.ClassDef)
             and self.only_binds(place)
             and not any(isinstance(part, Function) and part.name in unwanted for part in node.body)
-            and all(self._known(place.module, base, unwanted) for base in node.bases)
+            and all(self.known(place.module, base, unwanted) for base in node.bases)
         )
 
     def _passive(self, module: str, node: ast.expr) -> bool:

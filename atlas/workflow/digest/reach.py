@@ -11,21 +11,22 @@ from typing import Literal, NamedTuple
 
 from atlas.workflow.digest.definition import Chain, Definition, Scope
 from atlas.workflow.digest.effects import Effects
+from atlas.workflow.digest.messages import Messages
 from atlas.workflow.digest.package import Package, Place
 
 
-class Run(NamedTuple):
+class Load(NamedTuple):
     """A module is imported."""
 
     module: str
-    why: Literal["run"] = "run"  # tuples of different meaning must differ
+    why: Literal["load"] = "load"  # tuples of different meaning must differ
 
 
-class Whole(NamedTuple):
+class Everything(NamedTuple):
     """Anything in a module may be used."""
 
     module: str
-    why: Literal["whole"] = "whole"
+    why: Literal["everything"] = "everything"
 
 
 class Ask(NamedTuple):
@@ -35,7 +36,7 @@ class Ask(NamedTuple):
     chain: Chain
 
 
-Node = Run | Whole | Ask | Place
+Node = Load | Everything | Ask | Place
 
 
 class Reach:
@@ -44,22 +45,23 @@ class Reach:
     def __init__(self, package: Package) -> None:
         self.package = package
         self.effects = Effects(package)
+        self.messages = Messages(package, self.effects)
         self._needs: dict[Node, frozenset[Node]] = {}
         self._dynamic: set[Node] = set()
 
     def places(self, step: str) -> set[Place]:
         """All definitions that the module ``step`` may use, run as a program or called by any of its functions."""
         seen: set[Node] = set()
-        waiting: list[Node] = [Run(step), *(place for place, code in self._definitions(step) if not code.is_import)]
+        waiting: list[Node] = [Load(step), *(place for place, code in self._definitions(step) if not code.is_import)]
         while waiting:
             node = waiting.pop()
             if node not in seen:
                 seen.add(node)
                 waiting += self._needed(node)
             if not waiting and any(node in self._dynamic for node in seen):
-                waiting = [Whole(node.module) for node in seen if isinstance(node, Run)]
+                waiting = [Everything(node.module) for node in seen if isinstance(node, Load)]
                 waiting = [node for node in waiting if node not in seen]
-        asked = (each for node in seen if isinstance(node, Run) for each in self._getattrs(node.module))
+        asked = (each for node in seen if isinstance(node, Load) for each in self._getattrs(node.module))
         return {*asked, *(node for node in seen if isinstance(node, Place))}
 
     def _getattrs(self, module: str) -> Iterator[Place]:
@@ -70,10 +72,10 @@ class Reach:
     def _needed(self, node: Node) -> frozenset[Node]:
         if node not in self._needs:
             match node:
-                case Run():
-                    found = self._of_run(node.module)
-                case Whole():
-                    found = self._of_whole(node.module)
+                case Load():
+                    found = self._of_load(node.module)
+                case Everything():
+                    found = self._of_everything(node.module)
                 case Ask():
                     found = self._of_ask(node.module, node.chain)
                 case Place():
@@ -86,26 +88,26 @@ class Reach:
         for index, definition in enumerate(source.definitions if source else ()):
             yield Place(module, index), definition
 
-    def _of_run(self, module: str) -> Iterator[Node]:
+    def _of_load(self, module: str) -> Iterator[Node]:
         if above := module.rpartition(".")[0]:
-            yield Run(above)
+            yield Load(above)
         for place, definition in self._definitions(module):
             if definition.is_import:
-                yield from self._runs(definition)
+                yield from self._loads(definition)
             if not self.effects.only_binds(place):
                 yield place
 
-    def _of_whole(self, module: str) -> Iterator[Node]:
-        yield Run(module)
+    def _of_everything(self, module: str) -> Iterator[Node]:
+        yield Load(module)
         for place, definition in self._definitions(module):
             yield place
             if definition.is_import:
                 yield from self._imported(definition, None)
 
     def _of_ask(self, module: str, chain: Chain) -> Iterator[Node]:
-        yield Run(module)
+        yield Load(module)
         if not chain:
-            yield Whole(module)
+            yield Everything(module)
             return
         below = f"{module}.{chain[0]}"
         bound = list(self._bound(module, chain))
@@ -113,13 +115,13 @@ class Reach:
         if self.package.source(below):
             yield Ask(below, chain[1:])
         elif not bound and not chain[0].startswith("__"):
-            yield Whole(module)
+            yield Everything(module)
 
     def _of_definition(self, place: Place) -> Iterator[Node]:
         definition = self.package.definition(place)
         if definition.dynamic:
             self._dynamic.add(place)
-        yield from self._runs(definition)
+        yield from self._loads(definition)
         for chain in definition.uses:
             yield from self._of_use(place.module, definition, chain)
         for chain in definition.quoted:
@@ -127,7 +129,7 @@ class Reach:
             yield from (node for node in found if not (isinstance(node, Ask) and self._is_module(node)))
             name = ".".join(chain)
             if len(chain) > 1 and name != place.module and self.package.source(name):
-                yield Whole(name)
+                yield Everything(name)
 
     def _of_use(self, module: str, definition: Definition, chain: Chain) -> Iterator[Node]:
         if isinstance(definition.node, Scope):
@@ -143,11 +145,11 @@ class Reach:
             if not isinstance(definition.node, Scope):
                 yield from self._imported(definition, chain)
 
-    def _runs(self, definition: Definition) -> Iterator[Node]:
+    def _loads(self, definition: Definition) -> Iterator[Node]:
         for imported in definition.imports:
-            yield from (Run(module) for module in imported.runs if self.package.source(module))
+            yield from (Load(module) for module in imported.runs if self.package.source(module))
             if imported.name == "*":
-                yield Whole(imported.module)
+                yield Everything(imported.module)
 
     def _imported(self, definition: Definition, chain: Chain | None) -> Iterator[Node]:
         """What ``chain`` is behind the imports of a definition; without one, all that they bind."""

@@ -7,7 +7,11 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-PACKAGE = f"{os.sep}atlas{os.sep}"
+
+def _package() -> str:
+    """The folder of the package that the step imported, by its own word: a folder of any path may be called atlas."""
+    init = getattr(sys.modules.get("atlas"), "__file__", None)
+    return f"{Path(init).parent}{os.sep}" if init else ""
 
 
 def _while_importing(frame: FrameType | None) -> bool:
@@ -20,10 +24,14 @@ def _while_importing(frame: FrameType | None) -> bool:
 
 def _start(step: str, folder: Path) -> None:
     called: set[tuple[str, str, int]] = set()
+    package = ""
 
     def note(frame: FrameType, _event: str, _arg: object) -> None:
+        nonlocal package
         code = frame.f_code
-        if PACKAGE in code.co_filename and code.co_name != "<module>" and not _while_importing(frame):
+        package = package or _package()
+        mine = package and code.co_filename.startswith(package)
+        if mine and code.co_name != "<module>" and not _while_importing(frame):
             called.add((code.co_filename, code.co_qualname.partition(".")[0], code.co_firstlineno))
 
     def write() -> None:

@@ -1,0 +1,60 @@
+"""The house as CONTRIBUTING.md and the import contract tell it: complete, and true."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = REPOSITORY / "atlas"
+PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TREE = PAGE.split("```")[1]
+NAMED = re.findall(r"(?:^| ) {2,}(\w+(?:/|\.py)) {2,}", TREE, re.MULTILINE)
+MODULES = sorted(path.name for path in PACKAGE.glob("*.py"))
+ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+
+
+def contract():
+    """The layers of the import contract, from the lowest on."""
+    tool = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    layers = next(each["layers"] for each in tool["importlinter"]["contracts"] if each["type"] == "layers")
+    return [{name.strip().removeprefix("atlas.") for name in layer.split("|")} for layer in reversed(layers)]
+
+
+def test_few_modules_stand_at_the_root():
+    assert len(MODULES) <= 6, MODULES
+
+
+def test_the_tree_names_every_room_and_every_module_at_the_root():
+    assert {name.rstrip("/") for name in NAMED if name.endswith("/")} == {*ROOMS}
+    assert {name for name in NAMED if name.endswith(".py")} == {*MODULES} - {"__init__.py"}
+
+
+@pytest.mark.parametrize("name", [*ROOMS, *(name.removesuffix(".py") for name in MODULES if name != "__init__.py")])
+def test_the_import_contract_holds_every_room_and_module(name):
+    assert name in set().union(*contract())
+
+
+def test_the_tree_has_the_order_of_the_contract():
+    level = {name: number for number, layer in enumerate(contract()) for name in layer}
+    rooms = [name.rstrip("/") for name in NAMED if name.endswith("/")]
+    assert [level[room] for room in rooms] == sorted(level[room] for room in rooms)
+
+
+def test_the_tree_fits_on_a_screen():
+    lines = TREE.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_page_names_files_that_there_are():
+    """Whatever stands in backticks and has a slash, but for what a study makes."""
+    named = set(re.findall(r"`((?:atlas|rules|tests|docs|report|studies)/[\w./-]*)`", PAGE))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if "ROOM" not in name and not (REPOSITORY / name).exists()] == []
+
+
+def test_every_room_has_its_tests_where_its_name_says():
+    """But for `check`, which needs the results of a whole workflow: tests/real/test_check.py."""
+    assert [room for room in ROOMS if room != "check" and not (REPOSITORY / "tests" / room).is_dir()] == []
