@@ -152,9 +152,8 @@ class _Mix(torch.autograd.Function):
         (asking, back), (seen, home) = view.grid.by_heads(heads), packed.all.grid.by_heads(heads)
         size = q.shape[1] // heads
         scale = size**-0.5
-        query = (
-            q.reshape(-1, size).index_select(0, asking).view(-1, view.grid.time, size)
-        )  # (lines * heads, time, size)
+        # query, key, value: (lines * heads, time, size)
+        query = q.reshape(-1, size).index_select(0, asking).view(-1, view.grid.time, size)
         key, value = (x.reshape(-1, size).index_select(0, seen).view(-1, packed.all.grid.time, size) for x in (k, v))
         mask = view.mask(heads, packed.lines).to(q.dtype)
         weights = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scale).softmax(-1)

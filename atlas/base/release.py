@@ -92,8 +92,10 @@ def finder_of_pip(no_binary: Sequence[str] = ()) -> PackageFinder:
 
     Raises AtlasError where pip's configuration, or the certificate that it names, cannot be read.
     """
-    options = pip_options()
-    indexes = _indexes(options)
+    options, indexes = pip_options(), []
+    if options.get("no-index", "").lower() not in ("1", "true", "yes", "on"):
+        public = PackageFinder().sources[0]["url"]  # where unearth, like pip, looks unless told otherwise
+        indexes = [options.get("index-url", public), *_words(options, "extra-index-url")]
     client = PyPIClient(
         trusted_hosts=_words(options, "trusted-host"),
         verify=_trust(options["cert"]) if options.get("cert") else True,
@@ -132,13 +134,6 @@ def parse_options(listed: str) -> dict[str, str]:
         if section in found:
             found[section][option] = str(ast.literal_eval(value))
     return {option: value for section in SECTIONS for option, value in found[section].items()}
-
-
-def _indexes(options: Mapping[str, str]) -> list[str]:
-    if options.get("no-index", "").lower() in ("1", "true", "yes", "on"):
-        return []
-    public = PackageFinder().sources[0]["url"]  # where unearth, like pip, looks unless told otherwise
-    return [options.get("index-url", public), *_words(options, "extra-index-url")]
 
 
 def _trust(certificates: str) -> ssl.SSLContext:

@@ -43,15 +43,6 @@ MEETING = {"q": "qk", "k": "qk", "v": "vo", "o": "vo", "up": "ffn", "gate": "ffn
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """Of one side over its neighbours: squared standardised energies, how many, and their squared correlations."""
-
-    squares: float
-    count: int
-    correlations: float
-
-
-@dataclass(frozen=True)
 class _Side:
     """A matrix as vectors in one of the two spaces that it connects, shape (vectors, dimensions)."""
 
@@ -69,15 +60,12 @@ def alignments(parts: Sequence[WeightPart]) -> dict[str, float]:
     for part in parts:
         for space, rows in _sides(part):
             spaces[space, rows.shape[1]].append(_Side(part.name, rows[:ROWS_AT_MOST].double()))
-    sums: dict[str, list[_Sums]] = defaultdict(list)
+    sums: dict[str, tuple[float, float]] = {}  # excess, squared correlations
     for sides in spaces.values():
-        for name, of_space in _within(sides):
-            sums[name].append(of_space)
-    figures = {}
-    for name, found in sums.items():
-        excess = sum(each.squares - each.count for each in found)
-        figures[name] = excess / math.sqrt(max(2 * sum(each.correlations for each in found), TINY))
-    return figures
+        for name, excess, correlations in _within(sides):
+            before = sums.get(name, (0.0, 0.0))
+            sums[name] = before[0] + excess, before[1] + correlations
+    return {name: excess / math.sqrt(max(2 * spread, TINY)) for name, (excess, spread) in sums.items()}
 
 
 def _sides(part: WeightPart) -> list[tuple[str, Tensor]]:
@@ -94,8 +82,9 @@ def _sides(part: WeightPart) -> list[tuple[str, Tensor]]:
     return [("residual", part.values), ("residual", part.values.T)]
 
 
-def _within(sides: Sequence[_Side]) -> Iterator[tuple[str, _Sums]]:
-    """For each side its sums over all sides of the same space that belong to other parts; none where it is alone."""
+def _within(sides: Sequence[_Side]) -> Iterator[tuple[str, float, float]]:
+    """For each side that is not alone, over all sides of the same space that belong to other parts: by how much their
+    squared standardised energies exceed their mean, and the sum of the energies' squared correlations."""
     n = sides[0].rows.shape[1]
     flat = torch.stack([(side.rows.T @ side.rows).flatten() for side in sides])  # the Gram matrices, (sides, n * n)
     products = flat @ flat.T
@@ -110,7 +99,7 @@ def _within(sides: Sequence[_Side]) -> Iterator[tuple[str, _Sums]]:
         others = [at for at, other in enumerate(sides) if other.name != side.name and spreads[at] > EVEN]
         if others:
             squares = standardised[index, others].square().sum()
-            yield side.name, _Sums(float(squares), len(others), float(correlations[others][:, others].square().sum()))
+            yield side.name, float(squares) - len(others), float(correlations[others][:, others].square().sum())
 
 
 def distance_from_fresh(matrix: np.ndarray, *stds: float) -> float:

@@ -66,7 +66,10 @@ def parts_of(model: nn.Module) -> Iterator[WeightPart]:
                 seen.add(id(values))
                 name = f"{path}.{own}" if path else own
                 role = "k" if path.rpartition(".")[2] in KEYS else ""
-                yield WeightPart(name, name, _flat(module, values.detach().cpu()), _kind(module, own, values), role)
+                flat = values.detach().cpu().flatten(1) if values.ndim > 2 else values.detach().cpu()
+                if flat.ndim == 2 and type(module).__name__ == "Conv1D":
+                    flat = flat.T  # transformers' class holds (in, out)
+                yield WeightPart(name, name, flat, _kind(module, own, values), role)
 
 
 def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:
@@ -75,10 +78,3 @@ def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:
     if values.ndim < 2:
         return "bias"
     return "embedding" if isinstance(module, nn.Embedding) else "matrix"
-
-
-def _flat(module: nn.Module, values: Tensor) -> Tensor:
-    if values.ndim > 2:
-        return values.flatten(1)
-    transposed = values.ndim == 2 and type(module).__name__ == "Conv1D"  # transformers' class holds (in, out)
-    return values.T if transposed else values

@@ -235,25 +235,16 @@ def _recut(model: Anatomy, probe: LossProbe) -> list[Gain]:
     """What it gains to cut the same matrices into half or twice as many heads, as a wrong config does."""
     width, heads, before = model.positions.weight.shape[1], model.attentions[0].heads, probe.losses()
     gains = []
-    for count in (heads // 2, heads * 2):
-        if count and width % count == 0:
-            with _cut_into(model.attentions, count):
-                saved = before - probe.losses(0)
-            gains.append(Gain.of(Move("heads", f"{count} heads", 0, (), (), tuple), saved))
-    return gains
-
-
-@contextmanager
-def _cut_into(attentions: Sequence[MultiHead], heads: int) -> Iterator[None]:
-    """Within a block the attention of every layer has another number of heads."""
-    before = [attention.heads for attention in attentions]
     try:
-        for attention in attentions:
-            attention.heads = heads
-        yield
+        for count in (count for count in (heads // 2, heads * 2) if count and width % count == 0):
+            for attention in model.attentions:
+                attention.heads = count
+            saved = before - probe.losses(0)
+            gains.append(Gain.of(Move("heads", f"{count} heads", 0, (), (), tuple), saved))
     finally:
-        for attention, was in zip(attentions, before, strict=True):
-            attention.heads = was
+        for attention in model.attentions:
+            attention.heads = heads
+    return gains
 
 
 def _steps(model: Anatomy, sample: TextSample) -> list[Move]:
