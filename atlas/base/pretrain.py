@@ -73,7 +73,14 @@ def train(config: Base, tokens: np.ndarray, after_step: Callable[[int, Transform
     Raises AtlasError where the text is shorter than a window.
     """
     model = fresh(config.own, config.seed)
-    optimisers = _optimisers(model, config.training)
+    inside = [parameter for name, parameter in model.named_parameters() if ".layers." in name and parameter.ndim == 2]
+    others = [parameter for name, parameter in model.named_parameters() if ".layers." not in name or parameter.ndim < 2]
+    optimisers: list[torch.optim.Optimizer] = [
+        Muon(inside, lr=config.training.matrix_lr, weight_decay=config.training.weight_decay),
+        torch.optim.AdamW(others, lr=config.training.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
+    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+        group["peak"] = group["lr"]
     windows = _windows(config, tokens)
     started, note = time.perf_counter(), ""
     with progress.tracker("pretraining", config.training.steps) as tracker:
@@ -99,20 +106,6 @@ def _step(model: Transformer, rows: Tensor, optimisers: Sequence[torch.optim.Opt
         optimiser.step()
         optimiser.zero_grad()
     return loss.detach()
-
-
-def _optimisers(model: Transformer, training: Pretraining) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the layers, AdamW for embeddings, norms and biases."""
-    inside = [parameter for name, parameter in model.named_parameters() if ".layers." in name and parameter.ndim == 2]
-    others = [parameter for name, parameter in model.named_parameters() if ".layers." not in name or parameter.ndim < 2]
-    found: list[torch.optim.Optimizer] = [
-        Muon(inside, lr=training.matrix_lr, weight_decay=training.weight_decay),
-        torch.optim.AdamW(others, lr=training.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
-    ]
-    for optimiser in found:
-        for group in optimiser.param_groups:
-            group["peak"] = group["lr"]
-    return found
 
 
 def _rate(training: Pretraining, step: int) -> float:

@@ -53,6 +53,7 @@ def verify(
     in_file = {new: held.tensors[old] for old, new in names.items()}
     in_memory = model.state_dict()
     declared = {**getattr(model, "all_tied_weights_keys", {}), **(tied or {})}
+    identity = ""
     found = weight_checks.fit([*held.misplaced, *_misfits(in_memory, in_file, declared, cast)])
     if all(check.passed for check in found):
         same = {name: tensor.to(in_memory[name].dtype) for name, tensor in in_file.items()}
@@ -63,9 +64,8 @@ def verify(
             for part in parts_of(model):
                 once.setdefault(root_of(part.name, declared), replace(part, stored=stored.get(part.name, "")))
             found += weight_checks.static(list(once.values()))
-        certificate = Certificate.of(found, fingerprint(in_memory))
-    else:
-        certificate = Certificate.of(found, "")
+        identity = fingerprint(in_memory)
+    certificate = Certificate.of(found, identity)
     insist(certificate, checkpoint, MEND)
     return certificate
 

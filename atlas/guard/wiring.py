@@ -336,14 +336,9 @@ def _siblings(by_role: Mapping[str, LayerModule]) -> Iterator[Move]:
             yield _swapped("siblings", f"{first.name} and {second.name}", [first], [second])
     if {"up", "down"} <= by_role.keys() and by_role["up"].weight.T.shape == by_role["down"].weight.shape:
         up, down = by_role["up"], by_role["down"]
-        yield Move(
-            "siblings",
-            f"{up.name} and {down.name}",
-            up.layer,
-            (up.name, down.name),
-            (up.weight, down.weight),
-            lambda: (down.weight.T.clone(), up.weight.T.clone()),
-        )
+        names, weights = (up.name, down.name), (up.weight, down.weight)
+        title = f"{up.name} and {down.name}"
+        yield Move("siblings", title, up.layer, names, weights, lambda: (down.weight.T.clone(), up.weight.T.clone()))
     for module in attention:
         if module.weight.shape[0] == module.weight.shape[1]:
             yield _changed("transposed", module.name, module, lambda weight: weight.T.clone())
