@@ -24,12 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = options.parse_args(arguments)
     joined = pa.concat_tables([files.read_parquet(part, TABLES[args.table]) for part in args.parts])
     keys = [(name, "ascending") for name in TABLES[args.table].names[:5]]
-    sources = {files.provenance_of(part).get("code_digest") for part in args.parts}
-    provenance = {
-        "step": "atlas.audit.collect",
-        "code_digest": code_digest("atlas.audit.collect"),
-        "part_code_digests": sorted(filter(None, sources)),
-    }
+    step = "atlas.audit.collect"
+    sources = sorted(filter(None, {files.provenance_of(part).get("code_digest") for part in args.parts}))
+    provenance = {"step": step, "code_digest": code_digest(step), "part_code_digests": sources}
     files.write_parquet(args.out, joined.sort_by(keys), provenance)
     progress.say(f"guard: {joined.num_rows} rows, see {args.out}")
 

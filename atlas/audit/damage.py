@@ -49,11 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="atlas-guard-") as scratch:
         bench = Bench(Path(scratch), args.spec, text, args.checkpoint, args.manifest)
         rows = list(bench.rows(KINDS[args.part :: args.parts]))
-    provenance = {
-        "step": "atlas.audit.damage",
-        "code_digest": code_digest("atlas.audit.damage"),
-        "versions": environment("torch")["versions"],
-    }
+    step, versions = "atlas.audit.damage", environment("torch")["versions"]
+    provenance = {"step": step, "code_digest": code_digest(step), "versions": versions}
     files.write_parquet(args.out, pa.Table.from_pylist(rows, DETECTION), provenance)
     progress.say(f"guard: {len(rows)} damaged checkpoints verified, see {args.out}")
 

@@ -34,11 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     text = excerpt(files.read_text(args.corpus))
     rows = [row for seed in args.seeds for row in checked(args.spec, args.shape, seed, text)]
-    provenance = {
-        "step": "atlas.audit.honest",
-        "code_digest": code_digest("atlas.audit.honest"),
-        **environment("torch"),
-    }
+    step = "atlas.audit.honest"
+    provenance = {"step": step, "code_digest": code_digest(step), **environment("torch")}
     files.write_parquet(args.out, pa.Table.from_pylist(rows, HONEST), provenance)
     alarms = sum(bool(row["failed_text"]) for row in rows)
     progress.say(

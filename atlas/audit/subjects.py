@@ -16,7 +16,6 @@ from atlas.base.model import Transformer, fresh, opt_config
 from atlas.base.pretrain import train
 from atlas.errors import AtlasError
 from atlas.guard.faults.kinds import Subject
-from atlas.guard.report import Certificate
 from atlas.study.base_settings import Base, Model, Pretraining
 from atlas.study.config import Guard
 from atlas.workflow import files
@@ -100,25 +99,19 @@ def refusals(checkpoint: Path, manifest: Path, text: Path) -> dict[str, str]:
 
     Verifies with the config beside the checkpoint and a text, as others would find it, then with the manifest.
     """
-    by_text = _certified(checkpoint, None, text)
-    by_manifest = _certified(checkpoint, manifest, None)
-    file = {*_failed(by_text, "file")}
-    seen = {*file, *_failed(by_text, "text")}
-    proven = {*seen, *_failed(by_manifest, "file"), *_failed(by_manifest, "manifest")}
+    by_text = _failed(checkpoint, None, text)
+    file = {name for needs, name in by_text if needs == "file"}
+    seen = file | {name for needs, name in by_text if needs == "text"}
+    proven = seen | {name for needs, name in _failed(checkpoint, manifest, None) if needs != "text"}
     found = zip(LEVELS, (file, seen, proven), strict=True)
     return {f"failed_{level}": ", ".join(sorted(names)) for level, names in found}
 
 
-def _certified(checkpoint: Path, manifest: Path | None, text: Path | None) -> Certificate | None:
-    """The certificate, or None where the checkpoint cannot be read at all."""
+def _failed(checkpoint: Path, manifest: Path | None, text: Path | None) -> list[tuple[str, str]]:
+    """What each check that fails needs, and its name; ``UNREADABLE`` where the checkpoint cannot be read at all."""
     try:
         config = None if manifest else Base(model=model_beside(checkpoint), max_val_loss=NO_LIMIT)
-        return verify_checkpoint(checkpoint, manifest, text, config)
+        certificate = verify_checkpoint(checkpoint, manifest, text, config)
     except AtlasError:
-        return None
-
-
-def _failed(found: Certificate | None, needs: str) -> list[str]:
-    if found is None:
-        return [UNREADABLE] if needs == "file" else []
-    return [check.name for check in found.failed if check.needs == needs]
+        return [("file", UNREADABLE)]
+    return [(check.needs, check.name) for check in certificate.failed]

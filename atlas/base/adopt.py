@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from atlas.base.checkpoint import save
+from atlas.base.checkpoint import base_options, save
 from atlas.base.corpus import split
 from atlas.base.hosted import CONFIG, TOKENIZER, hosted, hosted_name
 from atlas.base.language import validation_loss
@@ -26,20 +26,18 @@ from atlas.guard.verification import Foreign, read_foreign, verify_foreign
 from atlas.study.base_settings import Base
 from atlas.workflow import files, progress
 from atlas.workflow.digest import code_digest
-from atlas.workflow.steps import add_base, add_spec, environment, now, parser, run_step
+from atlas.workflow.steps import environment, now, run_step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Adopt a model by the command line; see ``python -m atlas.base.adopt --help``."""
-    options = parser(__doc__)
-    add_spec(options, Base)
-    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
-    add_base(options, threads=2)
-    args = options.parse_args(arguments)
+    args = base_options(__doc__).parse_args(arguments)
     config: Base = args.spec
+    if not isinstance(config.model, str):
+        raise AtlasError("base.model: a shape, so there is nothing to adopt; atlas.base.pretrain is the step for it")
     torch.set_num_threads(args.threads)
     clock, started = time.perf_counter(), now()
-    foreign = read_foreign(source_of(config))
+    foreign = read_foreign(Path(config.model))
     insist(verify_foreign(foreign), foreign.origin)
     tied = {"tie_word_embeddings": foreign.blueprint.tied}  # a file may hold a head that is the embedding again
     beside = {CONFIG: dict(foreign.config) | tied, TOKENIZER: json.loads(tokenizer_text(foreign.origin))}
@@ -62,13 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         beside=beside,
     )
     progress.say(f"base: {foreign.words}; {val_loss:.4f} nats/char of the corpus, see {args.checkpoint}")
-
-
-def source_of(config: Base) -> Path:
-    """Where the model is. AtlasError where the study pretrains one."""
-    if not isinstance(config.model, str):
-        raise AtlasError("base.model: a shape, so there is nothing to adopt; atlas.base.pretrain is the step for it")
-    return Path(config.model)
 
 
 def adopted(foreign: Foreign) -> Iterator[tuple[str, Tensor]]:

@@ -8,7 +8,7 @@ modules are put here; their weights come from a checkpoint whose matrices were t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from atlas.study.settings import Role
 
+FUSED = {"c_attn": False, "query_key_value": True}
+"""Last names of layers that hold queries, keys and values, and whether they do so head by head, not side by side."""
 FUSED_ROLES = ("q", "k", "v")
 
 
@@ -77,42 +79,20 @@ class Unfused(nn.Module):
         return torch.cat(by_head, dim=-1).flatten(-2)
 
 
-def replace_fused(model: nn.Module, name: str, heads: int | None) -> None:
-    """Put an ``Unfused`` in the place of every fused layer, the modules of this last name."""
-    for path, fused in [*model.named_modules()]:
-        if path.rpartition(".")[2] == name:
-            weight = _rows(fused)
-            _put(model, path, Unfused(weight.shape[1], len(weight) // 3, heads, fused.bias is not None))
+def unfuse(model: nn.Module, heads: int) -> None:
+    """Make every role of a model of so many heads a linear layer of its own.
 
-
-def replace_transposed(model: nn.Module, names: set[str]) -> None:
-    """Put a linear layer in the place of every ``Conv1D`` of one of these last names; it holds (in, out)."""
+    Puts an ``Unfused`` in the place of every fused layer, and a linear one in that of every other ``Conv1D``.
+    """
     for path, module in [*model.named_modules()]:
-        if path.rpartition(".")[2] in names and hasattr(module, "nf"):
-            weight = _rows(module)
-            _put(model, path, nn.Linear(weight.shape[1], weight.shape[0]))
-
-
-def _rows(module: nn.Module) -> Tensor:
-    """The weight of a linear layer or a ``Conv1D`` as (out, in)."""
-    weight = cast("Tensor", module.weight).detach()
-    return weight.T if hasattr(module, "nf") else weight
-
-
-def _put(model: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, module)
-
-
-def _gpt2(model: nn.Module, _heads: int) -> None:
-    replace_fused(model, "c_attn", None)
-    replace_transposed(model, {"c_proj", "c_fc"})
-
-
-def _gpt_neox(model: nn.Module, heads: int) -> None:
-    replace_fused(model, "query_key_value", heads)
-
-
-UNFUSE: Mapping[str, Callable[[nn.Module, int], None]] = {"gpt2": _gpt2, "gpt_neox": _gpt_neox}
-"""By ``model_type`` what has to be done to a model of so many heads, so that every role is a linear layer; nothing to
-the others."""
+        parent, _, name = path.rpartition(".")
+        conv1d = hasattr(module, "nf")
+        if not conv1d and name not in FUSED:
+            continue
+        weight = cast("Tensor", module.weight)
+        out, into = reversed(weight.shape) if conv1d else weight.shape  # a ``Conv1D`` holds (in, out)
+        if name in FUSED:
+            made: nn.Module = Unfused(into, out // 3, heads if FUSED[name] else None, module.bias is not None)
+        else:
+            made = nn.Linear(into, out)
+        setattr(model.get_submodule(parent), name, made)

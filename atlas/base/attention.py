@@ -117,7 +117,14 @@ def pack(
     everything = View(grid, _hidden(visible))
     if asked is None:
         return Packed(everything, everything)
-    return Packed(everything, _tails(sizes, np.asarray(asked, dtype=np.int64), visible, device))
+    counts, ends = np.asarray(asked, dtype=np.int64), np.cumsum(sizes)
+    rows = np.concatenate([np.arange(end - count, end) for end, count in zip(ends, counts, strict=True)])
+    tails = _grid(counts, device)  # of the last tokens of each line
+    steps = np.minimum(np.arange(tails.time), counts[:, None] - 1) + (sizes - counts)[:, None]  # (lines, time)
+    within = torch.from_numpy(steps).to(device)
+    by_line = visible if visible.dim() == 3 else visible.expand(len(sizes), -1, -1)
+    seen_by_tails = by_line.gather(1, within[:, :, None].expand(-1, -1, by_line.shape[2]))
+    return Packed(everything, View(tails, _hidden(seen_by_tails), torch.from_numpy(rows).to(device)))
 
 
 def _grid(sizes: np.ndarray, device: torch.device) -> Grid:
@@ -132,18 +139,6 @@ def _hidden(visible: Tensor) -> Tensor:
     return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 
-def _tails(sizes: np.ndarray, asked: np.ndarray, visible: Tensor, device: torch.device) -> View:
-    """The last tokens of each line."""
-    ends = np.cumsum(sizes)
-    rows = np.concatenate([np.arange(end - count, end) for end, count in zip(ends, asked, strict=True)])
-    grid = _grid(asked, device)
-    steps = np.minimum(np.arange(grid.time), asked[:, None] - 1) + (sizes - asked)[:, None]  # (lines, time)
-    within = torch.from_numpy(steps).to(device)
-    by_line = visible if visible.dim() == 3 else visible.expand(len(sizes), -1, -1)
-    seen = by_line.gather(1, within[:, :, None].expand(-1, -1, by_line.shape[2]))
-    return View(grid, _hidden(seen), torch.from_numpy(rows).to(device))
-
-
 class _Mix(torch.autograd.Function):
     """softmax(q k' / sqrt(d)) v, head by head and line by line. Gather and its inverse are each other's gradients."""
 
@@ -152,9 +147,8 @@ class _Mix(torch.autograd.Function):
         (asking, back), (seen, home) = view.grid.by_heads(heads), packed.all.grid.by_heads(heads)
         size = q.shape[1] // heads
         scale = size**-0.5
-        query = (
-            q.reshape(-1, size).index_select(0, asking).view(-1, view.grid.time, size)
-        )  # (lines * heads, time, size)
+        # query, key, value: (lines * heads, time, size)
+        query = q.reshape(-1, size).index_select(0, asking).view(-1, view.grid.time, size)
         key, value = (x.reshape(-1, size).index_select(0, seen).view(-1, packed.all.grid.time, size) for x in (k, v))
         mask = view.mask(heads, packed.lines).to(q.dtype)
         weights = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scale).softmax(-1)

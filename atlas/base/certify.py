@@ -5,7 +5,7 @@ The checks are those of ``atlas.guard``. Here stands what they need to know of A
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas.base.checkpoint import Manifest, empty_model, load_strict, read_manifest
+from atlas.base.checkpoint import Manifest, base_options, empty_model, load_strict, read_manifest
 from atlas.base.corpus import split
 from atlas.base.hosted import CONFIG as ADOPTED
 from atlas.base.hosted import hosted_name
@@ -33,7 +33,7 @@ from atlas.guard.wiring import BEFORE_LAYERS, Anatomy, LayerModule, functional, 
 from atlas.study.base_settings import Base, Model
 from atlas.study.settings import explain
 from atlas.workflow import files, progress
-from atlas.workflow.steps import add_base, add_spec, parser, run_step
+from atlas.workflow.steps import run_step
 
 MOVED_LIMIT = 0.1  # share of its own first length that training moves a matrix by, at least
 LOSS_TOLERANCE = 1e-4  # nats per character: rounding on another machine or thread count is below 1e-5
@@ -42,10 +42,7 @@ POSITIONS = "model.decoder.embed_positions.weight"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Certify by the command line; see ``python -m atlas.base.certify --help``."""
-    options = parser(__doc__)
-    add_spec(options, Base)
-    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
-    add_base(options, threads=2)
+    options = base_options(__doc__)
     options.add_argument(
         "--out", type=Path, required=True, help=f"certificate.json, to be written; {CONFIG} goes beside the checkpoint"
     )
@@ -92,7 +89,12 @@ def verify_checkpoint(
         found += _by_manifest(model, record) if record else []
         found += _by_corpus(model, corpus, asked, record) if corpus else []
     if record and (folder / CONFIG).is_file():
-        found.append(_config_beside(files.read_json(folder / CONFIG), opt_config(record.config.own)))
+        values, wanted = files.read_json(folder / CONFIG), opt_config(record.config.own)  # other readers go by it
+        beside = values if isinstance(values, dict) else {}
+        keys = [key for key in wanted if beside.get(key) != wanted[key]]
+        wrong = [f"{key}: {beside.get(key)!r}, manifest {wanted[key]!r}" for key in keys]
+        sentence = "the config beside the checkpoint is the manifest's model"
+        found.append(counted("config.json", sentence, wrong, needs="manifest"))
     if record and config:
         made, wanted = (section.model_dump(exclude={"max_val_loss"}) for section in (record.config, config))
         wrong = [f"{key}: made with {made[key]}, study has {wanted[key]}" for key in wanted if made[key] != wanted[key]]
@@ -126,13 +128,6 @@ def _by_corpus(model: LanguageModel, corpus: Path | str, asked: Base, record: Ma
         detail = f"validation loss {loss:.6f} nats/char, manifest {record.val_loss:.6f}"
         passed = off <= LOSS_TOLERANCE
         yield Check("val_loss_reproduced", passed, finite(off), LOSS_TOLERANCE, detail, needs="manifest")
-
-
-def _config_beside(beside: object, asked: Mapping[str, object]) -> Check:
-    """The transformers config beside the checkpoint describes the manifest's model: other readers go by it."""
-    found = beside if isinstance(beside, dict) else {}
-    wrong = [f"{key}: {found.get(key)!r}, manifest {asked[key]!r}" for key in asked if found.get(key) != asked[key]]
-    return counted("config.json", "the config beside the checkpoint is the manifest's model", wrong, needs="manifest")
 
 
 def _matrices(model: LanguageModel) -> Iterator[tuple[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,18 @@ from atlas.guard.weight_checks import mismatches
 from atlas.study.base_settings import Base, Model
 from atlas.study.settings import Settings, explain
 from atlas.workflow.files import read_json, together, write_json
+from atlas.workflow.steps import add_base, add_spec, parser
 
 NAMED_AT_MOST = 5  # problems spelt out in one line; `atlas verify` lists them all
+
+
+def base_options(step_doc: str | None) -> argparse.ArgumentParser:
+    """The options that the steps share which make a base or certify it."""
+    options = parser(step_doc)
+    add_spec(options, Base)
+    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
+    add_base(options, threads=2)
+    return options
 
 
 class Manifest(Settings):

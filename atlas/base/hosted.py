@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas.base.architectures import FUSED_ROLES, MAPS, UNFUSE
+from atlas.base.architectures import FUSED, FUSED_ROLES, MAPS, unfuse
 from atlas.base.attention import Packed
 from atlas.base.language import LanguageModel, Mask
 from atlas.base.text import Text
@@ -26,10 +26,10 @@ from atlas.study.model_shape import shape_from
 
 CONFIG, TOKENIZER = "lm.json", "tokenizer.json"  # of such a model, beside its checkpoint
 BODY, OUT = "body", "out"  # where it holds all but its head, and a head of its own
-FUSED = re.compile(r"(.*)\.(weight|bias)\[(\w)\]")  # the name of a part of a fused tensor
+FUSED_PART = re.compile(r"(.*)\.(weight|bias)\[(\w)\]")  # the name of a part of a fused tensor
 ATTENTION = "atlas_packed"
 LINES = "atlas_lines"  # the attribute under which a module finds where the lines of its row are
-SHARED = {f"{name}.{role}" for name in ("c_attn", "query_key_value") for role in FUSED_ROLES}
+SHARED = {f"{name}.{role}" for name in FUSED for role in FUSED_ROLES}
 
 
 @dataclass
@@ -60,8 +60,7 @@ class Hosted(LanguageModel):
         whole = AutoModelForCausalLM.from_config(
             AutoConfig.for_model(**config), attn_implementation=ATTENTION, dtype=torch.float32
         )
-        if kind in UNFUSE:
-            UNFUSE[kind](whole, shape.heads)
+        unfuse(whole, shape.heads)
         self.config, self.prefix = shape, f"{whole.base_model_prefix}."
         self.body = whole.base_model
         head = whole.get_output_embeddings()
@@ -114,7 +113,7 @@ def hosted_name(part: WeightPart, prefix: str) -> str:
     if part.role == "head":
         return f"{OUT}.weight"
     name = part.name.removeprefix(prefix)
-    if fused := FUSED.fullmatch(name):
+    if fused := FUSED_PART.fullmatch(name):
         name = "{0}.{2}.{1}".format(*fused.groups())
     return f"{BODY}.{name}"
 

@@ -61,9 +61,7 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
     if any(check.name in weight_checks.FITS for check in certificate.failed):
         missing = {"all that needs a model that loads": "the file does not fit, see above", **missing}
     return Report(
-        passed=certificate.passed,
-        fingerprint=certificate.fingerprint,
-        checks=certificate.checks,
+        **vars(certificate),
         checkpoint=str(path),
         model=words,
         manifest=str(manifest) if manifest else None,

@@ -65,22 +65,21 @@ class LanguageModel(nn.Module):
 
 
 @torch.no_grad()
-def validation_loss(model: LanguageModel, tokens: np.ndarray, context: int | None = None) -> float:
+def validation_loss(model: LanguageModel, tokens: np.ndarray) -> float:
     """Mean negative log-likelihood, in nats per character, whatever the tokens are.
 
-    Protocol: the text is cut into non-overlapping windows of ``context`` tokens (the model's full context unless
-    given). Each position of a window predicts the next token of the text, so that position t has seen t + 1 tokens of
-    its own window and nothing before it. A remainder shorter than a window is left out.
+    Protocol: the text is cut into non-overlapping windows of the model's full context. Each position of a window
+    predicts the next token of the text, so that position t has seen t + 1 tokens of its own window and nothing before
+    it. A remainder shorter than a window is left out.
 
     Args:
         model: the language model.
         tokens: token ids, unsigned, shape (tokens,).
-        context: window length, at most the model's positions.
 
     Raises AtlasError where the text is shorter than one window and one character.
     """
     windows = torch.from_numpy(tokens.astype(np.int64)).to(model.head.device)
-    length = context or model.config.context
+    length = model.config.context
     count = (len(windows) - 1) // length
     if count < 1:
         raise AtlasError(

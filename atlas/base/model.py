@@ -66,9 +66,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Mask, view: View | None = None) -> Tensor:
         x = _asked(x, view) + self.self_attn(self.self_attn_layer_norm(x), mask, view)
-        wide = self.fc1(
-            self.final_layer_norm(x).flatten(0, -2)
-        )  # of rows it would be a view, which ReLU in place copies
+        wide = self.fc1(self.final_layer_norm(x).flatten(0, -2))  # rows would be a view, which ReLU in place copies
         out: Tensor = x + self.fc2(F.relu(wide, inplace=True)).view(x.shape)
         return out
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,14 +35,11 @@ class Muon(torch.optim.Optimizer):
                 if matrix.grad is not None:
                     by_shape[matrix.shape].append(matrix)
             for matrices in by_shape.values():
-                self._step_alike(matrices, group)
-
-    def _step_alike(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
-        updates = orthogonalise(torch.stack([self._momentum(matrix, group["momentum"]) for matrix in matrices]))
-        rows, columns = matrices[0].shape
-        rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-        for matrix, update in zip(matrices, updates, strict=True):
-            matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
+                updates = orthogonalise(torch.stack([self._momentum(matrix, group["momentum"]) for matrix in matrices]))
+                rows, columns = matrices[0].shape
+                rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+                for matrix, update in zip(matrices, updates, strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
 
     def _momentum(self, matrix: Tensor, momentum: float) -> Tensor:
         """Advance the running mean of the gradient and look one step ahead of it (Nesterov)."""

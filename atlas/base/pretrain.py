@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas.base.checkpoint import save
+from atlas.base.checkpoint import base_options, save
 from atlas.base.corpus import split
 from atlas.base.language import validation_loss
 from atlas.base.model import Transformer, fresh
@@ -24,7 +23,7 @@ from atlas.study.base_settings import Base, Pretraining
 from atlas.workflow import files, progress
 from atlas.workflow.allocator import keep_freed_memory
 from atlas.workflow.digest import code_digest
-from atlas.workflow.steps import add_base, add_spec, environment, now, parser, run_step
+from atlas.workflow.steps import environment, now, run_step
 
 NOTED_EVERY = 20  # steps between readings of the loss, which cost a little
 
@@ -40,11 +39,7 @@ class Trained:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Pretrain by the command line; see ``python -m atlas.base.pretrain --help``."""
-    options = parser(__doc__)
-    add_spec(options, Base)
-    options.add_argument("--corpus", type=Path, required=True, help="corpus.txt")
-    add_base(options, threads=2)
-    args = options.parse_args(arguments)
+    args = base_options(__doc__).parse_args(arguments)
     config: Base = args.spec
     torch.set_num_threads(args.threads)
     keep_freed_memory()
@@ -78,7 +73,14 @@ def train(config: Base, tokens: np.ndarray, after_step: Callable[[int, Transform
     Raises AtlasError where the text is shorter than a window.
     """
     model = fresh(config.own, config.seed)
-    optimisers = _optimisers(model, config.training)
+    inside = [parameter for name, parameter in model.named_parameters() if ".layers." in name and parameter.ndim == 2]
+    others = [parameter for name, parameter in model.named_parameters() if ".layers." not in name or parameter.ndim < 2]
+    optimisers: list[torch.optim.Optimizer] = [
+        Muon(inside, lr=config.training.matrix_lr, weight_decay=config.training.weight_decay),
+        torch.optim.AdamW(others, lr=config.training.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
+    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+        group["peak"] = group["lr"]
     windows = _windows(config, tokens)
     started, note = time.perf_counter(), ""
     with progress.tracker("pretraining", config.training.steps) as tracker:
@@ -104,20 +106,6 @@ def _step(model: Transformer, rows: Tensor, optimisers: Sequence[torch.optim.Opt
         optimiser.step()
         optimiser.zero_grad()
     return loss.detach()
-
-
-def _optimisers(model: Transformer, training: Pretraining) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the layers, AdamW for embeddings, norms and biases."""
-    inside = [parameter for name, parameter in model.named_parameters() if ".layers." in name and parameter.ndim == 2]
-    others = [parameter for name, parameter in model.named_parameters() if ".layers." not in name or parameter.ndim < 2]
-    found: list[torch.optim.Optimizer] = [
-        Muon(inside, lr=training.matrix_lr, weight_decay=training.weight_decay),
-        torch.optim.AdamW(others, lr=training.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
-    ]
-    for optimiser in found:
-        for group in optimiser.param_groups:
-            group["peak"] = group["lr"]
-    return found
 
 
 def _rate(training: Pretraining, step: int) -> float:

@@ -92,11 +92,18 @@ def finder_of_pip(no_binary: Sequence[str] = ()) -> PackageFinder:
 
     Raises AtlasError where pip's configuration, or the certificate that it names, cannot be read.
     """
-    options = pip_options()
-    indexes = _indexes(options)
+    options, indexes = pip_options(), []
+    if options.get("no-index", "").lower() not in ("1", "true", "yes", "on"):
+        public = PackageFinder().sources[0]["url"]  # where unearth, like pip, looks unless told otherwise
+        indexes = [options.get("index-url", public), *_words(options, "extra-index-url")]
+    certificates = options.get("cert")
+    try:
+        verify = ssl.create_default_context(cafile=certificates) if certificates else True
+    except OSError as error:
+        raise AtlasError(f"{certificates}: not a file of certificates ({error}); mend pip's option cert") from None
     client = PyPIClient(
         trusted_hosts=_words(options, "trusted-host"),
-        verify=_trust(options["cert"]) if options.get("cert") else True,
+        verify=verify,
         timeout=float(options.get("timeout", options.get("default-timeout", "15"))),
     )
     client.auth = MultiDomainBasicAuth(index_urls=indexes)
@@ -132,20 +139,6 @@ def parse_options(listed: str) -> dict[str, str]:
         if section in found:
             found[section][option] = str(ast.literal_eval(value))
     return {option: value for section in SECTIONS for option, value in found[section].items()}
-
-
-def _indexes(options: Mapping[str, str]) -> list[str]:
-    if options.get("no-index", "").lower() in ("1", "true", "yes", "on"):
-        return []
-    public = PackageFinder().sources[0]["url"]  # where unearth, like pip, looks unless told otherwise
-    return [options.get("index-url", public), *_words(options, "extra-index-url")]
-
-
-def _trust(certificates: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=certificates)
-    except OSError as error:
-        raise AtlasError(f"{certificates}: not a file of certificates ({error}); mend pip's option cert") from None
 
 
 def _words(options: Mapping[str, str], key: str) -> list[str]:

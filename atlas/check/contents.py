@@ -60,10 +60,6 @@ def _of_run(path: Path, columns: pa.Schema, key: tuple[str, ...]) -> None:
         raise DisagreeError(str(error)) from None
 
 
-def _base(path: Path) -> None:
-    _as_in_the_manifest(path, fingerprint(read_tensors(path)), "fingerprint")
-
-
 def _corpus(path: Path) -> None:
     text(path)
     _as_in_the_manifest(path, files.sha256(path), "corpus_sha256")
@@ -84,7 +80,7 @@ READERS: tuple[tuple[str, Reader], ...] = (
     ("pool/pool.parquet", read_pool),
     ("pool/streams/*.parquet", read_stream),
     ("base/corpus.txt", _corpus),
-    ("base/base.safetensors", _base),
+    ("base/base.safetensors", lambda path: _as_in_the_manifest(path, fingerprint(read_tensors(path)), "fingerprint")),
     ("base/base.json", read_manifest),
     ("base/certificate.json", read_certificate),
     ("ttt/*/*/run.json", read_record),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -190,10 +191,6 @@ def _llama(given: ConfigReader) -> Blueprint:
     return _gated(given, bias, bias, given.on("mlp_bias", False))
 
 
-def _qwen2(given: ConfigReader) -> Blueprint:
-    return _gated(given, qkv_bias=True)
-
-
 def _qwen3(given: ConfigReader) -> Blueprint:
     bias = given.on("attention_bias", False)
     inside = given.size("head_dim", 128)
@@ -235,6 +232,6 @@ ARCHITECTURES: Mapping[str, Callable[[ConfigReader], Blueprint]] = {
     "gpt_neox": _gpt_neox,
     "llama": _llama,
     "mistral": _llama,
-    "qwen2": _qwen2,
+    "qwen2": partial(_gated, qkv_bias=True),
     "qwen3": _qwen3,
 }

@@ -66,26 +66,23 @@ def checkpoint_in(path: Path) -> Path:
 
 
 def contents(path: Path) -> Contents:
-    """All that a checkpoint holds, whatever it is and in however many files."""
+    """All that a checkpoint holds, whatever it is and in however many files; of shards, where their index is wrong."""
     checkpoint = checkpoint_in(path)
     if is_gguf(checkpoint):
         file = GgufFile(checkpoint)
         return Contents(tensors=file.tensors, stored=file.stored)
-    if checkpoint.name.endswith(".index.json"):
-        return _read_shards(checkpoint)
-    return Contents(tensors=read_tensors(checkpoint))
-
-
-def _read_shards(index: Path) -> Contents:
-    """All tensors of a checkpoint in several files, and where the index is wrong about them."""
-    values = read_json(index)
+    if not checkpoint.name.endswith(".index.json"):
+        return Contents(tensors=read_tensors(checkpoint))
+    values = read_json(checkpoint)
     places = values.get("weight_map") if isinstance(values, dict) else None
     if not isinstance(places, dict) or not places:
-        raise AtlasError(f"{index}: no weight_map; expected the index that save_pretrained writes beside its shards")
+        raise AtlasError(
+            f"{checkpoint}: no weight_map; expected the index that save_pretrained writes beside its shards"
+        )
     tensors: dict[str, Tensor] = {}
     wrong = []
     for shard in sorted(set(places.values())):
-        for name, tensor in read_tensors(index.parent / shard).items():
+        for name, tensor in read_tensors(checkpoint.parent / shard).items():
             if places.get(name) != shard:
                 wrong.append(Mismatch("names", name, f"in {shard}, the index has {places.get(name, 'no such tensor')}"))
             tensors.setdefault(name, tensor)

@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -42,42 +41,22 @@ READERS, WRITERS = ("q", "k", "v", "up", "gate"), ("o", "down")
 MEETING = {"q": "qk", "k": "qk", "v": "vo", "o": "vo", "up": "ffn", "gate": "ffn", "down": "ffn"}
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Of one side over its neighbours: squared standardised energies, how many, and their squared correlations."""
-
-    squares: float
-    count: int
-    correlations: float
-
-
-@dataclass(frozen=True)
-class _Side:
-    """A matrix as vectors in one of the two spaces that it connects, shape (vectors, dimensions)."""
-
-    name: str
-    rows: Tensor
-
-
 def alignments(parts: Sequence[WeightPart]) -> dict[str, float]:
     """Alignment of every matrix and embedding with its neighbours, by name of the part, in standard deviations.
 
     Among 1,032 fresh matrices in models of 32 to 128 dimensions the largest was 3.9. A part without any neighbour is
     left out.
     """
-    spaces: dict[tuple[str, int], list[_Side]] = defaultdict(list)
+    spaces: dict[tuple[str, int], list[tuple[str, Tensor]]] = defaultdict(list)
     for part in parts:
         for space, rows in _sides(part):
-            spaces[space, rows.shape[1]].append(_Side(part.name, rows[:ROWS_AT_MOST].double()))
-    sums: dict[str, list[_Sums]] = defaultdict(list)
+            spaces[space, rows.shape[1]].append((part.name, rows[:ROWS_AT_MOST].double()))
+    sums: dict[str, tuple[float, float]] = {}  # excess, squared correlations
     for sides in spaces.values():
-        for name, of_space in _within(sides):
-            sums[name].append(of_space)
-    figures = {}
-    for name, found in sums.items():
-        excess = sum(each.squares - each.count for each in found)
-        figures[name] = excess / math.sqrt(max(2 * sum(each.correlations for each in found), TINY))
-    return figures
+        for name, excess, correlations in _within(sides):
+            before = sums.get(name, (0.0, 0.0))
+            sums[name] = before[0] + excess, before[1] + correlations
+    return {name: excess / math.sqrt(max(2 * spread, TINY)) for name, (excess, spread) in sums.items()}
 
 
 def _sides(part: WeightPart) -> list[tuple[str, Tensor]]:
@@ -94,23 +73,27 @@ def _sides(part: WeightPart) -> list[tuple[str, Tensor]]:
     return [("residual", part.values), ("residual", part.values.T)]
 
 
-def _within(sides: Sequence[_Side]) -> Iterator[tuple[str, _Sums]]:
-    """For each side its sums over all sides of the same space that belong to other parts; none where it is alone."""
-    n = sides[0].rows.shape[1]
-    flat = torch.stack([(side.rows.T @ side.rows).flatten() for side in sides])  # the Gram matrices, (sides, n * n)
+def _within(sides: Sequence[tuple[str, Tensor]]) -> Iterator[tuple[str, float, float]]:
+    """For each side that is not alone, over all sides of the same space that belong to other parts: by how much their
+    squared standardised energies exceed their mean, and the sum of the energies' squared correlations.
+
+    A side is the name of a part and its vectors in the space, shape (vectors, dimensions).
+    """
+    n = sides[0][1].shape[1]
+    flat = torch.stack([(rows.T @ rows).flatten() for _, rows in sides])  # the Gram matrices, (sides, n * n)
     products = flat @ flat.T
-    lengths = torch.stack([side.rows.square().sum() for side in sides]).clamp(min=TINY)
-    fourth = torch.stack([side.rows.square().sum(1).square().sum() for side in sides])
+    lengths = torch.stack([rows.square().sum() for _, rows in sides]).clamp(min=TINY)
+    fourth = torch.stack([rows.square().sum(1).square().sum() for _, rows in sides])
     covariances = products / lengths[:, None] / lengths - 1 / n
     spreads = covariances.diagonal().clamp(min=TINY)
     energies = products / lengths - lengths[:, None] / n  # row: whose vectors; column: in whose Gram matrix
     standardised = energies / (2 * spreads * fourth[:, None] / (n * (n + 2))).clamp(min=TINY).sqrt()
     correlations = covariances / (spreads[:, None] * spreads).sqrt()
-    for index, side in enumerate(sides):
-        others = [at for at, other in enumerate(sides) if other.name != side.name and spreads[at] > EVEN]
+    for index, (name, _) in enumerate(sides):
+        others = [at for at, (other, _) in enumerate(sides) if other != name and spreads[at] > EVEN]
         if others:
             squares = standardised[index, others].square().sum()
-            yield side.name, _Sums(float(squares), len(others), float(correlations[others][:, others].square().sum()))
+            yield name, float(squares) - len(others), float(correlations[others][:, others].square().sum())
 
 
 def distance_from_fresh(matrix: np.ndarray, *stds: float) -> float:

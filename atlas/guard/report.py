@@ -101,7 +101,8 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
 def _lines(check: Check) -> Iterator[_Line]:
     """A row a module that was measured; failing tensors without a measure of their own follow."""
     for module, measured in check.by_module.items():
-        yield _Line(module, check, measured, not check.passed and _names(check, module))
+        named = not check.tensors or any(_same(module, tensor) for tensor in check.tensors)
+        yield _Line(module, check, measured, not check.passed and named)
     rest = [tensor for tensor in check.tensors if not any(_same(module, tensor) for module in check.by_module)]
     problems = dict(sentence.partition(": ")[::2] for sentence in check.detail.split("; "))
     for tensor in rest:
@@ -116,10 +117,6 @@ def _worst(check: Check) -> _Line:
     worst = next((line.module for line in lines if line.measured == check.measured), None)
     many = f"{len(check.tensors)} tensors" if len(check.tensors) > 1 else "".join(check.tensors)
     return _Line((many if not check.passed else "") or worst or "all", check, check.measured, not check.passed)
-
-
-def _names(check: Check, module: str) -> bool:
-    return not check.tensors or any(_same(module, tensor) for tensor in check.tensors)
 
 
 def _same(module: str, tensor: str) -> bool:

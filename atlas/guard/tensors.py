@@ -62,11 +62,17 @@ def parts_of(model: nn.Module) -> Iterator[WeightPart]:
     seen: set[int] = set()
     for path, module in model.named_modules():
         for own, values in module.named_parameters(recurse=False):
-            if id(values) not in seen:
-                seen.add(id(values))
-                name = f"{path}.{own}" if path else own
-                role = "k" if path.rpartition(".")[2] in KEYS else ""
-                yield WeightPart(name, name, _flat(module, values.detach().cpu()), _kind(module, own, values), role)
+            if id(values) in seen:
+                continue
+            seen.add(id(values))
+            name = f"{path}.{own}" if path else own
+            role = "k" if path.rpartition(".")[2] in KEYS else ""
+            flat = values.detach().cpu()
+            if flat.ndim > 2:
+                flat = flat.flatten(1)
+            elif flat.ndim == 2 and type(module).__name__ == "Conv1D":
+                flat = flat.T  # transformers' class holds (in, out)
+            yield WeightPart(name, name, flat, _kind(module, own, values), role)
 
 
 def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:
@@ -75,10 +81,3 @@ def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:
     if values.ndim < 2:
         return "bias"
     return "embedding" if isinstance(module, nn.Embedding) else "matrix"
-
-
-def _flat(module: nn.Module, values: Tensor) -> Tensor:
-    if values.ndim > 2:
-        return values.flatten(1)
-    transposed = values.ndim == 2 and type(module).__name__ == "Conv1D"  # transformers' class holds (in, out)
-    return values.T if transposed else values

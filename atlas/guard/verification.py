@@ -53,6 +53,7 @@ def verify(
     in_file = {new: held.tensors[old] for old, new in names.items()}
     in_memory = model.state_dict()
     declared = {**getattr(model, "all_tied_weights_keys", {}), **(tied or {})}
+    identity = ""
     found = weight_checks.fit([*held.misplaced, *_misfits(in_memory, in_file, declared, cast)])
     if all(check.passed for check in found):
         same = {name: tensor.to(in_memory[name].dtype) for name, tensor in in_file.items()}
@@ -63,9 +64,8 @@ def verify(
             for part in parts_of(model):
                 once.setdefault(root_of(part.name, declared), replace(part, stored=stored.get(part.name, "")))
             found += weight_checks.static(list(once.values()))
-        certificate = Certificate.of(found, fingerprint(in_memory))
-    else:
-        certificate = Certificate.of(found, "")
+        identity = fingerprint(in_memory)
+    certificate = Certificate.of(found, identity)
     insist(certificate, checkpoint, MEND)
     return certificate
 
@@ -234,7 +234,15 @@ def read_foreign(path: Path) -> Foreign:
     """
     checkpoint = checkpoint_in(path)
     if is_gguf(checkpoint):
-        return _read_gguf(checkpoint)
+        file = GgufFile(checkpoint)
+        expected = blueprint(file.config, str(checkpoint))
+        # A head that is the embedding again is tied: the file has no other way to say so.
+        embedding, head = (file.tensors.get(spec.name) for spec in (expected.specs[0], expected.head))
+        again = embedding is not None and head is not None and torch.equal(embedding, head)
+        expected = replace(expected, tied=expected.tied or again, buffers=f"{expected.buffers}|{COMPUTED}")
+        return Foreign(
+            origin=checkpoint, config=file.config, blueprint=expected, tensors=file.tensors, stored=file.stored
+        )
     beside = checkpoint.parent / CONFIG
     config = read_json(beside)
     if not isinstance(config, dict):
@@ -244,28 +252,14 @@ def read_foreign(path: Path) -> Foreign:
     return Foreign(origin=path, config=config, blueprint=expected, tensors=found.tensors, misplaced=found.misplaced)
 
 
-def _read_gguf(path: Path) -> Foreign:
-    """A GGUF file as a checkpoint. A head that is the embedding again is tied: the file has no other way to say so."""
-    file = GgufFile(path)
-    expected = blueprint(file.config, str(path))
-    embedding, head = (file.tensors.get(spec.name) for spec in (expected.specs[0], expected.head))
-    again = embedding is not None and head is not None and torch.equal(embedding, head)
-    expected = replace(expected, tied=expected.tied or again, buffers=f"{expected.buffers}|{COMPUTED}")
-    return Foreign(origin=path, config=file.config, blueprint=expected, tensors=file.tensors, stored=file.stored)
-
-
 def verify_foreign(foreign: Foreign) -> Certificate:
     """Make every check that a checkpoint of another project allows: names, shapes, dtypes, values, training."""
     found = weight_checks.fit(foreign.mismatches())
     if all(check.passed for check in found):
-        found += [_head(foreign), *weight_checks.static(foreign.parts())]
+        head, embedding, wrong = foreign.blueprint.head.name, next(iter(foreign.specs)), {}
+        again = foreign.blueprint.tied and head in foreign.tensors
+        if again and sha256_of(foreign.tensors[head]) != sha256_of(foreign.tensors[embedding]):
+            wrong[head] = f"differs from {embedding}, though the config says tie_word_embeddings"
+        found.append(none_of("head", "the output head is the embedding where the config ties them", wrong))
+        found += weight_checks.static(foreign.parts())
     return Certificate.of(found, fingerprint(foreign.tensors))
-
-
-def _head(foreign: Foreign) -> Check:
-    """An output head that is the embedding by its config, and stands in the file again, is the embedding's copy."""
-    head, embedding, wrong = foreign.blueprint.head.name, next(iter(foreign.specs)), {}
-    again = foreign.blueprint.tied and head in foreign.tensors
-    if again and sha256_of(foreign.tensors[head]) != sha256_of(foreign.tensors[embedding]):
-        wrong[head] = f"differs from {embedding}, though the config says tie_word_embeddings"
-    return none_of("head", "the output head is the embedding where the config ties them", wrong)

@@ -212,10 +212,9 @@ def rounding(parts: Sequence[WeightPart]) -> Check:
     for part in matrices:
         outcomes[part.stored].add(rounded[part.name])
     odd = {part.name: rounded[part.name] if len(outcomes[part.stored]) > 1 else 0.0 for part in matrices}
-    mixed = any(odd.values())
-    sentence = (
-        "matrices rounded to 16 bits though others are not" if mixed else "all matrices are held in one precision"
-    )
+    sentence = "all matrices are held in one precision"
+    if any(odd.values()):
+        sentence = "matrices rounded to 16 bits though others are not"
     return bounded("rounding", sentence, odd, "at most", 0.0, parts)
 
 

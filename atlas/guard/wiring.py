@@ -235,25 +235,16 @@ def _recut(model: Anatomy, probe: LossProbe) -> list[Gain]:
     """What it gains to cut the same matrices into half or twice as many heads, as a wrong config does."""
     width, heads, before = model.positions.weight.shape[1], model.attentions[0].heads, probe.losses()
     gains = []
-    for count in (heads // 2, heads * 2):
-        if count and width % count == 0:
-            with _cut_into(model.attentions, count):
-                saved = before - probe.losses(0)
-            gains.append(Gain.of(Move("heads", f"{count} heads", 0, (), (), tuple), saved))
-    return gains
-
-
-@contextmanager
-def _cut_into(attentions: Sequence[MultiHead], heads: int) -> Iterator[None]:
-    """Within a block the attention of every layer has another number of heads."""
-    before = [attention.heads for attention in attentions]
     try:
-        for attention in attentions:
-            attention.heads = heads
-        yield
+        for count in (count for count in (heads // 2, heads * 2) if count and width % count == 0):
+            for attention in model.attentions:
+                attention.heads = count
+            saved = before - probe.losses(0)
+            gains.append(Gain.of(Move("heads", f"{count} heads", 0, (), (), tuple), saved))
     finally:
-        for attention, was in zip(attentions, before, strict=True):
-            attention.heads = was
+        for attention in model.attentions:
+            attention.heads = heads
+    return gains
 
 
 def _steps(model: Anatomy, sample: TextSample) -> list[Move]:
@@ -345,14 +336,9 @@ def _siblings(by_role: Mapping[str, LayerModule]) -> Iterator[Move]:
             yield _swapped("siblings", f"{first.name} and {second.name}", [first], [second])
     if {"up", "down"} <= by_role.keys() and by_role["up"].weight.T.shape == by_role["down"].weight.shape:
         up, down = by_role["up"], by_role["down"]
-        yield Move(
-            "siblings",
-            f"{up.name} and {down.name}",
-            up.layer,
-            (up.name, down.name),
-            (up.weight, down.weight),
-            lambda: (down.weight.T.clone(), up.weight.T.clone()),
-        )
+        names, weights = (up.name, down.name), (up.weight, down.weight)
+        title = f"{up.name} and {down.name}"
+        yield Move("siblings", title, up.layer, names, weights, lambda: (down.weight.T.clone(), up.weight.T.clone()))
     for module in attention:
         if module.weight.shape[0] == module.weight.shape[1]:
             yield _changed("transposed", module.name, module, lambda weight: weight.T.clone())

@@ -42,10 +42,6 @@ def test_a_remainder_is_left_out(model, text):
     assert validation_loss(model, text) != validation_loss(model, text[: 8 * 36 + 1])
 
 
-def test_a_shorter_context_is_another_figure(model, text):
-    assert validation_loss(model, text, context=4) != validation_loss(model, text)
-
-
 def test_all_symbols_alike_cost_ln_96(model, text):
     with torch.no_grad():
         model.head.zero_()

@@ -17,6 +17,8 @@ from transformers import (
     Qwen3Config,
 )
 
+from atlas.base.inspection import inspect
+
 SIZES = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 TEXT = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
 
@@ -31,26 +33,8 @@ def _gpt2(**more):
     return GPT2Config(**{"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 24, **TEXT, **more})
 
 
-def _gpt_neox(**more):
-    return GPTNeoXConfig(**{**SIZES, **TEXT, "intermediate_size": 48, "max_position_embeddings": 24, **more})
-
-
-def _llama(**more):
-    return LlamaConfig(**{**SIZES, **TEXT, "intermediate_size": 48, "max_position_embeddings": 24, **more})
-
-
-def _mistral(**more):
-    return MistralConfig(**{**SIZES, **TEXT, "intermediate_size": 48, "max_position_embeddings": 24, **more})
-
-
-def _qwen2(**more):
-    return Qwen2Config(**{**SIZES, **TEXT, "intermediate_size": 48, "max_position_embeddings": 24, **more})
-
-
-def _qwen3(**more):
-    return Qwen3Config(
-        **{**SIZES, **TEXT, "intermediate_size": 48, "max_position_embeddings": 24, "head_dim": 16, **more}
-    )
+def _other(kind, **more):
+    return kind(**{**SIZES, **TEXT, "intermediate_size": 48, "max_position_embeddings": 24, **more})
 
 
 CONFIGS = {
@@ -60,17 +44,19 @@ CONFIGS = {
     "opt, bare": _opt(enable_bias=False, layer_norm_elementwise_affine=False),
     "gpt2": _gpt2(),
     "gpt2, narrow": _gpt2(n_inner=48, tie_word_embeddings=False),
-    "gpt_neox": _gpt_neox(),
-    "gpt_neox, no bias, tied": _gpt_neox(attention_bias=False, tie_word_embeddings=True),
-    "llama": _llama(),
-    "llama, grouped, tied": _llama(num_key_value_heads=1, tie_word_embeddings=True, attention_bias=True, mlp_bias=True),
-    "llama, wide heads": _llama(head_dim=24, num_key_value_heads=1),
-    "mistral": _mistral(num_key_value_heads=1),
-    "qwen2": _qwen2(num_key_value_heads=1),
-    "qwen2, tied": _qwen2(num_key_value_heads=2, tie_word_embeddings=True),
-    "qwen3": _qwen3(num_key_value_heads=1, head_dim=24),
-    "qwen3, biased": _qwen3(num_key_value_heads=2, attention_bias=True),
-    "qwen3, tied": _qwen3(tie_word_embeddings=True, num_key_value_heads=2),
+    "gpt_neox": _other(GPTNeoXConfig),
+    "gpt_neox, no bias, tied": _other(GPTNeoXConfig, attention_bias=False, tie_word_embeddings=True),
+    "llama": _other(LlamaConfig),
+    "llama, grouped, tied": _other(
+        LlamaConfig, num_key_value_heads=1, tie_word_embeddings=True, attention_bias=True, mlp_bias=True
+    ),
+    "llama, wide heads": _other(LlamaConfig, head_dim=24, num_key_value_heads=1),
+    "mistral": _other(MistralConfig, num_key_value_heads=1),
+    "qwen2": _other(Qwen2Config, num_key_value_heads=1),
+    "qwen2, tied": _other(Qwen2Config, num_key_value_heads=2, tie_word_embeddings=True),
+    "qwen3": _other(Qwen3Config, num_key_value_heads=1, head_dim=24),
+    "qwen3, biased": _other(Qwen3Config, head_dim=16, num_key_value_heads=2, attention_bias=True),
+    "qwen3, tied": _other(Qwen3Config, head_dim=16, tie_word_embeddings=True, num_key_value_heads=2),
 }
 """A config of every kind that changes names or shapes."""
 
@@ -102,3 +88,11 @@ def saved(folder: Path, name: str, trained: bool = False, **options) -> Path:
     """The folder of a model, as ``save_pretrained`` leaves it."""
     model_of(name, trained).save_pretrained(folder, **options)
     return folder
+
+
+def failures(path: Path) -> dict[str, set[str]]:
+    """Checks that fail, each with the tensors that it names."""
+    report = inspect(path)
+    found = {check.name: set(check.tensors) for check in report.checks if not check.passed}
+    assert report.passed == (not found)
+    return found

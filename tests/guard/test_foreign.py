@@ -14,7 +14,7 @@ from atlas.guard.blueprints import TensorSpec
 from atlas.guard.formats import WHOLE
 from atlas.guard.verification import read_foreign
 from atlas.workflow import files
-from tests.guard.foreign_models import CONFIGS, FOUR, model_of, saved
+from tests.guard.foreign_models import CONFIGS, FOUR, failures, model_of, saved
 
 UP = {
     "opt": "model.decoder.layers.1.fc1.weight",
@@ -37,14 +37,6 @@ def edit(folder, **tensors):
 
 def edit_config(folder, **keys):
     files.write_json(folder / "config.json", files.read_json(folder / "config.json") | keys)
-
-
-def failures(path):
-    """Checks that fail, each with the tensors that it names."""
-    report = inspect(path)
-    found = {check.name: set(check.tensors) for check in report.checks if not check.passed}
-    assert report.passed == (not found)
-    return found
 
 
 @pytest.mark.parametrize("name", CONFIGS)

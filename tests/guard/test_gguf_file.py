@@ -18,7 +18,7 @@ from atlas.base.inspection import inspect
 from atlas.errors import AtlasError
 from atlas.guard.formats import GgufFile
 from atlas.guard.verification import read_foreign
-from tests.guard.foreign_models import model_of, saved
+from tests.guard.foreign_models import failures, model_of, saved
 from tests.guard.gguf_files import as_stored, written
 
 NAMES = ["llama", "llama, wide heads", "gpt2", "gpt2, narrow", "qwen2", "qwen2, tied", "qwen3", "qwen3, tied"]
@@ -28,14 +28,6 @@ HEAD = "lm_head.weight"
 
 def random(*shape):
     return np.random.default_rng(0).normal(0, 0.02, shape).astype(np.float32)
-
-
-def failures(path):
-    """Checks that fail, each with the tensors that it names."""
-    report = inspect(path)
-    found = {check.name: set(check.tensors) for check in report.checks if not check.passed}
-    assert report.passed == (not found)
-    return found
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,6 +13,7 @@ from atlas.guard.faults.kinds import (
     ATTENTION,
     NORMS,
     POSITIONS,
+    ROLES,
     Damage,
     Kind,
     Patient,
@@ -53,11 +54,7 @@ def _drawn(change: Callable[[Tensor, Tensor], Tensor]) -> Damage:
 
 def _named(rename: Callable[[str], str]) -> Damage:
     """Renames every tensor."""
-
-    def damage(to: Patient, _at: str) -> None:
-        to.tensors = {rename(name): values for name, values in to.tensors.items()}
-
-    return damage
+    return _all(lambda to: {rename(name): values for name, values in to.tensors.items()})
 
 
 def _broken(change: Callable[[bytes], bytes]) -> Damage:
@@ -113,7 +110,7 @@ def _roles_from(order: Mapping[str, str]) -> Damage:
 
 
 def _of_wrong_layer(to: Patient, at: str) -> None:
-    role = str(to.draw.choice([*ATTENTION, "up", "down"]))
+    role = str(to.draw.choice(ROLES))
     first, second = (of(layer, role) for layer in at.split())
     to.tensors[first], to.tensors[second] = to.tensors[second], to.tensors[first]
 
@@ -197,10 +194,6 @@ def _rounded(values: Tensor) -> Tensor:
     return values.bfloat16().float()
 
 
-def _all_rounded(to: Patient, _at: str) -> None:
-    to.tensors = {name: _rounded(values) for name, values in to.tensors.items()}
-
-
 def _bits(change: Callable[[int], int]) -> Damage:
     """Changes one value, drawn at random, as its 32 bits."""
 
@@ -248,6 +241,8 @@ def _norms_exchanged(to: Patient, at: str) -> None:
 
 
 zero = _one(lambda values, _: torch.zeros_like(values))
+all_rounded = _all(lambda to: {name: _rounded(values) for name, values in to.tensors.items()})
+raised = _one(lambda values, _: values + 0.1)
 as_drawn = _drawn(lambda _, drawn: drawn)
 at_trained_size = _drawn(lambda values, drawn: drawn * values.norm() / drawn.norm())
 exchanged = _layers_from(lambda layer, _, two: two[1 - two.index(layer)] if layer in two else layer)
@@ -302,10 +297,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("left at init", "feed-forward, by a mis-mapped loader", whole, _mis_mapped("up", "down")),
     Kind("left at init", "attention, by a mis-mapped loader", whole, _mis_mapped(*ATTENTION)),
     Kind(
-        "left at init",
-        "one role, by a mis-mapped loader",
-        lambda _: [*ATTENTION, "up", "down"],
-        lambda to, at: _mis_mapped(at)(to, at),
+        "left at init", "one role, by a mis-mapped loader", lambda _: [*ROLES], lambda to, at: _mis_mapped(at)(to, at)
     ),
     Kind("left at init", "one layer", layers, lambda to, at: _of_layer(to, at, to.subject.drawn)),
     Kind("left at init", "one matrix", matrices, as_drawn),
@@ -332,7 +324,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("noise", "50% on a matrix", matrices, _noise(0.5)),
     Kind("noise", "10% on all matrices", whole, _noise_everywhere),
     Kind("noise", "10% on the embeddings", embeddings, _noise(0.1)),
-    Kind("rounding", "all to bfloat16 and back", whole, _all_rounded, unknowable=True),
+    Kind("rounding", "all to bfloat16 and back", whole, all_rounded, unknowable=True),
     Kind("rounding", "a matrix to bfloat16 and back", matrices, _one(lambda values, _: _rounded(values))),
     Kind("bits", "one NaN", matrices, _bits(lambda _: 0x7FC00000)),
     Kind("bits", "one infinity", matrices, _bits(lambda _: 0x7F800000)),
@@ -341,13 +333,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("bits", "highest bit of one exponent", matrices, _bits(lambda bits: bits ^ 0x40000000)),
     Kind("harmless", "hidden units permuted, up and down alike", layers, _units_permuted, harmless=True),
     Kind("harmless", "heads permuted, q, k, v and o alike", layers, _heads_permuted, harmless=True),
-    Kind(
-        "harmless",
-        "k's bias changed",
-        weights_of("k", which="bias"),
-        _one(lambda values, _: values + 0.1),
-        harmless=True,
-    ),
+    Kind("harmless", "k's bias changed", weights_of("k", which="bias"), raised, harmless=True),
     Kind("harmless", "q times 4, k over 4", layers, _traded("q", "k", "bias"), harmless=True),
     Kind("harmless", "v times 4, o over 4", layers, _traded("v", "o"), harmless=True),
     Kind("harmless", "up times 4, down over 4", layers, _traded("up", "down"), harmless=True),  # ReLU lets it through

@@ -16,6 +16,7 @@ from atlas.guard.blueprints import OPT_LAYERS, OPT_MODULES
 EMBEDDING, POSITIONS = "model.decoder.embed_tokens.weight", "model.decoder.embed_positions.weight"
 NORMS = ("self_attn_layer_norm", "final_layer_norm")
 ATTENTION = ("q", "k", "v", "o")
+ROLES = (*ATTENTION, "up", "down")
 
 Tensors = dict[str, Tensor]
 
@@ -124,7 +125,7 @@ def weights_of(*roles: str, which: str = "weight") -> Places:
     return lambda subject: [of(layer, role, which) for layer in range(subject.layers) for role in roles]
 
 
-matrices = weights_of(*ATTENTION, "up", "down")
+matrices = weights_of(*ROLES)
 square = weights_of(*ATTENTION)
 biases = weights_of("q", "v", "o", "up", "down", which="bias")
 norms = weights_of(*NORMS)
