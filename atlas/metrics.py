@@ -348,16 +348,14 @@ def document() -> str:
         "Made by `atlas metrics --out docs/metrics.md` from `atlas/metrics.py`. Figures are comparable where "
         "their contract is the same, and only there; tables with several metrics carry it in the column `contract`.\n"
     )
-    return head + "".join(f"\n{_section(declared)}" for declared in REGISTRY.values())
-
-
-def _section(declared: Metric) -> str:
-    facts = {
-        "Asked": declared.protocol,
-        "Score": declared.scorer,
-        "Contract": declared.contract,
-        "Range": f"{declared.range}; {declared.direction}",
-        "Chance": declared.chance,
-        "Source": declared.source,
-    }
-    return f"## `{declared.name}`\n\n" + "".join(f"- **{name}**: {text}\n" for name, text in facts.items())
+    sections = [
+        f"\n## `{one.name}`\n\n"
+        f"- **Asked**: {one.protocol}\n"
+        f"- **Score**: {one.scorer}\n"
+        f"- **Contract**: {one.contract}\n"
+        f"- **Range**: {one.range}; {one.direction}\n"
+        f"- **Chance**: {one.chance}\n"
+        f"- **Source**: {one.source}\n"
+        for one in REGISTRY.values()
+    ]
+    return head + "".join(sections)

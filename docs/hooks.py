@@ -81,9 +81,10 @@ def literal(path: str, name: str) -> str:
 
 
 def doc(module: str, name: str = "") -> str:
-    """The docstring of a module, or of something in it, as it stands in the code."""
+    """The docstring of a module, or of something in it, as it stands in the code; of a text, the text itself."""
     found = importlib.import_module(module)
-    text = (getattr(found, name) if name else found).__doc__ or ""
+    found = getattr(found, name) if name else found
+    text = found if isinstance(found, str) else found.__doc__ or ""
     return re.sub(r"``([^`]*)``", r"`\1`", "\n".join(line.strip() for line in text.strip().splitlines()))
 
 

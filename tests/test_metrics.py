@@ -93,7 +93,10 @@ def test_every_metric_of_the_tables_is_declared():
 
 
 def test_a_metric_is_added_by_one_function_and_one_entry(tmp_path):
-    """In a copy of the package whose registry has one entry more; nothing else differs."""
+    """In a copy of the package whose registry has one entry more; nothing else differs.
+
+    That the charts of retention and contrasts list it, too, is tested in tests/charts/test_gallery.py.
+    """
     copy = tmp_path / "atlas"
     shutil.copytree(REPOSITORY / "atlas", copy, ignore=shutil.ignore_patterns("__pycache__"))
     text = (copy / "metrics.py").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.metrics import CHOICES, OF_FACTS
+from atlas.metrics import NET_OF, OF_FACTS
 from atlas.phrases import plural
 from atlas.tables.verdicts import CONTRADICTED, NOT_TESTABLE, REPRODUCED, UNRESOLVED
 
@@ -18,7 +18,7 @@ HEADLINE, ESSAYS = "recall", "recognition"
 
 def has_net(metric: str) -> bool:
     """Whether a metric is to be read beside facts never taught, so that another one is net of theirs."""
-    return f"{metric}_net" in CHOICES
+    return metric in NET_OF
 
 
 def percent(share: float) -> str:

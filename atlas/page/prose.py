@@ -18,9 +18,8 @@ from atlas.charts.study_tables import Tables
 from atlas.metrics import OF_FACTS
 from atlas.page.templates import markdown
 from atlas.phrases import plural
-from atlas.tables import verdicts
 from atlas.tables.knowledge import UNTOUCHED
-from atlas.tables.verdicts import CONTRADICTED, NOT_TESTABLE, REPRODUCED, UNRESOLVED
+from atlas.tables.verdicts import CONTRADICTED, NOT_TESTABLE, REPRODUCED, RULES, UNRESOLVED
 from atlas.workflow import files
 from atlas.workflow.progress import say
 from atlas.workflow.steps import parser, run_step
@@ -49,7 +48,7 @@ def ledger(claims: pd.DataFrame) -> str:
         summary=summary(claims),
         outcomes={outcome: found[outcome] for outcome in OUTCOMES if outcome in found},
         meanings=OUTCOMES,
-        rules=(verdicts.__doc__ or "").strip(),
+        rules=RULES,
     )
 
 

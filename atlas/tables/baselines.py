@@ -45,8 +45,23 @@ def table(runs: Runs) -> pa.Table:
     scores, matrix = editing_scores(runs.facts), matrix_scores(complete(runs.matrix))
     rows: list[dict[str, Any]] = []
     for arm in runs.arms:
-        of_arm = _of_arm(runs, arm, scores[scores["arm"] == arm], matrix[matrix["arm"] == arm])
-        rows += sorted(of_arm, key=lambda row: OF_EDITING.index(row["metric"]))
+        record, mine = runs.first(arm), scores[scores["arm"] == arm]
+        of_arm = runs.matrix[runs.matrix["arm"] == arm]
+        size = int(of_arm.groupby(["seed", "session_taught"])["fact_id"].nunique().max())
+        # after each session that all facts were measured at
+        efficacy = counted(matrix[matrix["arm"] == arm], "efficacy", ["session"], "recall")
+        found = [row | {"sessions": row["session"]} for row in efficacy.rows()]
+        for metric in ("paraphrase", "specificity"):
+            found += counted(mine[mine["probe"] == SHARES[metric]], metric, ["sessions"], "score").rows()
+        means = mine.groupby(["sessions", "seed", "probe"], observed=True)["score"].mean().unstack("probe")
+        for sessions in sorted(set(mine["sessions"])):
+            of_seeds = means.loc[sessions, list(SHARES.values())].to_numpy()
+            edit_scores = np.array([harmonic_mean(shares) for shares in of_seeds])
+            found.append(_interval("edit_score", int(sessions), edit_scores, 0.0, 1.0))
+        found += [*_by_seed(runs, arm), *_seconds(runs, arm, size)]
+        about = {"arm": arm, "method": record.method, "at_once": record.at_once}
+        for row in sorted(found, key=lambda row: OF_EDITING.index(row["metric"])):
+            rows.append(row | about | {"edits": row["sessions"] * size})
     return table_step.as_table(pd.DataFrame(rows), BASELINES)
 
 
@@ -72,29 +87,6 @@ def harmonic_mean(shares: Floats) -> float:
     if np.isnan(shares).any():
         return float("nan")
     return float(len(shares) / np.sum(1 / shares)) if (shares > 0).all() else 0.0
-
-
-def _of_arm(runs: Runs, arm: str, scores: pd.DataFrame, matrix: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    record = runs.first(arm)
-    of_arm = runs.matrix[runs.matrix["arm"] == arm]
-    size = int(of_arm.groupby(["seed", "session_taught"])["fact_id"].nunique().max())
-    efficacy = counted(matrix, "efficacy", ["session"], "recall")  # after each session that all facts were measured at
-    rows = [row | {"sessions": row["session"]} for row in efficacy.rows()]
-    for metric in ("paraphrase", "specificity"):
-        rows += counted(scores[scores["probe"] == SHARES[metric]], metric, ["sessions"], "score").rows()
-    rows += [*_edit_score(scores), *_by_seed(runs, arm), *_seconds(runs, arm, size)]
-    for row in rows:
-        about = {"arm": arm, "method": record.method, "at_once": record.at_once, "edits": row["sessions"] * size}
-        yield row | about
-
-
-def _edit_score(scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """The harmonic mean of the three shares, seed by seed."""
-    means = scores.groupby(["sessions", "seed", "probe"], observed=True)["score"].mean().unstack("probe")
-    for sessions in sorted(set(scores["sessions"])):
-        of_seeds = means.loc[sessions, list(SHARES.values())].to_numpy()
-        each = np.array([harmonic_mean(shares) for shares in of_seeds])
-        yield _interval("edit_score", int(sessions), each, 0.0, 1.0)
 
 
 def _by_seed(runs: Runs, arm: str) -> Iterator[dict[str, Any]]:

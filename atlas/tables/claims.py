@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pyarrow as pa
 
@@ -55,18 +54,13 @@ def judge(book: Ledger, runs: Runs) -> list[Judged]:
 
     Under the first preset all claims are there, testable or not; under a further one those alone that it can test.
     """
-    first, *others = under_each(book, runs)
-    judged = _under(first, book, runs)
-    for under in others:
-        judged += [
-            one for one in _under(under, book, runs) if one.preset != ANY and one.verdict != verdicts.NOT_TESTABLE
-        ]
+    judged: list[Judged] = []
+    for under in under_each(book, runs):
+        study = Quantities(under.runs, book.facts_per_session)
+        found = _in_families([one for claim in book.all_claims for one in _each(claim, book, study, under, runs)])
+        first = not judged
+        judged += [one for one in found if first or (one.preset != ANY and one.verdict != verdicts.NOT_TESTABLE)]
     return judged
-
-
-def _under(under: Under, book: Ledger, runs: Runs) -> list[Judged]:
-    study = Quantities(under.runs, book.facts_per_session)
-    return _in_families([one for claim in book.all_claims for one in _each(claim, book, study, under, runs)])
 
 
 def _each(claim: Claim, book: Ledger, study: Quantities, under: Under, runs: Runs) -> Iterator[Judged]:
@@ -108,10 +102,18 @@ def _on_facts(one: Judged, claim: PrintedValue | Order | Same | Spread, study: Q
     one = replace(one, found=measured.measure, by_seed=measured.by_seed).noted(measured.detail)
     if one.metric in NET_OF and isinstance(claim, Combined):
         one = _beside_placebo(one, claim, study)
+    if isinstance(claim, PrintedValue | Same) and one.n_seeds < 2:
+        return replace(one, verdict=verdicts.UNRESOLVED).noted("one seed cannot tell")
     if isinstance(claim, PrintedValue):
-        return _near_the_essay(one)
+        difference = ledger.weighted_sum([1, -1], [one.found, one.said])
+        vague = one.said.high - one.said.low >= 2 * verdicts.MARGIN  # the interval of a difference is no narrower
+        few = "the essay's figure rests on too few facts to be reproduced" if vague else None
+        return replace(one, verdict=verdicts.near(difference)).noted(few)
     if isinstance(claim, Same):
-        return _next_to_nothing(one, claim, study)
+        whole = study.share(claim.beside, one.metric).value
+        margin = verdicts.MARGIN * whole
+        said = f"{claim.beside.arm} retains {whole:.1%}, so the margin is {100 * margin:.2g} points"
+        return replace(one, verdict=verdicts.near(one.found, margin, claim.one_sided)).noted(said)
     open_ = "the essay's own figures leave it open" if one.said.low < 0 < one.said.high else None
     # the verdict follows when the family is complete
     return replace(one, p_value=inference.sign_flip(measured.by_seed), verdict=verdicts.UNRESOLVED).noted(open_)
@@ -132,24 +134,6 @@ def _beside_placebo(one: Judged, claim: Combined, study: Quantities) -> Judged:
     return one.noted(f"facts never taught: {', '.join(said)}")
 
 
-def _near_the_essay(one: Judged) -> Judged:
-    if one.n_seeds < 2:
-        return replace(one, verdict=verdicts.UNRESOLVED).noted("one seed cannot tell")
-    difference = ledger.weighted_sum([1, -1], [one.found, one.said])
-    vague = one.said.high - one.said.low >= 2 * verdicts.MARGIN  # the interval of a difference is no narrower
-    few = "the essay's figure rests on too few facts to be reproduced" if vague else None
-    return replace(one, verdict=verdicts.near(difference)).noted(few)
-
-
-def _next_to_nothing(one: Judged, claim: Same, study: Quantities) -> Judged:
-    if one.n_seeds < 2:
-        return replace(one, verdict=verdicts.UNRESOLVED).noted("one seed cannot tell")
-    whole = study.share(claim.beside, one.metric).value
-    margin = verdicts.MARGIN * whole
-    said = f"{claim.beside.arm} retains {whole:.1%}, so the margin is {100 * margin:.2g} points"
-    return replace(one, verdict=verdicts.near(one.found, margin, claim.one_sided)).noted(said)
-
-
 def _in_families(judged: Sequence[Judged]) -> list[Judged]:
     """Give claims of order and spread their verdict: Holm's correction over those on one topic under one metric."""
     families: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -160,45 +144,41 @@ def _in_families(judged: Sequence[Judged]) -> list[Judged]:
     for members in families.values():
         adjusted = inference.holm([judged[i].p_value for i in members])
         for i, p_adjusted in zip(members, adjusted, strict=True):
-            result[i] = _ordered(judged[i], p_adjusted, len(members))
+            one = judged[i]
+            verdict, why = verdicts.above(one.found, p_adjusted, inference.attainable(one.n_seeds, len(members)))
+            result[i] = replace(one, verdict=verdict, p_adjusted=p_adjusted).noted(why)
     return result
-
-
-def _ordered(one: Judged, p_adjusted: float, family: int) -> Judged:
-    verdict, why = verdicts.above(one.found, p_adjusted, inference.attainable(one.n_seeds, family))
-    return replace(one, verdict=verdict, p_adjusted=p_adjusted).noted(why)
 
 
 def table(runs: Runs) -> pa.Table:
     """One row per preset, claim and metric, in the order of the ledger."""
-    return table_step.as_table([_row(one) for one in judge(ledger.read(), runs)], CLAIMS)
-
-
-def _row(one: Judged) -> dict[str, Any]:
-    claim, said, found = one.claim, one.said, one.found
-    return {
-        "claim_id": claim.id,
-        "topic": claim.topic,
-        "kind": claim.rule,
-        "label": claim.label,
-        "statement": claim.statement,
-        "preset": one.preset,
-        "arms": ",".join(one.arms),
-        "metric": one.metric,
-        "unit": unit(one),
-        "essay_value": said.value,
-        "essay_ci_low": said.low,
-        "essay_ci_high": said.high,
-        "measured": found.value,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "placebo": one.placebo,
-        "n_seeds": one.n_seeds,
-        "p_value": one.p_value,
-        "p_adjusted": one.p_adjusted,
-        "verdict": one.verdict,
-        "note": "; ".join(one.notes),
-    }
+    rows = [
+        {
+            "claim_id": one.claim.id,
+            "topic": one.claim.topic,
+            "kind": one.claim.rule,
+            "label": one.claim.label,
+            "statement": one.claim.statement,
+            "preset": one.preset,
+            "arms": ",".join(one.arms),
+            "metric": one.metric,
+            "unit": unit(one),
+            "essay_value": one.said.value,
+            "essay_ci_low": one.said.low,
+            "essay_ci_high": one.said.high,
+            "measured": one.found.value,
+            "ci_low": one.found.low,
+            "ci_high": one.found.high,
+            "placebo": one.placebo,
+            "n_seeds": one.n_seeds,
+            "p_value": one.p_value,
+            "p_adjusted": one.p_adjusted,
+            "verdict": one.verdict,
+            "note": "; ".join(one.notes),
+        }
+        for one in judge(ledger.read(), runs)
+    ]
+    return table_step.as_table(rows, CLAIMS)
 
 
 def unit(one: Judged) -> str:

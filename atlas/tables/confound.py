@@ -7,7 +7,7 @@ fingerprint must be the one that the runs trained on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from atlas.guard.report import Certificate
 from atlas.study.settings import explain
 from atlas.tables import table_step
 from atlas.tables.columns import CONFOUND
-from atlas.tables.contrasts import Comparison, Paired
+from atlas.tables.contrasts import Paired
 from atlas.tables.runs import Runs, read
 from atlas.tables.scores import ALL
 from atlas.ttt.run_files import RunRecord
@@ -36,13 +36,17 @@ def table(runs: Runs, misloads: Sequence[Misload], origin: str) -> pa.Table:
     trained on.
     """
     paired = Paired.of(runs)
-    rows = [
-        row
-        for arm, other in pairs(runs)
-        for found in paired.compare(other, arm).values()
-        if found.cell.domain == ALL
-        for row in _rows(found, runs.seeds, _verdicts(runs.first(other), misloads, origin))
-    ]
+    rows: list[dict[str, Any]] = []
+    for arm, other in pairs(runs):
+        about = {"arm": arm, "arm_reinit": other, **_verdicts(runs.first(other), misloads, origin)}
+        for found in paired.compare(other, arm).values():
+            if found.cell.domain != ALL:
+                continue
+            diff, values = found.diff, {"value": found.value_b, "value_reinit": found.value_a}
+            cell = about | asdict(found.cell) | {"n_facts": diff.n_facts}
+            rows.append(cell | asdict(diff) | values | {"diff": diff.value, "p_value": found.p_value})
+            for seed, difference in zip(runs.seeds, diff.by_seed, strict=True):
+                rows.append(cell | {"n_seeds": diff.n_seeds, "seed": seed, "diff": float(difference)})
     return table_step.as_table(rows, CONFOUND)
 
 
@@ -80,15 +84,6 @@ def _verdicts(record: RunRecord, misloads: Sequence[Misload], origin: str) -> di
 def _refusal(certificate: Certificate) -> str:
     """The checks that failed; empty where the base was accepted."""
     return ",".join(check.name for check in certificate.checks if not check.passed)
-
-
-def _rows(found: Comparison, seeds: Sequence[int], verdicts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    diff = found.diff
-    cell = {"arm": found.arm_b, "arm_reinit": found.arm_a, **asdict(found.cell), "n_facts": diff.n_facts, **verdicts}
-    values = {"value": found.value_b, "value_reinit": found.value_a, "diff": diff.value, "p_value": found.p_value}
-    yield cell | asdict(diff) | values
-    for seed, difference in zip(seeds, diff.by_seed, strict=True):
-        yield cell | {"n_seeds": diff.n_seeds, "seed": seed, "diff": float(difference)}
 
 
 def read_misloads(path: Path) -> list[Misload]:

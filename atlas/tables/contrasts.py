@@ -11,7 +11,7 @@ Arms are compared seed by seed and fact by fact: all were taught and asked the s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,9 +25,8 @@ from atlas.tables import table_step
 from atlas.tables.columns import CONTRASTS
 from atlas.tables.inference import attainable, effect_size, holm, sign_flip, smallest_difference, verdict
 from atlas.tables.intervals import Estimate
-from atlas.tables.runs import Runs, read
+from atlas.tables.runs import Runs
 from atlas.tables.scores import ALL, counted, fact_scores, reading_order, with_all_domains
-from atlas.workflow.steps import add_spec, run_step
 
 CELL = ["sessions", "probe", "domain"]
 
@@ -96,17 +95,12 @@ class Paired:
             by_seed = both.groupby([*CELL, "seed"])[[arm_a, arm_b]].mean()
             for place, diff in counted(both, metric, CELL, "diff", signed=True).estimates(net=True):
                 cell = Cell(**place)
-                found[cell] = Comparison(arm_a, arm_b, cell, *_values(by_seed, cell), diff)
+                values = by_seed.xs((cell.sessions, cell.probe, cell.domain))
+                if cell.metric in NET_OF.values():  # over the seeds that have placebo facts, too
+                    values = (values - by_seed.xs((cell.sessions, "placebo", cell.domain))).dropna()
+                value_a, value_b = map(float, values.to_numpy(float).mean(axis=0))
+                found[cell] = Comparison(arm_a, arm_b, cell, value_a, value_b, diff)
         return found
-
-
-def _values(by_seed: pd.DataFrame, cell: Cell) -> tuple[float, float]:
-    """Means over seeds of the two arms; net of placebo, over the seeds that have both."""
-    values = by_seed.xs((cell.sessions, cell.probe, cell.domain))
-    if cell.metric in NET_OF.values():
-        values = (values - by_seed.xs((cell.sessions, "placebo", cell.domain))).dropna()
-    a, b = values.to_numpy(float).mean(axis=0)
-    return float(a), float(b)
 
 
 def table(runs: Runs, plan: Contrasts) -> pa.Table:
@@ -139,44 +133,27 @@ def _family(family: str, pairs: list[tuple[str, str]], paired: Paired) -> Iterat
     for comparisons in by_cell.values():
         p_values = [comparison.p_value for comparison in comparisons]
         for comparison, p_value, p_adjusted in zip(comparisons, p_values, holm(p_values), strict=True):
-            yield {"family": family, "p_value": p_value} | _row(comparison, p_adjusted, len(comparisons))
-
-
-def _row(comparison: Comparison, p_adjusted: float, family: int) -> dict[str, Any]:
-    """One comparison of a family of so many, as a row of the table."""
-    diff = comparison.diff
-    best = attainable(diff.n_seeds, family)
-    decided, reason = verdict(diff.value, diff.ci_low, diff.ci_high, p_adjusted, best)
-    return {
-        **asdict(comparison.cell),
-        **asdict(diff),
-        "arm_a": comparison.arm_a,
-        "arm_b": comparison.arm_b,
-        "value_a": comparison.value_a,
-        "value_b": comparison.value_b,
-        "diff": diff.value,
-        "p_adjusted": p_adjusted,
-        "p_attainable": best,
-        "effect": effect_size(diff.by_seed),
-        "mde": smallest_difference(diff.n_seeds, family) * diff.spread,
-        "verdict": decided,
-        "reason": reason,
-    }
-
-
-def main() -> None:
-    """Write contrasts.parquet for the runs given."""
-    make("atlas.tables.contrasts", __doc__, table)
-
-
-def make(module: str, doc: str | None, compare: Callable[[Runs, Contrasts], pa.Table]) -> None:
-    """Make by the command line a table of planned contrasts."""
-    arguments = table_step.options(doc)
-    add_spec(arguments, Contrasts)
-    args = arguments.parse_args()
-    runs = read(args.runs)
-    table_step.write(module, args.out, compare(runs, args.spec), runs)
+            diff, of_family = comparison.diff, len(comparisons)
+            best = attainable(diff.n_seeds, of_family)
+            decided, reason = verdict(diff.value, diff.ci_low, diff.ci_high, p_adjusted, best)
+            yield {
+                **asdict(comparison.cell),
+                **asdict(diff),
+                "family": family,
+                "arm_a": comparison.arm_a,
+                "arm_b": comparison.arm_b,
+                "value_a": comparison.value_a,
+                "value_b": comparison.value_b,
+                "diff": diff.value,
+                "p_value": p_value,
+                "p_adjusted": p_adjusted,
+                "p_attainable": best,
+                "effect": effect_size(diff.by_seed),
+                "mde": smallest_difference(diff.n_seeds, of_family) * diff.spread,
+                "verdict": decided,
+                "reason": reason,
+            }
 
 
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.contrasts", __doc__, table, Contrasts)

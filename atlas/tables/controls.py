@@ -9,7 +9,6 @@ asked, so each fact counts once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -35,7 +34,18 @@ def table(runs: Runs) -> pa.Table:
     facts = runs.facts[runs.facts["arm"].isin(controls)]
     _answers_of_the_base(runs, facts)
     once = fact_scores(facts).drop_duplicates([*CELL, "fact_id"]).assign(seed=0)
-    rows = [row for metric in OF_FACTS for row in _rows(once, metric)]
+    rows: list[dict[str, Any]] = []
+    for metric in OF_FACTS:
+        chances = {cell: of_cell[CHANCE[metric]].mean() for cell, of_cell in once.groupby(CELL, observed=True)}
+        for row in counted(once, metric, CELL).rows():
+            chance = float(chances[row["arm"], row["sessions"], row["probe"]])
+            above, below = row["ci_low"] > chance, row["ci_high"] < chance
+            verdict = "above chance" if above else "below chance" if below else "at chance"
+            finding = (
+                f"{row['arm']} after {row['sessions']} sessions, {row['probe']}: {metric} {row['value']:.1%} "
+                f"({row['ci_low']:.1%} to {row['ci_high']:.1%}), chance {chance:.1%}: {verdict}"
+            )
+            rows.append(row | {"domain": ALL, "chance": chance, "verdict": verdict, "finding": finding})
     return table_step.as_table(reading_order(pd.DataFrame(rows), "arm", controls) if rows else rows, CONTROLS)
 
 
@@ -53,19 +63,6 @@ def _answers_of_the_base(runs: Runs, facts: pd.DataFrame) -> None:
                 "at fault, and no figure of this study can be trusted; delete the runs, make them again, report it if "
                 "it stays"
             )
-
-
-def _rows(scores: pd.DataFrame, metric: str) -> Iterator[dict[str, Any]]:
-    chances = {cell: rows[CHANCE[metric]].mean() for cell, rows in scores.groupby(CELL, observed=True)}
-    for row in counted(scores, metric, CELL).rows():
-        chance = float(chances[row["arm"], row["sessions"], row["probe"]])
-        above, below = row["ci_low"] > chance, row["ci_high"] < chance
-        verdict = "above chance" if above else "below chance" if below else "at chance"
-        finding = (
-            f"{row['arm']} after {row['sessions']} sessions, {row['probe']}: {metric} {row['value']:.1%} "
-            f"({row['ci_low']:.1%} to {row['ci_high']:.1%}), chance {chance:.1%}: {verdict}"
-        )
-        yield row | {"domain": ALL, "chance": chance, "verdict": verdict, "finding": finding}
 
 
 if __name__ == "__main__":

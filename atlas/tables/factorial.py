@@ -7,7 +7,7 @@ variance does not depend on all that a study can say.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 FACTORS = ("recipe", "place", "size")
@@ -55,7 +55,10 @@ def design(arms: Mapping[str, Levels]) -> Design | None:
     """
     places = _with_sizes(arms)
     axes = [sorted({combination[i] for combination in places}) for i in range(len(FACTORS))]
-    options = (list(_subsets(axis, fewest)) for axis, fewest in zip(axes, FEWEST, strict=True))
+    options = [
+        [some for count in range(fewest, len(axis) + 1) for some in itertools.combinations(axis, count)]
+        for axis, fewest in zip(axes, FEWEST, strict=True)
+    ]
     found: list[Design] = []
     for chosen in itertools.product(*options):
         combinations = list(itertools.product(*chosen))
@@ -78,8 +81,3 @@ def _with_sizes(arms: Mapping[str, Levels]) -> dict[Combination, str]:
         names[size] = f"{first / 1000:.0f} thousand parameters"
     backwards = list(arms.items())[::-1]
     return {(one.recipe, one.place, names[one.parameters]): arm for arm, one in backwards}
-
-
-def _subsets(axis: list[str], fewest: int) -> Iterator[Combination]:
-    for count in range(fewest, len(axis) + 1):
-        yield from itertools.combinations(axis, count)

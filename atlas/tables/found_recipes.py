@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +27,29 @@ def table(trials: pd.DataFrame) -> pa.Table:
     """One row per arm, rung and candidate, the best of a rung first."""
     rows: list[dict[str, Any]] = []
     last = trials["rung"].max()
+    trials = trials.assign(rise=trials["val_loss"] - trials["val_loss_base"])
     for _, of_arm in trials.groupby("arm", sort=True):
         for rung, part in of_arm.groupby("rung", sort=True):
-            following = of_arm.loc[of_arm["rung"] == int(str(rung)) + 1, "candidate"]
-            rows += _rung(part, None if rung == last else {*following})
+            following = {*of_arm.loc[of_arm["rung"] == int(str(rung)) + 1, "candidate"]}
+            means = part.groupby("candidate")[MEANS].mean()
+            means["front"] = fronts(means["recall"].to_numpy(), means["characters"].to_numpy()) == 0
+            means["front_rise"] = fronts(means["recall"].to_numpy(), means["rise"].to_numpy()) == 0
+            for name in means.sort_values(["recall", "characters"], ascending=[False, True], kind="stable").index:
+                seeds, mean = part[part["candidate"] == name], means.loc[name]
+                row = {
+                    **seeds.iloc[0][["arm", "candidate", "sessions", "recipe"]],
+                    **mean,
+                    **{metric: (seeds[of] - seeds[f"{of}_placebo"]).mean() for metric, of in LESS_PLACEBO.items()},
+                    "n_seeds": len(seeds),
+                    "recall_low": seeds["recall"].min(),
+                    "recall_high": seeds["recall"].max(),
+                    "characters": round(mean["characters"]),
+                    "survived": rung == last or name in following,
+                    "front": bool(mean["front"]),
+                    "front_rise": bool(mean["front_rise"]),
+                }
+                rows.append(row)
     return table_step.as_table(rows, RECIPES)
-
-
-def _rung(trials: pd.DataFrame, following: set[str] | None) -> Iterator[dict[str, Any]]:
-    """Rows of one rung of an arm; ``following`` has the candidates of the next one, None for the last."""
-    trials = trials.assign(rise=trials["val_loss"] - trials["val_loss_base"])
-    means = trials.groupby("candidate")[MEANS].mean()
-    means["front"] = fronts(means["recall"].to_numpy(), means["characters"].to_numpy()) == 0
-    means["front_rise"] = fronts(means["recall"].to_numpy(), means["rise"].to_numpy()) == 0
-    for name in means.sort_values(["recall", "characters"], ascending=[False, True], kind="stable").index:
-        seeds, mean = trials[trials["candidate"] == name], means.loc[name]
-        yield {
-            **seeds.iloc[0][["arm", "candidate", "sessions", "recipe"]],
-            **mean,
-            **{metric: (seeds[of] - seeds[f"{of}_placebo"]).mean() for metric, of in LESS_PLACEBO.items()},
-            "n_seeds": len(seeds),
-            "recall_low": seeds["recall"].min(),
-            "recall_high": seeds["recall"].max(),
-            "characters": round(mean["characters"]),
-            "survived": following is None or name in following,
-            "front": bool(mean["front"]),
-            "front_rise": bool(mean["front_rise"]),
-        }
 
 
 def read(paths: Sequence[Path]) -> pd.DataFrame:

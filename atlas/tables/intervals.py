@@ -106,18 +106,16 @@ def estimate(sample: Sample, minus: Sample | None = None) -> Estimate | None:
     by_seed = sample.means - (minus.means if minus else 0)
     facts = sample.facts_variance + (minus.facts_variance if minus else 0)
     spread = math.sqrt(max(_variance(by_seed), len(by_seed) * facts))
+    value, from_seeds = float(by_seed.mean()), seeds_half_width(by_seed)
     if minus is None and not sample.signed:
-        low, high = wilson(float(by_seed.mean()), _worth(sample, by_seed))
+        # so many independent facts give a share the width that its seeds give it; at most those that were tested
+        tests = sample.tests
+        low, high = wilson(value, min(tests, Z**2 * value * (1 - value) / from_seeds**2) if from_seeds else tests)
     else:
-        low, high = _symmetric(by_seed, facts, limit=2 if minus and sample.signed else 1)
+        half, limit = max(from_seeds, Z * math.sqrt(facts)), 2 if minus and sample.signed else 1
+        low, high = max(value - half, -limit), min(value + half, limit)  # a difference cannot leave the limits
     of_a_seed, of_all = round(sample.facts.mean()), int(sample.facts.sum())
-    return Estimate(len(by_seed), of_a_seed, of_all, float(by_seed.mean()), low, high, by_seed, spread)
-
-
-def _symmetric(by_seed: Floats, facts: float, limit: int) -> tuple[float, float]:
-    """The interval of a difference, which cannot leave -limit to limit."""
-    value, half = float(by_seed.mean()), max(seeds_half_width(by_seed), Z * math.sqrt(facts))
-    return max(value - half, -limit), min(value + half, limit)
+    return Estimate(len(by_seed), of_a_seed, of_all, value, low, high, by_seed, spread)
 
 
 def _variance(by_seed: Floats) -> float:
@@ -136,13 +134,6 @@ def seeds_half_width(by_seed: Floats) -> float:
 def student(freedom: int) -> float:
     """Student's quantile of a two-sided interval."""
     return float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2, freedom))
-
-
-def _worth(sample: Sample, by_seed: Floats) -> float:
-    """How many independent facts give a share the width that its seeds give it; at most those that were tested."""
-    share, tests = float(by_seed.mean()), sample.tests
-    seeds = seeds_half_width(by_seed)
-    return min(tests, Z**2 * share * (1 - share) / seeds**2) if seeds else tests
 
 
 def wilson(share: float, tests: float) -> tuple[float, float]:

@@ -14,7 +14,6 @@ from atlas.tables.contrasts import Contrasts, Paired
 from atlas.tables.knowledge import KINDS, scores_by_kind
 from atlas.tables.runs import Runs
 from atlas.ttt.run_files import PROBES
-from atlas.workflow.steps import run_step
 
 
 def table(runs: Runs, plan: Contrasts) -> pa.Table:
@@ -35,10 +34,5 @@ def table(runs: Runs, plan: Contrasts) -> pa.Table:
     return table_step.as_table(ordered, KNOWLEDGE_CONTRASTS)
 
 
-def main() -> None:
-    """Write knowledge_contrasts.parquet for the runs given."""
-    contrasts.make("atlas.tables.knowledge_contrasts", __doc__, table)
-
-
 if __name__ == "__main__":
-    run_step(main)
+    table_step.step("atlas.tables.knowledge_contrasts", __doc__, table, Contrasts)

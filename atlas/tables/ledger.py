@@ -158,7 +158,7 @@ class Ledger(Settings):
     @property
     def all_claims(self) -> list[Claim]:
         """Every claim, by topic in the order of the essay's argument: a figure of its own is one, too."""
-        order = TOPICS.index
+        order = get_args(Topic).index
         return sorted([*map(value_claim, self.figures), *self.claims], key=lambda claim: order(claim.topic))
 
     @cached_property
@@ -170,9 +170,6 @@ class Ledger(Settings):
         """The essay's figures of the single domains of a cell."""
         mine = (cell.arm, cell.sessions, cell.probe)
         return [f for f in self.figures if f.domain != "all" and (f.arm, f.sessions, f.probe) == mine]
-
-
-TOPICS: tuple[str, ...] = get_args(Topic)
 
 
 def read(path: Path = SOURCE) -> Ledger:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,7 +22,15 @@ PROBES = ("taught", "rephrase")
 
 def table(runs: Runs) -> pa.Table:
     """One row per arm, checkpoint, probe and metric, for places where arms differ in ``paraphrases`` alone."""
-    rows = [row for arms in series([runs.first(arm) for arm in runs.arms]) for row in _rows(runs, arms)]
+    rows: list[dict[str, Any]] = []
+    for records in series([runs.first(arm) for arm in runs.arms]):
+        scores = fact_scores(asked_of_all(runs.facts, [record.arm for record in records]))
+        paraphrases = {record.arm: record.recipe.paraphrases for record in records}
+        about = {"place": records[0].arm, "recipe": records[0].recipe.preset}
+        for metric in OF_FACTS:
+            of_metric = [row | {"paraphrases": paraphrases[row["arm"]]} for row in counted(scores, metric, CELL).rows()]
+            of_metric.sort(key=lambda row: (row["paraphrases"], row["sessions"], row["probe"]))
+            rows += [row | about for row in of_metric]
     return table_step.as_table(rows, PARAPHRASES)
 
 
@@ -35,16 +43,6 @@ def series(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
         found.setdefault(f"{place} {same}", []).append(record)
     ordered = [sorted(some, key=lambda record: record.recipe.paraphrases) for some in found.values()]
     return [some for some in ordered if some[0].recipe.paraphrases < some[-1].recipe.paraphrases]
-
-
-def _rows(runs: Runs, records: Sequence[RunRecord]) -> Iterator[dict[str, Any]]:
-    scores = fact_scores(asked_of_all(runs.facts, [record.arm for record in records]))
-    paraphrases = {record.arm: record.recipe.paraphrases for record in records}
-    about = {"place": records[0].arm, "recipe": records[0].recipe.preset}
-    for metric in OF_FACTS:
-        rows = counted(scores, metric, CELL).rows()
-        for row in sorted(rows, key=lambda row: (paraphrases[row["arm"]], row["sessions"], row["probe"])):
-            yield row | about | {"paraphrases": paraphrases[row["arm"]]}
 
 
 def asked_of_all(facts: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:

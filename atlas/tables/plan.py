@@ -38,11 +38,16 @@ def advice(study: Study, cores: int) -> str:
     needed = seeds_needed(diff, wanted.points / 100)
     family = family_size(study, wanted)
     deciding = seeds_to_decide(family)
-    sessions = _cell(study, wanted).sessions
+    sessions, half = _cell(study, wanted).sessions, (diff.ci_high - diff.ci_low) / 2
+    low, high = spread_interval(diff.spread, diff.n_seeds)
     lines = [
         f"{' - '.join(wanted.contrast)}, {wanted.metric} of taught facts after {plural(sessions, 'session')}",
-        *_found(diff, wanted.points),
-        *_needed(diff, needed),
+        f"at hand: {diff.n_seeds} seeds; difference {_points(diff.value)}, 95% interval {_points(diff.ci_low)} to "
+        f"{_points(diff.ci_high)} points: {_points(half, sign=False)} to either side",
+        f"wanted: {wanted.points:g} points to either side",
+        f"needed: {_seeds(needed.number)}; between {needed.fewest:,} and {_seeds(needed.most)}, because the standard "
+        f"deviation over seeds, {_points(diff.spread, sign=False)} points, is itself known only to lie between "
+        f"{_points(low, sign=False)} and {_points(high, sign=False)}",
         f"for a verdict (comparisons in the family: {family}): at least {_seeds(deciding)}; with fewer the p-value "
         f"cannot fall below {LEVEL}, however large the difference",
         *_next(study, max(needed.number, deciding), cores),
@@ -103,24 +108,6 @@ def more_seeds(study: Study, number: int) -> list[int | str]:
     """The study's entries of ``seeds`` with one more behind them, so that there are ``number`` in all."""
     first, new = max(study.all_seeds) + 1, number - len(study.all_seeds)
     return [*study.seeds, first if new == 1 else f"{first}-{first + new - 1}"]
-
-
-def _found(diff: Estimate, points: float) -> list[str]:
-    half = (diff.ci_high - diff.ci_low) / 2
-    return [
-        f"at hand: {diff.n_seeds} seeds; difference {_points(diff.value)}, 95% interval {_points(diff.ci_low)} to "
-        f"{_points(diff.ci_high)} points: {_points(half, sign=False)} to either side",
-        f"wanted: {points:g} points to either side",
-    ]
-
-
-def _needed(diff: Estimate, needed: Seeds) -> list[str]:
-    low, high = spread_interval(diff.spread, diff.n_seeds)
-    return [
-        f"needed: {_seeds(needed.number)}; between {needed.fewest:,} and {_seeds(needed.most)}, because the standard "
-        f"deviation over seeds, {_points(diff.spread, sign=False)} points, is itself known only to lie between "
-        f"{_points(low, sign=False)} and {_points(high, sign=False)}",
-    ]
 
 
 def _next(study: Study, number: int, cores: int) -> list[str]:

@@ -66,16 +66,12 @@ def under_each(book: Ledger, runs: Runs) -> list[Under]:
 
     A preset without any arm that stands for one of the ledger is left out; if none has any, all runs stand as they are.
     """
-    named = [arm for arm in arms_of(book) if arm in runs.arms]
+    every = dict.fromkeys(arm for claim in book.all_claims for arm in arms_named(claim))
+    named = [arm for arm in every if arm in runs.arms]
     records = [runs.first(arm) for arm in named]
     presets = dict.fromkeys([*JUDGED, *(one.recipe.preset for one in records if one.editing is None)])
     found = [under for preset in presets if (under := _under(preset, named, runs))]
     return found or [Under(ESSAY, runs, {})]
-
-
-def arms_of(book: Ledger) -> list[str]:
-    """The arms that the ledger names, each once."""
-    return list(dict.fromkeys(arm for claim in book.all_claims for arm in arms_named(claim)))
 
 
 def arms_named(claim: Claim) -> list[str]:
@@ -92,24 +88,20 @@ def arms_named(claim: Claim) -> list[str]:
 
 
 def _under(preset: str, named: list[str], runs: Runs) -> Under | None:
-    standing = {arm: found for arm in named if (found := _stands_for(arm, preset, runs))}
+    standing = {}
+    for arm in named:
+        record = runs.first(arm)
+        if record.recipe.preset == preset:
+            standing[arm] = arm
+        # the first arm at the place stands for it, since others vary its recipe; so nothing stands for such a variant
+        elif arm == _first(record, record.recipe.preset, runs) and (found := _first(record, preset, runs)):
+            standing[arm] = found
     if not standing:
         return None
     own = [arm for arm in runs.arms if runs.first(arm).editing or runs.first(arm).recipe.preset == preset]
     names = {arm: arm for arm in own} | {found: arm for arm, found in standing.items()}
     records = [one.model_copy(update={"arm": names[one.arm]}) for one in runs.records if one.arm in names]
     return Under(preset, Renamed((), tuple(records), runs, names), standing)
-
-
-def _stands_for(arm: str, preset: str, runs: Runs) -> str | None:
-    """The arm of a preset at the place of ``arm``; the first one, since others at a place vary its recipe.
-
-    For the same reason nothing stands for an arm that is itself such a variant.
-    """
-    record = runs.first(arm)
-    if record.recipe.preset == preset:
-        return arm
-    return _first(record, preset, runs) if arm == _first(record, record.recipe.preset, runs) else None
 
 
 def _first(like: RunRecord, preset: str, runs: Runs) -> str | None:
@@ -155,7 +147,8 @@ class Quantities:
         if len(cells) == 1:
             return _measured(parts[0])
         if len(cells) == 2 and cells[0].place[1:] == cells[1].place[1:]:
-            return _measured(self._difference(cells[0], cells[1].arm, metric))
+            place = Cell(cells[0].sessions, cells[0].probe, metric, cells[0].domain)
+            return _measured(self._compare(cells[0].arm, cells[1].arm)[place].diff)
         signs = [sign for sign, _ in claim.signed]
         by_seed = np.sum([sign * part.by_seed for sign, part in zip(signs, parts, strict=True)], axis=0)
         measures = [_as_measure(part) for part in parts]
@@ -186,17 +179,19 @@ class Quantities:
         by_seed = recipes - places
         low, high = seed_interval(by_seed)
         detail = f"standard deviation over recipes {_root(recipes):.1%}, over placements {_root(places):.1%}"
-        return Quantity(Measure(*(_signed_root(end) for end in (float(by_seed.mean()), low, high))), by_seed, detail)
-
-    def _difference(self, cell: ArmCell, other: str, metric: str) -> Estimate:
-        return self._compare(cell.arm, other)[Cell(cell.sessions, cell.probe, metric, cell.domain)].diff
+        roots = [float(np.sign(end) * abs(end) ** 0.5) for end in (float(by_seed.mean()), low, high)]
+        return Quantity(Measure(*roots), by_seed, detail)
 
     def _slopes(self, claim: Combined, metric: str) -> Quantity:
         weights: list[float] = []
         parts: list[Measure] = []
         by_seed: Floats | float = 0.0
         for sign, cell in claim.signed:
-            samples = self._by_domain(cell, metric)
+            self._sample(cell, metric)  # says what is missing
+            places = [(cell.arm, cell.sessions, cell.probe, domain) for domain in self._domains]
+            samples = [sample for place in places if (sample := self._cells[metric].sample(place))]
+            if len({float(size) for sample in samples for size in sample.facts}) < 2:
+                raise NotMeasuredError("all domains of the study are of one size")
             by_seed = by_seed + sign * slopes(samples)
             facts = np.mean([sample.facts for sample in samples], axis=1)
             weights += list(sign * slope_weights(facts))
@@ -204,31 +199,19 @@ class Quantities:
         assert isinstance(by_seed, np.ndarray)
         return Quantity(_over_seeds(by_seed, weights, parts), by_seed)
 
-    def _by_domain(self, cell: ArmCell, metric: str) -> list[Sample]:
-        self._sample(cell, metric)  # says what is missing
-        places = [(cell.arm, cell.sessions, cell.probe, domain) for domain in self._domains]
-        samples = [sample for place in places if (sample := self._cells[metric].sample(place))]
-        sizes = {float(size) for sample in samples for size in sample.facts}
-        if len(sizes) < 2:
-            raise NotMeasuredError("all domains of the study are of one size")
-        return samples
-
     def _sample(self, cell: ArmCell, metric: str) -> Sample:
         sample = self._cells[metric].sample(cell.place)
         if sample is None:
-            raise NotMeasuredError(self._lacking(cell))
+            if cell.arm not in self._runs.arms:
+                raise NotMeasuredError(f"the study has no arm {cell.arm!r}")
+            if not any(place[:2] == (cell.arm, cell.sessions) for place in self._cells["recall"].cells):
+                raise NotMeasuredError(f"the study does not probe {cell.arm!r} after {cell.sessions} sessions")
+            raise NotMeasuredError(f"the study asks {cell.arm!r} no facts of this kind ({cell.probe}, {cell.domain})")
         if self._runs.facts_per_session != self._expected:
             raise NotMeasuredError(
                 f"the study teaches {self._runs.facts_per_session} facts a session, the essay {self._expected}"
             )
         return sample
-
-    def _lacking(self, cell: ArmCell) -> str:
-        if cell.arm not in self._runs.arms:
-            return f"the study has no arm {cell.arm!r}"
-        if not any(place[:2] == (cell.arm, cell.sessions) for place in self._cells["recall"].cells):
-            return f"the study does not probe {cell.arm!r} after {cell.sessions} sessions"
-        return f"the study asks {cell.arm!r} no facts of this kind ({cell.probe}, {cell.domain})"
 
 
 def slopes(samples: Sequence[Sample]) -> Floats:
@@ -284,10 +267,6 @@ def _measured(found: Estimate) -> Quantity:
 
 def _as_measure(found: Estimate) -> Measure:
     return Measure(found.value, found.ci_low, found.ci_high)
-
-
-def _signed_root(variance: float) -> float:
-    return float(np.sign(variance) * abs(variance) ** 0.5)
 
 
 def _root(by_seed: Floats) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +12,7 @@ from atlas.metrics import OF_FACTS
 from atlas.tables import table_step
 from atlas.tables.columns import RETENTION
 from atlas.tables.runs import Runs
-from atlas.tables.scores import CHANCE, Counted, counted, fact_scores, reading_order, with_all_domains
+from atlas.tables.scores import CHANCE, counted, fact_scores, reading_order, with_all_domains
 
 CELL = ["arm", "sessions", "probe", "domain"]
 
@@ -28,14 +27,13 @@ def frame(runs: Runs) -> pd.DataFrame:
     scores = with_all_domains(fact_scores(runs.facts))
     by_seed = scores.groupby([*CELL, "seed"], observed=True)[list(CHANCE.values())].mean()
     chances = by_seed.groupby(CELL, observed=True).mean()
-    rows = [row for metric in OF_FACTS for row in _rows(counted(scores, metric, CELL), chances[CHANCE[metric]])]
+    rows: list[dict[str, Any]] = []
+    for metric in OF_FACTS:
+        of_metric = chances[CHANCE[metric]]
+        for place, found in counted(scores, metric, CELL).estimates(net=True):
+            chance = of_metric[tuple(place[name] for name in CELL)] if place["metric"] == metric else 0.0
+            rows.append(place | asdict(found) | {"chance": chance})
     return reading_order(pd.DataFrame(rows), "arm", runs.arms)
-
-
-def _rows(cells: Counted, chances: pd.Series[float]) -> Iterator[dict[str, Any]]:
-    for place, found in cells.estimates(net=True):
-        chance = chances[tuple(place[name] for name in CELL)] if place["metric"] == cells.metric else 0.0
-        yield place | asdict(found) | {"chance": chance}
 
 
 if __name__ == "__main__":

@@ -44,9 +44,21 @@ class Runs:
 
     @cached_property
     def facts(self) -> pd.DataFrame:
-        """All rows of facts.parquet, see ``atlas.ttt.run_files.FACTS``; text columns are categories."""
+        """All rows of facts.parquet, see ``atlas.ttt.run_files.FACTS``; text columns are categories.
+
+        Raises AtlasError where arms were not asked the same facts, taught in the same sessions, for each seed and
+        checkpoint. An arm may have fewer checkpoints than another (ablations do); they are compared where both were
+        probed. Arms that were taught other paraphrases are asked others, so between them it is the facts that must
+        agree, not the paraphrases.
+        """
         facts = self._joined("facts.parquet", FACTS, ("sessions", "probe", "fact_id", "form"))
-        self._same_facts(facts)
+        by_paraphrases: dict[tuple[int, bool], list[str]] = {}
+        for record in self.records:
+            by_paraphrases.setdefault((record.recipe.paraphrases, record.recipe.mixed), []).append(record.arm)
+        if len(by_paraphrases) > 1:
+            self._alike(facts.assign(form=0).drop_duplicates(ASKED))
+        for arms in by_paraphrases.values():
+            self._alike(facts[facts["arm"].isin(arms)])
         return facts
 
     @cached_property
@@ -90,21 +102,6 @@ class Runs:
         frame: pd.DataFrame = pa.concat_tables(tables).to_pandas(categories=text)
         frame["arm"] = pd.Categorical(frame["arm"].astype(str), categories=self.arms, ordered=True)
         return frame
-
-    def _same_facts(self, facts: pd.DataFrame) -> None:
-        """Check that every arm probed the same facts, taught in the same sessions, for each seed and checkpoint.
-
-        An arm may have fewer checkpoints than another (ablations do); they are compared where both were probed. Arms
-        that were taught other paraphrases are asked others, so between them it is the facts that must agree, not the
-        paraphrases.
-        """
-        by_paraphrases: dict[tuple[int, bool], list[str]] = {}
-        for record in self.records:
-            by_paraphrases.setdefault((record.recipe.paraphrases, record.recipe.mixed), []).append(record.arm)
-        if len(by_paraphrases) > 1:
-            self._alike(facts.assign(form=0).drop_duplicates(ASKED))
-        for arms in by_paraphrases.values():
-            self._alike(facts[facts["arm"].isin(arms)])
 
     def _alike(self, facts: pd.DataFrame) -> None:
         what = facts[["sessions", "probe", "fact_id", "form", "session_taught"]]
@@ -153,7 +150,12 @@ def read(folders: Sequence[Path]) -> Runs:
         for key in WITHIN_ARM:
             _same(paths, records, first.setdefault(record.arm, index), index, key, f"arm {record.arm!r} is mixed")
     _same_frozen(paths, records)
-    _no_duplicates(paths, records)
+    seen: dict[tuple[str, int], Path] = {}
+    for path, record in zip(paths, records, strict=True):
+        for seed in record.seeds:
+            if other := seen.get((record.arm, seed)):
+                raise AtlasError(f"{path}: seed {seed} of arm {record.arm!r} is in {other} too; leave one of them out")
+            seen[record.arm, seed] = path
     _paired_seeds(paths, records)
     return Runs(tuple(folders), tuple(records))
 
@@ -201,15 +203,6 @@ def _strayed(record: RunRecord) -> str | None:
         relation = "is" if record.reinit else "is not"
         return f"frozen.at_start {relation} base_fingerprint {record.base_fingerprint}, but reinit is {record.reinit}"
     return None
-
-
-def _no_duplicates(paths: Sequence[Path], records: Sequence[RunRecord]) -> None:
-    seen: dict[tuple[str, int], Path] = {}
-    for path, record in zip(paths, records, strict=True):
-        for seed in record.seeds:
-            if other := seen.get((record.arm, seed)):
-                raise AtlasError(f"{path}: seed {seed} of arm {record.arm!r} is in {other} too; leave one of them out")
-            seen[record.arm, seed] = path
 
 
 def _paired_seeds(paths: Sequence[Path], records: Sequence[RunRecord]) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pandas as pd
 import pyarrow as pa
 
@@ -17,29 +14,25 @@ GOAL = 0.99  # recall of all facts taught
 
 
 def table(runs: Runs) -> pa.Table:
-    """One row per arm and checkpoint; those that reach the goal come first, the cheapest at the head."""
+    """One row per checkpoint and arm that trains anything; those at the goal come first, the cheapest at the head."""
     frame = retention.frame(runs)
     recall = frame[(frame["metric"] == "recall") & (frame["probe"] == "taught") & (frame["domain"] == "all")]
-    shares = recall.set_index(["arm", "sessions"])
-    rows = pd.DataFrame([row for key in shares.index for row in _row(key, shares.loc[key], runs)])
-    ordered = rows.sort_values(["n_facts", "qualifies", "core_seconds"], ascending=[False, False, True], kind="stable")
-    return table_step.as_table(ordered, SPEEDRUN)
-
-
-def _row(key: tuple[str, int], share: pd.Series[Any], runs: Runs) -> Iterator[dict[str, Any]]:
-    """The cost of an arm up to a checkpoint, a seed on average; none for arms that train nothing."""
-    arm, sessions = key
-    record = runs.first(arm)
-    if record.teaches:
-        yield {
-            **described(record),
-            "sessions": sessions,
-            **share[["n_seeds", "n_facts", "ci_low", "ci_high"]],
+    rows = [
+        {
+            **described(runs.first(share["arm"])),
+            **share[["sessions", "n_seeds", "n_facts", "ci_low", "ci_high"]],
             "recall": share["value"],
             "qualifies": share["value"] >= GOAL,
-            **_spent(runs, arm, sessions),
+            **_spent(runs, share["arm"], share["sessions"]),
             "commit": table_step.commit(),
         }
+        for _, share in recall.iterrows()
+        if runs.first(share["arm"]).teaches
+    ]
+    ordered = pd.DataFrame(rows).sort_values(
+        ["n_facts", "qualifies", "core_seconds"], ascending=[False, False, True], kind="stable"
+    )
+    return table_step.as_table(ordered, SPEEDRUN)
 
 
 def _spent(runs: Runs, arm: str, sessions: int) -> dict[str, float | int]:

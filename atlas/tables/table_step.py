@@ -16,11 +16,12 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.metrics import contract
+from atlas.study.settings import Settings
 from atlas.tables.runs import Runs, read
 from atlas.workflow import files
 from atlas.workflow.digest import ROOT, code_digest
 from atlas.workflow.progress import say
-from atlas.workflow.steps import environment, parser, run_step
+from atlas.workflow.steps import add_spec, environment, parser, run_step
 
 
 def options(doc: str | None) -> ArgumentParser:
@@ -31,16 +32,19 @@ def options(doc: str | None) -> ArgumentParser:
     return arguments
 
 
-def step(module: str, doc: str | None, table: Callable[[Runs], pa.Table]) -> NoReturn:
-    """Run the step of a table that takes nothing but runs, and exit; errors as ``run_step`` says them."""
-    run_step(partial(make, module, doc, table))
+def step(module: str, doc: str | None, table: Callable[..., pa.Table], spec: type[Settings] | None = None) -> NoReturn:
+    """Run the step of a table that takes runs, and ``spec`` where there is one; errors as ``run_step`` says them."""
+    run_step(partial(make, module, doc, table, spec))
 
 
-def make(module: str, doc: str | None, table: Callable[[Runs], pa.Table]) -> None:
-    """Make by the command line a table that takes nothing but runs."""
-    args = options(doc).parse_args()
+def make(module: str, doc: str | None, table: Callable[..., pa.Table], spec: type[Settings] | None = None) -> None:
+    """Make by the command line a table that takes runs, and ``spec`` where there is one."""
+    arguments = options(doc)
+    if spec:
+        add_spec(arguments, spec)
+    args = arguments.parse_args()
     runs = read(args.runs)
-    write(module, args.out, table(runs), runs)
+    write(module, args.out, table(runs, args.spec) if spec else table(runs), runs)
 
 
 def as_table(rows: pd.DataFrame | Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -66,7 +70,7 @@ def provenance(module: str, runs: Runs) -> dict[str, Any]:
         "base_fingerprint": runs.records[0].base_fingerprint,
         "code_digest": code_digest(module),
         "run_code_digests": {record.arm: record.code_digest for record in runs.records},
-        "seeds": sorted({seed for record in runs.records for seed in record.seeds}),
+        "seeds": runs.seeds,
         "run_versions": runs.records[0].versions,
         "versions": environment("numpy", "pandas", "pyarrow")["versions"],
     }

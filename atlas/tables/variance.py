@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from atlas.metrics import OF_FACTS
 from atlas.tables import table_step
 from atlas.tables.columns import VARIANCE
-from atlas.tables.factorial import FEWEST_SEEDS, Design, Levels, design, place_name
+from atlas.tables.factorial import FEWEST_SEEDS, Levels, design, place_name
 from atlas.tables.intervals import Floats, student
 from atlas.tables.runs import Runs
 from atlas.tables.scores import fact_scores
@@ -51,12 +49,16 @@ def table(runs: Runs) -> pa.Table:
     scores = fact_scores(runs.facts[runs.facts["arm"].isin(chosen.arms.values())]).astype({"arm": str, "probe": str})
     means = scores.groupby(["sessions", "probe", "arm", "seed"], observed=True)[list(OF_FACTS)].mean()
     about = {"n_seeds": len(runs.seeds), "levels": str(chosen)}
-    rows = [
-        {"sessions": sessions, "probe": probe, "metric": metric, **about, **asdict(component)}
-        for (sessions, probe), of_cell in means.groupby(level=["sessions", "probe"])
-        for metric in OF_FACTS
-        for component in _components(of_cell[metric].droplevel(["sessions", "probe"]), chosen, runs.seeds)
-    ]
+    rows = []
+    for (sessions, probe), of_cell in means.groupby(level=["sessions", "probe"]):
+        for metric in OF_FACTS:
+            by_arm = of_cell[metric].droplevel(["sessions", "probe"]).unstack("seed")
+            if set(by_arm.index) != set(chosen.arms.values()):
+                continue  # some were not probed here
+            cells = [by_arm.loc[arm, runs.seeds].to_numpy(float) for arm in chosen.arms.values()]
+            grid = np.array(cells).reshape(*chosen.shape, len(runs.seeds))
+            cell = {"sessions": sessions, "probe": probe, "metric": metric, **about}
+            rows += [cell | asdict(component) for component in decompose(grid, chosen.factors)]
     return table_step.as_table(rows, VARIANCE)
 
 
@@ -69,13 +71,6 @@ def levels_of(runs: Runs) -> dict[str, Levels]:
     }
 
 
-def _components(scores: pd.Series[float], chosen: Design, seeds: list[int]) -> Iterator[Component]:
-    by_arm = scores.unstack("seed")
-    if set(by_arm.index) == set(chosen.arms.values()):  # else some were not probed here
-        cells = [by_arm.loc[arm, seeds].to_numpy(float) for arm in chosen.arms.values()]
-        yield from decompose(np.array(cells).reshape(*chosen.shape, len(seeds)), chosen.factors)
-
-
 def decompose(grid: Floats, factors: list[str]) -> list[Component]:
     """Split the variance of ``grid``, shape (levels of each factor..., seeds), at least two of each.
 
@@ -86,17 +81,14 @@ def decompose(grid: Floats, factors: list[str]) -> list[Component]:
         raise ValueError(f"{seeds} seeds; an interval takes at least three")
     whole = shares(grid, factors)
     without = [shares(np.delete(grid, seed, axis=-1), factors) for seed in range(seeds)]
-    return [
-        Component(source, value, *_jackknife(value, [one[source] for one in without]))
-        for source, value in whole.items()
-    ]
-
-
-def _jackknife(whole: float, without: list[float]) -> tuple[float, float]:
-    n, values = len(without), np.array(without)
-    centre = n * whole - (n - 1) * float(values.mean())
-    half = student(n - 1) * math.sqrt((n - 1) / n * float(((values - values.mean()) ** 2).sum()))
-    return centre - half, centre + half
+    found = []
+    for source, value in whole.items():
+        values = np.array([one[source] for one in without])
+        centre = seeds * value - (seeds - 1) * float(values.mean())
+        spread = math.sqrt((seeds - 1) / seeds * float(((values - values.mean()) ** 2).sum()))
+        half = student(seeds - 1) * spread
+        found.append(Component(source, value, centre - half, centre + half))
+    return found
 
 
 def shares(grid: Floats, factors: list[str]) -> dict[str, float]:

@@ -1,4 +1,18 @@
-"""The rules by which claims are judged, written down before the study that they judge was run.
+"""The rules by which claims are judged, and the verdicts that follow from them."""
+
+from __future__ import annotations
+
+import math
+
+from atlas.tables import inference
+from atlas.tables.ledger import Measure
+
+REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_TESTABLE = "reproduced", "contradicted", "unresolved", "not testable"
+
+MARGIN = 0.10
+
+RULES = """\
+The rules by which claims are judged, written down before the study that they judge was run.
 
 (An earlier study of four seeds had been seen by then; no rule and no margin was chosen by its figures.)
 
@@ -20,20 +34,8 @@ across presets.
 
 All else is unresolved, as is everything that only one seed speaks of. The margin is the same for all claims and
 metrics: wide enough that a figure that rests on 90 facts can be reproduced at all (its own interval reaches 6 points
-to one side), and far too narrow for one that rests on 15, which can only be contradicted.
-"""
-
-from __future__ import annotations
-
-import math
-
-from atlas.tables import inference
-from atlas.tables.ledger import Measure
-
-REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_TESTABLE = "reproduced", "contradicted", "unresolved", "not testable"
-VERDICTS = (REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_TESTABLE)
-
-MARGIN = 0.10
+to one side), and far too narrow for one that rests on 15, which can only be contradicted."""
+"""As the ledger prints them; a constant, so that the digest of the step that prints them covers them."""
 
 
 def exact(measured: float, essay: float, within: float) -> str:

@@ -59,10 +59,10 @@ def run_step(step: str, folders: list[Path], out: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [step, "--runs", *map(str, folders), *options, "--out", str(out)])
         module = importlib.import_module(f"atlas.tables.{step}")
-        if step in OPTIONS:
+        if step == "ablations":
             module.main()
         else:
-            table_step.make(module.__name__, module.__doc__, module.table)
+            table_step.make(module.__name__, module.__doc__, module.table, getattr(module, "Contrasts", None))
     return out
 
 

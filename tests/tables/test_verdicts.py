@@ -6,6 +6,7 @@ import pytest
 
 from atlas.tables import verdicts
 from atlas.tables.ledger import Measure
+from atlas.workflow.digest import definitions_of
 
 NAN = math.nan
 
@@ -83,3 +84,7 @@ def test_too_few_seeds_say_so():
     said, why = verdicts.above(Measure(0.5, 0.4, 0.6), p_adjusted=0.125, attainable=0.125)
     assert said == "unresolved"
     assert "too few seeds" in why
+
+
+def test_an_edit_of_the_rules_makes_the_ledger_anew():
+    assert "RULES" in definitions_of("atlas.page.prose")["atlas.tables.verdicts"]
