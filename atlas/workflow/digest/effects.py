@@ -46,7 +46,8 @@ class Effects:
     def _judge(self, place: Place) -> bool:
         definition = self.package.definition(place)
         if definition.is_import:  # what nobody uses is imported for what it does
-            return definition.names <= self.package.used(place.module)
+            source = self.package.source(place.module)
+            return source is not None and definition.names <= source.used
         return definition.is_main_block or all(
             node is not None and self._harmless(place.module, node, unwanted)
             for node, unwanted in _at_import(definition.node)
