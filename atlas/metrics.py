@@ -343,21 +343,19 @@ def insist_comparable(one: str, other: str) -> None:
 
 def document() -> str:
     """docs/metrics.md."""
-    head = (
+    text = (
         "# Metrics\n\n"
         "Made by `atlas metrics --out docs/metrics.md` from `atlas/metrics.py`. Figures are comparable where "
         "their contract is the same, and only there; tables with several metrics carry it in the column `contract`.\n"
     )
-    return head + "".join(f"\n{_section(declared)}" for declared in REGISTRY.values())
-
-
-def _section(declared: Metric) -> str:
-    facts = {
-        "Asked": declared.protocol,
-        "Score": declared.scorer,
-        "Contract": declared.contract,
-        "Range": f"{declared.range}; {declared.direction}",
-        "Chance": declared.chance,
-        "Source": declared.source,
-    }
-    return f"## `{declared.name}`\n\n" + "".join(f"- **{name}**: {text}\n" for name, text in facts.items())
+    for name, declared in REGISTRY.items():
+        facts = {
+            "Asked": declared.protocol,
+            "Score": declared.scorer,
+            "Contract": declared.contract,
+            "Range": f"{declared.range}; {declared.direction}",
+            "Chance": declared.chance,
+            "Source": declared.source,
+        }
+        text += f"\n## `{name}`\n\n" + "".join(f"- **{label}**: {fact}\n" for label, fact in facts.items())
+    return text

@@ -85,7 +85,7 @@ def strip_docstring(node: ast.AST) -> None:
             del node.body[0]
 
 
-class Reading:
+class StatementReader:
     """Reads one statement of a module in one pass, since every snakemake command waits for it: ``found``.
 
     ``package``: what relative imports start from; ``imported``: what names of the module stand for that it imports, in

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import cache
 
 from atlas.workflow.digest.definition import Function, chain_of
 from atlas.workflow.digest.effects import CREATION, Effects
@@ -83,20 +84,19 @@ class Messages:
         return self._above[error]
 
 
-def _looks(handler: ast.ExceptHandler) -> Iterator[ast.expr | None]:
+@cache
+def _looks(handler: ast.ExceptHandler) -> list[ast.expr | None]:
     """Where a handler looks at the error that it caught: what is called with it to raise another error, or alone in a
     statement; None for any other look. To raise it again, or as a cause, is no look."""
-    unseen: set[ast.AST | None] = {
-        name for name in ast.walk(handler) if isinstance(name, ast.Name) and name.id == handler.name
-    }
-    for node in ast.walk(handler):
+    found: list[ast.expr | None] = []
+    inside = list(ast.walk(handler))
+    unseen: set[ast.AST | None] = {node for node in inside if isinstance(node, ast.Name) and node.id == handler.name}
+    for node in inside:
         told = node.exc if isinstance(node, ast.Raise) else node.value if isinstance(node, ast.Expr) else None
         if isinstance(node, ast.Raise):
             unseen -= {node.exc, node.cause}
         if isinstance(told, ast.Call):
             given = unseen.intersection(name for part in (*told.args, *told.keywords) for name in ast.walk(part))
             unseen -= given
-            if given:
-                yield told.func
-    if unseen:
-        yield None
+            found += [told.func] if given else []
+    return [*found, None] if unseen else found

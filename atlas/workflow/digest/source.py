@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from atlas.errors import AtlasError
-from atlas.workflow.digest.definition import Reading, imports_of, strip_docstring
+from atlas.workflow.digest.definition import StatementReader, imports_of, strip_docstring
 
 
 class Source:
@@ -23,7 +23,7 @@ class Source:
             for node in imports
             for each in imports_of(node, package)
         }
-        self.definitions = [Reading(node, package, imported).found for node in statements]
+        self.definitions = [StatementReader(node, package, imported).found for node in statements]
         self.bindings: dict[str, list[int]] = {}
         for index, definition in enumerate(self.definitions):
             for bound in definition.names:
