@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 WIDE = 200  # columns of a table that goes to a file or a pipe: names stay on one line
 
+PARSER = argparse.ArgumentParser(
+    prog="atlas", description="Look at what the workflow of Atlas uses and makes. To run the study, use `snakemake`."
+)
+PARSER.add_argument("--version", action="version", version=f"atlas {__version__}")
+COMMANDS = PARSER.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
 Option = tuple[tuple[str, ...], dict[str, Any]]
 Run = Callable[[argparse.Namespace], None]
-
-_commands: dict[str, tuple[Run, tuple[Option, ...], dict[str, Any]]] = {}
 
 
 def main() -> None:
@@ -36,18 +40,7 @@ def main() -> None:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="atlas",
-        description="Look at what the workflow of Atlas uses and makes. To run the study, use `snakemake`.",
-    )
-    parser.add_argument("--version", action="version", version=f"atlas {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, (run, options, said) in _commands.items():
-        command = commands.add_parser(name, **said)
-        command.set_defaults(run=run)
-        for flags, settings in options:
-            command.add_argument(*flags, **settings)
-    arguments = parser.parse_args()
+    arguments = PARSER.parse_args()
     arguments.run(arguments)
 
 
@@ -60,7 +53,10 @@ def _command(text: str, *options: Option, **said: Any) -> Callable[[Run], Run]:
     """Make a function that is called ``_NAME`` the command ``atlas NAME``."""
 
     def entered(run: Run) -> Run:
-        _commands[run.__name__.removeprefix("_")] = run, options, {"help": text, "description": text, **said}
+        command = COMMANDS.add_parser(run.__name__.removeprefix("_"), help=text, description=text, **said)
+        command.set_defaults(run=run)
+        for flags, settings in options:
+            command.add_argument(*flags, **settings)
         return run
 
     return entered

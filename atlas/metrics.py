@@ -343,7 +343,7 @@ def insist_comparable(one: str, other: str) -> None:
 
 def document() -> str:
     """docs/metrics.md."""
-    head = (
+    text = (
         "# Metrics\n\n"
         "Made by `atlas metrics --out docs/metrics.md` from `atlas/metrics.py`. Figures are comparable where "
         "their contract is the same, and only there; tables with several metrics carry it in the column `contract`.\n"
@@ -358,4 +358,4 @@ def document() -> str:
         f"- **Source**: {one.source}\n"
         for one in REGISTRY.values()
     ]
-    return head + "".join(sections)
+    return text + "".join(sections)

@@ -15,7 +15,7 @@ from atlas.base.model import Transformer, fresh
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import TAUGHT, Fact
-from atlas.study.arms import Arm
+from atlas.study.arm import Arm
 from atlas.study.config import Study
 from atlas.study.recipes import Phase, Recipe
 from atlas.ttt.engine.lines import Line, line

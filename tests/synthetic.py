@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.draws import rng
-from atlas.study.arms import Arm, Method
+from atlas.study.arm import Arm, Method
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Role

@@ -1,7 +1,9 @@
 """The house as CONTRIBUTING.md and the import contract tell it: complete, and true."""
 
+import ast
 import re
 import tomllib
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,19 @@ def test_the_page_names_files_that_there_are():
 def test_every_room_has_its_tests_where_its_name_says():
     """But for `check`, which needs the results of a whole workflow: tests/real/test_check.py."""
     assert [room for room in ROOMS if room != "check" and not (REPOSITORY / "tests" / room).is_dir()] == []
+
+
+def test_every_module_has_a_name_of_its_own():
+    """But a chart is named as the table that it shows, or as the editors' step that makes it: one thing, one name."""
+    rooms = defaultdict(list)
+    for path in PACKAGE.rglob("*.py"):
+        if path.stem != "__init__":
+            rooms[path.stem].append(".".join(path.relative_to(PACKAGE).parts[:-1]))
+    allowed = [["charts", "tables"], ["charts", "ttt.editors"]]
+    assert {name: found for name, found in rooms.items() if len(found) > 1 and sorted(found) not in allowed} == {}
+
+
+def test_every_class_has_a_name_of_its_own():
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")]
+    names = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -19,7 +19,7 @@ TRACING = Path(__file__).with_name("real") / "tracing"
 STEPS = sorted(
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
     for path in REPOSITORY.glob("atlas/*/**/*.py")
-    if re.search(r"^ +run_step\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    if re.search(r"^if __name__ == .__main__.:", path.read_text(encoding="utf-8"), re.MULTILINE)
 )
 
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from atlas.errors import AtlasError
 from atlas.metrics import CHOICES
 from atlas.phrases import plural
-from atlas.study.arms import Arm, check_arm
+from atlas.study.arm import Arm, check_arm
 from atlas.study.base_settings import Base, Model
 from atlas.study.jobs import Candidate, Device, Keys, Probes, RungSpec, RunSpec, StreamSpec, Tracing
 from atlas.study.model_shape import shape_of
@@ -21,7 +21,7 @@ from atlas.study.overlays import narrowed, or_null
 from atlas.study.pool_settings import Pool
 from atlas.study.recipes import Recipe
 from atlas.study.search_space import Search
-from atlas.study.settings import Name, Positive, Settings, explain, laid_over
+from atlas.study.settings import Count, Name, Positive, Settings, explain, laid_over
 
 
 class Precision(Settings):
@@ -58,9 +58,7 @@ def _block(entry: int | str) -> int | str:
     return entry
 
 
-SeedEntry = Annotated[
-    Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(-\d+)?$")], AfterValidator(_block)
-]
+SeedEntry = Annotated[Count | Annotated[str, Field(pattern=r"^\d+(-\d+)?$")], AfterValidator(_block)]
 
 
 class Study(Settings):
@@ -120,7 +118,9 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _coherent(self) -> Study:
-        self._check_seeds()
+        seeds = self.all_seeds
+        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+            raise ValueError(f"seeds: seed {twice[0]} is listed twice; every seed may be used once")
         self._check_sessions()
         if both := sorted(self.arms.keys() & self.ablations.keys()):
             raise ValueError(f"{both[0]} is an arm and an ablation; one of the two needs another name")
@@ -129,11 +129,6 @@ class Study(Settings):
         self._check_contrasts()
         self._check_search()
         return self
-
-    def _check_seeds(self) -> None:
-        seeds = self.all_seeds
-        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
-            raise ValueError(f"seeds: seed {twice[0]} is listed twice; every seed may be used once")
 
     def _check_sessions(self) -> None:
         for key, points in (("checkpoints", self.checkpoints), ("ablation_checkpoints", self.ablation_points)):

@@ -1,6 +1,6 @@
 """What decides an editor: the settings of an arm whose method writes facts into the weights instead of training LoRA.
 
-Kept apart from ``atlas.study.arms``, which takes these classes in, because only editors read them.
+Kept apart from ``atlas.study.arm``, which takes these classes in, because only editors read them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from atlas.study.settings import Settings
+from atlas.study.settings import Count, Settings
 
 EditorMethod = Literal["rome", "r_rome", "memit", "alphaedit"]
 
@@ -24,8 +24,6 @@ subject        every token of the subject, each with a value of its own
 prompt_last    the last token of the prompt
 answer         every token that predicts one of the answer or its line end, each with a value of its own
 """
-
-Layer = Annotated[int, Field(ge=0)]
 
 
 class Contexts(Settings):
@@ -60,11 +58,11 @@ class RomeSettings(_Editing):
     """ROME (Meng et al. 2022): one fact after the other, each exactly, into one layer."""
 
     method: Literal["rome", "r_rome"] = Field(description="r_rome: one key throughout (Gupta et al. 2024)")
-    layer: Layer = Field(2, description="whose `down` matrix is edited, from 0")
+    layer: Count = Field(2, description="whose `down` matrix is edited, from 0")
 
 
 class _Ranged(_Editing):
-    layers: list[Layer] = Field(
+    layers: list[Count] = Field(
         [0, 1, 2], min_length=1, description="whose `down` matrices are edited, in rising order"
     )
     value: ValueSearch = ValueSearch(decay=2.0)  # of a whole layer's output, which is longer than what ROME adds to

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from atlas.study.arms import Method
+from atlas.study.arm import Method
 from atlas.study.editor_settings import Editing
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Name, Positive, Role, Settings

@@ -31,8 +31,12 @@ GGUF_KEYS: Mapping[str, str] = {
 
 def shape_of(path: Path) -> Model:
     """The shape of a model in a folder or a GGUF file. AtlasError where neither is there, or it does not say."""
-    values = _gguf_config(path) if path.suffix == ".gguf" else read_config(path / CONFIG)
-    return shape_from(values, str(path))
+    if path.suffix != ".gguf":
+        return shape_from(read_config(path / CONFIG), str(path))
+    fields = gguf_reader(path).fields
+    kind = fields["general.architecture"].contents()
+    named = {name: fields.get(f"{kind}.{key}") for name, key in GGUF_KEYS.items()}
+    return shape_from({name: field.contents() for name, field in named.items() if field}, str(path))
 
 
 def shape_from(values: Mapping[str, Any], origin: str) -> Model:
@@ -57,14 +61,6 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or "model_type" not in values:
         raise AtlasError(f"{path}: no model_type; give the config of a causal language model")
     return values
-
-
-def _gguf_config(path: Path) -> dict[str, Any]:
-    """What the head of a GGUF file says of the model's shape, by the names of `transformers`."""
-    fields = gguf_reader(path).fields
-    kind = fields["general.architecture"].contents()
-    named = {name: fields.get(f"{kind}.{key}") for name, key in GGUF_KEYS.items()}
-    return {"model_type": kind, **{name: field.contents() for name, field in named.items() if field}}
 
 
 def gguf_reader(path: Path) -> Any:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from atlas.draws import rng
 from atlas.phrases import plural
-from atlas.study.arms import Arm, Method
+from atlas.study.arm import Arm, Method
 from atlas.study.editor_settings import BY_METHOD
-from atlas.study.settings import Name, Positive, Settings, laid_over
+from atlas.study.settings import Count, Name, Positive, Settings, laid_over
 
 
 class Sweep(Settings):
@@ -79,9 +79,7 @@ class Search(Settings):
     arms: dict[Name, Arm] = Field(
         {}, description="what to find recipes or settings for; these need not be arms of the study"
     )
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(
-        [901, 902], min_length=1, description="for tuning only: none of the study's seeds"
-    )
+    seeds: list[Count] = Field([901, 902], min_length=1, description="for tuning only: none of the study's seeds")
     sweeps: dict[Name, Sweep] = Field({}, description="families of candidates; without any there is no search")
     rungs: list[Positive] = Field([12, 40, 100], min_length=1, description="sessions of each rung")
     keep: float = Field(1 / 3, gt=0, le=1, description="share of a rung's candidates that the next rung tries")

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from atlas.errors import AtlasError
-from atlas.study.arms import Method
+from atlas.study.arm import Method
 from atlas.study.editor_settings import Editing, MemitSettings
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Count, Role, Settings, explain

@@ -11,23 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atlas.errors import AtlasError
-from atlas.workflow.checksums import sha256
-from atlas.workflow.publishing import together, whole
-
-__all__ = [
-    "provenance_of",
-    "publish_json",
-    "publish_text",
-    "read_json",
-    "read_parquet",
-    "read_text",
-    "sha256",
-    "together",
-    "whole",
-    "write_json",
-    "write_parquet",
-    "write_text",
-]
+from atlas.workflow.checksums import sha256 as sha256
+from atlas.workflow.publishing import together as together
+from atlas.workflow.publishing import whole as whole
 
 PROVENANCE_KEY = b"atlas"
 

@@ -51,14 +51,11 @@ class Tracker:
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, advance=units, note=note)
         if self.done >= self.total or time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
-            self._line(note)
-
-    def _line(self, note: str) -> None:
-        self.last_line = time.monotonic()
-        spent = self.last_line - self.started
-        left = spent / max(1, self.done - self.found) * (self.total - self.done)
-        text = f"{self.label}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {note}"
-        say(text.rstrip(), terminal=self.bar is None)
+            self.last_line = time.monotonic()
+            spent = self.last_line - self.started
+            left = spent / max(1, self.done - self.found) * (self.total - self.done)
+            text = f"{self.label}: {self.done}/{self.total}, {spent:.0f} s, {left:.0f} s left  {note}"
+            say(text.rstrip(), terminal=self.bar is None)
 
 
 @contextmanager

@@ -63,21 +63,19 @@ def together(last: Path | str) -> Iterator[Path]:
         for name in names:
             _settle(stage / name)
         with _alone(last.parent):
-            _publish(stage, last, names)
-
-
-def _publish(stage: Path, last: Path, names: list[str]) -> None:
-    known = checksums.read(last.parent)
-    if last.exists() and last.name in known and known[last.name].began > BEGAN:
-        progress.say(f"{last}: a process that began later has written it meanwhile; that result stays, this one goes")
-        return
-    new = {name: checksums.Checksum(checksums.sha256(stage / name), BEGAN) for name in names}
-    checksums.write(stage / checksums.NAME, {**known, **new})  # the last thing that takes space
-    _settle(stage / checksums.NAME)
-    if len(names) > 1:
-        last.unlink(missing_ok=True)
-    for name in [name for name in names if name != last.name] + [checksums.NAME, last.name]:
-        os.replace(stage / name, last.with_name(name))
+            known = checksums.read(last.parent)
+            if last.exists() and last.name in known and known[last.name].began > BEGAN:
+                progress.say(
+                    f"{last}: a process that began later has written it meanwhile; that result stays, this one goes"
+                )
+                return
+            new = {name: checksums.Checksum(checksums.sha256(stage / name), BEGAN) for name in names}
+            checksums.write(stage / checksums.NAME, {**known, **new})  # the last thing that takes space
+            _settle(stage / checksums.NAME)
+            if len(names) > 1:
+                last.unlink(missing_ok=True)
+            for name in [name for name in names if name != last.name] + [checksums.NAME, last.name]:
+                os.replace(stage / name, last.with_name(name))
 
 
 def forget(folder: Path, names: Iterable[str]) -> None:
@@ -109,7 +107,12 @@ def _stage(path: Path) -> Iterator[Path]:
             life.release()
     except OSError as error:
         if error.errno in FULL:
-            raise DiskFullError(_explained(path, folder, FULL[error.errno])) from None
+            written = sum(file.stat().st_size for file in folder.iterdir()) if folder and folder.is_dir() else 0
+            free = shutil.disk_usage(path.parent if path.parent.is_dir() else ".").free
+            raise DiskFullError(
+                f"{path}: {FULL[error.errno]} while writing it ({written:,} bytes were written, {free:,} bytes are "
+                "free on the disk); make space and run the same command to go on"
+            ) from None
         error.filename = error.filename or str(path)
         raise
     finally:
@@ -155,12 +158,3 @@ def _alone(folder: Path) -> Iterator[None]:
             f"{folder / LOCK}: held for {PATIENCE / 60:.0f} minutes by another writer, which seems to hang; end it "
             "(`fuser` or `lsof` name it on its machine) and run the same command to go on"
         ) from None
-
-
-def _explained(path: Path, staged: Path | None, reason: str) -> str:
-    written = sum(file.stat().st_size for file in staged.iterdir()) if staged and staged.is_dir() else 0
-    free = shutil.disk_usage(path.parent if path.parent.is_dir() else ".").free
-    return (
-        f"{path}: {reason} while writing it ({written:,} bytes were written, {free:,} bytes are free on the disk); "
-        "make space and run the same command to go on"
-    )

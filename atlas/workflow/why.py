@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 from atlas.errors import AtlasError
 from atlas.phrases import plural
@@ -56,19 +56,18 @@ class PlannedJob:
     reason: str
 
 
-class Params(NamedTuple):
-    """The params of a job that only one of two runs has."""
-
-    code: dict[str, str]  # module to digest
-    settings: dict[type, list[Any]]  # by kind: mappings, lists, all else
-
-
 def explain(target: str, options: Sequence[str] = ()) -> str:
     """Say which jobs Snakemake would run for a target, and why.
 
     Raises AtlasError with Snakemake's own message where it cannot plan the target.
     """
-    jobs = [job for job in jobs_of(_dry_run(target, options)) if job.outputs]
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", target, *options]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if result.returncode:
+        told = [line for line in result.stdout.splitlines() if line.strip()]
+        said = next((line.partition("atlas: error: ")[2] for line in told if "atlas: error: " in line), None)
+        raise AtlasError(said or f"snakemake cannot plan {target}: {' '.join(' '.join(told[-2:]).split())}")
+    jobs = [job for job in jobs_of(result.stdout) if job.outputs]
     if not jobs:
         return f"{target}: up to date, nothing would run"
     made = {output: job.rule for job in jobs for output in job.outputs}
@@ -80,16 +79,6 @@ def explain(target: str, options: Sequence[str] = ()) -> str:
         lines += ["", *(f"{rule} {_shortened(wildcards, '; ')}".rstrip() for rule, wildcards in rules.items())]
         lines += [f"  {word}" for word in words]
     return "\n".join(lines)
-
-
-def _dry_run(target: str, options: Sequence[str]) -> str:
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", target, *options]
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if result.returncode:
-        told = [line for line in result.stdout.splitlines() if line.strip()]
-        said = next((line.partition("atlas: error: ")[2] for line in told if "atlas: error: " in line), None)
-        raise AtlasError(said or f"snakemake cannot plan {target}: {' '.join(' '.join(told[-2:]).split())}")
-    return result.stdout
 
 
 def jobs_of(printed: str) -> Iterator[PlannedJob]:
@@ -123,24 +112,29 @@ def _in_words(job: PlannedJob, made: dict[str, str]) -> Iterator[str]:
 
 
 def _changed_params(text: str, section: str) -> Iterator[str]:
-    old, new = (_sorted_out(values) for values in _sides(text))
-    if old.code or new.code:
-        yield f"code changed: {_shortened(list(_changed_modules(old.code, new.code)))}"
-    for kind in old.settings:
-        for a, b in zip_longest(old.settings[kind], new.settings[kind], fillvalue=NOTHING):
+    (old_code, old), (new_code, new) = (_sorted_out(values) for values in _sides(text))
+    changed = [name for name in sorted(old_code.keys() & new_code.keys()) if old_code[name] != new_code[name]]
+    changed += [f"{name} (now used)" for name in sorted(new_code.keys() - old_code.keys())]
+    changed += [f"{name} (no longer used)" for name in sorted(old_code.keys() - new_code.keys())]
+    if old_code or new_code:
+        yield f"code changed: {_shortened(changed)}"
+    for kind in old:
+        for a, b in zip_longest(old[kind], new[kind], fillvalue=NOTHING):
             yield from (f"setting changed: {line}" for line in _differences(a, b, section if kind is dict else ""))
 
 
-def _sorted_out(values: Sequence[Any]) -> Params:
-    """Snakemake gives the values of params without their names, in any order: they are told apart by their kind."""
-    found = Params({}, {dict: [], list: [], object: []})
+def _sorted_out(values: Sequence[Any]) -> tuple[dict[str, str], dict[type, list[Any]]]:
+    """Modules with their digests, and settings by kind: mappings, lists, all else. Snakemake gives the values of params
+    without their names, in any order: they are told apart by their kind."""
+    code: dict[str, str] = {}
+    settings: dict[type, list[Any]] = {dict: [], list: [], object: []}
     for value in values:
         if isinstance(value, list) and value and all(isinstance(v, str) and CODE.fullmatch(v) for v in value):
-            found.code.update(part.split("=", 1) for part in value)
+            code.update(part.split("=", 1) for part in value)
         else:
             said = _parsed(value)
-            found.settings[type(said) if isinstance(said, dict | list) else object].append(said)
-    return found
+            settings[type(said) if isinstance(said, dict | list) else object].append(said)
+    return code, settings
 
 
 def _parsed(value: Any) -> Any:
@@ -180,12 +174,6 @@ def _sides(text: str) -> tuple[list[Any], list[Any]]:
 
 def _values(text: str) -> list[Any]:
     return [] if text.strip() == "<nothing exclusive>" else list(ast.literal_eval(f"[{text}]"))
-
-
-def _changed_modules(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
-    yield from (name for name in sorted(old.keys() & new.keys()) if old[name] != new[name])
-    yield from (f"{name} (now used)" for name in sorted(new.keys() - old.keys()))
-    yield from (f"{name} (no longer used)" for name in sorted(old.keys() - new.keys()))
 
 
 def _brief(value: Any) -> str:

@@ -10,7 +10,7 @@ from atlas.errors import AtlasError
 from atlas.search import edit_rung, rung
 from atlas.search.halving import TRIALS, survivors
 from atlas.study import config
-from atlas.study.arms import Arm
+from atlas.study.arm import Arm
 from atlas.study.search_space import Search, Sweep
 from atlas.tables import found_recipes
 from atlas.ttt.course import Course

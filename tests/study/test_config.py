@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from atlas import cli
 from atlas.errors import AtlasError
 from atlas.study import config, jobs
-from atlas.study.arms import Method
+from atlas.study.arm import Method
 from atlas.study.base_settings import Model
 from atlas.study.editor_settings import MemitSettings
 from atlas.study.recipes import Phase

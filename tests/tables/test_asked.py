@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from atlas.study import config
-from atlas.study.arms import Arm
+from atlas.study.arm import Arm
 from atlas.tables import asked
 from atlas.ttt.engine.lora import Adapters
 from tests.ttt.tiny_ttt import TINY, make_model

@@ -15,7 +15,7 @@ from atlas import cli
 from atlas.base.text import SYMBOLS, encode
 from atlas.errors import AtlasError
 from atlas.pool.facts import read_pool, sentence
-from atlas.study.arms import Arm
+from atlas.study.arm import Arm
 from atlas.ttt.export import export
 from tests.ttt.tiny_run import make_inputs, spec, teach
 from tests.ttt.tiny_ttt import make_model

@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from atlas.errors import AtlasError
-from atlas.study.arms import Arm
+from atlas.study.arm import Arm
 from atlas.study.recipes import Recipe
 from atlas.ttt import edit, run
 from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from atlas.errors import AtlasError
-from atlas.study.arms import Arm, check_arm
+from atlas.study.arm import Arm, check_arm
 from atlas.study.recipes import Recipe
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.export import export

@@ -183,6 +183,7 @@ def test_real_edits_change_it(toy, edit):
         ),
         added("toy/tools.py", "class Child(Kept):\n    made: Kept = Kept()\n    names = [str(n) for n in range(3)]\n"),
         added("toy/tools.py", "if __name__ == '__main__':\n    helper(1)\n"),  # runs only where tools is the program
+        added("toy/tools.py", "HELPERS = [helper for helper in ()]\n"),  # names of its own
         {"toy/unrelated.py": "x = 1\n"},
         {"toy/new.py": "x = 1\n"},
         {"toy/step/data.tsv": "1\n"},
@@ -227,6 +228,7 @@ def test_what_an_import_takes_in(toy, line, counts):
         ("*kit", "pass", False),
         ("y=kit", "pass", True),
         ("y=0", "global kit; kit = y", True),
+        ("y=0", "def kit(): pass", False),
     ],
 )
 def test_an_argument_hides_a_module_of_the_same_name(toy, argument, body, counts):

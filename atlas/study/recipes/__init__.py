@@ -65,7 +65,7 @@ class Until(Settings):
     loss: float | None = Field(None, gt=0, description="and the answer costs at most so many nats a token")
 
 
-class Text(Settings):
+class TextMix(Settings):
     """Windows of the base's own training text, trained beside the facts so that the base is not forgotten."""
 
     windows: Positive = Field(1, description="a step")
@@ -86,7 +86,7 @@ class Phase(Settings):
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="falls to 0 over the most steps")
     optimiser: Optimiser = Optimiser()
     anchor: Anchor | None = None
-    text: Text | None = None
+    text: TextMix | None = None
     blend: Share = Field(1.0, description="beta")
 
     @model_validator(mode="after")

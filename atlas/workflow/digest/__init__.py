@@ -64,7 +64,7 @@ def _of_modules(step: str, root: Path) -> dict[str, str]:
         texts.setdefault(place.module, []).append(reach.package.definition(place).digest)
     for place, message in reach.messages.counted(places):
         texts[place.module].append(message)
-    return {module: _hash("".join(found)) for module, found in texts.items()}
+    return {module: hashlib.sha256("".join(found).encode()).hexdigest() for module, found in texts.items()}
 
 
 @cache
@@ -87,7 +87,3 @@ def _of_file(path: Path) -> str:
     if not path.is_file():
         raise AtlasError(f"{path}: no such file; write the lock file (`make lock` in Atlas), or name another")
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 Chain = tuple[str, ...]  # a dotted name, part by part
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -77,14 +77,6 @@ class Definition:
         return isinstance(self.node, ast.If) and ast.unparse(self.node.test) == "__name__ == '__main__'"
 
 
-def read(node: ast.stmt, package: str, imported: Mapping[str, str]) -> Definition:
-    """Read a statement of a module in ``package``, which relative imports start from.
-
-    ``imported``: what names of the module stand for that it imports from elsewhere, in full.
-    """
-    return _Reader(node, package, imported).found
-
-
 def strip_docstring(node: ast.AST) -> None:
     """Take the docstring off a node, where it is one that has a docstring."""
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -93,29 +85,29 @@ def strip_docstring(node: ast.AST) -> None:
             del node.body[0]
 
 
-@dataclass
-class _Names:
-    """Names of one scope: used there or in scopes inside, and bound there, where that is certain."""
+class StatementReader:
+    """Reads one statement of a module in one pass, since every snakemake command waits for it: ``found``.
 
-    used: set[Chain] = field(default_factory=set)
-    bound: set[str] = field(default_factory=set)
-
-
-class _Reader:
-    """Reads one statement in one pass: every snakemake command waits for it."""
+    ``package``: what relative imports start from; ``imported``: what names of the module stand for that it imports, in
+    full.
+    """
 
     def __init__(self, node: ast.stmt, package: str, imported: Mapping[str, str]) -> None:
         self.package, self.imported = package, imported
         self.found = Definition(node)
         self.parts: list[str] = []
-        self.names = _Names()
+        self.used: set[Chain] = set()  # names of the scope that is read: used there or in scopes inside
+        self.bound: set[str] = set()  # and bound there, where that is certain
         self.declared: set[str] = set()
-        self._read(node.targets if _is_version(node) else node)
-        self.found.uses = self.names.used
+        match node:
+            case ast.Assign([ast.Name("__version__")], ast.Constant()):  # a name for the code, which is digested itself
+                self._read(node.targets)
+            case _:
+                self._read(node)
+        self.found.uses = self.used
         self.found.digest = hashlib.sha256("\0".join(self.parts).encode("utf-8", "surrogatepass")).hexdigest()
-        self.found.names = frozenset(_bound(node)) | (
-            {imported.bound for imported in self.found.imports} if not isinstance(node, Scope) else set()
-        )
+        brought = [] if isinstance(node, Scope) else [imported.bound for imported in self.found.imports]
+        self.found.names = frozenset([*self.bound, *brought])
 
     def _read(self, value: object) -> None:
         """Note what ``ast.dump`` would, but for whether a name is read or written: its place says that."""
@@ -167,71 +159,62 @@ class _Reader:
         match value:
             case list():
                 return [word for part in value for word in self._read_text(part)]
-            case ast.Constant(value=str(text)):
-                return [repr(text)]
-            case ast.JoinedStr(values=parts):
-                return self._read_text(parts)
-            case ast.FormattedValue(value=part, conversion=how, format_spec=spec):
-                return [repr(how), *self._read_text([part, *filter(None, [spec])])]
-            case ast.BinOp(left=left, op=ast.Add(), right=right):
-                return self._read_text([left, right])
-            case ast.IfExp(test=test, body=body, orelse=other):
-                self._read(test)
-                return self._read_text([body, other])
+            case ast.JoinedStr() | ast.FormattedValue() | ast.BinOp(op=ast.Add()) | ast.IfExp():
+                return self._read_text([getattr(value, name) for name in value._fields])
+            case ast.Constant(value=str(word)):
+                return [repr(word)]
             case ast.Name() | ast.Attribute() if chain := chain_of(value):
                 self._note_name(value, chain)
                 return [".".join(chain)]
-        self._read(value)
-        return []
+            case ast.AST() if not isinstance(value, ast.Add):
+                self._read(value)
+                return []
+        return [repr(value)]
 
     def _read_inside(self, node: ast.AST, body: object) -> None:
         """Read a scope. What it binds hides names of the module, in a function: elsewhere not everywhere inside."""
-        outer, self.names = self.names, _Names()
+        outer = self.used, self.bound
+        self.used, self.bound = set(), set()
         if isinstance(node, FUNCTIONS):
-            self.names.bound.update(argument.arg for argument in _arguments(node.args))
+            given = node.args
+            every = (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg)
+            self.bound.update(argument.arg for argument in every if argument)
         self._read(body)
-        hidden = self.names.bound if isinstance(node, FUNCTIONS) else set()
+        hidden = self.bound if isinstance(node, FUNCTIONS) else set()
         shown = self.declared.union(imported.bound for imported in self.found.imports)
-        outer.used |= {chain for chain in self.names.used if chain[0] not in hidden or chain[0] in shown}
-        self.names = outer
+        inside = {chain for chain in self.used if chain[0] not in hidden or chain[0] in shown}
+        self.used, self.bound = outer
+        self.used |= inside
 
     def _note_name(self, node: ast.Name | ast.Attribute, chain: Chain) -> None:
-        self.names.used.add(chain)
+        self.used.add(chain)
         if isinstance(node, ast.Attribute):
             self.found.dynamic |= not DYNAMIC_ATTRIBUTES.isdisjoint(chain)
-        elif isinstance(node.ctx, ast.Store):
-            self.names.bound.add(node.id)
+        elif not isinstance(node.ctx, ast.Load):
+            self.bound.add(node.id)
         elif node.id in DYNAMIC:
             self.found.dynamic = True
 
     def _note(self, node: ast.AST) -> None:
         strip_docstring(node)
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            self.found.imports += _imported(node, self.package)
+        if isinstance(node, Scope):
+            self.bound.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            self.found.imports += imports_of(node, self.package)
         elif isinstance(node, ast.Attribute):
             self.found.dynamic |= node.attr in DYNAMIC_ATTRIBUTES
         elif isinstance(node, ast.Global):
             self.declared.update(node.names)
         elif isinstance(node, ast.ExceptHandler):
             self.found.handlers += [node] if node.name else []
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            self.found.quoted.update(_named(node.value))
+        elif isinstance(node, ast.Constant) and isinstance(text := node.value, str):
+            named = len(text) < 200 and _QUOTED.fullmatch(text)  # in an annotation, or to be looked up
+            self.found.quoted.update(tuple(word.split(".")) for word in (_WORD.findall(text) if named else ()))
 
 
 @cache
 def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
     return tuple(name for name in kind._fields if name not in ("ctx", "kind", "type_comment"))
-
-
-def _arguments(arguments: ast.arguments) -> Iterator[ast.arg]:
-    yield from (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
-    yield from filter(None, (arguments.vararg, arguments.kwarg))
-
-
-def _named(text: str) -> Iterator[Chain]:
-    """Names in a string that could be one in quotes: an annotation, or a name to look up."""
-    if len(text) < 200 and _QUOTED.fullmatch(text):
-        yield from (tuple(word.split(".")) for word in _WORD.findall(text))
 
 
 def chain_of(node: ast.AST) -> Chain | None:
@@ -243,7 +226,8 @@ def chain_of(node: ast.AST) -> Chain | None:
     return (node.id, *reversed(parts)) if isinstance(node, ast.Name) else None
 
 
-def _imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[Imported]:
+def imports_of(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[Imported]:
+    """What an import in ``package`` binds."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             whole = alias.name if alias.asname else alias.name.partition(".")[0]
@@ -254,21 +238,3 @@ def _imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[Impor
     origin = ".".join([*above, *filter(None, [node.module])])
     for alias in node.names:
         yield Imported(alias.asname or alias.name, origin, alias.name, (origin, f"{origin}.{alias.name}"))
-
-
-def _bound(node: ast.stmt) -> Iterator[str]:
-    """Names that a statement binds, but for its imports."""
-    for inner in [node] if isinstance(node, Scope) else ast.walk(node):
-        if isinstance(inner, Function | ast.ClassDef):
-            yield inner.name
-        elif isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
-            yield inner.id
-
-
-def _is_version(node: ast.stmt) -> TypeGuard[ast.Assign]:
-    """``__version__ = "1.0"``: a name for the code, which is digested itself."""
-    return (
-        isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Constant)
-        and [ast.unparse(target) for target in node.targets] == ["__version__"]
-    )

@@ -40,17 +40,15 @@ class Effects:
         """Whether a definition has no effect at import time but its names."""
         if place not in self._judged:
             self._judged[place] = False  # for one that needs itself
-            self._judged[place] = self._judge(place)
+            definition, source = self.package.definition(place), self.package.source(place.module)
+            if definition.is_import and source:  # what nobody uses is imported for what it does
+                self._judged[place] = definition.names <= source.used
+            else:
+                self._judged[place] = definition.is_main_block or all(
+                    node is not None and self._harmless(place.module, node, unwanted)
+                    for node, unwanted in _at_import(definition.node)
+                )
         return self._judged[place]
-
-    def _judge(self, place: Place) -> bool:
-        definition = self.package.definition(place)
-        if definition.is_import:  # what nobody uses is imported for what it does
-            return definition.names <= self.package.used(place.module)
-        return definition.is_main_block or all(
-            node is not None and self._harmless(place.module, node, unwanted)
-            for node, unwanted in _at_import(definition.node)
-        )
 
     def _harmless(self, module: str, node: ast.expr, unwanted: set[str]) -> bool:
         """Whether an expression does nothing; with ``unwanted``, neither does calling it or inheriting from it."""

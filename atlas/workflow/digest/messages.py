@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import cache
 
 from atlas.workflow.digest.definition import Function, chain_of
 from atlas.workflow.digest.effects import CREATION, Effects
@@ -30,7 +31,7 @@ class Messages:
 
     def __init__(self, package: Package, effects: Effects) -> None:
         self.package, self.effects = package, effects
-        self._above: dict[Class, frozenset[Class] | None] = {}
+        self._above: dict[Class | None, frozenset[Class]] = {}
 
     def counted(self, places: Iterable[Place]) -> list[tuple[Place, str]]:
         """The messages that count where all of ``places`` are reached, with their places."""
@@ -42,9 +43,14 @@ class Messages:
             before = len(heeded)
             for module, handler in handlers:
                 if any(self._taken_up(module, call, heeded) for call in _looks(handler)):
-                    heeded |= self._caught(module, handler.type)
+                    names = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+                    caught = [self._origin(module, name) or ANY for name in names]
+                    heeded.update(caught, *(CARRIED.get(str(name), ()) for name in caught))
         raised = ((place, message) for place, found in definitions for message in found.messages)
         return [(place, said.text) for place, said in raised if self._matters(place.module, said.error, heeded)]
+
+    def _origin(self, module: str, node: ast.expr | None) -> Class | None:
+        return self.package.origin(module, chain_of(node) or ()) if node else None
 
     def _taken_up(self, module: str, call: ast.expr | None, heeded: set[Class]) -> bool:
         """Whether what is called with an error may use what it says."""
@@ -52,70 +58,45 @@ class Messages:
         if not call or not chain:
             return True
         origin = self.package.origin(module, chain)
-        if chain[-1] in SAYING or origin in LEAVING:
-            return False
-        if isinstance(origin, Place):
-            node = self.package.definition(origin).node
-            if isinstance(node, Function) and isinstance(node.returns, ast.Name) and node.returns.id == "NoReturn":
-                return False
-        return self._matters(module, call, heeded)
+        made = self.package.definition(origin).node if isinstance(origin, Place) else None
+        leaves = isinstance(made, Function) and made.returns and ast.unparse(made.returns) == "NoReturn"
+        said = chain[-1] in SAYING or origin in LEAVING or leaves
+        return not said and self._matters(module, call, heeded)
 
     def _matters(self, module: str, error: ast.expr, heeded: set[Class]) -> bool:
         """Whether the message of an error is heeded, or given to a class that may do more than keep it."""
-        origin = self.package.origin(module, chain_of(error) or ())
-        above = self.above(origin) if origin else None
+        above = self.above(self._origin(module, error))
         return not above or not above.isdisjoint(heeded | VALUES) or not self.effects.known(module, error, CREATION)
 
-    def _caught(self, module: str, caught: ast.expr | None) -> set[Class]:
-        """The classes of errors that a handler catches; that of all where it cannot be told."""
-        names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
-        found = {self.package.origin(module, chain_of(name) or ()) or ANY for name in names if name} or {ANY}
-        return {each for origin in found for each in (origin, *CARRIED.get(str(origin), ()))}
-
-    def above(self, error: Class) -> frozenset[Class] | None:
-        """A class of errors with all above it; None where it is no class, or of another package than Python's own."""
+    def above(self, error: Class | None) -> frozenset[Class]:
+        """A class of errors with all above it; none where it is no class, or one of another package is among them."""
         if error not in self._above:
-            self._above[error] = None  # for one that is above itself
-            self._above[error] = self._all_above(error)
+            self._above[error] = frozenset()  # for one that is above itself
+            if isinstance(error, Place):
+                node = self.package.definition(error).node
+                bases = node.bases if isinstance(node, ast.ClassDef) else []
+                above = [self.above(self._origin(error.module, base)) for base in bases]
+                self._above[error] = frozenset([error]).union(*above) if above and all(above) else frozenset()
+            else:
+                known = getattr(builtins, str(error).removeprefix("builtins."), None)
+                if isinstance(known, type) and issubclass(known, BaseException):
+                    self._above[error] = frozenset(f"builtins.{kind.__name__}" for kind in known.__mro__)
         return self._above[error]
 
-    def _all_above(self, error: Class) -> frozenset[Class] | None:
-        if isinstance(error, str):
-            known = getattr(builtins, error.removeprefix("builtins."), None)
-            if not (isinstance(known, type) and issubclass(known, BaseException)):
-                return None
-            return frozenset(f"builtins.{kind.__name__}" for kind in known.__mro__)
-        node = self.package.definition(error).node
-        if not isinstance(node, ast.ClassDef):
-            return None
-        found: frozenset[Class] = frozenset([error])
-        for base in node.bases:
-            origin = self.package.origin(error.module, chain_of(base) or ())
-            above = self.above(origin) if origin else None
-            if above is None:
-                return None
-            found |= above
-        return found if len(found) > 1 else None
 
-
-def _looks(handler: ast.ExceptHandler) -> Iterator[ast.expr | None]:
+@cache
+def _looks(handler: ast.ExceptHandler) -> list[ast.expr | None]:
     """Where a handler looks at the error that it caught: what is called with it to raise another error, or alone in a
     statement; None for any other look. To raise it again, or as a cause, is no look."""
-    waiting: list[ast.AST] = list(handler.body)
-    while waiting:
-        node = waiting.pop()
+    found: list[ast.expr | None] = []
+    inside = list(ast.walk(handler))
+    unseen: set[ast.AST | None] = {node for node in inside if isinstance(node, ast.Name) and node.id == handler.name}
+    for node in inside:
         told = node.exc if isinstance(node, ast.Raise) else node.value if isinstance(node, ast.Expr) else None
+        if isinstance(node, ast.Raise):
+            unseen -= {node.exc, node.cause}
         if isinstance(told, ast.Call):
-            if any(_is_error(name, handler) for part in (*told.args, *told.keywords) for name in ast.walk(part)):
-                yield told.func
-            waiting.append(told.func)
-        elif isinstance(node, ast.Raise):
-            waiting += [told] if told and not _is_error(told, handler) else []
-        elif _is_error(node, handler):
-            yield None
-        else:
-            waiting += ast.iter_child_nodes(node)
-
-
-def _is_error(node: ast.AST, handler: ast.ExceptHandler) -> bool:
-    return isinstance(node, ast.Name) and node.id == handler.name
+            given = unseen.intersection(name for part in (*told.args, *told.keywords) for name in ast.walk(part))
+            unseen -= given
+            found += [told.func] if given else []
+    return [*found, None] if unseen else found

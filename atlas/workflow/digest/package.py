@@ -26,8 +26,11 @@ class Package:
     def source(self, module: str) -> Source | None:
         """A module of the package, parsed; None where there is none of that name. AtlasError where it is broken."""
         if module not in self._sources:
-            path = _file_of(module, self.root) if module.partition(".")[0] == self.name else None
-            self._sources[module] = Source(module, path) if path else None
+            base = self.root.joinpath(*module.split("."))
+            files = [path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()]
+            path = files[0] if files else base  # the folder itself where it has no __init__.py
+            there = module.partition(".")[0] == self.name and path.exists()
+            self._sources[module] = Source(module, path) if there else None
         return self._sources[module]
 
     def definition(self, place: Place) -> Definition:
@@ -58,17 +61,3 @@ class Package:
             if module.partition(".")[0] != self.name:
                 return ".".join((module, *chain))
         return None
-
-    def used(self, module: str) -> frozenset[str]:
-        """First parts of all names that a module uses anywhere."""
-        source = self.source(module)
-        return source.used if source else frozenset()
-
-
-def _file_of(module: str, root: Path) -> Path | None:
-    """The file of a module; the folder of one that has no ``__init__.py``; None where there is no such module."""
-    base = root.joinpath(*module.split("."))
-    for path in (base / "__init__.py", base.with_suffix(".py")):
-        if path.is_file():
-            return path
-    return base if base.is_dir() else None

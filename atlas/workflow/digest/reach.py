@@ -7,7 +7,7 @@ whole: one that is handed about as a value, whose names are not found in it, or 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from atlas.workflow.digest.definition import Chain, Definition, Scope
 from atlas.workflow.digest.effects import Effects
@@ -19,24 +19,16 @@ class Load(NamedTuple):
     """A module is imported."""
 
     module: str
-    why: Literal["load"] = "load"  # tuples of different meaning must differ
-
-
-class Everything(NamedTuple):
-    """Anything in a module may be used."""
-
-    module: str
-    why: Literal["everything"] = "everything"
 
 
 class Ask(NamedTuple):
-    """A name is looked up in a module from outside."""
+    """A name is looked up in a module from outside; without a name anything in it may be used."""
 
     module: str
-    chain: Chain
+    chain: Chain = ()
 
 
-Node = Load | Everything | Ask | Place
+Node = Load | Ask | Place
 
 
 class Reach:
@@ -47,7 +39,6 @@ class Reach:
         self.effects = Effects(package)
         self.messages = Messages(package, self.effects)
         self._needs: dict[Node, frozenset[Node]] = {}
-        self._dynamic: set[Node] = set()
 
     def places(self, step: str) -> set[Place]:
         """All definitions that the module ``step`` may use, run as a program or called by any of its functions."""
@@ -58,24 +49,17 @@ class Reach:
             if node not in seen:
                 seen.add(node)
                 waiting += self._needed(node)
-            if not waiting and any(node in self._dynamic for node in seen):
-                waiting = [Everything(node.module) for node in seen if isinstance(node, Load)]
-                waiting = [node for node in waiting if node not in seen]
-        asked = (each for node in seen if isinstance(node, Load) for each in self._getattrs(node.module))
-        return {*asked, *(node for node in seen if isinstance(node, Place))}
-
-    def _getattrs(self, module: str) -> Iterator[Place]:
-        """``__getattr__``: Python asks it even for modules below, so it counts; what else it could give does not."""
-        source = self.package.source(module)
-        yield from (Place(module, index) for index in (source.bindings.get("__getattr__", ()) if source else ()))
+            if not waiting and any(isinstance(node, Place) and self.package.definition(node).dynamic for node in seen):
+                waiting = [Ask(node.module) for node in seen if isinstance(node, Load) and Ask(node.module) not in seen]
+        # Python asks a module's __getattr__ even for modules below, so it counts; what else it could give does not
+        asked = (each for node in seen if isinstance(node, Load) for each in self._bound(node.module, ("__getattr__",)))
+        return {node for node in (*seen, *asked) if isinstance(node, Place)}
 
     def _needed(self, node: Node) -> frozenset[Node]:
         if node not in self._needs:
             match node:
                 case Load():
                     found = self._of_load(node.module)
-                case Everything():
-                    found = self._of_everything(node.module)
                 case Ask():
                     found = self._of_ask(node.module, node.chain)
                 case Place():
@@ -97,17 +81,13 @@ class Reach:
             if not self.effects.only_binds(place):
                 yield place
 
-    def _of_everything(self, module: str) -> Iterator[Node]:
-        yield Load(module)
-        for place, definition in self._definitions(module):
-            yield place
-            if definition.is_import:
-                yield from self._imported(definition, None)
-
     def _of_ask(self, module: str, chain: Chain) -> Iterator[Node]:
         yield Load(module)
         if not chain:
-            yield Everything(module)
+            for place, definition in self._definitions(module):
+                yield place
+                if definition.is_import:
+                    yield from self._imported(definition, None)
             return
         below = f"{module}.{chain[0]}"
         bound = list(self._bound(module, chain))
@@ -115,21 +95,20 @@ class Reach:
         if self.package.source(below):
             yield Ask(below, chain[1:])
         elif not bound and not chain[0].startswith("__"):
-            yield Everything(module)
+            yield Ask(module)
 
     def _of_definition(self, place: Place) -> Iterator[Node]:
         definition = self.package.definition(place)
-        if definition.dynamic:
-            self._dynamic.add(place)
         yield from self._loads(definition)
         for chain in definition.uses:
             yield from self._of_use(place.module, definition, chain)
         for chain in definition.quoted:
-            found = self._of_use(place.module, definition, chain)
-            yield from (node for node in found if not (isinstance(node, Ask) and self._is_module(node)))
+            for node in self._of_use(place.module, definition, chain):
+                if not isinstance(node, Ask) or self.package.inside(*node)[1]:  # more than a module's name
+                    yield node
             name = ".".join(chain)
             if len(chain) > 1 and name != place.module and self.package.source(name):
-                yield Everything(name)
+                yield Ask(name)
 
     def _of_use(self, module: str, definition: Definition, chain: Chain) -> Iterator[Node]:
         if isinstance(definition.node, Scope):
@@ -149,13 +128,10 @@ class Reach:
         for imported in definition.imports:
             yield from (Load(module) for module in imported.runs if self.package.source(module))
             if imported.name == "*":
-                yield Everything(imported.module)
+                yield Ask(imported.module)
 
     def _imported(self, definition: Definition, chain: Chain | None) -> Iterator[Node]:
         """What ``chain`` is behind the imports of a definition; without one, all that they bind."""
         for imported in definition.imports:
             if imported.module.partition(".")[0] == self.package.name and (not chain or chain[0] == imported.bound):
                 yield Ask(imported.module, imported.rest(chain or (imported.bound,)))
-
-    def _is_module(self, ask: Ask) -> bool:
-        return not self.package.inside(ask.module, ask.chain)[1]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
 from atlas.errors import AtlasError
-from atlas.workflow.digest.definition import read, strip_docstring
+from atlas.workflow.digest.definition import StatementReader, imports_of, strip_docstring
 
 
 class Source:
@@ -18,8 +17,13 @@ class Source:
         package = name.rpartition(".")[0] if path.name != "__init__.py" and path.suffix == ".py" else name
         body = [] if path.is_dir() else _tree(path).body
         statements = [node for statement in body for node in _split(statement)]
-        imported = dict(_imported(statements))
-        self.definitions = [read(node, package, imported) for node in statements]
+        imports = [node for node in statements if isinstance(node, ast.Import | ast.ImportFrom)]
+        imported = {
+            each.bound: ".".join((each.module, *each.rest(())))
+            for node in imports
+            for each in imports_of(node, package)
+        }
+        self.definitions = [StatementReader(node, package, imported).found for node in statements]
         self.bindings: dict[str, list[int]] = {}
         for index, definition in enumerate(self.definitions):
             for bound in definition.names:
@@ -49,12 +53,3 @@ def _split(node: ast.stmt) -> list[ast.stmt]:
     if isinstance(node, ast.ImportFrom):
         return [ast.ImportFrom(node.module, [alias], node.level, lineno=node.lineno) for alias in node.names]
     return [node]
-
-
-def _imported(statements: list[ast.stmt]) -> Iterator[tuple[str, str]]:
-    """Names of a module with what they stand for, in full, where it is of another package."""
-    for node in statements:
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from ((alias.asname or alias.name, alias.name) for alias in node.names)
