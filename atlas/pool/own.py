@@ -236,10 +236,6 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
-    yield from files.read_parquet(path, mend="copy it again").to_pylist()
-
-
 def _read_json(path: Path) -> Iterator[dict[str, Any]]:
     try:
         records = json.loads(files.read_text(path))
@@ -253,6 +249,6 @@ def _read_json(path: Path) -> Iterator[dict[str, Any]]:
 _READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
     ".csv": _read_csv,
     ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
+    ".parquet": lambda path: iter(files.read_parquet(path, mend="copy it again").to_pylist()),
     PUBLISHED: _read_json,
 }

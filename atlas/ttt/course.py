@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import reduce
 
 import numpy as np
 import torch
@@ -126,12 +126,20 @@ class Course:
     def _teach(self, number: int) -> None:
         """Teach one session, and measure what the retention matrix and the choice of the weakest need of it."""
         started = self._clock()
-        size = self.spec.facts_per_session * self._phrasings
-        session = Session(self.items, (number - 1) * size, size, self.state.estimates, partial(self._draw, number))
+        new = self.spec.facts_per_session
+        size, known = new * self._phrasings, new * number
+
+        def draw(lane: int, purpose: str) -> np.random.Generator:
+            return rng(self.spec.base_seed, self.spec.seeds[lane], number, purpose)
+
+        session = Session(self.items, (number - 1) * size, size, self.state.estimates, draw)
         self.state.learner, traces, trained = self.teacher.session(self.state.learner, session)
         seconds = self._clock() - started
-        columns = self._scheduled(number)
-        scores, ahead = self._score(number, columns, trained)
+        columns = np.arange(0)  # the facts that the retention matrix has after the session
+        if self.teacher.teaches(known):
+            every = self.spec.probes.matrix == "all" or number in self.spec.checkpoints or on_schedule(number)
+            columns = np.arange(0 if every else known - new, known)
+        scores, ahead = self._score(known, columns, trained)
         norms = np.linalg.norm(self.state.learner.theta, axis=1)
         spent = seconds, self._clock() - started - seconds
         self.state.sessions.append(TaughtSession(number, traces, norms, columns, scores, ahead, *spent))
@@ -140,20 +148,9 @@ class Course:
         """Core-seconds, which a busy machine does not lengthen; seconds on a GPU, which works beside the processor."""
         return time.process_time() if self.device.type == "cpu" else time.perf_counter()
 
-    def _draw(self, session: int, lane: int, purpose: str) -> np.random.Generator:
-        return rng(self.spec.base_seed, self.spec.seeds[lane], session, purpose)
-
-    def _scheduled(self, session: int) -> np.ndarray:
-        """The facts that the retention matrix has after a session, by their places in the stream."""
-        known = session * self.spec.facts_per_session
-        if not self.teacher.teaches(known):
-            return np.arange(0)
-        every = self.spec.probes.matrix == "all" or session in self.spec.checkpoints or on_schedule(session)
-        return np.arange(0 if every else known - self.spec.facts_per_session, known)
-
-    def _score(self, session: int, columns: np.ndarray, trained: Sequence[np.ndarray]) -> tuple[Scores, Scores]:
+    def _score(self, known: int, columns: np.ndarray, trained: Sequence[np.ndarray]) -> tuple[Scores, Scores]:
         """Scores of the facts ``columns`` and of the next session's facts; and news for the estimates."""
-        known, size, recipe = session * self.spec.facts_per_session, self.spec.facts_per_session, self.spec.recipe
+        size, recipe = self.spec.facts_per_session, self.spec.recipe
         budget = recipe.budget if recipe.chooses_by_loss else 0  # items to measure for the choice of the weakest
         due = columns * self._phrasings
         asked = self.state.estimates.to_measure(known * self._phrasings, due, trained, budget)

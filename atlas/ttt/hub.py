@@ -102,7 +102,12 @@ def read_adapter(folder: Path, adapters: LaneModel) -> Tensor:
     Raises AtlasError where it is not plain LoRA, or not on the same layers or of the same ranks as the arm.
     """
     config_path, weights = files_of(folder)
-    config = _plain_lora(config_path)
+    config = files.read_json(config_path)
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise AtlasError(f"{config_path}: not the config of a LoRA adapter; expected peft_type LORA")
+    for key, plain in PLAIN.items():
+        if (used := config.get(key)) is not None and used not in plain:
+            raise AtlasError(f"{config_path}: {key} is {used!r}; expected plain LoRA, which has none of that")
     outside = {slot.site.path: adapters.model.outside(slot.site.path) for slot in adapters.slots}
     inside = {theirs: own for own, theirs in outside.items()}
     found = {}
@@ -120,17 +125,6 @@ def read_adapter(folder: Path, adapters: LaneModel) -> Tensor:
                 raise AtlasError(f"{weights}: {path}.{side}: shape {shape}, expected {expected}")
         found[f"{path}{B}"] = found[f"{path}{B}"] * (_scale(config, outside[path], rank) / slot.module.scale)
     return adapters.joined({name: tensor.float().T[None].contiguous() for name, tensor in found.items()})
-
-
-def _plain_lora(path: Path) -> dict[str, Any]:
-    """What an adapter_config.json says of how the adapter is used. AtlasError where it is not plain LoRA."""
-    config = files.read_json(path)
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise AtlasError(f"{path}: not the config of a LoRA adapter; expected peft_type LORA")
-    for key, plain in PLAIN.items():
-        if (found := config.get(key)) is not None and found not in plain:
-            raise AtlasError(f"{path}: {key} is {found!r}; expected plain LoRA, which has none of that")
-    return config
 
 
 def _scale(config: Mapping[str, Any], path: str, rank: int) -> float:

@@ -139,21 +139,16 @@ class Descent:
         self._lanes = list(self.live.unbind())
         self._steps = state.steps.copy()
         self._mean, self._square = (torch.from_numpy(x.copy()).to(self.live) for x in (state.mean, state.square))
-        self._optimiser = self._made()
-
-    def _made(self) -> torch.optim.Optimizer:
-        """An optimiser that has a parameter a lane, so that a lane without a gradient stays as it is."""
-        rules = self.phase.optimiser
+        rules = phase.optimiser  # it has a parameter a lane, so that a lane without a gradient stays as it is
         if rules.kind == "sgd":
-            optimiser: Any = torch.optim.SGD(self._lanes, self.phase.lr, rules.momentum, fused=True)
+            self._optimiser: Any = torch.optim.SGD(self._lanes, phase.lr, rules.momentum, fused=True)
             for part, mean in zip(self._lanes, self._mean, strict=True):
-                optimiser.state[part] = {"momentum_buffer": mean}
+                self._optimiser.state[part] = {"momentum_buffer": mean}
         else:
-            optimiser = torch.optim.Adam(self._lanes, self.phase.lr, (rules.momentum, rules.variance), fused=True)
+            self._optimiser = torch.optim.Adam(self._lanes, phase.lr, (rules.momentum, rules.variance), fused=True)
             for part, steps, mean, square in zip(self._lanes, self._steps, self._mean, self._square, strict=True):
                 taken = torch.tensor(float(steps), device=part.device)
-                optimiser.state[part] = {"step": taken, "exp_avg": mean, "exp_avg_sq": square}
-        return optimiser  # type: ignore[no-any-return]
+                self._optimiser.state[part] = {"step": taken, "exp_avg": mean, "exp_avg_sq": square}
 
     def step(self, loss: Tensor, running: np.ndarray, progress: float) -> None:
         """One step of the lanes that are ``running``.
