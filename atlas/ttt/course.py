@@ -14,7 +14,6 @@ from torch import Tensor
 from atlas.draws import rng
 from atlas.pool.facts import Fact
 from atlas.study.jobs import RunSpec
-from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.scoring import Scores, score, score_base
 from atlas.ttt.probes import Probe, Prober, ProbeScores, measure
 from atlas.ttt.recipe import weakness
@@ -81,22 +80,14 @@ class Course:
 
     def __post_init__(self) -> None:
         seeds = self.spec.seeds
+        self.adapters = self.teacher.adapters  # what teaching changes of the model
+        self.phrasings = self.spec.recipe.paraphrases + 1  # in which a fact is taught: its sentence, and paraphrases
         self.items = [self.prober.items(lane) for lane in self.streams]  # facts x phrasings
-        self.lines = [lane[:: self._phrasings] for lane in self.items]  # facts as taught
+        self.lines = [lane[:: self.phrasings] for lane in self.items]  # facts as taught
         self.base = score_base(self.adapters, self.lines, self.device)  # (lanes, facts)
         fresh = self.adapters.initial(self.spec.base_seed, seeds) if self.start is None else self.start
         theta = fresh.expand(len(seeds), -1).contiguous().numpy()
         self.state = RunState(self.teacher.learner(theta), Estimates.none(len(self.items), len(self.items[0])))
-
-    @property
-    def adapters(self) -> LaneModel:
-        """What teaching changes of the model."""
-        return self.teacher.adapters
-
-    @property
-    def _phrasings(self) -> int:
-        """In how many phrasings a fact is taught: its sentence, and some paraphrases."""
-        return self.spec.recipe.paraphrases + 1
 
     @property
     def _theta(self) -> Tensor:
@@ -127,7 +118,7 @@ class Course:
         """Teach one session, and measure what the retention matrix and the choice of the weakest need of it."""
         started = self._clock()
         new = self.spec.facts_per_session
-        size, known = new * self._phrasings, new * number
+        size, known = new * self.phrasings, new * number
 
         def draw(lane: int, purpose: str) -> np.random.Generator:
             return rng(self.spec.base_seed, self.spec.seeds[lane], number, purpose)
@@ -152,8 +143,8 @@ class Course:
         """Scores of the facts ``columns`` and of the next session's facts; and news for the estimates."""
         size, recipe = self.spec.facts_per_session, self.spec.recipe
         budget = recipe.budget if recipe.chooses_by_loss else 0  # items to measure for the choice of the weakest
-        due = columns * self._phrasings
-        asked = self.state.estimates.to_measure(known * self._phrasings, due, trained, budget)
+        due = columns * self.phrasings
+        asked = self.state.estimates.to_measure(known * self.phrasings, due, trained, budget)
         self.adapters.bind(self._theta)
         lines = [
             [*(items[i] for i in some), *facts[known : known + size]]

@@ -55,21 +55,8 @@ def write_adapter(folder: Path, lane: Mapping[str, Tensor], alpha: float, base: 
         base: where the model is that it adapts.
     """
     ranks = {name.removesuffix(A): tensor.shape[1] for name, tensor in lane.items() if name.endswith(A)}
-    turned = {f"{INSIDE}{name}.weight": tensor.T for name, tensor in lane.items()}  # PEFT's are (out, in)
-    with files.together(folder / ADAPTER["config"]) as stage:
-        _weights(stage / ADAPTER["weights"], turned)
-        files.write_json(stage / ADAPTER["config"], adapter_config(ranks, alpha, base))
-
-
-def _weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.write_bytes(to_safetensors(whole, metadata={"format": "pt"}))  # transformers reads only files that say "pt"
-
-
-def adapter_config(ranks: Mapping[str, int], alpha: float, base: str) -> dict[str, Any]:
-    """PEFT's description of an adapter (content of adapter_config.json), from the rank of each layer that has one."""
     most = max(ranks.values())
-    return {
+    config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
@@ -84,6 +71,15 @@ def adapter_config(ranks: Mapping[str, int], alpha: float, base: str) -> dict[st
         "use_rslora": False,
         "use_dora": False,
     }
+    turned = {f"{INSIDE}{name}.weight": tensor.T for name, tensor in lane.items()}  # PEFT's are (out, in)
+    with files.together(folder / ADAPTER["config"]) as stage:
+        _weights(stage / ADAPTER["weights"], turned)
+        files.write_json(stage / ADAPTER["config"], config)
+
+
+def _weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path.write_bytes(to_safetensors(whole, metadata={"format": "pt"}))  # transformers reads only files that say "pt"
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -109,10 +109,3 @@ class Given:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
-
-
-def device_of(spec: RunSpec) -> torch.device:
-    """The device to train on. AtlasError where the study asks for a GPU that is not there."""
-    if spec.device == "cuda" and not torch.cuda.is_available():
-        raise AtlasError("device: cuda, but torch sees no GPU here; use device: cpu or auto")
-    return torch.device("cuda" if spec.device != "cpu" and torch.cuda.is_available() else "cpu")

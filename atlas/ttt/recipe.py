@@ -67,8 +67,8 @@ class Trainer:
             theta = descent.blended()
             kept += [descent.state()] if remembers else []
             if not items.chooses_anew:  # otherwise what was trained has been noted step by step
-                for lane, rehearsed in enumerate(items.rehearsed):
-                    trained[lane].append(rehearsed)
+                for lane, chosen in enumerate(items.chosen):
+                    trained[lane].append(chosen[chosen < session.stored])
         if self._weighs is not None:
             importance = self._weighed(theta, importance * self._weighs, session)
         after = Learner(theta.cpu().numpy(), kept, importance.cpu().numpy(), learner.written)
@@ -158,11 +158,6 @@ class Items:
         return self.phase.rehearsal is not None and self.phase.rehearsal.every is not None
 
     @property
-    def rehearsed(self) -> list[np.ndarray]:
-        """Of each lane, the stored items among them."""
-        return [items[items < self.session.stored] for items in self.chosen]
-
-    @property
     def most_steps(self) -> int:
         """Steps that the phase has at most."""
         if self.phase.steps is not None:
@@ -172,12 +167,13 @@ class Items:
 
     def steps(self) -> Iterator[list[np.ndarray]]:
         """Of each lane the items of a step, for every step; what training noted before a step decides its choice."""
-        every, size = self.phase.rehearsal.every if self.phase.rehearsal else None, self.phase.batch
+        every = self.phase.rehearsal.every if self.phase.rehearsal else None
         left: list[list[np.ndarray]] = []  # of one pass over the chosen items, in an order of its own
         for step in range(self.most_steps):
             if step and every and step % every == 0:
                 self.chosen, left = self._choose(), []
-            if not left and (size is None or size >= self.count):
+            size = self.phase.batch or self.count
+            if not left and size >= self.count:
                 left = [self.chosen]
             elif not left:
                 orders = [order.permutation(self.count) for order in self.orders]

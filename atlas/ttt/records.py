@@ -81,7 +81,7 @@ def sessions_table(course: Course) -> pa.Table:
     parts: list[Columns] = []
     for (lane, seed), taught in product(enumerate(course.spec.seeds), course.state.sessions):
         phases = course.teacher.phases if taught.traces else {}
-        losses = [trace.of(lane) for trace in taught.traces]
+        losses = [trace.losses[np.isfinite(trace.losses[:, lane]), lane] for trace in taught.traces]
         parts.append(
             {
                 "arm": course.spec.arm,

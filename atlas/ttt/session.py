@@ -114,11 +114,6 @@ class Trace:
     steps: np.ndarray
     tokens: np.ndarray
 
-    def of(self, lane: int) -> np.ndarray:
-        """The losses of one lane, (points,)."""
-        losses: np.ndarray = self.losses[np.isfinite(self.losses[:, lane]), lane]
-        return losses
-
 
 @dataclass
 class Learner:

@@ -65,6 +65,7 @@ class Spreading(Editor):
     def __init__(self, settings: MemitSettings | AlphaEditSettings, ground: Ground, look_back: bool) -> None:
         super().__init__(settings, ground)
         self.look_back = look_back
+        self.moments = [ground.moments[slot.site.path].to(self.device) for slot in self.edits.slots]
         if look_back:
             (width,) = {slot.module.base.in_features for slot in self.edits.slots}
             written = np.zeros((ground.lanes, len(self.edits.slots), width, width), np.float32)
@@ -123,8 +124,7 @@ class Memit(Spreading):
 
     def __init__(self, settings: MemitSettings, ground: Ground) -> None:
         super().__init__(settings, ground, settings.look_back)
-        moments = [ground.moments[slot.site.path].to(self.device) for slot in self.edits.slots]
-        self.priors = [settings.covariance_weight * moment for moment in moments]
+        self.priors = [settings.covariance_weight * moment for moment in self.moments]
 
     def solve(self, index: int, written: Tensor | float, keys: Tensor, change: Tensor) -> Tensor:
         return spread(self.priors[index] + written, keys, change)
@@ -135,8 +135,7 @@ class AlphaEdit(Spreading):
 
     def __init__(self, settings: AlphaEditSettings, ground: Ground) -> None:
         super().__init__(settings, ground, look_back=True)
-        moments = [ground.moments[slot.site.path].to(self.device) for slot in self.edits.slots]
-        self.bases = [null_basis(moment, settings.null_share) for moment in moments]
+        self.bases = [null_basis(moment, settings.null_share) for moment in self.moments]
         self.ridge = settings.ridge
 
     def solve(self, index: int, written: Tensor | float, keys: Tensor, change: Tensor) -> Tensor:

@@ -105,11 +105,10 @@ def word_pairs(text: str, times: int, share: float, elsewhere: float) -> list[Wo
     places: dict[tuple[str, str], list[int]] = {}
     for match in PAIR.finditer(text):
         places.setdefault((match[1], match[2]), []).append(match.start())
-    behind, words, letters = Counter[tuple[str, str]](), Counter(WORD.findall(text)), Counter[str]()
+    behind, words = Counter[tuple[str, str]](), Counter(WORD.findall(text))
+    letters = Counter(word[0] for word in words.elements())
     for (subject, answer), found in places.items():
         behind[subject, answer[0]] += len(found)
-    for word, count in words.items():
-        letters[word[0]] += count
     chosen = [
         WordPair(subject, answer, found)
         for (subject, answer), found in places.items()

@@ -128,10 +128,8 @@ class LaneLinear(nn.Module, ABC):
         self.lanes = lanes  # shared by all layers, since a batch has the same lanes everywhere
         self.shapes = shapes
         self.scale = scale
-        self.trained: TrainedParts | None = None  # while they train; without it and ``merged`` this runs as the base
-        self.merged: Tensor | None = (
-            None  # (lanes, in, out), the base's with the lanes', where nothing is to be trained
-        )
+        self.trained: TrainedParts | None = None  # while they train; with neither of the two this runs as the base
+        self.merged: Tensor | None = None  # (lanes, in, out): ``sum`` of the parts, where nothing is to be trained
 
     @abstractmethod
     def update(self, parts: Sequence[Tensor]) -> Tensor:
@@ -202,11 +200,6 @@ class LaneModel:
     def initial(self, base_seed: int, seeds: Sequence[int]) -> Tensor:  # noqa: ARG002
         """``theta`` to start from, (lanes, parameters): nothing is drawn, all lanes begin as the base."""
         return torch.zeros(len(seeds), self.parameters)
-
-    @property
-    def symbols(self) -> int:
-        """Tokens that the model knows."""
-        return self.model.text.symbols
 
     def bind(self, theta: Tensor | None) -> None:
         """Let the model run with what is in ``theta``, or as the base; nothing is to be trained."""
