@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 
 import numpy as np
 import torch
@@ -155,12 +154,6 @@ class Course:
         for lane, some in enumerate(asked):
             self.state.estimates.note(lane, some, losses[lane, : len(some)])
         return scores.lines(slice(len(columns))), scores.lines(slice(asked.shape[1], None))
-
-    @property
-    def before(self) -> Scores:
-        """Every fact of the sessions so far just before it was taught, (lanes, facts); the first ones by the base."""
-        first = self.base.lines(slice(self.spec.facts_per_session))
-        return reduce(Scores.followed_by, (taught.ahead for taught in self.state.sessions[:-1]), first)
 
     def probes(self, sessions: int) -> list[list[Probe]]:
         """Every lane's probes after so many sessions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from atlas.base.language import validation_loss
 from atlas.ttt.course import Course
 from atlas.ttt.engine.lanes import LaneModel
+from atlas.ttt.engine.scoring import Scores
 from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, Growth, ValLoss
 
 Columns = dict[str, Any]
@@ -56,7 +58,9 @@ def facts_table(course: Course) -> pa.Table:
 def matrix_table(course: Course) -> pa.Table:
     """The taught facts that were measured after each session, lane after lane."""
     parts: list[Columns] = []
-    before = course.before
+    first = course.base.lines(slice(course.spec.facts_per_session))
+    # every fact just before it was taught, (lanes, facts); those of the first session by the base
+    before = reduce(Scores.followed_by, (taught.ahead for taught in course.state.sessions[:-1]), first)
     for (lane, seed), taught in product(enumerate(course.spec.seeds), course.state.sessions):
         fact_ids, taught_in = [course.streams[lane][i].fact_id for i in taught.columns], course.taught_in(lane)
         parts.append(

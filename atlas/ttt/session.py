@@ -60,9 +60,7 @@ class Estimates:
         Returns:
             int64, (lanes, measured), ``scheduled`` first.
         """
-        count = known
-        if budget is not None:
-            count = min(known, len(scheduled) + max(map(len, rehearsed)) + budget)
+        count = known if budget is None else min(known, len(scheduled) + max(map(len, rehearsed)) + budget)
         asked = []
         for losses, measured, some in zip(self.losses, self.measured, rehearsed, strict=True):
             chosen = np.concatenate([scheduled, np.setdiff1d(some, scheduled)])
