@@ -39,27 +39,19 @@ def build(spec: Pool) -> list[Fact]:
     """
     facts = own.read_facts(spec.source) if spec.source else builtin.read_facts(spec.shares)
     demands = rules.PUBLISHED if own.is_published(spec.source) else rules.OURS
-    if spec.unfit == "skip":
-        facts = _without_unfit(facts, demands, spec.source)
-    else:
+    if spec.unfit != "skip":
         rules.check(facts, lambda fact: spec.source or str(builtin.DATA / f"{fact.domain}.tsv"), demands)
+    elif found := list(rules.problems(facts, demands)):
+        unfit, (first, problem) = {id(fact) for fact, _ in found}, found[0]
+        if len(unfit) == len(facts):
+            raise AtlasError(f"{spec.source}: no fact keeps the rules; of fact {first.fact_id}: {problem}")
+        progress.say(f"{spec.source}: {len(unfit)} of {len(facts)} facts skipped (fact {first.fact_id}: {problem})")
+        facts = [fact for fact in facts if id(fact) not in unfit]
     role_of: dict[str, str] = {}
     for quota in _quotas(spec, facts):
         free = [fact for fact in facts if fact.role in (UNDRAWN, quota.role) and fact.fact_id not in role_of]
         role_of |= dict.fromkeys(_draw(free, quota, spec), quota.role)
     return [replace(fact, role=role_of[fact.fact_id]) for fact in facts if fact.fact_id in role_of]
-
-
-def _without_unfit(facts: list[Fact], demands: rules.Demands, source: str | None) -> list[Fact]:
-    """The facts that break no rule; says how many others there are, and what is wrong with the first."""
-    found = list(rules.problems(facts, demands))
-    unfit = {id(fact) for fact, _ in found}
-    if not found:
-        return facts
-    if len(unfit) == len(facts):
-        raise AtlasError(f"{source}: no fact keeps the rules; of fact {found[0][0].fact_id}: {found[0][1]}")
-    progress.say(f"{source}: {len(unfit)} of {len(facts)} facts skipped (fact {found[0][0].fact_id}: {found[0][1]})")
-    return [fact for fact in facts if id(fact) not in unfit]
 
 
 def _quotas(spec: Pool, facts: list[Fact]) -> tuple[Quota, Quota]:

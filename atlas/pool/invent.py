@@ -55,8 +55,12 @@ def read_words() -> Words:
 
 def draw(pattern: str, count: int, words: Words, *key: Key) -> list[str]:
     """Draw ``count`` texts of a pattern, all different; where it has fewer, all of them again and again."""
-    parts = re.findall(r"{\w+}|[#%@]|[^{}#%@]+", pattern)
-    choices = [_choices(part, words) for part in parts]
+    choices: list[list[str | int]] = []  # what each part of the pattern may become
+    for part in re.findall(r"{\w+}|[#%@]|[^{}#%@]+", pattern):
+        if part == "{person}":
+            choices.append([*draw(words.people.name, words.people.count, words, "people")])
+        else:
+            choices.append(words.words[part[1:-1]] if part.startswith("{") else [*SYMBOLS.get(part, [part])])
     sizes = [len(choice) for choice in choices]
     total, generator = int(np.prod(sizes)), rng("invent", *key)
     rounds = [
@@ -64,13 +68,6 @@ def draw(pattern: str, count: int, words: Words, *key: Key) -> list[str]:
     ]
     places = np.unravel_index(np.concatenate(rounds), sizes)
     return ["".join(str(choices[part][place]) for part, place in enumerate(text)) for text in zip(*places, strict=True)]
-
-
-def _choices(part: str, words: Words) -> list[str | int]:
-    """What a part of a pattern may become: entries of a list, a symbol's characters, or itself."""
-    if part == "{person}":
-        return [*draw(words.people.name, words.people.count, words, "people")]
-    return words.words[part[1:-1]] if part.startswith("{") else [*SYMBOLS.get(part, [part])]
 
 
 def invent(domain: str, name: str, relation: Relation, words: Words) -> list[TableLine]:

@@ -163,7 +163,7 @@ def read_facts(path: Path | str) -> list[Fact]:
     rows = list(_READERS[path.suffix.lower()](path))
     if not rows:
         raise AtlasError(f"{path}: no facts; give one a row")
-    kind = _published_kind(path, rows[0]) if is_published(path) else _own_kind(path, rows)
+    kind = _kind(path, rows)
     facts = []
     for number, cells in enumerate(rows, start=1):
         try:
@@ -179,8 +179,17 @@ def read_facts(path: Path | str) -> list[Fact]:
     return facts
 
 
-def _own_kind(path: Path, rows: list[dict[str, Any]]) -> type[_OwnRow]:
-    """Check that the columns are there, and say which are not used."""
+def _kind(path: Path, rows: list[dict[str, Any]]) -> type[_OwnRow] | type[_CounterFact] | type[_Zsre]:
+    """What the rows are. Checks that the columns of an own pool are there, and says which are not used."""
+    if is_published(path):
+        if "requested_rewrite" in rows[0]:
+            return _CounterFact
+        if "src" in rows[0]:
+            return _Zsre
+        raise AtlasError(
+            f"{path}: record 1 has the keys {', '.join(rows[0])}; expected requested_rewrite (CounterFact) or src "
+            "(zsRE); write a pool of your own as CSV, JSONL or Parquet"
+        )
     found = list(dict.fromkeys(name for row in rows for name in row))
     for name, field in _OwnRow.model_fields.items():
         if field.is_required() and name not in found:
@@ -188,17 +197,6 @@ def _own_kind(path: Path, rows: list[dict[str, Any]]) -> type[_OwnRow]:
     if unknown := [name for name in found if name not in _OwnRow.model_fields.keys() | DERIVED]:
         progress.say(f"{path}: columns not used: {', '.join(unknown)}")
     return _OwnRow
-
-
-def _published_kind(path: Path, first: dict[str, Any]) -> type[_CounterFact] | type[_Zsre]:
-    if "requested_rewrite" in first:
-        return _CounterFact
-    if "src" in first:
-        return _Zsre
-    raise AtlasError(
-        f"{path}: record 1 has the keys {', '.join(first)}; expected requested_rewrite (CounterFact) or src (zsRE); "
-        "write a pool of your own as CSV, JSONL or Parquet"
-    )
 
 
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
@@ -236,10 +234,6 @@ def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
-    yield from files.read_parquet(path, mend="copy it again").to_pylist()
-
-
 def _read_json(path: Path) -> Iterator[dict[str, Any]]:
     try:
         records = json.loads(files.read_text(path))
@@ -253,6 +247,6 @@ def _read_json(path: Path) -> Iterator[dict[str, Any]]:
 _READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
     ".csv": _read_csv,
     ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
+    ".parquet": lambda path: iter(files.read_parquet(path, mend="copy it again").to_pylist()),
     PUBLISHED: _read_json,
 }

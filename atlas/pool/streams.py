@@ -7,7 +7,6 @@ seed, the pool and its own length only, so every arm of a seed reads the same st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,34 +34,29 @@ def draw(spec: StreamSpec, facts: list[Fact]) -> list[StreamRow]:
         )
     generator = rng(spec.seed, "stream")
     chosen: list[str] = []
-    for part, wanted in _parts(taught, needed, spec.counterfactual):
-        for domain, count in largest_remainder(wanted, Counter(fact.domain for fact in part)).items():
-            ids = [fact.fact_id for fact in part if fact.domain == domain]
+    strata = [(taught, needed, "")]
+    if spec.counterfactual is not None:
+        contrary = [fact for fact in taught if fact.true_answer is not None]
+        others = [fact for fact in taught if fact.true_answer is None]
+        wanted = round(spec.counterfactual * needed)
+        strata = [(contrary, wanted, "knows"), (others, needed - wanted, "does not know")]
+    for stratum, wanted, what in strata:
+        if wanted > len(stratum):
+            raise AtlasError(
+                f"counterfactual: {spec.counterfactual:g} of {needed} facts asks for {wanted} that the base {what}, "
+                f"the pool has {len(stratum)} to teach; change counterfactual, lower checkpoints or "
+                "facts_per_session, or raise pool.taught"
+            )
+        if not wanted:
+            continue
+        for domain, count in largest_remainder(wanted, Counter(fact.domain for fact in stratum)).items():
+            ids = [fact.fact_id for fact in stratum if fact.domain == domain]
             chosen += [ids[index] for index in generator.permutation(len(ids))[:count]]
     order = generator.permutation(needed)
     return [
         StreamRow(place // spec.facts_per_session + 1, place % spec.facts_per_session, chosen[index])
         for place, index in enumerate(order)
     ]
-
-
-def _parts(taught: list[Fact], needed: int, counterfactual: float | None) -> Iterator[tuple[list[Fact], int]]:
-    """The facts to draw from, and how many of them: all together, or those that contradict the base apart."""
-    if counterfactual is None:
-        yield taught, needed
-        return
-    contrary = [fact for fact in taught if fact.true_answer is not None]
-    others = [fact for fact in taught if fact.true_answer is None]
-    wanted = round(counterfactual * needed)
-    for part, count, what in ((contrary, wanted, "knows"), (others, needed - wanted, "does not know")):
-        if count > len(part):
-            raise AtlasError(
-                f"counterfactual: {counterfactual:g} of {needed} facts asks for {count} that the base {what}, the pool "
-                f"has {len(part)} to teach; change counterfactual, lower checkpoints or facts_per_session, or raise "
-                "pool.taught"
-            )
-        if count:
-            yield part, count
 
 
 def stream_table(seed: int, rows: list[StreamRow]) -> pa.Table:

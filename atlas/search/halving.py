@@ -53,9 +53,8 @@ def fronts(gain: np.ndarray, cost: np.ndarray) -> np.ndarray:
     no_worse = (gain[:, None] >= gain) & (cost[:, None] <= cost)
     beats = no_worse & ((gain[:, None] > gain) | (cost[:, None] < cost))  # (who, whom)
     found = np.full(len(gain), -1)
-    for front in range(len(gain)):
-        left = found < 0
-        if not left.any():
-            break
+    front = 0
+    while (left := found < 0).any():
         found[left & ~beats[left].any(axis=0)] = front
+        front += 1
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @dataclass(frozen=True)
 class Trial:
-    """What one seed of a candidate gave, in the order of ``TRIALS``; ``candidate`` is its place in the spec."""
+    """What one seed of a candidate gave, as in ``TRIALS``; ``candidate`` is its place in the spec."""
 
     candidate: int
     seed: int
@@ -140,11 +140,10 @@ def trials_table(spec: RungSpec, trials: Sequence[Trial]) -> pa.Table:
     names = [*spec.candidates]
     rows = []
     for trial in trials:
-        name, values = names[trial.candidate], astuple(trial)[1:]
-        head = (spec.run.arm, name, len(spec.rungs) - 1, spec.rungs[-1])
-        rows.append((*head, *values, spec.candidates[name].searched.model_dump_json()))
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in TRIALS]
-    return pa.table(dict(zip(TRIALS.names, columns, strict=True)), schema=TRIALS)
+        name = names[trial.candidate]
+        known = {"arm": spec.run.arm, "candidate": name, "rung": len(spec.rungs) - 1, "sessions": spec.rungs[-1]}
+        rows.append(asdict(trial) | known | {"recipe": spec.candidates[name].searched.model_dump_json()})
+    return pa.Table.from_pylist(rows, schema=TRIALS)
 
 
 if __name__ == "__main__":

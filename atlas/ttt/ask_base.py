@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import Field
@@ -97,13 +96,10 @@ def contradicted(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) ->
 def knowledge_table(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) -> pa.Table:
     """The pool as it is taught, with the columns of ``KNOWLEDGE_SCHEMA`` beside its own, one row a fact."""
     taught = contradicted(facts, known, seed)
-    columns = {
-        "true_answer": [fact.true_answer for fact in taught],
-        "known": np.array([known[fact.fact_id] for fact in taught]),
-    }
+    columns = [fact.true_answer for fact in taught], [known[fact.fact_id] for fact in taught]
     table = pool_table(taught)
-    for field in KNOWLEDGE_SCHEMA:
-        table = table.append_column(field, pa.array(columns[field.name], field.type))
+    for field, values in zip(KNOWLEDGE_SCHEMA, columns, strict=True):
+        table = table.append_column(field, pa.array(values, field.type))
     return table
 
 

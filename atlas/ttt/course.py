@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial, reduce
 
 import numpy as np
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor
 from atlas.draws import rng
 from atlas.pool.facts import Fact
 from atlas.study.jobs import RunSpec
-from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.scoring import Scores, score, score_base
 from atlas.ttt.probes import Probe, Prober, ProbeScores, measure
 from atlas.ttt.recipe import weakness
@@ -81,22 +79,14 @@ class Course:
 
     def __post_init__(self) -> None:
         seeds = self.spec.seeds
+        self.adapters = self.teacher.adapters  # what teaching changes of the model
+        self.phrasings = self.spec.recipe.paraphrases + 1  # in which a fact is taught: its sentence, and paraphrases
         self.items = [self.prober.items(lane) for lane in self.streams]  # facts x phrasings
-        self.lines = [lane[:: self._phrasings] for lane in self.items]  # facts as taught
+        self.lines = [lane[:: self.phrasings] for lane in self.items]  # facts as taught
         self.base = score_base(self.adapters, self.lines, self.device)  # (lanes, facts)
         fresh = self.adapters.initial(self.spec.base_seed, seeds) if self.start is None else self.start
         theta = fresh.expand(len(seeds), -1).contiguous().numpy()
         self.state = RunState(self.teacher.learner(theta), Estimates.none(len(self.items), len(self.items[0])))
-
-    @property
-    def adapters(self) -> LaneModel:
-        """What teaching changes of the model."""
-        return self.teacher.adapters
-
-    @property
-    def _phrasings(self) -> int:
-        """In how many phrasings a fact is taught: its sentence, and some paraphrases."""
-        return self.spec.recipe.paraphrases + 1
 
     @property
     def _theta(self) -> Tensor:
@@ -126,12 +116,20 @@ class Course:
     def _teach(self, number: int) -> None:
         """Teach one session, and measure what the retention matrix and the choice of the weakest need of it."""
         started = self._clock()
-        size = self.spec.facts_per_session * self._phrasings
-        session = Session(self.items, (number - 1) * size, size, self.state.estimates, partial(self._draw, number))
+        new = self.spec.facts_per_session
+        size, known = new * self.phrasings, new * number
+
+        def draw(lane: int, purpose: str) -> np.random.Generator:
+            return rng(self.spec.base_seed, self.spec.seeds[lane], number, purpose)
+
+        session = Session(self.items, (number - 1) * size, size, self.state.estimates, draw)
         self.state.learner, traces, trained = self.teacher.session(self.state.learner, session)
         seconds = self._clock() - started
-        columns = self._scheduled(number)
-        scores, ahead = self._score(number, columns, trained)
+        columns = np.arange(0)  # the facts that the retention matrix has after the session
+        if self.teacher.teaches(known):
+            every = self.spec.probes.matrix == "all" or number in self.spec.checkpoints or on_schedule(number)
+            columns = np.arange(0 if every else known - new, known)
+        scores, ahead = self._score(known, columns, trained)
         norms = np.linalg.norm(self.state.learner.theta, axis=1)
         spent = seconds, self._clock() - started - seconds
         self.state.sessions.append(TaughtSession(number, traces, norms, columns, scores, ahead, *spent))
@@ -140,23 +138,12 @@ class Course:
         """Core-seconds, which a busy machine does not lengthen; seconds on a GPU, which works beside the processor."""
         return time.process_time() if self.device.type == "cpu" else time.perf_counter()
 
-    def _draw(self, session: int, lane: int, purpose: str) -> np.random.Generator:
-        return rng(self.spec.base_seed, self.spec.seeds[lane], session, purpose)
-
-    def _scheduled(self, session: int) -> np.ndarray:
-        """The facts that the retention matrix has after a session, by their places in the stream."""
-        known = session * self.spec.facts_per_session
-        if not self.teacher.teaches(known):
-            return np.arange(0)
-        every = self.spec.probes.matrix == "all" or session in self.spec.checkpoints or on_schedule(session)
-        return np.arange(0 if every else known - self.spec.facts_per_session, known)
-
-    def _score(self, session: int, columns: np.ndarray, trained: Sequence[np.ndarray]) -> tuple[Scores, Scores]:
+    def _score(self, known: int, columns: np.ndarray, trained: Sequence[np.ndarray]) -> tuple[Scores, Scores]:
         """Scores of the facts ``columns`` and of the next session's facts; and news for the estimates."""
-        known, size, recipe = session * self.spec.facts_per_session, self.spec.facts_per_session, self.spec.recipe
+        size, recipe = self.spec.facts_per_session, self.spec.recipe
         budget = recipe.budget if recipe.chooses_by_loss else 0  # items to measure for the choice of the weakest
-        due = columns * self._phrasings
-        asked = self.state.estimates.to_measure(known * self._phrasings, due, trained, budget)
+        due = columns * self.phrasings
+        asked = self.state.estimates.to_measure(known * self.phrasings, due, trained, budget)
         self.adapters.bind(self._theta)
         lines = [
             [*(items[i] for i in some), *facts[known : known + size]]
@@ -167,12 +154,6 @@ class Course:
         for lane, some in enumerate(asked):
             self.state.estimates.note(lane, some, losses[lane, : len(some)])
         return scores.lines(slice(len(columns))), scores.lines(slice(asked.shape[1], None))
-
-    @property
-    def before(self) -> Scores:
-        """Every fact of the sessions so far just before it was taught, (lanes, facts); the first ones by the base."""
-        first = self.base.lines(slice(self.spec.facts_per_session))
-        return reduce(Scores.followed_by, (taught.ahead for taught in self.state.sessions[:-1]), first)
 
     def probes(self, sessions: int) -> list[list[Probe]]:
         """Every lane's probes after so many sessions."""

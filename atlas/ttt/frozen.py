@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from atlas.base.language import LanguageModel
 from atlas.base.model import initialise
@@ -46,7 +46,8 @@ class Watch:
         self.model, self.declared = model, list(declared)
         weights = base_weights(model)
         self.at_start = fingerprint(weights)
-        self.changed = differing(weights, certified)
+        found = {name: sha256_of(tensor) for name, tensor in weights.items()}
+        self.changed = sorted(n for n in found.keys() | certified.keys() if found.get(n) != certified.get(n))
         if odd := sorted({*self.changed} ^ {*self.declared}):
             how = "differs from the certified base" if odd[0] in self.changed else "is still the certified base's"
             raise AtlasError(f"{odd[0]}: {how}; the arm declares {', '.join(self.declared) or 'no reinit'}")
@@ -60,9 +61,3 @@ class Watch:
                 "the base, so nothing of this run is kept; please report it"
             )
         return Frozen(at_start=self.at_start, at_end=at_end, declared=self.declared, changed=self.changed)
-
-
-def differing(weights: Mapping[str, Tensor], certified: Mapping[str, str]) -> list[str]:
-    """Names whose tensor is not the one with this SHA-256, or is on one side only; sorted."""
-    found = {name: sha256_of(tensor) for name, tensor in weights.items()}
-    return sorted(name for name in found.keys() | certified.keys() if found.get(name) != certified.get(name))

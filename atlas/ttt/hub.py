@@ -55,21 +55,8 @@ def write_adapter(folder: Path, lane: Mapping[str, Tensor], alpha: float, base: 
         base: where the model is that it adapts.
     """
     ranks = {name.removesuffix(A): tensor.shape[1] for name, tensor in lane.items() if name.endswith(A)}
-    turned = {f"{INSIDE}{name}.weight": tensor.T for name, tensor in lane.items()}  # PEFT's are (out, in)
-    with files.together(folder / ADAPTER["config"]) as stage:
-        _weights(stage / ADAPTER["weights"], turned)
-        files.write_json(stage / ADAPTER["config"], adapter_config(ranks, alpha, base))
-
-
-def _weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.write_bytes(to_safetensors(whole, metadata={"format": "pt"}))  # transformers reads only files that say "pt"
-
-
-def adapter_config(ranks: Mapping[str, int], alpha: float, base: str) -> dict[str, Any]:
-    """PEFT's description of an adapter (content of adapter_config.json), from the rank of each layer that has one."""
     most = max(ranks.values())
-    return {
+    config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
@@ -84,6 +71,15 @@ def adapter_config(ranks: Mapping[str, int], alpha: float, base: str) -> dict[st
         "use_rslora": False,
         "use_dora": False,
     }
+    turned = {f"{INSIDE}{name}.weight": tensor.T for name, tensor in lane.items()}  # PEFT's are (out, in)
+    with files.together(folder / ADAPTER["config"]) as stage:
+        _weights(stage / ADAPTER["weights"], turned)
+        files.write_json(stage / ADAPTER["config"], config)
+
+
+def _weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path.write_bytes(to_safetensors(whole, metadata={"format": "pt"}))  # transformers reads only files that say "pt"
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -102,7 +98,12 @@ def read_adapter(folder: Path, adapters: LaneModel) -> Tensor:
     Raises AtlasError where it is not plain LoRA, or not on the same layers or of the same ranks as the arm.
     """
     config_path, weights = files_of(folder)
-    config = _plain_lora(config_path)
+    config = files.read_json(config_path)
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise AtlasError(f"{config_path}: not the config of a LoRA adapter; expected peft_type LORA")
+    for key, plain in PLAIN.items():
+        if (used := config.get(key)) is not None and used not in plain:
+            raise AtlasError(f"{config_path}: {key} is {used!r}; expected plain LoRA, which has none of that")
     outside = {slot.site.path: adapters.model.outside(slot.site.path) for slot in adapters.slots}
     inside = {theirs: own for own, theirs in outside.items()}
     found = {}
@@ -120,17 +121,6 @@ def read_adapter(folder: Path, adapters: LaneModel) -> Tensor:
                 raise AtlasError(f"{weights}: {path}.{side}: shape {shape}, expected {expected}")
         found[f"{path}{B}"] = found[f"{path}{B}"] * (_scale(config, outside[path], rank) / slot.module.scale)
     return adapters.joined({name: tensor.float().T[None].contiguous() for name, tensor in found.items()})
-
-
-def _plain_lora(path: Path) -> dict[str, Any]:
-    """What an adapter_config.json says of how the adapter is used. AtlasError where it is not plain LoRA."""
-    config = files.read_json(path)
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise AtlasError(f"{path}: not the config of a LoRA adapter; expected peft_type LORA")
-    for key, plain in PLAIN.items():
-        if (found := config.get(key)) is not None and found not in plain:
-            raise AtlasError(f"{path}: {key} is {found!r}; expected plain LoRA, which has none of that")
-    return config
 
 
 def _scale(config: Mapping[str, Any], path: str, rank: int) -> float:

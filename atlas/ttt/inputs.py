@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -73,7 +73,23 @@ class Inputs:
             found, expected = plural(len(self.streams), "file"), plural(len(spec.seeds), "seed")
             raise AtlasError(f"--streams: {found} for {expected}; give one a seed, in their order")
         by_id = {fact.fact_id: fact for fact in facts}
-        return [_lane(path, seed, spec, by_id) for path, seed in zip(self.streams, spec.seeds, strict=True)]
+        needed = spec.sessions * spec.facts_per_session
+        lanes = []
+        for path, seed in zip(self.streams, spec.seeds, strict=True):
+            if strange := set(files.read_parquet(path, STREAM_SCHEMA).column("seed").to_pylist()) - {seed}:
+                raise AtlasError(
+                    f"{path}: stream of seed {strange.pop()}, expected seed {seed}; give the streams in seed order"
+                )
+            rows = read_stream(path)
+            if len(rows) < needed or sum(row.session == 1 for row in rows) != spec.facts_per_session:
+                raise AtlasError(
+                    f"{path}: {plural(rows[-1].session, 'session')}, {plural(len(rows), 'fact')}; expected "
+                    f"{plural(spec.sessions, 'session')} of {spec.facts_per_session}; remake it with atlas.pool.streams"
+                )
+            if strangers := [row.fact_id for row in rows if row.fact_id not in by_id]:
+                raise AtlasError(f"{path}: fact {strangers[0]} is not in the pool; remake it with atlas.pool.streams")
+            lanes.append([by_id[row.fact_id] for row in rows[:needed]])
+        return lanes
 
 
 @dataclass(frozen=True)
@@ -93,26 +109,3 @@ class Given:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
-
-
-def device_of(spec: RunSpec) -> torch.device:
-    """The device to train on. AtlasError where the study asks for a GPU that is not there."""
-    if spec.device == "cuda" and not torch.cuda.is_available():
-        raise AtlasError("device: cuda, but torch sees no GPU here; use device: cpu or auto")
-    return torch.device("cuda" if spec.device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _lane(path: Path, seed: int, spec: RunSpec, by_id: Mapping[str, Fact]) -> list[Fact]:
-    """The facts that one seed is taught, in order."""
-    if found := set(files.read_parquet(path, STREAM_SCHEMA).column("seed").to_pylist()) - {seed}:
-        raise AtlasError(f"{path}: stream of seed {found.pop()}, expected seed {seed}; give the streams in seed order")
-    rows = read_stream(path)
-    needed = spec.sessions * spec.facts_per_session
-    if len(rows) < needed or sum(row.session == 1 for row in rows) != spec.facts_per_session:
-        raise AtlasError(
-            f"{path}: {plural(rows[-1].session, 'session')}, {plural(len(rows), 'fact')}; expected "
-            f"{plural(spec.sessions, 'session')} of {spec.facts_per_session}; remake it with atlas.pool.streams"
-        )
-    if strangers := [row.fact_id for row in rows if row.fact_id not in by_id]:
-        raise AtlasError(f"{path}: fact {strangers[0]} is not in the pool; remake it with atlas.pool.streams")
-    return [by_id[row.fact_id] for row in rows[:needed]]

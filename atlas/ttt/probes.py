@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,7 @@ class ProbeScores:
     ranked: np.ndarray
 
 
+@dataclass
 class Prober:
     """Builds what is taught and what is asked.
 
@@ -54,17 +55,12 @@ class Prober:
         text: how the model reads.
     """
 
-    def __init__(
-        self,
-        alternatives: dict[str, list[str]],
-        origin: str,
-        paraphrases: int = 0,
-        mixed: bool = False,
-        text: Text = CHARACTERS,
-    ) -> None:
-        self.text = text
-        self.alternatives, self.origin, self.paraphrases, self.mixed = alternatives, origin, paraphrases, mixed
-        self._made: dict[tuple[str, int], tuple[Line, Question]] = {}
+    alternatives: dict[str, list[str]]
+    origin: str
+    paraphrases: int = 0
+    mixed: bool = False
+    text: Text = CHARACTERS
+    _made: dict[tuple[str, int], tuple[Line, Question]] = field(default_factory=dict, init=False)
 
     def items(self, facts: Sequence[Fact]) -> list[Line]:
         """Every fact as taught and in its paraphrases that are taught, fact after fact.

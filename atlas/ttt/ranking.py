@@ -122,20 +122,15 @@ class Ranking:
         ``bound`` must have seen every sentence before.
         """
         for first, stop in pairwise(ROUNDS):
-            rounds = [self._round(lane, first, stop) for lane in range(len(self.lanes))]
+            rounds: list[list[Tree]] = [[] for _ in self.lanes]
+            for lane, column in np.argwhere(self.leading).tolist():
+                asked, met = self.lanes[lane][column], self.open[lane][column][first:stop]
+                if len(met):
+                    rounds[lane].append(_tree(column, asked.prompt, [asked.alternatives[i] for i in met]))
             for lane, tree, values in _likelihoods(model, rounds, device):
                 best = values.max()
                 self.leading[lane, tree.question] &= bool(best < self.answers[lane, tree.question])
         return self.leading
-
-    def _round(self, lane: int, first: int, stop: int) -> list[Tree]:
-        """The next alternatives of every question whose answer still leads."""
-        trees = []
-        for column, asked in enumerate(self.lanes[lane]):
-            met = self.open[lane][column][first:stop]
-            if self.leading[lane, column] and len(met):
-                trees.append(_tree(column, asked.prompt, [asked.alternatives[i] for i in met]))
-        return trees
 
 
 @dataclass(frozen=True)
@@ -186,7 +181,8 @@ def _likelihoods(
 
     if not any(lanes):
         return
-    for lane, column in together([[len(tree.tokens) for tree in trees] for trees in lanes], device, model.symbols):
+    symbols = model.model.text.symbols
+    for lane, column in together([[len(tree.tokens) for tree in trees] for trees in lanes], device, symbols):
         trees = [lanes[i][j] for i, j in zip(lane, column, strict=True)]
         lengths = np.array([len(tree.tokens) for tree in trees])
         segments = np.full((len(trees), lengths.max()), PADDING)

@@ -67,8 +67,8 @@ class Trainer:
             theta = descent.blended()
             kept += [descent.state()] if remembers else []
             if not items.chooses_anew:  # otherwise what was trained has been noted step by step
-                for lane, rehearsed in enumerate(items.rehearsed):
-                    trained[lane].append(rehearsed)
+                for lane, chosen in enumerate(items.chosen):
+                    trained[lane].append(chosen[chosen < session.stored])
         if self._weighs is not None:
             importance = self._weighed(theta, importance * self._weighs, session)
         after = Learner(theta.cpu().numpy(), kept, importance.cpu().numpy(), learner.written)
@@ -79,10 +79,18 @@ class Trainer:
         session, end = items.session, PhaseEnd(phase.until, items)
         draws = [session.draw(lane, f"{name} text") for lane in range(session.lanes)]
         losses, tokens = [], np.zeros(session.lanes, np.int64)
+        text: list[list[Line]] = [[] for _ in draws]
         for step, chosen in enumerate(items.steps()):
             running = end.running.copy()
             trained = [some if on else some[:0] for some, on in zip(chosen, running, strict=True)]
-            found = self._loss(session, trained, self._windows(phase, draws, running), phase)
+            if (rules := phase.text) is not None:
+                if self.text is None:
+                    raise AtlasError("recipe: a phase trains the base's text, but there is none; give the corpus")
+                text = [
+                    windows(self.text, rules.windows, rules.characters, draw) if on else []
+                    for draw, on in zip(draws, running, strict=True)
+                ]
+            found = self._loss(session, trained, text, phase)
             losses.append(torch.where(torch.from_numpy(running).to(self.device), found.facts, torch.nan))
             tokens += found.tokens
             if phase.until or items.chooses_anew:
@@ -100,18 +108,6 @@ class Trainer:
         facts = [[lane[i] for i in some] for lane, some in zip(session.lines, items, strict=True)]
         weight, even = phase.text.weight if phase and phase.text else 0.0, self.device.type == "cuda"
         return loss(self.adapters, facts, text, self.recipe.loss, weight, self.device, even)
-
-    def _windows(self, phase: Phase, draws: Sequence[np.random.Generator], running: np.ndarray) -> list[list[Line]]:
-        """Windows of the base's text for each lane that is running."""
-        rules = phase.text
-        if rules is None:
-            return [[] for _ in draws]
-        if self.text is None:
-            raise AtlasError("recipe: a phase trains the base's text, but there is none; give the corpus")
-        return [
-            windows(self.text, rules.windows, rules.characters, draw) if on else []
-            for draw, on in zip(draws, running, strict=True)
-        ]
 
     def _note(self, found: Loss, trained: Sequence[np.ndarray], session: Session, end: PhaseEnd) -> None:
         """What a step found of its items, for the choice of the next ones and for the end of the phase."""
@@ -162,11 +158,6 @@ class Items:
         return self.phase.rehearsal is not None and self.phase.rehearsal.every is not None
 
     @property
-    def rehearsed(self) -> list[np.ndarray]:
-        """Of each lane, the stored items among them."""
-        return [items[items < self.session.stored] for items in self.chosen]
-
-    @property
     def most_steps(self) -> int:
         """Steps that the phase has at most."""
         if self.phase.steps is not None:
@@ -177,20 +168,18 @@ class Items:
     def steps(self) -> Iterator[list[np.ndarray]]:
         """Of each lane the items of a step, for every step; what training noted before a step decides its choice."""
         every = self.phase.rehearsal.every if self.phase.rehearsal else None
-        left: list[list[np.ndarray]] = []
+        left: list[list[np.ndarray]] = []  # of one pass over the chosen items, in an order of its own
         for step in range(self.most_steps):
             if step and every and step % every == 0:
                 self.chosen, left = self._choose(), []
-            left = left or self._epoch()
+            size = self.phase.batch or self.count
+            if not left and size >= self.count:
+                left = [self.chosen]
+            elif not left:
+                orders = [order.permutation(self.count) for order in self.orders]
+                shuffled = [items[order] for items, order in zip(self.chosen, orders, strict=True)]
+                left = [[items[at : at + size] for items in shuffled] for at in range(0, self.count, size)]
             yield left.pop(0)
-
-    def _epoch(self) -> list[list[np.ndarray]]:
-        """The steps of one pass over the chosen items, in an order of its own; a step has the items of each lane."""
-        size = self.phase.batch
-        if size is None or size >= self.count:
-            return [self.chosen]
-        shuffled = [items[order.permutation(self.count)] for items, order in zip(self.chosen, self.orders, strict=True)]
-        return [[items[at : at + size] for items in shuffled] for at in range(0, self.count, size)]
 
     def _choose(self) -> list[np.ndarray]:
         """Of each lane, the session's new items where the phase trains them, then the stored ones that it rehearses."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import reduce
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atlas.base.language import validation_loss
-from atlas.ttt.course import Checkpoint, Course, TaughtSession
+from atlas.ttt.course import Course
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.scoring import Scores
 from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, Growth, ValLoss
@@ -21,25 +23,86 @@ Columns = dict[str, Any]
 
 
 def facts_table(course: Course) -> pa.Table:
-    """Every probe at every checkpoint, one checkpoint after the other."""
-    lanes = range(len(course.spec.seeds))
-    return _joined(FACTS, [_facts(course, point, lane) for point in course.state.checkpoints for lane in lanes])
+    """Every probe at every checkpoint, one checkpoint after the other, lane by lane."""
+    parts: list[Columns] = []
+    for point, (lane, seed) in product(course.state.checkpoints, enumerate(course.spec.seeds)):
+        probes, taught_in = course.probes(point.sessions)[lane], course.taught_in(lane)
+        base, adapted = point.probed.base, point.probed.adapted
+        parts.append(
+            {
+                "arm": course.spec.arm,
+                "seed": seed,
+                "sessions": point.sessions,
+                "probe": [probe.kind for probe in probes],
+                "fact_id": [probe.fact.fact_id for probe in probes],
+                "form": [probe.form for probe in probes],
+                "domain": [probe.fact.domain for probe in probes],
+                "session_taught": [taught_in.get(probe.fact.fact_id) for probe in probes],
+                "nll_base": base.nll[lane],
+                "nll": adapted.nll[lane],
+                "answer_nll_base": base.answer_nll[lane],
+                "answer_nll": adapted.answer_nll[lane],
+                "recognised": adapted.nll[lane] < base.nll[lane],
+                "ranked": point.probed.ranked[lane],
+                "recalled": adapted.recalled[lane],
+                "alternatives": [len(probe.question.alternatives) for probe in probes],
+                "recalled_base": base.recalled[lane],
+                "answered": adapted.answered[lane],
+                "answered_base": base.answered[lane],
+                "contradicts": [probe.fact.true_answer is not None for probe in probes],
+            }
+        )
+    return _joined(FACTS, parts)
 
 
 def matrix_table(course: Course) -> pa.Table:
     """The taught facts that were measured after each session, lane after lane."""
-    before = course.before
-    return _of_sessions(MATRIX, course, lambda taught, lane: _matrix(course, before, taught, lane))
+    parts: list[Columns] = []
+    first = course.base.lines(slice(course.spec.facts_per_session))
+    # every fact just before it was taught, (lanes, facts); those of the first session by the base
+    before = reduce(Scores.followed_by, (taught.ahead for taught in course.state.sessions[:-1]), first)
+    for (lane, seed), taught in product(enumerate(course.spec.seeds), course.state.sessions):
+        fact_ids, taught_in = [course.streams[lane][i].fact_id for i in taught.columns], course.taught_in(lane)
+        parts.append(
+            {
+                "arm": course.spec.arm,
+                "seed": seed,
+                "session": taught.session,
+                "fact_id": fact_ids,
+                "session_taught": [taught_in[fact_id] for fact_id in fact_ids],
+                "nll_base": course.base.nll[lane, taught.columns],
+                "nll": taught.scores.nll[lane],
+                "recalled": taught.scores.recalled[lane],
+                "nll_before": before.nll[lane, taught.columns],
+                "recalled_before": before.recalled[lane, taught.columns],
+            }
+        )
+    return _joined(MATRIX, parts)
 
 
 def sessions_table(course: Course) -> pa.Table:
-    """How every session went, lane after lane."""
-    return _of_sessions(SESSIONS, course, lambda taught, lane: _phases(course, taught, lane))
-
-
-def _of_sessions(schema: pa.Schema, course: Course, make: Callable[[TaughtSession, int], Columns]) -> pa.Table:
-    lanes = range(len(course.spec.seeds))
-    return _joined(schema, [make(taught, lane) for lane in lanes for taught in course.state.sessions])
+    """How every session went, phase by phase, lane after lane."""
+    parts: list[Columns] = []
+    for (lane, seed), taught in product(enumerate(course.spec.seeds), course.state.sessions):
+        phases = course.teacher.phases if taught.traces else {}
+        losses = [trace.losses[np.isfinite(trace.losses[:, lane]), lane] for trace in taught.traces]
+        parts.append(
+            {
+                "arm": course.spec.arm,
+                "seed": seed,
+                "session": taught.session,
+                "phase": [*phases] or ["none"],
+                "steps": [trace.steps[lane] for trace in taught.traces] or [0],
+                "characters": [trace.tokens[lane] for trace in taught.traces] or [0],
+                "loss_first": [some[0] for some in losses] or [None],
+                "loss_last": [some[-1] for some in losses] or [None],
+                "lr": [*phases.values()] or [None],
+                "adapter_norm": taught.norms[lane],
+                "seconds_train": taught.seconds_train,
+                "seconds_score": taught.seconds_score,
+            }
+        )
+    return _joined(SESSIONS, parts)
 
 
 def _joined(schema: pa.Schema, parts: Sequence[Columns]) -> pa.Table:
@@ -53,68 +116,6 @@ def _joined(schema: pa.Schema, parts: Sequence[Columns]) -> pa.Table:
         arrays = [pa.array(values, type=field.type) for values, field in zip(columns, schema, strict=True)]
         tables.append(pa.Table.from_arrays(arrays, schema=schema))
     return pa.concat_tables(tables)
-
-
-def _facts(course: Course, point: Checkpoint, lane: int) -> Columns:
-    probes, taught_in = course.probes(point.sessions)[lane], course.taught_in(lane)
-    base, adapted = point.probed.base, point.probed.adapted
-    return {
-        "arm": course.spec.arm,
-        "seed": course.spec.seeds[lane],
-        "sessions": point.sessions,
-        "probe": [probe.kind for probe in probes],
-        "fact_id": [probe.fact.fact_id for probe in probes],
-        "form": [probe.form for probe in probes],
-        "domain": [probe.fact.domain for probe in probes],
-        "session_taught": [taught_in.get(probe.fact.fact_id) for probe in probes],
-        "nll_base": base.nll[lane],
-        "nll": adapted.nll[lane],
-        "answer_nll_base": base.answer_nll[lane],
-        "answer_nll": adapted.answer_nll[lane],
-        "recognised": adapted.nll[lane] < base.nll[lane],
-        "ranked": point.probed.ranked[lane],
-        "recalled": adapted.recalled[lane],
-        "alternatives": [len(probe.question.alternatives) for probe in probes],
-        "recalled_base": base.recalled[lane],
-        "answered": adapted.answered[lane],
-        "answered_base": base.answered[lane],
-        "contradicts": [probe.fact.true_answer is not None for probe in probes],
-    }
-
-
-def _matrix(course: Course, before: Scores, taught: TaughtSession, lane: int) -> Columns:
-    fact_ids, taught_in = [course.streams[lane][i].fact_id for i in taught.columns], course.taught_in(lane)
-    return {
-        "arm": course.spec.arm,
-        "seed": course.spec.seeds[lane],
-        "session": taught.session,
-        "fact_id": fact_ids,
-        "session_taught": [taught_in[fact_id] for fact_id in fact_ids],
-        "nll_base": course.base.nll[lane, taught.columns],
-        "nll": taught.scores.nll[lane],
-        "recalled": taught.scores.recalled[lane],
-        "nll_before": before.nll[lane, taught.columns],
-        "recalled_before": before.recalled[lane, taught.columns],
-    }
-
-
-def _phases(course: Course, taught: TaughtSession, lane: int) -> Columns:
-    phases = course.teacher.phases if taught.traces else {}
-    losses = [trace.of(lane) for trace in taught.traces]
-    return {
-        "arm": course.spec.arm,
-        "seed": course.spec.seeds[lane],
-        "session": taught.session,
-        "phase": [*phases] or ["none"],
-        "steps": [trace.steps[lane] for trace in taught.traces] or [0],
-        "characters": [trace.tokens[lane] for trace in taught.traces] or [0],
-        "loss_first": [some[0] for some in losses] or [None],
-        "loss_last": [some[-1] for some in losses] or [None],
-        "lr": [*phases.values()] or [None],
-        "adapter_norm": taught.norms[lane],
-        "seconds_train": taught.seconds_train,
-        "seconds_score": taught.seconds_score,
-    }
 
 
 def base_losses(course: Course, validation: np.ndarray) -> list[ValLoss]:

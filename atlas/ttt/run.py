@@ -26,7 +26,7 @@ from atlas.ttt.engine.full import Full
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.frozen import Watch, reinitialise
-from atlas.ttt.inputs import PACKAGES, Given, Inputs, device_of
+from atlas.ttt.inputs import PACKAGES, Given, Inputs
 from atlas.ttt.probes import Prober
 from atlas.ttt.ranking import alternatives
 from atlas.ttt.recipe import Trainer
@@ -120,7 +120,7 @@ class Ready:
 def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) -> Ready:
     """Load the certified base, read pool and streams, let ``teacher`` attach what it changes.
 
-    Raises AtlasError where the base is not certified, or pool, streams and spec do not fit.
+    Raises AtlasError where the base is not certified, pool, streams and spec do not fit, or there is no GPU to use.
     """
     manifest, pool, corpus = read_manifest(inputs.manifest), str(inputs.pool), str(inputs.corpus)
     model = load_certified(inputs.checkpoint, inputs.manifest, inputs.certificate)
@@ -130,7 +130,10 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
     facts = read_pool(inputs.pool)
     streams, trains_text = inputs.lanes(spec, facts), any(phase.text for phase in spec.recipe.active.values())
     text = model.text.encode(training, corpus) if trains_text else None
-    given = Given(spec, inputs, model.to(device_of(spec)), manifest, streams, text)
+    gpu = spec.device != "cpu" and torch.cuda.is_available()
+    if spec.device == "cuda" and not gpu:
+        raise AtlasError("device: cuda, but torch sees no GPU here; use device: cpu or auto")
+    given = Given(spec, inputs, model.to("cuda" if gpu else "cpu"), manifest, streams, text)
     made = teacher(given)
     others = alternatives(facts, spec.probes.alternatives, spec.base_seed)
     course = Course(

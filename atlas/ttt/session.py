@@ -60,9 +60,7 @@ class Estimates:
         Returns:
             int64, (lanes, measured), ``scheduled`` first.
         """
-        count = known
-        if budget is not None:
-            count = min(known, len(scheduled) + max(map(len, rehearsed)) + budget)
+        count = known if budget is None else min(known, len(scheduled) + max(map(len, rehearsed)) + budget)
         asked = []
         for losses, measured, some in zip(self.losses, self.measured, rehearsed, strict=True):
             chosen = np.concatenate([scheduled, np.setdiff1d(some, scheduled)])
@@ -113,11 +111,6 @@ class Trace:
     losses: np.ndarray
     steps: np.ndarray
     tokens: np.ndarray
-
-    def of(self, lane: int) -> np.ndarray:
-        """The losses of one lane, (points,)."""
-        losses: np.ndarray = self.losses[np.isfinite(self.losses[:, lane]), lane]
-        return losses
 
 
 @dataclass

@@ -75,14 +75,14 @@ def key_moments(model: LanguageModel, windows: np.ndarray) -> dict[str, Tensor]:
             model(torch.from_numpy(windows[start : start + at_once].astype(np.int64)))
             for path, one in seen.items():
                 sums[path] += one.into.T @ one.into  # a batch in float32, its sum in float64
-    return {path: _weighed(total / windows.size) for path, total in sums.items()}
-
-
-def _weighed(moment: Tensor) -> Tensor:
-    """A unit that the text never moves, such as a ReLU that is dead, weighs what one does on average: a moment without
-    any weight there could not be inverted, and a fact that needs the unit would have it for nothing."""
-    weights = moment.diagonal()
-    return moment + torch.diag((weights == 0) * weights.mean())
+    moments = {}
+    for path, total in sums.items():
+        # a unit that the text never moves, such as a ReLU that is dead, weighs what one does on average: a moment
+        # without any weight there could not be inverted, and a fact that needs the unit would have it for nothing
+        moment = total / windows.size
+        weights = moment.diagonal()
+        moments[path] = moment + torch.diag((weights == 0) * weights.mean())
+    return moments
 
 
 def read_moments(path: Path | str, fingerprint: str) -> dict[str, Tensor]:
@@ -97,8 +97,9 @@ def read_moments(path: Path | str, fingerprint: str) -> dict[str, Tensor]:
             about = json.loads((file.metadata() or {})["atlas"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise AtlasError(f"{path}: not a file of moments ({reason}); delete it and run again to remake it") from None
+        raise AtlasError(
+            f"{path}: not a file of moments ({str(error).splitlines()[0]}); delete it and run again to remake it"
+        ) from None
     if about["base_fingerprint"] != fingerprint:
         raise AtlasError(
             f"{path}: keys of base {about['base_fingerprint']}, expected {fingerprint}; delete it and run again"

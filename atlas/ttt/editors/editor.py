@@ -78,9 +78,9 @@ class Editor(ABC):
     def __init__(self, settings: Editing, ground: Ground) -> None:
         self.settings, self.contexts, self.origin = settings, ground.contexts, ground.origin
         self.edits = Full.attach(ground.model, ["down"], layers_of(settings))
-        theta = self.edits.none(ground.lanes)
-        self.device = theta.device
-        self.state = EditorState(theta.cpu().numpy(), np.zeros((ground.lanes, 0, 0, 0), np.float32))
+        self.device = next(ground.model.parameters()).device
+        theta = np.zeros((ground.lanes, self.edits.parameters), np.float32)
+        self.state = EditorState(theta, np.zeros((ground.lanes, 0, 0, 0), np.float32))
         self.tail = Tail(ground.model, self.edits.slots[-1].site.layer)
 
     @abstractmethod

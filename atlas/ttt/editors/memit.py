@@ -65,8 +65,9 @@ class Spreading(Editor):
     def __init__(self, settings: MemitSettings | AlphaEditSettings, ground: Ground, look_back: bool) -> None:
         super().__init__(settings, ground)
         self.look_back = look_back
+        self.moments = [ground.moments[slot.site.path].to(self.device) for slot in self.edits.slots]
         if look_back:
-            (width,) = {slot.width_in for slot in self.edits.slots}
+            (width,) = {slot.module.base.in_features for slot in self.edits.slots}
             written = np.zeros((ground.lanes, len(self.edits.slots), width, width), np.float32)
             self.state = EditorState(self.state.theta, written)
 
@@ -98,19 +99,14 @@ class Spreading(Editor):
             for lane, (k, r) in enumerate(zip(keys, changes, strict=True)):
                 before = written[lane, index].to(self.device).double() if self.look_back else 0.0
                 updates[lane] += self.solve(index, before, k.double().T, r.double().T).T.float()
-        self.state = EditorState(theta.cpu().numpy(), self._written(theta, batches))
+        after = self.state.written.copy()
+        if self.look_back:  # the keys of these facts as they are in the edited model
+            readings = [self.read(theta, batch) for batch in batches]
+            for index in range(layers):
+                for lane, k in enumerate(by_lane(_keys(index, batches, readings), batches)):
+                    after[lane, index] += (k.T @ k).cpu().numpy()
+        self.state = EditorState(theta.cpu().numpy(), after)
         return Effort.of(found, batches, len(facts))
-
-    def _written(self, theta: Tensor, batches: Sequence[RequestBatch]) -> np.ndarray:
-        """``written`` with the keys of these facts, as they are in the edited model."""
-        if not self.look_back:
-            return self.state.written
-        readings = [self.read(theta, batch) for batch in batches]
-        written = self.state.written.copy()
-        for index in range(len(self.edits.slots)):
-            for lane, keys in enumerate(by_lane(_keys(index, batches, readings), batches)):
-                written[lane, index] += (keys.T @ keys).cpu().numpy()
-        return written
 
 
 def _keys(index: int, batches: Sequence[RequestBatch], readings: Sequence[Reading]) -> Tensor:
@@ -128,8 +124,7 @@ class Memit(Spreading):
 
     def __init__(self, settings: MemitSettings, ground: Ground) -> None:
         super().__init__(settings, ground, settings.look_back)
-        moments = [ground.moments[slot.site.path].to(self.device) for slot in self.edits.slots]
-        self.priors = [settings.covariance_weight * moment for moment in moments]
+        self.priors = [settings.covariance_weight * moment for moment in self.moments]
 
     def solve(self, index: int, written: Tensor | float, keys: Tensor, change: Tensor) -> Tensor:
         return spread(self.priors[index] + written, keys, change)
@@ -140,8 +135,7 @@ class AlphaEdit(Spreading):
 
     def __init__(self, settings: AlphaEditSettings, ground: Ground) -> None:
         super().__init__(settings, ground, look_back=True)
-        moments = [ground.moments[slot.site.path].to(self.device) for slot in self.edits.slots]
-        self.bases = [null_basis(moment, settings.null_share) for moment in moments]
+        self.bases = [null_basis(moment, settings.null_share) for moment in self.moments]
         self.ridge = settings.ridge
 
     def solve(self, index: int, written: Tensor | float, keys: Tensor, change: Tensor) -> Tensor:

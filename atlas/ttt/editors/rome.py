@@ -54,24 +54,21 @@ class Rome(Editor):
 
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
         theta = torch.from_numpy(self.state.theta).to(self.device)
-        done: list[tuple[Found, RequestBatch]] = []
+        found: list[Found] = []
+        batches: list[RequestBatch] = []
         for turn in range(max(map(len, facts), default=0)):
             for batch in self.batches([lane[turn : turn + 1] for lane in facts]):
-                update, found = self._updates(theta, batch)
-                theta = theta + update
-                done.append((found, batch))
+                seen = self.read(theta, batch)
+                (all_keys,), (all_values,) = seen.keys, seen.values
+                values = all_values[batch.alone]
+                one = find_values(self.tail, batch, seen.hidden, values.norm(dim=1), self.settings.value)
+                keys, held, change = batch.mean_of_keys(all_keys), all_keys[batch.alone], one.delta
+                if self.one_key:
+                    held, change = keys, values + one.delta - batch.mean_of_keys(all_values)
+                lanes = zip(*(by_lane(rows.double(), [batch]) for rows in (keys, change, held)), strict=True)
+                updates = [exact(self.moment, k.T, r.T, h.T).T.flatten() for k, r, h in lanes]
+                theta = theta + torch.stack(updates).float()
+                found.append(one)
+                batches.append(batch)
         self.state = EditorState(theta.cpu().numpy(), self.state.written)
-        return Effort.of([found for found, _ in done], [batch for _, batch in done], len(facts))
-
-    def _updates(self, theta: Tensor, batch: RequestBatch) -> tuple[Tensor, Found]:
-        """What one fact of each lane adds, (lanes, parameters)."""
-        seen = self.read(theta, batch)
-        (all_keys,), (all_values,) = seen.keys, seen.values
-        values = all_values[batch.alone]
-        found = find_values(self.tail, batch, seen.hidden, values.norm(dim=1), self.settings.value)
-        keys, held, change = batch.mean_of_keys(all_keys), all_keys[batch.alone], found.delta
-        if self.one_key:
-            held, change = keys, values + found.delta - batch.mean_of_keys(all_values)
-        lanes = zip(*(by_lane(rows.double(), [batch]) for rows in (keys, change, held)), strict=True)
-        updates = [exact(self.moment, k.T, r.T, h.T).T.flatten() for k, r, h in lanes]
-        return torch.stack(updates).float(), found
+        return Effort.of(found, batches, len(facts))

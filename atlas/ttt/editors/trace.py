@@ -62,7 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = options.parse_args(arguments)
     spec: TraceSpec = args.spec
     base = CertifiedBase.read(args)
-    cases = (_of_pool(base, args.known, spec) if args.known else _of_corpus(base, spec))[: spec.cases]
+    if args.known:
+        facts = [fact for fact in known_facts(args.known) if fact.subject is not None]
+        progress.say(f"trace: the base knows {len(facts)} facts of the pool")
+        order = rng(spec.seed, "trace", "facts").permutation(len(facts))
+        cases = [fact_case(facts[at], str(args.known), base.model.text) for at in order]
+    else:
+        pairs = word_pairs(base.training, spec.times, spec.share, spec.elsewhere)
+        context = min(spec.context, base.model.config.context // 2)
+        cases = list(known_cases(base.model, base.training, pairs, context, spec.probability, spec.seed))
+        progress.say(f"trace: the base knows {len(cases)} of {len(pairs)} associations of its corpus")
+    cases = cases[: spec.cases]
     provenance = {
         "step": "atlas.ttt.editors.trace",
         "spec": spec.model_dump(),
@@ -72,23 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     files.write_parquet(args.out, trace_table(trace_all(base.model, cases, spec)), provenance)
     progress.say(f"trace: {len(cases)} cases, see {args.out}")
-
-
-def _of_corpus(base: CertifiedBase, spec: TraceSpec) -> list[Case]:
-    """What the base knows of its corpus, the most frequent first."""
-    pairs = word_pairs(base.training, spec.times, spec.share, spec.elsewhere)
-    context = min(spec.context, base.model.config.context // 2)
-    cases = list(known_cases(base.model, base.training, pairs, context, spec.probability, spec.seed))
-    progress.say(f"trace: the base knows {len(cases)} of {len(pairs)} associations of its corpus")
-    return cases
-
-
-def _of_pool(base: CertifiedBase, path: Path, spec: TraceSpec) -> list[Case]:
-    """The facts of a pool that the base knows and whose subject the pool names, in drawn order."""
-    facts = [fact for fact in known_facts(path) if fact.subject is not None]
-    order = rng(spec.seed, "trace", "facts").permutation(len(facts))
-    progress.say(f"trace: the base knows {len(facts)} facts of the pool")
-    return [fact_case(facts[at], str(path), base.model.text) for at in order]
 
 
 @dataclass(frozen=True)
@@ -112,11 +105,10 @@ def word_pairs(text: str, times: int, share: float, elsewhere: float) -> list[Wo
     places: dict[tuple[str, str], list[int]] = {}
     for match in PAIR.finditer(text):
         places.setdefault((match[1], match[2]), []).append(match.start())
-    behind, words, letters = Counter[tuple[str, str]](), Counter(WORD.findall(text)), Counter[str]()
+    behind, words = Counter[tuple[str, str]](), Counter(WORD.findall(text))
+    letters = Counter(word[0] for word in words.elements())
     for (subject, answer), found in places.items():
         behind[subject, answer[0]] += len(found)
-    for word, count in words.items():
-        letters[word[0]] += count
     chosen = [
         WordPair(subject, answer, found)
         for (subject, answer), found in places.items()

@@ -138,17 +138,14 @@ class Tracer:
         parts = [self._pass(case, runs[start : start + size], states) for start in range(0, len(runs), size)]
         likely = np.concatenate(parts)
         corrupted = float(likely[: self.samples].mean())
-        return Traced(float(clean), corrupted, self._means(restored, likely[self.samples :]) - corrupted)
-
-    def _means(self, runs: Sequence[_Restoration], values: np.ndarray) -> np.ndarray:
-        """Means of the runs' values by kind, layer and position, nan where there are none."""
         where = tuple(
-            np.array([(KINDS.index(one.kind or ""), one.layer, POSITIONS.index(one.position)) for one in runs]).T
+            np.array([(KINDS.index(one.kind or ""), one.layer, POSITIONS.index(one.position)) for one in restored]).T
         )
         sums, counts = np.zeros((2, len(KINDS), self.layers, len(POSITIONS)))
-        np.add.at(sums, where, values)
+        np.add.at(sums, where, likely[self.samples :])
         np.add.at(counts, where, 1)
-        return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+        means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+        return Traced(float(clean), corrupted, means - corrupted)
 
     def _pass(self, case: Case, runs: Sequence[_Restoration], states: Mapping[tuple[str, int], Tensor]) -> np.ndarray:
         """The answer's probability in each run, (runs,). ``states`` are every module's, (tokens, width)."""

@@ -64,32 +64,24 @@ def loss(
     asked = [[*ours, *more] for ours, more in zip(of_facts, of_text, strict=True)] if over == "answer" else None
     lines = batch([[*ours, *more] for ours, more in zip(facts, text, strict=True)], device, even, asked)
     nll, logits = token_nll(model, lines)
-    shares, owners, are_facts = _shares(of_facts, of_text, weight)
-    counted = nll * lines.answers if over == "answer" else nll
-    sums = lines.line_sums(counted)[torch.from_numpy(lines.real).to(device)] * torch.from_numpy(shares).to(nll)
-    into = torch.from_numpy(owners).to(device)
-    alone = sums.detach() * torch.from_numpy(are_facts).to(device)
-    return Loss(
-        total=nll.new_zeros(len(facts)).index_add(0, into, sums),
-        facts=nll.new_zeros(len(facts)).index_add(0, into, alone),
-        lines=lines,
-        of_facts=np.flatnonzero(lines.real)[are_facts],
-        tokens=np.array([sum(ours) + sum(more) for ours, more in zip(of_facts, of_text, strict=True)]),
-        nll=nll,
-        logits=logits,
-    )
-
-
-def _shares(
-    of_facts: Sequence[Sequence[int]], of_text: Sequence[Sequence[int]], weight: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each line, lane after lane: what a token of it counts in its lane's loss, its lane, whether it is a fact."""
-    shares, owners, are_facts = [], [], []
+    shares, owners, are_facts = [], [], []  # of each line: what a token of it counts, its lane, whether it is a fact
     for lane, (ours, more) in enumerate(zip(of_facts, of_text, strict=True)):
         shares += [1 / sum(ours) for _ in ours] + [weight / sum(more) for _ in more]
         owners += [lane] * (len(ours) + len(more))
         are_facts += [True] * len(ours) + [False] * len(more)
-    return np.array(shares), np.array(owners, np.int64), np.array(are_facts, bool)
+    counted = nll * lines.answers if over == "answer" else nll
+    real, into = torch.from_numpy(lines.real).to(device), torch.tensor(owners, device=device)
+    sums = lines.line_sums(counted)[real] * torch.tensor(shares, dtype=nll.dtype, device=device)
+    alone = sums.detach() * torch.tensor(are_facts, device=device)
+    return Loss(
+        total=nll.new_zeros(len(facts)).index_add(0, into, sums),
+        facts=nll.new_zeros(len(facts)).index_add(0, into, alone),
+        lines=lines,
+        of_facts=np.flatnonzero(lines.real)[np.array(are_facts)],
+        tokens=np.array([sum(ours) + sum(more) for ours, more in zip(of_facts, of_text, strict=True)]),
+        nll=nll,
+        logits=logits,
+    )
 
 
 @dataclass
@@ -139,21 +131,16 @@ class Descent:
         self._lanes = list(self.live.unbind())
         self._steps = state.steps.copy()
         self._mean, self._square = (torch.from_numpy(x.copy()).to(self.live) for x in (state.mean, state.square))
-        self._optimiser = self._made()
-
-    def _made(self) -> torch.optim.Optimizer:
-        """An optimiser that has a parameter a lane, so that a lane without a gradient stays as it is."""
-        rules = self.phase.optimiser
+        rules = phase.optimiser  # it has a parameter a lane, so that a lane without a gradient stays as it is
         if rules.kind == "sgd":
-            optimiser: Any = torch.optim.SGD(self._lanes, self.phase.lr, rules.momentum, fused=True)
+            self._optimiser: Any = torch.optim.SGD(self._lanes, phase.lr, rules.momentum, fused=True)
             for part, mean in zip(self._lanes, self._mean, strict=True):
-                optimiser.state[part] = {"momentum_buffer": mean}
+                self._optimiser.state[part] = {"momentum_buffer": mean}
         else:
-            optimiser = torch.optim.Adam(self._lanes, self.phase.lr, (rules.momentum, rules.variance), fused=True)
+            self._optimiser = torch.optim.Adam(self._lanes, phase.lr, (rules.momentum, rules.variance), fused=True)
             for part, steps, mean, square in zip(self._lanes, self._steps, self._mean, self._square, strict=True):
                 taken = torch.tensor(float(steps), device=part.device)
-                optimiser.state[part] = {"step": taken, "exp_avg": mean, "exp_avg_sq": square}
-        return optimiser  # type: ignore[no-any-return]
+                self._optimiser.state[part] = {"step": taken, "exp_avg": mean, "exp_avg_sq": square}
 
     def step(self, loss: Tensor, running: np.ndarray, progress: float) -> None:
         """One step of the lanes that are ``running``.
@@ -175,8 +162,13 @@ class Descent:
         self.grad.mul_((self.clip / norms.clamp(min=1e-12)).clamp(max=1.0))
         for lane, part in enumerate(self._lanes):
             part.grad = self.grad[lane] if running[lane] else None
+        share = 1.0  # of the rate's peak
+        if self.phase.schedule == "linear":
+            share = 1 - progress
+        elif self.phase.schedule == "cosine":
+            share = (1 + math.cos(math.pi * progress)) / 2
         for group in self._optimiser.param_groups:
-            group["lr"] = self.phase.lr * schedule(self.phase.schedule, progress)
+            group["lr"] = self.phase.lr * share
         self._optimiser.step()
         self._steps += running
 
@@ -187,10 +179,3 @@ class Descent:
     def state(self) -> OptimiserState:
         """What the optimiser knows now."""
         return OptimiserState(self._steps, self._mean.cpu().numpy(), self._square.cpu().numpy())
-
-
-def schedule(kind: str, progress: float) -> float:
-    """The rate's share of its peak."""
-    if kind == "linear":
-        return 1 - progress
-    return (1 + math.cos(math.pi * progress)) / 2 if kind == "cosine" else 1.0

@@ -70,7 +70,3 @@ class Full(LaneModel):
         if list(layers) != sorted(set(layers)) or not set(layers) <= known:
             raise AtlasError(f"editor: layers {list(layers)}, expected some of 0 to {max(known)}, rising, each once")
         return cls._put(model, targets, layers, lambda site, lanes: WholeLinear(site.linear, lanes))
-
-    def none(self, lanes: int) -> Tensor:
-        """``theta`` before anything was added, on the model's device."""
-        return torch.zeros(lanes, self.parameters, device=self.slots[0].module.base.weight.device)

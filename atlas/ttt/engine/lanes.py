@@ -128,8 +128,8 @@ class LaneLinear(nn.Module, ABC):
         self.lanes = lanes  # shared by all layers, since a batch has the same lanes everywhere
         self.shapes = shapes
         self.scale = scale
-        self.trained: TrainedParts | None = None  # while they train
-        self.merged: Tensor | None = None  # (lanes, in, out), where nothing is to be trained
+        self.trained: TrainedParts | None = None  # while they train; with neither of the two this runs as the base
+        self.merged: Tensor | None = None  # (lanes, in, out): ``sum`` of the parts, where nothing is to be trained
 
     @abstractmethod
     def update(self, parts: Sequence[Tensor]) -> Tensor:
@@ -142,18 +142,6 @@ class LaneLinear(nn.Module, ABC):
     @abstractmethod
     def run(self, rows: Tensor, trained: TrainedParts) -> Tensor:
         """The layer's output for (rows, in); a backward pass adds to the gradients of what is trained."""
-
-    def train_with(self, trained: TrainedParts) -> None:
-        """Run with weights that train; a backward pass adds to their gradients."""
-        self.trained, self.merged = trained, None
-
-    def merge(self, parts: Sequence[Tensor]) -> None:
-        """Run with these weights, merged into the base's."""
-        self.trained, self.merged = None, self.sum(parts)
-
-    def unbind(self) -> None:
-        """Run as the base."""
-        self.trained = self.merged = None
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
@@ -181,10 +169,6 @@ class Slot:
 
     site: LinearSite
     module: LaneLinear
-
-    @property
-    def width_in(self) -> int:
-        return self.module.base.in_features
 
 
 class LaneModel:
@@ -217,24 +201,18 @@ class LaneModel:
         """``theta`` to start from, (lanes, parameters): nothing is drawn, all lanes begin as the base."""
         return torch.zeros(len(seeds), self.parameters)
 
-    @property
-    def symbols(self) -> int:
-        """Tokens that the model knows."""
-        return self.model.text.symbols
-
     def bind(self, theta: Tensor | None) -> None:
         """Let the model run with what is in ``theta``, or as the base; nothing is to be trained."""
-        if theta is None:
-            for slot in self.slots:
-                slot.module.unbind()
-            return
-        for slot, parts in zip(self.slots, self._parts(theta), strict=True):
-            slot.module.merge(parts)
+        for slot in self.slots:
+            slot.module.trained = slot.module.merged = None
+        if theta is not None:
+            for slot, parts in zip(self.slots, self._parts(theta), strict=True):
+                slot.module.merged = slot.module.sum(parts)
 
     def train(self, theta: Tensor, grad: Tensor) -> None:
         """Let the model run with what is in ``theta``; backward passes add their gradients to ``grad``."""
         for slot, parts, grads in zip(self.slots, self._parts(theta), self._parts(grad), strict=True):
-            slot.module.train_with(TrainedParts(parts, grads))
+            slot.module.trained, slot.module.merged = TrainedParts(parts, grads), None
 
     def logits(self, lines: Batch) -> Tensor:
         """Logits of the next token at the tokens of a batch that are asked for, (asked, symbols)."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from atlas.base.language import LanguageModel
 from atlas.draws import rng
 from atlas.study.settings import Role
-from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, LinearSite, Slot, TrainedParts
+from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, LinearSite, TrainedParts
 
 
 class _Adapted(torch.autograd.Function):
@@ -87,13 +87,14 @@ class Adapters(LaneModel):
 
         A site's draw depends on the seed, layer and role alone and grows with the rank, so arms share it.
         """
-        lanes = [np.concatenate([_start(slot, base_seed, seed) for slot in self.slots]) for seed in seeds]
+        lanes = []
+        for seed in seeds:
+            parts = []
+            for slot in self.slots:
+                (width_in, rank), shape_b = slot.module.shapes.values()
+                draw = rng(base_seed, seed, "lora_a", slot.site.layer, slot.site.role)
+                bound = 1 / math.sqrt(width_in)
+                rows = draw.uniform(-bound, bound, size=(rank, width_in))  # rows in turn: a prefix for lower ranks
+                parts += [rows.T.ravel(), np.zeros(math.prod(shape_b))]
+            lanes.append(np.concatenate(parts))
         return torch.from_numpy(np.stack(lanes).astype(np.float32))
-
-
-def _start(slot: Slot, base_seed: int, seed: int) -> np.ndarray:
-    (width_in, rank), shape_b = slot.module.shapes.values()
-    draw = rng(base_seed, seed, "lora_a", slot.site.layer, slot.site.role)
-    bound = 1 / math.sqrt(width_in)
-    rows = draw.uniform(-bound, bound, size=(rank, width_in))  # rows in turn: a prefix for lower ranks
-    return np.concatenate([rows.T.ravel(), np.zeros(math.prod(shape_b))])

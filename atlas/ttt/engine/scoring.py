@@ -118,7 +118,8 @@ class Pass:
 
 def passes(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Iterator[Pass]:
     """Run every line of every lane through the model, some at a time."""
-    for lane, column in together([[item.predicted for item in lines] for lines in lanes], device, model.symbols):
+    symbols = model.model.text.symbols
+    for lane, column in together([[item.predicted for item in lines] for lines in lanes], device, symbols):
         chosen: list[list[Line]] = [[] for _ in lanes]
         for i, j in zip(lane, column, strict=True):
             chosen[i].append(lanes[i][j])

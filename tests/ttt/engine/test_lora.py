@@ -104,9 +104,9 @@ def test_lanes_of_any_size_merged_and_trained(sizes, bias):
     rows = [layer.base(plain_x[i]) + 0.5 * (plain_x[i] @ plain_a[k]) @ plain_b[k] for i, k in enumerate(owner)]
     torch.stack(rows).backward(back)
 
-    layer.merge([a, b])
+    layer.merged = layer.sum([a, b])
     torch.testing.assert_close(layer(x), torch.stack(rows), atol=1e-5, rtol=1e-5)
-    layer.train_with(TrainedParts([a, b], grads := [torch.zeros_like(a), torch.zeros_like(b)]))
+    layer.trained = TrainedParts([a, b], grads := [torch.zeros_like(a), torch.zeros_like(b)])
     trained = layer(x.requires_grad_(True))
     trained.backward(back)
     torch.testing.assert_close(trained, torch.stack(rows), atol=1e-5, rtol=1e-5)
