@@ -11,6 +11,13 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "atlas"
 PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES = [
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "Makefile", "Snakefile", "config.yaml")),
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "rules").glob("*.smk")),
+    *sorted((REPOSITORY / "studies").glob("*.yaml")),
+    PACKAGE / "workflow" / "digest" / "README.md",
+]
 TREE = PAGE.split("```")[1]
 NAMED = re.findall(r"(?:^| ) {2,}(\w+(?:/|\.py)) {2,}", TREE, re.MULTILINE)
 MODULES = sorted(path.name for path in PACKAGE.glob("*.py"))
@@ -50,11 +57,31 @@ def test_the_tree_fits_on_a_screen():
     assert max(map(len, lines)) <= 120
 
 
-def test_the_page_names_files_that_there_are():
-    """Whatever stands in backticks and has a slash, but for what a study makes."""
-    named = set(re.findall(r"`((?:atlas|rules|tests|docs|report|studies)/[\w./-]*)`", PAGE))
-    assert len(named) > 20
-    assert [name for name in sorted(named) if "ROOM" not in name and not (REPOSITORY / name).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_a_page_names_files_and_modules_that_there_are(page):
+    """Whatever looks like a path of the repository or a dotted name of the package, but for capitals, which stand for
+    a name of one's own."""
+    text = page.read_text(encoding="utf-8")
+    paths = set(
+        re.findall(r"(?<![\w/.-])((?:atlas|rules|tests|docs|report|studies|profiles|examples)/[\w./-]*\w)", text)
+    )
+    modules = {name.replace(".", "/") for name in re.findall(r"(?<![\w/.-])(atlas(?:\.[a-z_]\w*)+)", text)}
+    gone = [name for name in paths if not re.search("[A-Z]{3}", name) and not [*REPOSITORY.glob(f"{name}*")]]
+    gone += [name for name in modules if not there(REPOSITORY / name)]
+    assert sorted(gone) == []
+
+
+def there(path: Path) -> bool:
+    """Whether a dotted name, as a path, is a module or a name in one."""
+    if path.is_dir() or path.with_suffix(".py").is_file():
+        return True
+    above = next(each for each in (path.parent.with_suffix(".py"), path.parent / "__init__.py", path) if each.exists())
+    return re.search(rf"\b{path.name}\b", above.read_text(encoding="utf-8")) is not None
+
+
+def test_a_page_that_names_what_is_gone_would_be_found():
+    assert not there(PACKAGE / "errors" / "NoSuchError")
+    assert there(PACKAGE / "errors" / "AtlasError")
 
 
 def test_every_room_has_its_tests_where_its_name_says():

@@ -150,7 +150,7 @@ EDITS = {
     ),
     "the message of an error that the ledger writes down": (
         replaced("atlas/tables/quantities.py", "all domains of the study are", "the domains of the study are all"),
-        tables("claims") | charts("claims retention") | {"prose", "page"},
+        tables("claims") | charts("claims") | {"prose", "page"},
     ),
     "a caption": (appended("report/base_loss.rst", "More.\n"), {"page"}),
     "the template of the page": (appended("atlas/page/templates/page.html", "<!-- -->\n"), {"page"}),

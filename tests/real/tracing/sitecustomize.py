@@ -30,7 +30,8 @@ def _start(step: str, folder: Path) -> None:
         nonlocal package
         code = frame.f_code
         package = package or _package()
-        mine = package and code.co_filename.startswith(package)
+        # a compiled template is no code of the package: the rule of the page has the templates as inputs
+        mine = package and code.co_filename.startswith(package) and code.co_filename.endswith(".py")
         if mine and code.co_name != "<module>" and not _while_importing(frame):
             called.add((code.co_filename, code.co_qualname.partition(".")[0], code.co_firstlineno))
 
