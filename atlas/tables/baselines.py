@@ -68,12 +68,12 @@ def table(runs: Runs) -> pa.Table:
 def editing_scores(facts: pd.DataFrame) -> pd.DataFrame:
     """Rows of facts.parquet with each fact once, its ``score`` the mean over its prompts: of facts taught recall, of
     those never taught whether they are left alone, from 0 to 1."""
-    left_alone = unharmed(facts["answer_nll"], facts["answer_nll_base"])
+    left_alone = still_likely(facts["answer_nll"], facts["answer_nll_base"])
     score = facts["recalled"].where(facts["probe"] != "placebo", left_alone).astype(float)
     return mean_by_fact(facts[PER_FACT].assign(score=score))
 
 
-def unharmed(answer_nll: pd.Series[float], answer_nll_base: pd.Series[float]) -> pd.Series[bool]:
+def still_likely(answer_nll: pd.Series[float], answer_nll_base: pd.Series[float]) -> pd.Series[bool]:
     """Which facts never taught have an answer as likely as under the base, or within ``TOLERANCE`` of it.
 
     Both are negative log-likelihoods of answer and line end, nats per character, (facts,). A fact that happens to get

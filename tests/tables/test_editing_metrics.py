@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.tables.baselines import harmonic_mean, unharmed
+from atlas.tables.baselines import harmonic_mean, still_likely
 from atlas.ttt.records import norm_growth, update_size
 
 shares = st.floats(0.01, 1)
@@ -16,7 +16,7 @@ shares = st.floats(0.01, 1)
 
 def test_a_fact_is_unharmed_where_its_answer_is_about_as_likely_as_before():
     base, now = pd.Series([2.0, 2.0, 2.0, 2.0]), pd.Series([1.0, 2.0, 2.05, 3.0])
-    assert unharmed(now, base).tolist() == [True, True, True, False]
+    assert still_likely(now, base).tolist() == [True, True, True, False]
 
 
 def test_the_score_is_the_harmonic_mean_and_one_zero_ruins_it():
