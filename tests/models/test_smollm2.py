@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM
 import atlas
 from atlas.guard.verification import read_foreign, verify_foreign
 from atlas.pool.facts import Fact
+from atlas.ttt.ask_base import knows
 from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
 from atlas.ttt.editors.tracer import Tracer, fact_case
-from atlas.ttt.ask_base import knows
 from tests.base.test_adopt import adopted
 
 UP = "model.layers.15.mlp.up_proj.weight"
