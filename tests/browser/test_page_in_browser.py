@@ -53,8 +53,8 @@ def test_a_choice_changes_all_charts(opened, name):
     before, words = opened.charts(), opened.words()
     for selector in there:
         opened.press(selector)
-    unchanged = {chart for chart, svg in opened.charts().items() if svg == before[chart]}
-    assert {chart.partition("_")[0] for chart in unchanged} <= spared
+    unchanged = [chart for chart, svg in opened.charts().items() if svg == before[chart]]
+    assert [chart for chart in unchanged if not chart.startswith(tuple(spared))] == []
     for selector in back:
         opened.press(selector)
     assert opened.words() == words
@@ -91,7 +91,7 @@ def test_pointing_at_a_dot_tells_seeds_interval_and_placebo(opened):
       dot.dispatchEvent(new MouseEvent('mousemove', at));
       return document.getElementById('tip').innerText;
     """)
-    for word in ("arm: ", "95% interval from: ", "never taught (placebo): ", "seeds: 2", "facts a seed: 90"):
+    for word in ("Arm: ", "95% interval from: ", "Placebo: ", "Seeds: 2", "Facts a seed: 90"):
         assert word in told
 
 
