@@ -1,6 +1,7 @@
 """A real Slurm of three pretend nodes, for all tests of this folder, and the undisturbed run they compare with."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory):
     """The cluster; skips with the reason where there can be none."""
+    if " " in sys.executable:
+        pytest.skip(f"Snakemake's plugin for Slurm does not quote the path of its Python, {sys.executable}")
     folder = tmp_path_factory.mktemp("cluster")
     started = subprocess.run(["bash", CLUSTER, "up", folder], capture_output=True, text=True, check=False)
     if started.returncode == UNFIT:
