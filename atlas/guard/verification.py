@@ -93,6 +93,7 @@ def _new_names(names: Iterable[str], rename: Rename | None, origin: str) -> dict
     nothing is a mistake.
     """
     new: dict[str, str] = {}
+    taken: set[str] = set()
     used: set[str] = set()
     for name in names:
         target: str | None = name
@@ -105,10 +106,11 @@ def _new_names(names: Iterable[str], rename: Rename | None, origin: str) -> dict
                 target = None if begun is None else begun + name.removeprefix(key)
         elif rename:
             target = rename(name)
-        if target in new.values():
+        if target in taken:
             raise AtlasError(f"{origin}: two tensors are renamed to {target}, {name} is one; mend `rename`")
         if target is not None:
             new[name] = target
+            taken.add(target)
     if isinstance(rename, Mapping) and (idle := sorted(rename.keys() - used)):
         raise AtlasError(f"{origin}: rename: no tensor is called {idle[0]!r} or begins so; it has {next(iter(names))}")
     return new
