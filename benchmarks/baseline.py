@@ -18,14 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas.base.model import opt_config
-from atlas.study.settings import Role
 from atlas.ttt.engine.lines import IGNORED, Line
 from atlas.ttt.engine.lora import Adapters
 from benchmarks.tasks import Task
 
 KERNELS = ("sdpa", "eager")
-MODULES: dict[Role, str] = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "out_proj", "up": "fc1", "down": "fc2"}
 ROWS_A_PASS = 64  # in scoring; 32 and 128 are no faster
 
 
@@ -37,13 +34,13 @@ class Rows:
     labels: Tensor
 
 
-def padded(lines: Sequence[Line]) -> Rows:
+def padded(lines: Sequence[Line], device: torch.device) -> Rows:
     """Lines as rows, padded at the end."""
     tokens, labels = np.full((2, len(lines), max(item.predicted for item in lines)), IGNORED, np.int64)
     for row, item in enumerate(lines):
         tokens[row, : item.predicted] = item.tokens[:-1]
         labels[row, : item.predicted] = item.tokens[1:]
-    return Rows(torch.from_numpy(tokens).clamp_(min=0), torch.from_numpy(labels))
+    return Rows(torch.from_numpy(tokens).clamp_(min=0).to(device), torch.from_numpy(labels).to(device))
 
 
 class Peft:
@@ -51,13 +48,14 @@ class Peft:
 
     def __init__(self, task: Task, kernel: str) -> None:
         self.task = task
-        self.model = lora(task, kernel)
         own = Adapters.attach(task.model(), task.arm.targets, [task.rank] * task.layers, task.study.alpha)
+        self.model = lora(task, kernel, {slot.site.name for slot in own.slots})
         named = dict(self.model.named_parameters())
         weights = own.named(task.theta)
-        self.parameters = [named[f"base_model.model.{name}.default.weight"] for name in weights]
+        outside = [f"{own.model.outside(slot.site.path)}.{part}" for slot in own.slots for part in slot.module.shapes]
+        self.parameters = [named[f"base_model.model.{name}.default.weight"] for name in outside]
         self.starts = [[weight[lane].T.contiguous() for weight in weights.values()] for lane in range(len(task.lines))]
-        self.rows = [padded(lines) for lines in task.lines]
+        self.rows = [self._padded(lines) for lines in task.lines]
 
     def steps(self, count: int) -> np.ndarray:
         rate = self.task.phases[0].lr
@@ -74,12 +72,12 @@ class Peft:
     def _session(self, start: list[Tensor], lines: Sequence[Line], lane: int) -> np.ndarray:
         (fast, slow), (steps, epochs), stored = self.task.phases, self.task.passes, len(lines) - self.task.new
         self._set(start)
-        first = self._descend([padded(lines[stored:])] * steps, fast.lr)
+        first = self._descend([self._padded(lines[stored:])] * steps, fast.lr)
         self._set([was.lerp(now, fast.blend) for was, now in zip(start, self._now(), strict=True)])
         facts, order = [*lines[stored:], *lines[:stored]], self.task.draw(lane, "slow order")
         shuffled = [[facts[i] for i in order.permutation(len(facts))] for _ in range(epochs)]
         size = slow.batch or len(facts)
-        batches = (padded(epoch[at : at + size]) for epoch in shuffled for at in range(0, len(epoch), size))
+        batches = (self._padded(epoch[at : at + size]) for epoch in shuffled for at in range(0, len(epoch), size))
         return np.concatenate([first, self._descend(batches, slow.lr, slow.anchor.weight if slow.anchor else 0.0)])
 
     @torch.inference_mode()
@@ -91,7 +89,7 @@ class Peft:
             scores = np.empty(len(lines), np.float32)
             order = np.argsort([item.predicted for item in lines], kind="stable")
             for part in np.split(order, range(ROWS_A_PASS, len(order), ROWS_A_PASS)):
-                scores[part] = self._score(padded([lines[i] for i in part])).numpy()
+                scores[part] = self._score(self._padded([lines[i] for i in part])).cpu().numpy()
             self.model.unmerge_adapter()
             lanes.append(scores)
         return np.stack(lanes)
@@ -106,6 +104,9 @@ class Peft:
             self._set(self.starts[0])
             self._descend([self.rows[0]], self.task.phases[0].lr)
         return time.perf_counter() - began
+
+    def _padded(self, lines: Sequence[Line]) -> Rows:
+        return padded(lines, self.task.device)
 
     def _score(self, rows: Rows) -> Tensor:
         logits = self.model(input_ids=rows.tokens, use_cache=False).logits
@@ -126,8 +127,8 @@ class Peft:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.task.recipe.clip)
             optimiser.step()
             optimiser.zero_grad()
-            losses.append(loss.item())
-        return np.array(losses, np.float32)
+            losses.append(loss.detach())  # read at the end: a GPU would wait for the processor at every step
+        return torch.stack(losses).float().cpu().numpy()
 
     def _pull(self, start: list[Tensor], anchor: float) -> None:
         """Add the gradients of a squared distance from ``start``."""
@@ -145,19 +146,19 @@ class Peft:
             parameter.copy_(value)
 
 
-def lora(task: Task, kernel: str) -> Any:
-    """The same base as Atlas's in transformers, with PEFT's adapters at the arm's layers."""
+def lora(task: Task, kernel: str, modules: set[str]) -> Any:
+    """The same base as Atlas's in transformers, with PEFT's adapters at the modules of these names."""
     import peft  # both take seconds to import, which `--help` need not wait for
-    from transformers import OPTConfig, OPTForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    base = OPTForCausalLM(OPTConfig(**opt_config(task.study.base.own), attn_implementation=kernel))
-    weights = task.model().state_dict()
-    base.load_state_dict({**weights, "lm_head.weight": weights["model.decoder.embed_tokens.weight"]}, strict=True)
-    chosen = [MODULES[role] for role in task.arm.targets]
-    config = peft.LoraConfig(r=task.rank, lora_alpha=task.study.alpha, target_modules=chosen, lora_dropout=0.0)
+    base = AutoModelForCausalLM.from_config(AutoConfig.for_model(**task.config), attn_implementation=kernel)
+    ours = task.model()
+    weights = {ours.outside(name): tensor for name, tensor in ours.state_dict().items()}
+    base.load_state_dict({**weights, "lm_head.weight": ours.head}, strict=True)
+    config = peft.LoraConfig(r=task.rank, lora_alpha=task.study.alpha, target_modules=modules, lora_dropout=0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by an old name
-        return peft.get_peft_model(base.to(task.dtype), config).train()
+        return peft.get_peft_model(base.to(task.device, task.dtype), config).train()
 
 
 def fastest(task: Task, tries: int = 3) -> tuple[str, Peft]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from atlas.study.recipes import Recipe
 from atlas.ttt.engine.lora import Adapters
@@ -16,8 +15,6 @@ from atlas.ttt.engine.scoring import score
 from atlas.ttt.recipe import Trainer
 from atlas.ttt.session import Estimates, Session
 from benchmarks.tasks import Task
-
-CPU = torch.device("cpu")
 
 
 class Engine(Protocol):
@@ -50,13 +47,13 @@ class Atlas:
         self.task = task
         ranks = [task.rank] * task.layers
         self.adapters = Adapters.attach(task.model(), task.arm.targets, ranks, task.study.alpha)
-        self.trainer = Trainer(self.adapters, task.recipe, CPU)
-        self.learner = self.trainer.learner(task.theta.numpy())
+        self.trainer = Trainer(self.adapters, task.recipe, task.device, task.text)
+        self.learner = self.trainer.learner(task.theta.cpu().numpy())
 
     def steps(self, count: int) -> np.ndarray:
         session = self._session(len(self.task.lines[0]))
         recipe = Recipe(preset="steps", clip=self.task.recipe.clip, phases={"all": self.task.steps(count)})
-        _, (trace,), _ = Trainer(self.adapters, recipe, CPU).session(self.learner, session)
+        _, (trace,), _ = Trainer(self.adapters, recipe, self.task.device).session(self.learner, session)
         return trace.losses
 
     def session(self) -> np.ndarray:
@@ -71,4 +68,4 @@ class Atlas:
 
     def score(self) -> np.ndarray:
         self.adapters.bind(self.task.theta)
-        return score(self.adapters, self.task.lines, CPU).nll
+        return score(self.adapters, self.task.lines, self.task.device).nll

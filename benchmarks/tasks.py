@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.base.model import Transformer, fresh
+from atlas.base.language import LanguageModel
+from atlas.base.model import fresh, opt_config
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import TAUGHT, Fact
@@ -24,6 +25,7 @@ from atlas.ttt.engine.lora import Adapters
 Work = Literal["step", "session", "score"]
 
 NOISE = 0.01  # added to fresh adapters, so that both matrices of each matter from the first step on
+CPU = torch.device("cpu")
 SAMPLED_FACTS = 96  # a sample has at least so many, in several steps where one has fewer: the clock is not all
 
 
@@ -54,6 +56,8 @@ class Task:
         lines: the facts of each lane.
         dtype: of all numbers. What is timed is float32; results are compared in float64, since Adam's first steps go
             by the sign of a gradient, however small, and so let rounding of float32 grow a hundredfold in four steps.
+        device: where it is done.
+        text: token ids of the base's own text, unsigned (tokens,), for recipes that train it, too.
     """
 
     setting: Setting
@@ -61,6 +65,8 @@ class Task:
     weights: dict[str, Tensor] | None
     lines: list[list[Line]]
     dtype: torch.dtype = torch.float32
+    device: torch.device = CPU
+    text: np.ndarray | None = None
 
     def exact(self) -> Task:
         """The same task in float64."""
@@ -106,12 +112,17 @@ class Task:
         """How many of a session's facts are new, the last ones; the others are rehearsed."""
         return self.study.facts_per_session
 
-    def model(self) -> Transformer:
+    @property
+    def config(self) -> dict[str, Any]:
+        """The base's shape as a config of transformers."""
+        return opt_config(self.study.base.own)
+
+    def model(self) -> LanguageModel:
         """The base, in a copy of its own."""
         model = fresh(self.study.base.own, self.study.base.seed)
         if self.weights is not None:
             model.load_state_dict(self.weights, strict=True)
-        return model.to(self.dtype).eval()
+        return model.to(self.device, self.dtype).eval()
 
     @cached_property
     def theta(self) -> Tensor:
@@ -119,7 +130,7 @@ class Task:
         adapters = Adapters.attach(self.model(), self.arm.targets, [self.rank] * self.layers, self.study.alpha)
         theta = adapters.initial(self.study.base.seed, range(self.setting.lanes))
         noise = rng("benchmarks", "theta").standard_normal(theta.shape).astype(np.float32)
-        return theta.add_(torch.from_numpy(noise), alpha=NOISE).to(self.dtype)
+        return theta.add_(torch.from_numpy(noise), alpha=NOISE).to(self.device, self.dtype)
 
     @property
     def layers(self) -> int:

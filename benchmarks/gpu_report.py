@@ -1,0 +1,105 @@
+"""What a GPU was found to do: a table for programs, and tables for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from atlas.workflow import files
+
+Row = Mapping[str, Any]
+
+TOP = 15  # kernels, operations and lines of code of a profile
+HEADS = {
+    "equality": "Compared with the processor, or with PEFT|Relative difference|Besides",
+    "steps": "Model|Engine|Precision|Lanes x facts|Facts/s|Times PEFT|Tokens/s|Share of peak|Peak MiB|Note",
+    "profile": "Session|Steps|Seconds|Seconds on the card|Kernels and copies|Launches|Waits|Copies|Note",
+    "sessions": "Recipe|Lanes x facts|Facts taught/s|Seconds a session|Note",
+}
+FORMATS = {
+    "value": ".1e",
+    "facts_per_second": ",.0f",
+    "tokens_per_second": ",.0f",
+    "share": ".2%",
+    "mib": ",.0f",
+    "seconds": ".3f",
+    "device_seconds": ".3f",
+}
+
+
+def write(out: Path, rows: Sequence[Row], profiles: Sequence[str], about: Mapping[str, Any]) -> None:
+    """Write ``gpu.parquet`` and ``gpu.md``."""
+    table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
+    files.write_parquet(out / "gpu.parquet", table, about)
+    files.write_text(out / "gpu.md", markdown(rows, profiles, about))
+
+
+def markdown(rows: Sequence[Row], profiles: Sequence[str], about: Mapping[str, Any]) -> str:
+    """Card, versions and date; a table for each section; the profiles."""
+    versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("torch", "transformers", "peft"))
+    peaks = ", ".join(f"{name} {value / 1e12:.1f}" for name, value in about["peaks"].items())
+    head = f"{about['card']}; {versions}; {about['started']} to {about['finished']}.\n"
+    parts = [head, f"TFLOP/s of a large square product: {peaks or 'not measured'}.\n"]
+    baselines = {
+        (row["model"], row["precision"], row["facts"]): row.get("facts_per_second")
+        for row in rows
+        if row.get("engine") == "peft"
+    }
+
+    def times_peft(row: Row) -> str:
+        theirs, ours = baselines.get((row["model"], row["precision"], row["facts"])), row.get("facts_per_second")
+        return f"{ours / theirs:.1f}" if ours and theirs else "-"
+
+    cells: dict[str, Callable[[Row], list[str]]] = {
+        "equality": lambda row: _shown(row, "what", "value", "note"),
+        "steps": lambda row: [
+            *_shown(row, "model", "engine", "precision"),
+            f"{row['lanes']} x {row['facts']}",
+            *_shown(row, "facts_per_second"),
+            times_peft(row),
+            *_shown(row, "tokens_per_second", "share", "mib", "note"),
+        ],
+        "profile": lambda row: _shown(
+            row, "what", "steps", "seconds", "device_seconds", "kernels", "launches", "waits", "copies", "note"
+        ),
+        "sessions": lambda row: [
+            row["what"],
+            f"{row['lanes']} x {row['facts']}",
+            *_shown(row, "facts_per_second", "seconds", "note"),
+        ],
+    }
+    for section, columns in HEADS.items():
+        if lines := [cells[section](row) for row in rows if row["section"] == section]:
+            parts.append(_table(columns.split("|"), lines))
+    return "\n".join([*parts, *profiles])
+
+
+def _shown(row: Row, *keys: str) -> list[str]:
+    """Cells of a row; a dash where nothing was found."""
+    return ["-" if row.get(key) is None else format(row[key], FORMATS.get(key, "")) for key in keys]
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *lines))
+
+
+def profile(what: str, kernels: Sequence[Any], calls: Sequence[Any], waits: Counter[str]) -> str:
+    """The costliest kernels and operations, and the lines of code at which the processor waits for the card."""
+
+    def costliest(title: str, events: Sequence[Any], cost: str) -> str:
+        ordered = sorted(events, key=lambda event: -getattr(event, cost))[:TOP]
+        lines = [[f"`{e.key[:90]}`", f"{e.count:,}", f"{getattr(e, cost) / 1e3:.2f}"] for e in ordered]
+        return _table([f"{title}: {what}", "Calls", "ms"], lines)
+
+    parts = [
+        costliest("On the card", kernels, "self_device_time_total"),
+        costliest("On the processor", calls, "self_cpu_time_total"),
+        _table([f"Waits at: {what}", "Times"], [[f"`{at}`", str(count)] for at, count in waits.most_common(TOP)]),
+    ]
+    return "\n".join(parts)
