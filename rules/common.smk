@@ -6,9 +6,14 @@ import sys
 from pathlib import Path
 
 from atlas.study import config as study_config
-from atlas.workflow import digest
+from atlas.workflow import digest, study_files
 from atlas.errors import AtlasError
 from atlas.tables import asked
+
+
+def one_of(values):
+    """The constraint of a wildcard to what the study has: of other files, Snakemake says that no rule makes them."""
+    return "|".join(map(str, values)) or "(?!)"
 
 
 def or_stop(make, *arguments):
@@ -22,7 +27,7 @@ def or_stop(make, *arguments):
 STUDY = or_stop(
     study_config.study,
     config,
-    " + ".join(dict.fromkeys(map(str, workflow.configfiles))),
+    study_files.in_order(workflow),
 )
 RESULTS = STUDY.results
 # where there is a cache between workflows: without one, Snakemake would warn of it at every call
@@ -108,7 +113,8 @@ def varied_arms():
     return [
         name
         for name, arm in STUDY.arms.items()
-        if not arm.recipe and (*arm.place_in(STUDY.shape), arm.base) in places
+        if (arm.edits or arm.recipe_over(STUDY.recipe) == STUDY.recipe)
+        and (*arm.place_in(STUDY.shape), arm.base) in places
     ]
 
 
@@ -138,7 +144,7 @@ def options_for(wildcards):
 
 def place_of(arm):
     """What two arms share that differ in nothing but their base."""
-    return *arm.place_in(STUDY.shape), arm.recipe
+    return *arm.place_in(STUDY.shape), arm.recipe_over(STUDY.recipe)
 
 
 def reinits():

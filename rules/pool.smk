@@ -40,7 +40,7 @@ rule stream:
     log:
         f"{RESULTS}/logs/pool/stream_{{seed}}.log",
     wildcard_constraints:
-        seed=r"\d+",
+        seed=one_of([*STUDY.all_seeds, *STUDY.search.seeds]),
     conda:
         "../envs/atlas.yaml"
     params:

@@ -24,9 +24,9 @@ rule trials:
     log:
         f"{RESULTS}/logs/search/{{arm}}/{{rung}}-{{part}}.log",
     wildcard_constraints:
-        arm="[a-z][a-z0-9_]*",
-        rung=r"\d+",
-        part=r"\d+",
+        arm=one_of(SEARCHED),
+        rung=one_of(range(len(STUDY.search.rungs))),
+        part=one_of(range(STUDY.search.jobs)),
     cache: CACHED
     conda:
         "../envs/atlas.yaml"

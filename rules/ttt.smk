@@ -55,8 +55,8 @@ rule teach:
     log:
         f"{RESULTS}/logs/ttt/{{arm}}/{{block}}.log",
     wildcard_constraints:
-        arm="[a-z][a-z0-9_]*",
-        block=r"\d+(-\d+)?",
+        arm=one_of([*STUDY.arms, *STUDY.ablations]),
+        block=one_of(STUDY.blocks),
     cache: CACHED
     conda:
         "../envs/atlas.yaml"

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import yaml
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from atlas.errors import AtlasError
 from atlas.pool.facts import UNDRAWN, Fact
 from atlas.pool.rules import MIN_REPHRASES
+from atlas.study import strict_yaml
 from atlas.study.settings import Settings, explain
 from atlas.workflow import files
 
@@ -79,9 +79,7 @@ def read_facts(names: Iterable[str], folder: Path = DATA) -> list[Fact]:
 def read_relations(path: Path) -> dict[str, Relation]:
     """Relations of a domain by name. Raises AtlasError naming the key that is wrong."""
     try:
-        return TypeAdapter(dict[str, Relation]).validate_python(yaml.safe_load(files.read_text(path)))
-    except yaml.YAMLError as error:
-        raise AtlasError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        return TypeAdapter(dict[str, Relation]).validate_python(strict_yaml.load(path))
     except ValidationError as error:
         raise AtlasError(f"{path}: {explain(error)}") from None
 

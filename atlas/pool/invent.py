@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from atlas.draws import Key, rng
 from atlas.errors import AtlasError
 from atlas.pool.builtin import COLUMNS, DATA, Relation, TableLine, make_fact, read_relations
 from atlas.pool.rules import problems
+from atlas.study import strict_yaml
 from atlas.study.settings import Settings
 from atlas.workflow import files, progress
 from atlas.workflow.steps import parser, run_step
@@ -50,7 +50,7 @@ class Words(Settings):
 
 def read_words() -> Words:
     """The words, and the relations of each invented domain."""
-    return Words.model_validate(yaml.safe_load(files.read_text(WORDS)))
+    return Words.model_validate(strict_yaml.load(WORDS))
 
 
 def draw(pattern: str, count: int, words: Words, *key: Key) -> list[str]:

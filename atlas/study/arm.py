@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -9,8 +10,9 @@ from pydantic import Field, ValidationError
 from atlas.phrases import plural
 from atlas.study.base_settings import Model
 from atlas.study.editor_settings import BY_METHOD, Editing, EditorMethod, layers_of
+from atlas.study.paths import OwnPath
 from atlas.study.recipes import Recipe
-from atlas.study.settings import Role, Settings, explain, laid_over
+from atlas.study.settings import Role, Roles, Settings, laid_over, mistakes
 
 Method = Literal["lora", "finetune", EditorMethod]
 """How facts are taught: LoRA adapters or whole matrices that a recipe trains, or an editor (``editor_settings``)."""
@@ -26,13 +28,13 @@ NOT_OF_EDITORS = {
 class ArmBase(Settings):
     """How an arm's base differs, on purpose, from the certified one."""
 
-    reinit: list[Role] = Field([], description="roles left at a fresh initialisation in every layer (the confound)")
+    reinit: Roles = Field([], description="roles left at a fresh initialisation in every layer (the confound)")
 
 
 class Arm(Settings):
     """One way to teach: a method, where it works, and what else it changes."""
 
-    targets: list[Role] = Field([], description="linear layers that get an adapter, or are trained; none for editors")
+    targets: Roles = Field([], description="linear layers that get an adapter, or are trained; none for editors")
     ranks: int | list[int] = Field(32, description="rank, for all layers or layer by layer; 0 leaves a layer out")
     method: Method = Field("lora", description="finetune: the targets' whole matrices; the others edit")
     recipe: dict[str, Any] = Field({}, description="overrides of the study's recipe, same keys; none for editors")
@@ -40,7 +42,7 @@ class Arm(Settings):
         {}, description="what an editor does otherwise than by default, see docs/editors.md; for editors only"
     )
     base: ArmBase = ArmBase()
-    start: str | None = Field(
+    start: OwnPath | None = Field(
         None, description="folder of a PEFT adapter that every seed begins with; null: a fresh one; for adapters only"
     )
 
@@ -91,52 +93,51 @@ class Arm(Settings):
         return study.with_overrides(self.recipe)
 
 
-def check_arm(where: str, arm: Arm, model: Model) -> None:
-    """Check an arm against the base's shape and its own method. ValueError that starts with ``where`` and the key."""
+def check_arm(where: str, arm: Arm, model: Model) -> Iterator[str]:
+    """What does not fit an arm's method or the base's shape, in lines that start with ``where`` and the key."""
     if arm.edits:
-        _check_editor(where, arm, model)
+        yield from _check_editor(where, arm, model)
         return
     if arm.editing:
-        raise ValueError(f"{where}.editing: method {arm.method!r} trains; leave the key out, or choose an editor")
+        yield f"{where}.editing: method {arm.method!r} trains; leave the key out, or choose an editor"
     if not arm.targets:
-        raise ValueError(f"{where}.targets: none, so nothing would be trained; name linear layers, such as [q, v]")
+        yield f"{where}.targets: none, so nothing would be trained; name linear layers, such as [q, v]"
+    for key, roles in (("targets", arm.targets), ("base.reinit", arm.base.reinit)):
+        if len(set(roles)) != len(roles):
+            yield f"{where}.{key}: {roles} names a role twice; name each once"
     if arm.start and arm.method != "lora":
-        raise ValueError(f"{where}.start: {arm.method} has no adapter to begin with; leave the key out")
+        yield f"{where}.start: {arm.method} has no adapter to begin with; leave the key out"
     if arm.method == "finetune" and "ranks" in arm.model_fields_set:
-        raise ValueError(f"{where}.ranks: finetune trains whole matrices; leave the key out")
-    _check_place(where, arm.targets, arm.ranks_in(model), model)
+        yield f"{where}.ranks: finetune trains whole matrices; leave the key out"
+    else:
+        yield from _check_ranks(f"{where}.ranks", arm.ranks_in(model), model)
 
 
-def _check_place(where: str, targets: list[Role], ranks: list[int], model: Model) -> None:
-    """Check targets and the ranks of each layer. ValueError that starts with the key."""
+def _check_ranks(where: str, ranks: list[int], model: Model) -> Iterator[str]:
     if len(ranks) != model.layers:
         found = f"{plural(len(ranks), 'rank')} for {plural(model.layers, 'layer')}"
-        raise ValueError(f"{where}.ranks: {found}; give one a layer")
-    for rank in ranks:
-        if not 0 <= rank <= model.width:
-            raise ValueError(f"{where}.ranks: rank {rank} is impossible; expected 0 to {model.width} (the width)")
-    if not any(ranks):
-        raise ValueError(f"{where}.ranks: all ranks are 0, so nothing would be trained; give a layer a rank")
-    if len(set(targets)) != len(targets):
-        raise ValueError(f"{where}.targets: {targets} names a role twice")
+        yield f"{where}: {found}; give one a layer"
+    elif impossible := [rank for rank in ranks if not 0 <= rank <= model.width]:
+        yield f"{where}: rank {impossible[0]} is impossible; expected 0 to {model.width} (the width)"
+    elif not any(ranks):
+        yield f"{where}: all ranks are 0, so nothing would be trained; give a layer a rank"
 
 
-def _check_editor(where: str, arm: Arm, model: Model) -> None:
+def _check_editor(where: str, arm: Arm, model: Model) -> Iterator[str]:
     for key, why in NOT_OF_EDITORS.items():
         if key in arm.model_fields_set:
-            raise ValueError(f"{where}.{key}: {why}; leave the key out")
+            yield f"{where}.{key}: {why}; leave the key out"
     if "method" in arm.editing:
-        raise ValueError(f"{where}.editing.method: the method stands beside `editing`; write it there, once")
+        yield f"{where}.editing.method: the method stands beside `editing`; write it there, once"
     if arm.base.reinit:
-        raise ValueError(f"{where}.base.reinit: an editor knows the keys of the certified base only; leave it out")
+        yield f"{where}.base.reinit: an editor knows the keys of the certified base only; leave it out"
     try:
         settings = arm.settings
     except ValidationError as error:
-        raise ValueError(f"{where}.editing.{explain(error)}") from None
+        yield from (f"{where}.editing.{mistake}" for mistake in mistakes(error))
+        return
     assert settings is not None
     layers = layers_of(settings)
     if layers != sorted(set(layers)) or layers[-1] >= model.layers:
         key = "layer" if settings.method in ("rome", "r_rome") else "layers"
-        raise ValueError(
-            f"{where}.editing.{key}: found {layers}, expected some of 0 to {model.layers - 1}, rising, each once"
-        )
+        yield f"{where}.editing.{key}: found {layers}, expected some of 0 to {model.layers - 1}, rising, each once"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from atlas.errors import AtlasError
+from atlas.study.paths import OwnPath
 from atlas.study.settings import Positive, Rate, Settings
 
 
@@ -39,10 +40,10 @@ class Pretraining(Settings):
 class Base(Settings):
     """The frozen model that adapters are attached to."""
 
-    corpus: str = Field("shakespeare", description="'shakespeare' (fetched, hash-checked) or a text file")
+    corpus: OwnPath = Field("shakespeare", description="'shakespeare' (fetched, hash-checked) or a text file")
     validation: float = Field(0.05, gt=0, lt=0.5, description="share of the corpus, from its end, for validation")
     seed: int = 0
-    model: Model | str = Field(
+    model: Model | OwnPath = Field(
         Model(),
         description="shape of the decoder that is pretrained; or a language model to take as it is: a folder of "
         "transformers (config.json, safetensors, tokenizer.json) or a GGUF file",

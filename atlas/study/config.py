@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from atlas.errors import AtlasError
 from atlas.metrics import CHOICES
 from atlas.phrases import plural
+from atlas.study import strict_yaml
 from atlas.study.arm import Arm, check_arm
 from atlas.study.base_settings import Base, Model
 from atlas.study.jobs import Candidate, Device, Keys, Probes, RungSpec, RunSpec, StreamSpec, Tracing
 from atlas.study.model_shape import shape_of
 from atlas.study.overlays import narrowed, or_null
+from atlas.study.paths import ResultsPath, misplaced
 from atlas.study.pool_settings import Pool
 from atlas.study.recipes import Recipe
 from atlas.study.search_space import Search
-from atlas.study.settings import Count, Name, Positive, Settings, explain, laid_over
+from atlas.study.settings import BETWEEN, LARGEST_SEED, Name, Positive, Seed, Settings, mistakes
 
 
 class Precision(Settings):
@@ -52,19 +54,27 @@ class Guard(Settings):
     )
     modules: Positive = Field(3, description="modules that each kind of damage is done to")
 
+    @field_validator("snapshots")
+    @classmethod
+    def _in_order(cls, steps: list[int]) -> list[int]:
+        return sorted(set(steps))
+
+
+MOST_SEEDS = 10_000  # of a range
+
 
 def _block(entry: int | str) -> int | str:
     seeds_of(entry)
     return entry
 
 
-SeedEntry = Annotated[Count | Annotated[str, Field(pattern=r"^\d+(-\d+)?$")], AfterValidator(_block)]
+SeedEntry = Annotated[Seed | Annotated[str, Field(pattern=r"^\d+(-\d+)?$")], AfterValidator(_block)]
 
 
 class Study(Settings):
     """A whole study: the pool, the base, the recipe and the arms that are compared."""
 
-    results: str = Field("results", description="folder that everything is written to")
+    results: ResultsPath = Field("results", description="folder that everything is written to")
     seeds: list[SeedEntry] = Field(["1-8"], min_length=1, description="seeds, or ranges 'a-b' trained as one block")
     lanes: Positive = Field(8, description="most seeds trained together; longer ranges are cut into blocks")
     facts_per_session: Positive = 3
@@ -118,77 +128,82 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _coherent(self) -> Study:
-        seeds = self.all_seeds
-        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
-            raise ValueError(f"seeds: seed {twice[0]} is listed twice; every seed may be used once")
-        self._check_sessions()
-        if both := sorted(self.arms.keys() & self.ablations.keys()):
-            raise ValueError(f"{both[0]} is an arm and an ablation; one of the two needs another name")
-        for name in (*self.arms, *self.ablations):
-            self._check_arm(f"{'arms' if name in self.arms else 'ablations'}.{name}", self.arm(name))
-        self._check_contrasts()
-        self._check_search()
+        if problems := [*self._problems()]:
+            raise ValueError("\n".join(problems))
         return self
 
-    def _check_sessions(self) -> None:
-        for key, points in (("checkpoints", self.checkpoints), ("ablation_checkpoints", self.ablation_points)):
-            if sorted(set(points)) != points:
-                raise ValueError(f"{key}: {points} must rise; write them in order, each once")
+    def _problems(self) -> Iterator[str]:
+        """What does not go together, each in a line that starts with its key."""
+        seeds = self.all_seeds
+        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+            yield f"seeds: seed {twice[0]} is listed twice; every seed may be used once"
+        yield from self._problems_of_sessions()
+        for name in sorted(self.arms.keys() & self.ablations.keys()):
+            yield f"ablations.{name}: {name} is an arm and an ablation; one of the two needs another name"
+        for kind, arms in (("arms", self.arms), ("ablations", self.ablations)):
+            for name, arm in arms.items():
+                yield from self._problems_of_arm(f"{kind}.{name}", arm)
+        yield from self._problems_of_contrasts()
+        yield from self._problems_of_search()
+
+    def _problems_of_sessions(self) -> Iterator[str]:
+        for key, points in (("checkpoints", self.checkpoints), ("ablation_checkpoints", self.ablation_checkpoints)):
+            if points and sorted(set(points)) != points:
+                yield f"{key}: {points} must rise; write them in order, each once"
         needed, taught = self.sessions * self.facts_per_session, self.pool.most_taught
         if taught is not None and needed > taught:
-            raise ValueError(
+            yield (
                 f"checkpoints: {plural(self.sessions, 'session')} of {plural(self.facts_per_session, 'fact')} need "
                 f"{plural(needed, 'fact')}, pool.taught has {taught}; lower the checkpoints or enlarge the pool"
             )
         if strangers := sorted({*self.ablation_points} - {*self.checkpoints}):
-            raise ValueError(
+            yield (
                 f"ablation_checkpoints: {strangers[0]} is not among checkpoints {self.checkpoints}; an ablation is "
                 "compared with its arm, so it is probed where the arm is"
             )
 
-    def _check_contrasts(self) -> None:
+    def _problems_of_contrasts(self) -> Iterator[str]:
         pairs = [(f"contrasts.{family}", pair) for family, pairs in self.contrasts.items() for pair in pairs]
+        for family, planned in self.contrasts.items():
+            unordered = [frozenset(pair) for pair in planned]
+            for a, b in {pair: None for pair in planned if unordered.count(frozenset(pair)) > 1 and pair[0] != pair[1]}:
+                yield f"contrasts.{family}: {a!r} and {b!r} are compared twice; name each pair once in a family"
         if self.precision:
             pairs.append(("precision.contrast", self.precision.contrast))
             if self.precision.sessions not in (None, *self.checkpoints):
-                raise ValueError(f"precision.sessions: {self.precision.sessions} is not in {self.checkpoints}")
+                yield f"precision.sessions: {self.precision.sessions} is not in {self.checkpoints}; name one of these"
         for where, (a, b) in pairs:
-            if unknown := [name for name in (a, b) if name not in self.arms and name not in self.ablations]:
-                raise ValueError(f"{where}: {unknown[0]!r} is neither an arm nor an ablation; name two that are")
-            if a == b:
-                raise ValueError(f"{where}: {a!r} is compared with itself; name two arms")
+            unknown = [name for name in (a, b) if name not in self.arms and name not in self.ablations]
+            for name in dict.fromkeys(unknown):
+                yield f"{where}: {name!r} is neither an arm nor an ablation; name two that are"
+            if a == b and not unknown:
+                yield f"{where}: {a!r} is compared with itself; name two arms"
 
-    def _check_search(self) -> None:
+    def _problems_of_search(self) -> Iterator[str]:
         search = self.search
         if not search.sweeps:
             return
         if not search.arms:
-            raise ValueError("search.arms: none, so nothing would be searched for; name an arm")
+            yield "search.arms: none, so nothing would be searched for; name an arm"
         if shared := sorted({*search.seeds} & {*self.all_seeds}):
-            raise ValueError(
-                f"search.seeds: seed {shared[0]} is one of the study's; tune on seeds that nothing reports"
-            )
+            yield f"search.seeds: seed {shared[0]} is one of the study's; tune on seeds that nothing reports"
         if sorted(set(search.rungs)) != search.rungs or search.rungs[-1] > self.sessions:
-            raise ValueError(
-                f"search.rungs: {search.rungs} must rise, at most to the study's {plural(self.sessions, 'session')}"
-            )
+            yield f"search.rungs: {search.rungs} must rise, at most to the study's {plural(self.sessions, 'session')}"
         for arm in search.arms:
-            self._check_arm(f"search.arms.{arm}", search.arms[arm])
+            yield from self._problems_of_arm(f"search.arms.{arm}", search.arms[arm])
             for name, candidate in search.candidates(arm).items():
-                self._check_arm(f"search.sweeps: candidate {name}", candidate)
+                yield from self._problems_of_arm(f"search.sweeps: candidate {name}", candidate)
 
-    def _check_arm(self, where: str, arm: Arm) -> None:
-        check_arm(where, arm, self.shape)
+    def _problems_of_arm(self, where: str, arm: Arm) -> Iterator[str]:
+        yield from check_arm(where, arm, self.shape)
         if self.outside and arm.base.reinit:
-            raise ValueError(
-                f"{where}.base.reinit: the confound is shown on a base that is pretrained here; leave it out"
-            )
+            yield f"{where}.base.reinit: the confound is shown on a base that is pretrained here; leave it out"
         if not self.outside and "gate" in arm.targets:
-            raise ValueError(f"{where}.targets: the base that is pretrained here has no gate; name other layers")
+            yield f"{where}.targets: the base that is pretrained here has no gate; name other layers"
         try:
             arm.recipe_over(self.recipe)
         except ValidationError as error:
-            raise ValueError(f"{where}.recipe.{explain(error)}") from None
+            yield from (f"{where}.recipe.{mistake}" for mistake in mistakes(error))
 
     @property
     def outside(self) -> str | None:
@@ -215,6 +230,7 @@ class Study(Settings):
         cut = [
             seeds[i : i + self.lanes] for seeds in map(seeds_of, self.seeds) for i in range(0, len(seeds), self.lanes)
         ]
+        cut.sort()  # whichever entry is written first, tables list the runs in one order
         return {f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else str(seeds[0]): seeds for seeds in cut}
 
     def arm(self, name: str) -> Arm:
@@ -285,29 +301,60 @@ class Study(Settings):
 def seeds_of(entry: int | str) -> list[int]:
     """Seeds of one entry: ``5`` is seed 5, ``"1-4"`` is 1, 2, 3, 4. ValueError where a range runs backwards."""
     first, _, last = str(entry).partition("-")
-    seeds = list(range(int(first), int(last or first) + 1))
-    if not seeds:
+    low, high = int(first), int(last or first)
+    if low > high:
         raise ValueError(f"range {entry!r} is empty; write it as first-last")
-    return seeds
+    if high - low >= MOST_SEEDS or high > LARGEST_SEED:
+        raise ValueError(f"range {entry!r} is too large; expected at most {MOST_SEEDS:,} seeds up to {LARGEST_SEED}")
+    return list(range(low, high + 1))
 
 
-def study(config: Mapping[str, Any], origin: str = "config.yaml") -> Study:
-    """Validate a study. Raises AtlasError, one line that names ``origin`` and the key."""
-    try:
-        return Study.model_validate(config)
-    except ValidationError as error:
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise AtlasError(f"{origin}: {explain(error)}{more}") from None
+def study(given: Mapping[str, Any], files: Sequence[Path | str] = (), origin: str = "config.yaml") -> Study:
+    """Validate a study that was read from files, later ones on top, with what a command line lays over them.
+
+    Raises AtlasError: every mistake with its key, file and line, or ``--config`` where no file says so; with ``origin``
+    where there are no files.
+    """
+    return _checked(given, [strict_yaml.read(os.path.relpath(path)) for path in files], origin)
 
 
 def load(*paths: Path | str) -> Study:
     """Read a study from YAML files, later ones laid on top as Snakemake's ``--configfile`` does."""
-    merged: dict[str, Any] = {}
-    for path in paths:
-        try:
-            merged = laid_over(merged, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
-        except FileNotFoundError:
-            raise AtlasError(f"{path}: no such file; give the path of a study, such as config.yaml") from None
-        except yaml.YAMLError as error:
-            raise AtlasError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    return study(merged, origin=" + ".join(map(str, paths)))
+    documents = [strict_yaml.read(path) for path in paths]
+    return _checked(strict_yaml.merged(documents), documents, " + ".join(map(str, paths)))
+
+
+def _checked(given: Mapping[str, Any], documents: Sequence[strict_yaml.Document], origin: str) -> Study:
+    found = [mistake for document in documents for mistake in document.mistakes]
+    try:
+        loaded = Study.model_validate(given)
+        said = [f"results: {problem}" for problem in misplaced(loaded.results)]
+        if not found and not said:
+            return loaded
+    except ValidationError as error:
+        said = [*mistakes(error), *_besides(error, given)]
+    raise AtlasError(
+        BETWEEN.join([*found, *(strict_yaml.placed(mistake, given, documents, origin) for mistake in said)])
+    )
+
+
+def _besides(error: ValidationError, given: Mapping[str, Any]) -> list[str]:
+    """Mistakes that others hide: what does not go together, where all else is unknown keys and keys of arms."""
+    rest, wrong = dict(given), set[tuple[str, ...]]()
+    for one in error.errors():
+        unknown = one["type"] == "extra_forbidden"
+        keys = one["loc"] if unknown else one["loc"][:3]
+        if not unknown and (len(keys) < 3 or keys[0] not in ("arms", "ablations")):
+            return []
+        wrong.add(tuple(map(str, keys[:2])))
+        inside = rest
+        for key in keys[:-1]:
+            if not isinstance(inside.get(key), Mapping):  # type: ignore[arg-type]
+                return []
+            inside[key] = inside = dict(inside[key])  # type: ignore[index]
+        inside.pop(keys[-1], None)  # type: ignore[arg-type]
+    try:
+        Study.model_validate(rest)
+    except ValidationError as others:
+        return [line for line in mistakes(others) if tuple(line.partition(": ")[0].split(".")[:2]) not in wrong]
+    return []

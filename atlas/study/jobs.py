@@ -9,7 +9,7 @@ from pydantic import Field
 from atlas.study.arm import Method
 from atlas.study.editor_settings import Editing
 from atlas.study.recipes import Recipe
-from atlas.study.settings import Name, Positive, Role, Settings
+from atlas.study.settings import Name, Positive, Roles, Settings
 
 Device = Literal["cpu", "cuda", "auto"]
 
@@ -62,12 +62,12 @@ class RunSpec(Settings):
     seeds: list[int] = Field(min_length=1)
     facts_per_session: Positive
     checkpoints: list[Positive]
-    targets: list[Role]
+    targets: Roles
     ranks: list[int] = Field(description="layer by layer")
     alpha: float
     recipe: Recipe
     probes: Probes
-    reinit: list[Role]
+    reinit: Roles
     base_seed: int
     device: Device
     method: Method = "lora"

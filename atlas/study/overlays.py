@@ -16,12 +16,15 @@ def narrowed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     groups = {kind: given.get(kind) or {} for kind in KINDS}
     families, only, aim = (given.get(key) for key in ("contrasts", "only", "precision"))
-    names = only is None or (isinstance(only, list) and all(isinstance(name, str) for name in only))
-    if not names or not all(isinstance(group, Mapping) for group in groups.values()):
+    if not isinstance(only, list) or not all(isinstance(name, str) for name in only):
+        only = None
+    if not all(isinstance(group, Mapping) for group in groups.values()):
         return given
     named = {name: arm for group in groups.values() for name, arm in group.items()}
     if unknown := [name for name in only or () if named.get(name) is None]:
-        raise ValueError(f"only: {unknown[0]!r} is neither an arm nor an ablation; name some that are")
+        raise ValueError(
+            "\n".join(f"only: {name!r} is neither an arm nor an ablation; name some that are" for name in unknown)
+        )
     gone = {name for name, arm in named.items() if arm is None or (only is not None and name not in only)}
 
     def left(pairs: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from atlas.study.paths import OwnPath
 from atlas.study.settings import Name, Positive, Settings
 
 SHARES = {
@@ -18,12 +19,14 @@ SHARES = {
     "language": 30,
     "identity": 10,
 }
+MOST_TAUGHT = sum(SHARES.values())
+MOST_PLACEBO = MOST_TAUGHT // 4
 
 
 class Pool(Settings):
     """Which facts there are, and how many of them are taught."""
 
-    source: str | None = Field(
+    source: OwnPath | None = Field(
         None, description="own pool (CSV, JSONL, Parquet; JSON of CounterFact or zsRE); null: the tables of Atlas"
     )
     unfit: Literal["refuse", "skip"] = Field(
@@ -40,6 +43,17 @@ class Pool(Settings):
         SHARES, min_length=1, description="domain shares in the tables of Atlas; an own pool has those of its rows"
     )
 
+    @field_validator("taught", "placebo")
+    @classmethod
+    def _null_for_the_default(cls, count: int | None, given: ValidationInfo) -> int | None:
+        default = {"taught": MOST_TAUGHT, "placebo": MOST_PLACEBO}[given.field_name or ""]
+        return None if count == default and not given.data.get("source") else count
+
+    @field_validator("shares")
+    @classmethod
+    def _largest_first(cls, shares: dict[str, int]) -> dict[str, int]:
+        return dict(sorted(shares.items(), key=lambda share: (-share[1], share[0])))
+
     @model_validator(mode="after")
     def _keys_fit_the_source(self) -> Pool:
         if self.source and self.shares != SHARES:
@@ -51,9 +65,9 @@ class Pool(Settings):
     @property
     def most_taught(self) -> int | None:
         """Facts to teach, or None where only the rows of an own pool can tell."""
-        return self.taught or (None if self.source else sum(SHARES.values()))
+        return self.taught or (None if self.source else MOST_TAUGHT)
 
     @property
     def most_placebo(self) -> int | None:
         """Placebo facts, one for four taught in the tables of Atlas, or None where only an own pool can tell."""
-        return self.placebo or (None if self.source else sum(SHARES.values()) // 4)
+        return self.placebo or (None if self.source else MOST_PLACEBO)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from atlas.draws import rng
 from atlas.phrases import plural
 from atlas.study.arm import Arm, Method
 from atlas.study.editor_settings import BY_METHOD
-from atlas.study.settings import Count, Name, Positive, Settings, laid_over
+from atlas.study.settings import Name, Positive, Seed, Settings, laid_over
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 class Sweep(Settings):
@@ -30,6 +33,12 @@ class Sweep(Settings):
         "combinations",
     )
     most: Positive | None = Field(None, description="so many combinations, drawn at random; null: all")
+
+    @field_validator("vary")
+    @classmethod
+    def _in_one_spelling(cls, vary: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Values as numbers where they are such: the draw among the combinations depends on them."""
+        return {key: _plain(values) for key, values in vary.items()}
 
     @model_validator(mode="after")
     def _one_kind(self) -> Sweep:
@@ -70,6 +79,17 @@ class Sweep(Settings):
             yield changes
 
 
+def _plain(value: Any) -> Any:
+    """Numbers in one spelling: YAML reads 1e-3 as text, and 1.0 is 1."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [*map(_plain, value)]
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        value = float(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Search(Settings):
     """Successive halving: every candidate is tried for few sessions, the better ones again for more.
 
@@ -79,11 +99,25 @@ class Search(Settings):
     arms: dict[Name, Arm] = Field(
         {}, description="what to find recipes or settings for; these need not be arms of the study"
     )
-    seeds: list[Count] = Field([901, 902], min_length=1, description="for tuning only: none of the study's seeds")
+    seeds: list[Seed] = Field([901, 902], min_length=1, description="for tuning only: none of the study's seeds")
     sweeps: dict[Name, Sweep] = Field({}, description="families of candidates; without any there is no search")
     rungs: list[Positive] = Field([12, 40, 100], min_length=1, description="sessions of each rung")
     keep: float = Field(1 / 3, gt=0, le=1, description="share of a rung's candidates that the next rung tries")
     jobs: Positive = Field(2, description="jobs that an arm's rung is cut into")
+
+    @field_validator("seeds")
+    @classmethod
+    def _in_order(cls, seeds: list[int]) -> list[int]:
+        return sorted(set(seeds))
+
+    @model_validator(mode="after")
+    def _one_name_each(self) -> Search:
+        """A sweep of several candidates numbers them, and another may be called like one of these."""
+        for arm in self.arms:
+            names = [name for key, sweep in self._sweeps_of(arm) for name in sweep.candidates(key, self.arms[arm])]
+            if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+                raise ValueError(f"sweeps: two candidates would be called {twice[0]!r}; give a sweep another name")
+        return self
 
     @model_validator(mode="after")
     def _one_budget(self) -> Search:
@@ -98,8 +132,11 @@ class Search(Settings):
 
     def candidates(self, arm: str) -> dict[str, Arm]:
         """All candidates of an arm by name: the arm with its recipe or settings changed."""
-        sweeps = [(name, sweep) for name, sweep in self.sweeps.items() if self.arms[arm].method in sweep.methods]
-        return {name: made for key, sweep in sweeps for name, made in sweep.candidates(key, self.arms[arm]).items()}
+        made = [sweep.candidates(name, self.arms[arm]) for name, sweep in self._sweeps_of(arm)]
+        return {name: candidate for candidates in made for name, candidate in candidates.items()}
+
+    def _sweeps_of(self, arm: str) -> list[tuple[str, Sweep]]:
+        return [(name, sweep) for name, sweep in self.sweeps.items() if self.arms[arm].method in sweep.methods]
 
     def counts(self) -> list[int]:
         """How many candidates each rung tries, of every arm."""

@@ -16,14 +16,13 @@ from typing import Annotated, Literal, get_args
 
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from atlas.errors import AtlasError
+from atlas.study import strict_yaml
 from atlas.study.settings import Name, Positive, Settings, explain
 from atlas.tables import intervals
 from atlas.tables.intervals import Floats
-from atlas.workflow import files
 
 SOURCE = Path(__file__).with_name("claims.yaml")
 
@@ -175,9 +174,7 @@ class Ledger(Settings):
 def read(path: Path = SOURCE) -> Ledger:
     """Read the ledger. Raises AtlasError that names the file and the key that is wrong."""
     try:
-        return Ledger.model_validate(yaml.safe_load(files.read_text(path)))
-    except yaml.YAMLError as error:
-        raise AtlasError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        return Ledger.model_validate(strict_yaml.load(path))
     except ValidationError as error:
         raise AtlasError(f"{path}: {explain(error)}") from None
 

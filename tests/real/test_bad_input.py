@@ -29,23 +29,44 @@ def refused(checkout: Checkout, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "messages"),
     [
-        ({"sedes": [1]}, "config.yaml: sedes: unknown key"),
-        ({"arms": {"qv": {"targets": ["q"], "ranks": 33}}}, "arms.qv.ranks: rank 33 is impossible"),
-        ({"arms": {"qv": {"targets": ["mlp"]}}}, "arms.qv.targets.0: "),
-        ({"checkpoints": [1, 90]}, "90 sessions of 2 facts need 180 facts, pool.taught has 24"),
+        (
+            {"sedes": [1], "arms": {"qv": {"targets": ["q"], "ranks": 33}}, "checkpoints": [1, 90]},
+            ["config.yaml: sedes: unknown key", "arms.qv.ranks: rank 33 is impossible", "pool.taught has 24"],
+        ),
+        (
+            {"results": "{x}", "arms": {"a" * 24: {"targets": ["mlp"]}}},
+            ["results: '{' has a meaning", f"arms.{'a' * 24}: ends in the same", "targets.0: Input should be 'q'"],
+        ),
     ],
 )
-def test_mistakes_in_the_study_stop_at_once(fresh, changes, message):
+def test_mistakes_in_the_study_stop_at_once(fresh, changes, messages):
     fresh.configure(study(**changes))
-    assert message in refused(fresh, "--dry-run")
+    said = refused(fresh, "--dry-run")
+    assert [message for message in messages if message not in said] == []
 
 
-def test_an_unknown_target_is_named(fresh):
-    result = fresh.snakemake("tabels")
+def test_each_mistake_is_said_of_the_file_or_the_option_that_makes_it(fresh):
+    (fresh.root / "mine.yaml").write_text("lanes: 2\narms: {ffn: {ranks: 99}}\nlanes: 3\n")
+    said = refused(fresh, "--dry-run", "--configfile", "mine.yaml", "--config", "results=<logs>", "sedes=1")
+    assert sorted(part.partition(" found")[0] for part in said.partition("error: ")[2].split(" | ")) == [
+        "--config: results: '<logs>' has a meaning of its own in Snakemake's paths; choose another name,",
+        "--config: sedes: unknown key; see docs/study.schema.json for the keys there are",
+        "mine.yaml: lanes:",
+    ]
+
+
+def test_a_study_that_is_no_yaml_is_named_with_the_line(fresh):
+    (fresh.root / "config.yaml").write_text("arms:\n\tqv: {targets: [q]}\n")
+    assert "config.yaml: not valid YAML (found character" in refused(fresh, "--dry-run")
+
+
+@pytest.mark.parametrize("target", ["tabels", "results/ttt/nowhere/1-2/run.json", "results/ttt/qv/7/run.json"])
+def test_an_unknown_target_is_named(fresh, target):
+    result = fresh.snakemake("--dry-run", target)
     assert result.returncode != 0
-    assert "tabels" in result.stdout
+    assert target in result.stdout
     assert "Traceback" not in result.stdout
 
 

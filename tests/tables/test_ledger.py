@@ -91,7 +91,7 @@ def test_labels_differ_within_a_topic_so_that_rows_of_the_chart_do():
 def test_a_figure_that_no_count_of_facts_gives_is_refused(tmp_path):
     book = raw()
     book["figures"][0]["of"] = 80
-    assert "figures.0: printed: 98.9% is no whole number of 80 facts" in refused(tmp_path, book)
+    assert "figures.0.printed: 98.9% is no whole number of 80 facts" in refused(tmp_path, book)
 
 
 def test_a_claim_that_is_there_twice_is_named(tmp_path):

@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
+from atlas.study import strict_yaml
 from atlas.study.settings import Count, Name, Positive, Rate, Settings, Share, laid_over
 
 FOLDER = Path(__file__).parent
@@ -154,5 +154,5 @@ def preset(name: str) -> dict[str, Any]:
     """What a preset says, as in its file. KeyError where there is none."""
     if name not in PRESETS:
         raise KeyError(name)
-    values: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    values: dict[str, Any] = strict_yaml.load(FOLDER / f"{name}.yaml")
     return values
