@@ -1,11 +1,17 @@
 # Atlas: table of contents. Each stage has its rules in rules/STAGE.smk and its code in atlas/STAGE/.
-from atlas.workflow import ending, locks
+from atlas.workflow import access, ending, interrupts, locks
 from snakemake.utils import min_version
 
 min_version("9.27")
 
-if workflow.is_main_process and not workflow.dryrun:
-    locks.hold()  # clears away the lock of a Snakemake that was killed
+if workflow.is_main_process:
+    if (
+        workflow.modifier.is_main_snakefile()
+    ):  # in a module of another workflow `onstart` is not called
+        interrupts.end_at_once()
+    locks.hold(
+        dryrun=workflow.dryrun
+    )  # clears away the lock of a Snakemake that was killed
 
 
 configfile: "config.yaml"
@@ -89,6 +95,11 @@ rule all:
         rules.ttt.input,
         rules.tables.input,
         rules.charts.input,
+
+
+onstart:
+    interrupts.raise_once()
+    access.refuse_unwritable(workflow)
 
 
 onsuccess:

@@ -4,11 +4,17 @@
 """
 
 import importlib
+import sys
 from typing import Any
+
+from atlas.workflow import interrupts
 
 __version__ = "0.1.0"
 
 _LATE = {"verify": "atlas.guard.verification", "GuardError": "atlas.guard.report"}
+
+if interrupts.is_own(sys.argv, sys.orig_argv):
+    interrupts.end_at_once()  # before the imports of a step, which take seconds; `run_step` goes on from here
 
 
 def __getattr__(name: str) -> Any:

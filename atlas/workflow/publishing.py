@@ -6,7 +6,6 @@ The kernel frees the lock of a writer that is killed, so the next writer can tel
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -19,12 +18,12 @@ from filelock import FileLock, Timeout
 
 from atlas.errors import AtlasError, DiskFullError
 from atlas.workflow import checksums, progress
+from atlas.workflow.access import FULL
 
 BEGAN = time.time()  # of this process: where two write one output, the one that began last has the newer code and study
 STAGED = ".partial"
 ALIVE = "alive"
 LOCK = f".{checksums.NAME}.lock"
-FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 PATIENCE = 600.0  # seconds; publishing takes milliseconds, so a lock held for longer belongs to a process that hangs
 
 
@@ -143,6 +142,9 @@ def _sweep(folder: Path) -> None:
 
 
 def _settle(path: Path) -> None:
+    """Bring a staged file to the disk, with the mode that a file has which is opened there: safetensors writes files
+    that nobody else may read."""
+    shutil.copymode(path.with_name(ALIVE), path)
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
