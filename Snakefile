@@ -10,7 +10,7 @@ if workflow.is_main_process:
     ):  # in a module of another workflow `onstart` is not called
         interrupts.end_at_once()
     locks.hold(
-        dryrun=workflow.dryrun
+        dryrun=workflow.output_settings.dryrun
     )  # clears away the lock of a Snakemake that was killed
 
 
@@ -26,6 +26,10 @@ include: "rules/audit.smk"
 include: "rules/tables.smk"
 include: "rules/charts.smk"
 include: "rules/page.smk"
+
+
+if workflow.is_main_process:
+    access.refuse_results(RESULTS, dryrun=workflow.output_settings.dryrun)
 
 
 # Targets: `snakemake` makes all; `snakemake NAME` stops after that stage.
@@ -99,7 +103,7 @@ rule all:
 
 onstart:
     interrupts.raise_once()
-    access.refuse_unwritable(workflow)
+    access.refuse_jobs(workflow)
 
 
 onsuccess:

@@ -21,7 +21,7 @@ def not_writable(folder: Path) -> str | None:
     """Why this user cannot write files into ``folder``, which need not be there yet; None where nothing prevents it."""
     there = _first_that_is_there(folder)
     if not there.is_dir():
-        return f"{there}: a file, where a folder is needed; move it away or give another folder"
+        return f"{there}: a file, where a folder is needed"
     return None if os.access(there, os.W_OK | os.X_OK) else refused(there, "write")
 
 
@@ -49,7 +49,12 @@ def in_words(error: OSError) -> str | None:
     return f"{refused(path, 'write' if readable else 'read')}; ask for access, or use a folder of your own"
 
 
-def refuse_unwritable(workflow: Any) -> None:
+def refuse_results(results: str, dryrun: bool) -> None:
+    """End Snakemake in one line where nothing can be written to ``results``; a dry run only where that is no folder."""
+    _end_for(Path(results, name) for name in ("", "logs") if not dryrun or Path(results).is_file())
+
+
+def refuse_jobs(workflow: Any) -> None:
     """End Snakemake's ``workflow`` before its first job, in one line, where a job could not write its files or log."""
     jobs = workflow.dag.needrun_jobs()
     _end_for({Path(file).parent for job in jobs for file in (*job.output, *job.log)})
@@ -60,14 +65,15 @@ def _end_for(folders: Iterable[Path]) -> None:
     if found:
         more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         sys.exit(
-            f"atlas: error: {'; '.join(found[:SHOWN])}{more}; give another folder of results: "
-            "--config results=FOLDER, or ask for access"
+            f"atlas: error: {'; '.join(found[:SHOWN])}{more}; ask for access, or give another folder: "
+            "--config results=FOLDER"
         )
 
 
 def _first_that_is_there(path: Path) -> Path:
     """The path itself, or the folder that is there and in which it would be made."""
-    return next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    return there if there.name else there.absolute()  # "." says little
 
 
 def _name(user: int) -> str:

@@ -56,19 +56,15 @@ def hold(folder: Path = Path(".snakemake"), dryrun: bool = False) -> list[Path]:
 
 
 def _may_keep_records(folder: Path, dryrun: bool) -> None:
-    """End with one line where Snakemake cannot work with the records in its ``folder``: a dry run reads those that are
-    there, a run writes them, too."""
-    records = [folder, *(folder / name for name in RECORDS)]
-    if dryrun and folder.is_dir():
-        kept = [path for path in records if path.is_dir()]
-        one_of_each = [next(path.glob("*"), path) for path in kept if os.access(path, os.R_OK | os.X_OK)]
-        problem = next(
-            (access.refused(path, "read") for path in (*kept, *one_of_each) if not os.access(path, os.R_OK)), None
-        )
-    else:
-        problem = next(filter(None, map(access.not_writable, records)), None)
-    if problem:
-        sys.exit(
-            f"atlas: error: {problem}; Snakemake keeps its records there: work in a copy of the repository of your own "
-            "(`git clone`), or ask for access"
-        )
+    """End with one line where Snakemake cannot work with the records in its ``folder``: a dry run makes the folders
+    that are missing and reads what is there, a run writes it, too."""
+    for path in (folder, *(folder / name for name in RECORDS)):
+        problem = None if dryrun and path.is_dir() else access.not_writable(path)
+        if path.is_dir() and not problem:
+            unreadable = [each for each in (path, *path.glob("*")) if not os.access(each, os.R_OK)]
+            problem = access.refused(unreadable[0], "read") if unreadable else None
+        if problem:
+            sys.exit(
+                f"atlas: error: {problem}; Snakemake keeps its records there: work in a copy of the repository of your "
+                "own (`git clone`), or ask for access"
+            )
