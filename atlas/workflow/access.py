@@ -22,7 +22,7 @@ def not_writable(folder: Path) -> str | None:
     there = _first_that_is_there(folder)
     if not there.is_dir():
         return f"{there}: a file, where a folder is needed"
-    return None if os.access(there, os.W_OK | os.X_OK) else refused(there, "write")
+    return None if may(there, os.W_OK | os.X_OK) else refused(there, "write")
 
 
 def refused(path: Path, what: str) -> str:
@@ -45,7 +45,7 @@ def in_words(error: OSError) -> str | None:
     path = Path(os.fsdecode(error.filename))
     if error.errno in NO_FOLDER:
         return not_writable(path)
-    readable = os.access(_first_that_is_there(path), os.R_OK)
+    readable = may(_first_that_is_there(path), os.R_OK)
     return f"{refused(path, 'write' if readable else 'read')}; ask for access, or use a folder of your own"
 
 
@@ -68,6 +68,11 @@ def _end_for(folders: Iterable[Path]) -> None:
             f"atlas: error: {'; '.join(found[:SHOWN])}{more}; ask for access, or give another folder: "
             "--config results=FOLDER"
         )
+
+
+def may(path: Path, mode: int) -> bool:
+    """Whether this process has access in a mode of ``os.access``, by the user and the rights that it acts with."""
+    return os.access(path, mode, effective_ids=True)
 
 
 def _first_that_is_there(path: Path) -> Path:

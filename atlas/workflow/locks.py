@@ -61,7 +61,7 @@ def _may_keep_records(folder: Path, dryrun: bool) -> None:
     for path in (folder, *(folder / name for name in RECORDS)):
         problem = None if dryrun and path.is_dir() else access.not_writable(path)
         if path.is_dir() and not problem:
-            unreadable = [each for each in (path, *path.glob("*")) if not os.access(each, os.R_OK)]
+            unreadable = [each for each in (path, *path.glob("*")) if not access.may(each, os.R_OK)]
             problem = access.refused(unreadable[0], "read") if unreadable else None
         if problem:
             sys.exit(
