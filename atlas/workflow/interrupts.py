@@ -8,21 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from types import FrameType
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 SAID = "interrupted; finished outputs are kept, run the same command to go on"
-
-
-def is_own(argv: list[str], original: list[str]) -> bool:
-    """Whether the process runs a module of Atlas's by ``python -m``, or its command.
-
-    ``argv`` and ``original`` are those of ``sys`` while the package is imported: until Python has found the module that
-    ``-m`` names, ``argv`` begins with ``-m``.
-    """
-    started = Path(*original[-len(argv) :][:1]).name if argv else ""
-    return started.startswith("atlas.") if argv[:1] == ["-m"] else started == "atlas"
 
 
 def end_at_once() -> None:

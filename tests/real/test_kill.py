@@ -27,6 +27,7 @@ def test_three_kills_at_random_moments_change_nothing(finished, tmp_path):
         assert {f"results/{name}" for name in asked_for} >= set(TARGETS)
         assert asked_for & set(differences(fresh, finished)) == set()
         assert problems(fresh, fresh, *TARGETS) == []
+    assert [kill.teaching for kill in tormentor.kills].count(True) >= 1
     assert len(tormentor.kills) == 3
 
 

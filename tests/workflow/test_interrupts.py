@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import atlas
 from atlas.workflow import interrupts
 from tests.real.checkout import REPOSITORY
 
@@ -30,7 +31,7 @@ LINE = f"atlas: error: {interrupts.SAID}\n"
     ],
 )
 def test_only_steps_and_the_command_take_part(argv, original, own):
-    assert interrupts.is_own(argv, original) is own
+    assert atlas._is_own(argv, original) is own
 
 
 @pytest.mark.parametrize("moment", ["atlas", "pydantic.main", "torch._C", "atlas.ttt.course"])
