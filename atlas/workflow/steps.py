@@ -43,8 +43,9 @@ def run_step(main: Callable[[], None]) -> NoReturn:
     except AtlasError as error:
         _stop(str(error), EXIT_MISTAKE)
     except Exception as error:
-        said = access.in_words(error) if isinstance(error, OSError) else None
-        if said:  # of a log, say: outputs raise DiskFullError
+        if isinstance(error, OSError) and (
+            said := access.in_words(error)
+        ):  # of a log, say: outputs raise DiskFullError
             _stop(said, EXIT_DISK if error.errno in access.FULL else EXIT_MISTAKE)
         if interrupts.came():  # in the middle of an import it comes out as any error
             _stop(interrupts.SAID, interrupts.INTERRUPTED)

@@ -227,7 +227,7 @@ def test_a_step_that_writes_beside_a_damaged_list_does_not_make_it_look_sound(re
     files.publish_text(study / "charts/claims.md", "Claims.\n")
     (finding,) = scan.scan(study).findings
     assert finding.path == listed
-    assert finding.problem.startswith("does not name curve.html, curve.json, ")
+    assert finding.problem.startswith("does not name ablations.html, ")
 
 
 def test_files_of_the_users_own_are_neither_judged_nor_deleted(results, tmp_path):
