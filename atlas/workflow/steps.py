@@ -42,17 +42,23 @@ def run_step(main: Callable[[], None]) -> NoReturn:
         _stop(str(error), EXIT_DISK)
     except AtlasError as error:
         _stop(str(error), EXIT_MISTAKE)
-    except Exception as error:
-        if isinstance(error, OSError) and (
-            said := access.in_words(error)
-        ):  # of a log, say: outputs raise DiskFullError
+    except OSError as error:  # of a log, say: outputs raise DiskFullError
+        if said := access.in_words(error):
             _stop(said, EXIT_DISK if error.errno in access.FULL else EXIT_MISTAKE)
-        if interrupts.came():  # in the middle of an import it comes out as any error
-            _stop(interrupts.SAID, interrupts.INTERRUPTED)
-        progress.say(traceback.format_exc(), terminal=False)
+        _note_defect()
+        raise
+    except Exception:
+        _note_defect()
         raise
     interrupts.ignore()
     sys.exit(0)
+
+
+def _note_defect() -> None:
+    """Put the traceback of an unforeseen error in the log; a Ctrl-C that came out as one ends the step as such."""
+    if interrupts.came():
+        _stop(interrupts.SAID, interrupts.INTERRUPTED)
+    progress.say(traceback.format_exc(), terminal=False)
 
 
 def _stop(message: str, code: int) -> NoReturn:
