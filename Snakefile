@@ -1,11 +1,17 @@
 # Atlas: table of contents. Each stage has its rules in rules/STAGE.smk and its code in atlas/STAGE/.
-from atlas.workflow import ending, locks, study_files
+from atlas.workflow import access, ending, interrupts, locks, study_files
 from snakemake.utils import min_version
 
 min_version("9.27")
 
-if workflow.is_main_process and not workflow.dryrun:
-    locks.hold()  # clears away the lock of a Snakemake that was killed
+if workflow.is_main_process:
+    if (
+        workflow.modifier.is_main_snakefile()
+    ):  # in a module of another workflow `onstart` is not called
+        interrupts.end_at_once()
+    locks.hold(
+        dryrun=workflow.output_settings.dryrun
+    )  # clears away the lock of a Snakemake that was killed
 
 
 study_files.stop_unless_readable("config.yaml")
@@ -23,6 +29,10 @@ include: "rules/audit.smk"
 include: "rules/tables.smk"
 include: "rules/charts.smk"
 include: "rules/page.smk"
+
+
+if workflow.is_main_process:
+    access.refuse_results(RESULTS, dryrun=workflow.output_settings.dryrun)
 
 
 # Targets: `snakemake` makes all; `snakemake NAME` stops after that stage.
@@ -92,6 +102,11 @@ rule all:
         rules.ttt.input,
         rules.tables.input,
         rules.charts.input,
+
+
+onstart:
+    interrupts.raise_once()
+    access.refuse_jobs(workflow)
 
 
 onsuccess:

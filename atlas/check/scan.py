@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from atlas.check.contents import DisagreeError, reader_of
+from atlas.check.contents import DisagreeError, is_published, reader_of
 from atlas.errors import AtlasError
 from atlas.phrases import plural
 from atlas.workflow import checksums, publishing
-from atlas.workflow.checksums import Checksum
+from atlas.workflow.checksums import Checksum, DamagedListError
 
 LOGS = "logs"  # appended to while jobs run, and nothing is made from them
+OF_SNAKEMAKE = (PurePosixPath("report.html"),)  # published by no step, so without a checksum
+SHOWN = 4  # names of a list
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Finding:
 
     path: Path
     problem: str
+    unlisted: tuple[str, ...] = ()  # of a list: the sound files beside it that are to be put on it
 
 
 @dataclass
@@ -30,7 +33,7 @@ class Scan:
 
     files: int = 0
     without_sum: int = 0  # only their format and contents could be checked
-    unknown: list[Path] = field(default_factory=list)  # of no kind that Atlas writes, without a checksum
+    unknown: list[Path] = field(default_factory=list)  # that no step writes: the user's own, left alone
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -43,33 +46,42 @@ def scan(results: Path) -> Scan:
         parts = folder.relative_to(results).parts
         if parts[:1] == (LOGS,) or any(part.startswith(".") for part in parts):
             continue
-        expected = checksums.read(folder)
-        made.findings += _of_list(folder, expected)
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith(".") or path.name == checksums.NAME or (path.is_dir() and not path.is_symlink()):
-                continue
-            name = PurePosixPath(path.relative_to(results).as_posix())
-            wanted = None if path.is_symlink() else expected.get(path.name)  # a link leads to another folder's file
-            made.files += 1
-            made.without_sum += wanted is None
-            made.unknown += [path] if wanted is None and reader_of(name) is None else []
-            if problem := _problem(path, name, wanted):
-                made.findings.append(Finding(path, problem))
+        scan_folder(results, folder, made)
     return made
 
 
-def _of_list(folder: Path, expected: dict[str, Checksum]) -> Iterator[Finding]:
-    """What is wrong with the list of checksums itself, and what it names that is lost."""
-    path = folder / checksums.NAME
-    if not path.is_file():
-        return
-    first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    if first != checksums.header(len(expected)):
-        has = plural(len(expected), "checksum")
-        yield Finding(path, f"has {has} under the headline {first[:60]!r}: damaged or cut off")
-    for name in expected:
-        if not (folder / name).exists() and not (folder / name).is_symlink():
-            yield Finding(folder / name, f"lost: {path} names it, but there is no such file")
+def scan_folder(results: Path, folder: Path, made: Scan) -> None:
+    """Check the files of one folder and their list. A list that is damaged says nothing about the files."""
+    listed, problem = folder / checksums.NAME, None
+    try:
+        expected = checksums.read(folder)
+    except DamagedListError as error:
+        expected, problem = {}, _first(listed, error)
+    unlisted = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name == checksums.NAME or (path.is_dir() and not path.is_symlink()):
+            continue
+        made.files += 1
+        name = PurePosixPath(path.relative_to(results).as_posix())
+        wanted = None if path.is_symlink() else expected.get(path.name)  # a link leads to another folder's file
+        if wanted is None and not is_published(name):
+            made.unknown.append(path)
+            continue
+        made.without_sum += wanted is None
+        if damage := _problem(path, name, wanted):
+            made.findings.append(Finding(path, damage))
+        elif wanted is None and not path.is_symlink() and name not in OF_SNAKEMAKE:
+            unlisted.append(path.name)
+    made.findings += [
+        Finding(folder / name, f"lost: {listed} names it, but there is no such file")
+        for name in expected
+        if not (folder / name).exists() and not (folder / name).is_symlink()
+    ]
+    if unlisted and not problem:
+        names = ", ".join(unlisted[:SHOWN]) + (", ..." if len(unlisted) > SHOWN else "")
+        problem = f"does not name {names}" if listed.exists() else f"missing: nothing says what was written to {names}"
+    if problem:
+        made.findings.append(Finding(listed, problem, tuple(unlisted)))
 
 
 def _problem(path: Path, name: PurePosixPath, wanted: Checksum | None) -> str | None:
@@ -79,6 +91,7 @@ def _problem(path: Path, name: PurePosixPath, wanted: Checksum | None) -> str | 
     reader = reader_of(name)
     changed = False
     try:
+        path.open("rb").close()
         changed = wanted is not None and checksums.sha256(path) != wanted.sha256
         if reader:
             reader(path)
@@ -86,6 +99,8 @@ def _problem(path: Path, name: PurePosixPath, wanted: Checksum | None) -> str | 
         return _first(path, error) if changed or wanted is None else None
     except AtlasError as error:
         return _first(path, error)
+    except PermissionError:
+        raise  # it may be sound
     except (OSError, ValueError, KeyError, TypeError) as error:  # what no reader of damaged bytes foresees
         return f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
     return f"not the bytes that were written: its sha256 is not the one in {checksums.NAME}" if changed else None
@@ -96,39 +111,46 @@ def _first(path: Path, error: AtlasError) -> str:
     return str(error).removeprefix(f"{path}: ").partition("; ")[0]
 
 
-def remove(findings: Sequence[Finding]) -> list[Path]:
-    """Delete damaged files, those behind links to a cache included, and take all off their lists. What was deleted."""
-    by_folder: dict[Path, list[str]] = defaultdict(list)
+def mend(findings: Sequence[Finding]) -> Iterator[str]:
+    """Delete damaged files, those behind links to a cache included, and take all that is damaged or lost off the lists.
+
+    Lists that are damaged or missing are written anew, of the sound files as they are now. What was done, line by line.
+    """
+    by_folder: dict[Path, list[Finding]] = defaultdict(list)
     for finding in findings:
-        by_folder[finding.path.parent].append(finding.path.name)
-    deleted = []
-    for folder, names in by_folder.items():
-        for path in (folder / name for name in names):
-            if path.is_symlink() and path.exists():
-                deleted.append(path.resolve())
-            if path.is_symlink() or path.exists():
-                deleted.append(path)
-        if checksums.NAME not in names and (folder / checksums.NAME).is_file():
-            publishing.forget(folder, names)
-    for path in deleted:
-        path.unlink()
-    return deleted
+        by_folder[finding.path.parent].append(finding)
+    for folder, found in by_folder.items():
+        of_list = [finding for finding in found if finding.path.name == checksums.NAME]
+        of_files = [finding.path for finding in found if finding.path.name != checksums.NAME]
+        unlisted = [name for finding in of_list for name in finding.unlisted]
+        if of_list or (folder / checksums.NAME).is_file():
+            publishing.relist(folder, [path.name for path in of_files], unlisted)
+        for finding in of_list:
+            yield f"{finding.path}: written anew, of the files as they are now"
+        for path in of_files:
+            behind = [path.resolve()] if path.is_symlink() and path.exists() else []
+            for each in [*behind, *([path] if path.is_symlink() or path.exists() else [])]:
+                each.unlink()
+                yield f"{each}: deleted"
 
 
 def summary(results: Path, made: Scan) -> str:
     """One line: how much was checked, and by what."""
-    line = f"{results}: {plural(made.files, 'file')}, {made.files - made.without_sum} held against their checksums"
+    held = made.files - made.without_sum - len(made.unknown)
+    line = f"{results}: {plural(made.files, 'file')}, {held} held against their checksums"
     if made.without_sum:
         line += f", {made.without_sum} without one, of which only the format and the contents could be checked"
     if made.unknown:
-        line += f"; {len(made.unknown)} of no known kind, such as {made.unknown[0]}, not at all"
+        line += f"; {len(made.unknown)} that no step writes, such as {made.unknown[0]}, not checked"
     return line
 
 
 def remedy(results: Path, findings: Sequence[Finding]) -> str:
-    """How files that were damaged or lost are made again."""
+    """How files that were damaged or lost are made again; nothing where only lists were."""
     ways = []
-    names = [finding.path.relative_to(results) for finding in findings]
+    names = [finding.path.relative_to(results) for finding in findings if finding.path.name != checksums.NAME]
+    if not names:
+        return "all is sound again"
     if any(name.parts[0] == "audit" or name.stem == "detection" for name in names):
         ways.append("`snakemake guard`")
     if Path("report.html") in names:

@@ -1,4 +1,7 @@
-"""The list of checksums that a folder of outputs keeps, in the format of ``sha256sum``, so any tool can check it."""
+"""The list of checksums that a folder of outputs keeps, in the format of ``sha256sum``, so any tool can check it.
+
+Its first line has a checksum of the list itself: a damaged list is told from damaged files.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from atlas.errors import AtlasError
+from atlas.phrases import plural
+
 NAME = "SHA256SUMS"
+
+
+class DamagedListError(AtlasError):
+    """A list of checksums that is not as it was written."""
 
 
 @dataclass(frozen=True)
@@ -26,31 +36,48 @@ def sha256(path: Path | str) -> str:
 
 
 def read(folder: Path) -> dict[str, Checksum]:
-    """The checksums that a folder keeps, by name of the file; what is damaged in the list counts as not there."""
+    """The checksums that a folder keeps, by name of the file; none where it has no list.
+
+    Raises DamagedListError where the list is not as it was written: then nothing in it can be believed.
+    """
     try:
-        lines = (folder / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+        data = (folder / NAME).read_bytes()
     except FileNotFoundError:
         return {}
-    began: dict[str, float] = {}
-    hashes: dict[str, str] = {}
-    for line in lines:
-        first, _, name = line.partition("  ")
-        if first.startswith("# began "):
-            with suppress(ValueError):
-                began[name] = float(first.removeprefix("# began "))
-        elif len(first) == 64 and name:
-            hashes[name] = first
-    return {name: Checksum(hashes[name], began.get(name, 0.0)) for name in hashes}
+    sums = _parsed(data.decode("utf-8", errors="replace"))
+    if _text(sums).encode() != data:
+        raise DamagedListError(
+            f"{folder / NAME}: damaged, cut off or of an earlier version of Atlas (its own checksum does not hold)"
+        )
+    return sums
 
 
 def write(path: Path, sums: Mapping[str, Checksum]) -> None:
     """Write the list. ``sha256sum`` takes the lines that begin with # for remarks."""
-    lines = [header(len(sums))]
-    for name, entry in sorted(sums.items()):
-        lines += [f"# began {entry.began!r}  {name}", f"{entry.sha256}  {name}"]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_bytes(_text(sums).encode())
 
 
-def header(files: int) -> str:
-    """The first line, which tells a list that was cut."""
-    return f"# {files} files; sha256sum --check {NAME}, or atlas check, finds those that are damaged"
+def _text(sums: Mapping[str, Checksum]) -> str:
+    """The list, whose first line has the checksum of all others, so that it guards itself."""
+    lines = "".join(
+        f"# began {entry.began!r}  {name}\n{entry.sha256}  {name}\n" for name, entry in sorted(sums.items())
+    )
+    own = hashlib.sha256(lines.encode()).hexdigest()
+    return (
+        f"# {plural(len(sums), 'file')}; list {own}\n"
+        f"# sha256sum --check {NAME}, or atlas check, finds those that are damaged\n{lines}"
+    )
+
+
+def _parsed(text: str) -> dict[str, Checksum]:
+    """What the lines of a list say, as far as they say anything."""
+    began: dict[str, float] = {}
+    hashes: dict[str, str] = {}
+    for line in text.split("\n"):
+        first, _, name = line.partition("  ")
+        if first.startswith("# began "):
+            with suppress(ValueError):
+                began[name] = float(first.removeprefix("# began "))
+        elif len(first) == 64:
+            hashes[name] = first
+    return {name: Checksum(hashes[name], began.get(name, 0.0)) for name in hashes}

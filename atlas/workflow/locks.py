@@ -13,27 +13,36 @@ import shutil
 import sys
 from pathlib import Path
 
+from atlas.workflow import access
+
 ALIVE = "atlas.alive"
 NEEDED = 1_000_000  # bytes
 LOCKS = "locks"  # Snakemake's, one file a running workflow and kind
+RECORDS = (LOCKS, "metadata", "incomplete", "log")
 
 _held: list[int] = []  # open for as long as this process lives
 
 
-def hold(folder: Path = Path(".snakemake")) -> list[Path]:
-    """Note that this process lives, and remove the locks of dead ones, which are returned.
+def hold(folder: Path = Path(".snakemake"), dryrun: bool = False) -> list[Path]:
+    """Note that this process lives, and remove the locks of dead ones, which are returned; a dry run does neither.
 
     Where the file system has no locks, or another Snakemake lives, nothing is removed and Snakemake's own rule holds:
-    it refuses to start where another one may write the same files. On a full disk, where Snakemake would end with a
-    traceback over its own records, this ends it with one line.
+    it refuses to start where another one may write the same files. On a full disk, and where another user's records
+    may not be read or written, Snakemake would end with a traceback: this ends it with one line.
     """
+    _may_keep_records(folder, dryrun)
+    if dryrun:
+        return []
     if (free := shutil.disk_usage(folder.parent).free) < NEEDED:
         sys.exit(
             f"atlas: error: {folder}: the disk is full: {free:,} bytes are free, Snakemake needs about {NEEDED:,} for "
             "its records; make space and run the same command to go on"
         )
     folder.mkdir(exist_ok=True)
-    alive = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        alive = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # another user's, in a folder that both may write to
+        alive = os.open(folder / ALIVE, os.O_RDONLY)
     _held.append(alive)
     removed = []
     with contextlib.suppress(OSError):
@@ -44,3 +53,18 @@ def hold(folder: Path = Path(".snakemake")) -> list[Path]:
     with contextlib.suppress(OSError):
         fcntl.flock(alive, fcntl.LOCK_SH)  # waits at most until another one has cleared away
     return removed
+
+
+def _may_keep_records(folder: Path, dryrun: bool) -> None:
+    """End with one line where Snakemake cannot work with the records in its ``folder``: a dry run makes the folders
+    that are missing and reads what is there, a run writes it, too."""
+    for path in (folder, *(folder / name for name in RECORDS)):
+        problem = None if dryrun and path.is_dir() else access.not_writable(path)
+        if path.is_dir() and not problem:
+            unreadable = [each for each in (path, *path.glob("*")) if not access.may(each, os.R_OK)]
+            problem = access.refused(unreadable[0], "read") if unreadable else None
+        if problem:
+            sys.exit(
+                f"atlas: error: {problem}; Snakemake keeps its records there: work in a copy of the repository of your "
+                "own (`git clone`), or ask for access"
+            )

@@ -6,25 +6,24 @@ The kernel frees the lock of a writer that is killed, so the next writer can tel
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from atlas.errors import AtlasError, DiskFullError
 from atlas.workflow import checksums, progress
+from atlas.workflow.access import FULL
 
 BEGAN = time.time()  # of this process: where two write one output, the one that began last has the newer code and study
 STAGED = ".partial"
 ALIVE = "alive"
 LOCK = f".{checksums.NAME}.lock"
-FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 PATIENCE = 600.0  # seconds; publishing takes milliseconds, so a lock held for longer belongs to a process that hangs
 
 
@@ -63,7 +62,11 @@ def together(last: Path | str) -> Iterator[Path]:
         for name in names:
             _settle(stage / name)
         with _alone(last.parent):
-            known = checksums.read(last.parent)
+            try:
+                known = checksums.read(last.parent)
+            except checksums.DamagedListError as error:  # nothing of it is taken over, or it would look sound again
+                progress.say(f"{error}; a new one is begun, `atlas check` says what it does not name")
+                known = {}
             if last.exists() and last.name in known and known[last.name].began > BEGAN:
                 progress.say(
                     f"{last}: a process that began later has written it meanwhile; that result stays, this one goes"
@@ -78,13 +81,19 @@ def together(last: Path | str) -> Iterator[Path]:
                 os.replace(stage / name, last.with_name(name))
 
 
-def forget(folder: Path, names: Iterable[str]) -> None:
-    """Take files off a folder's list of checksums, before they are deleted. Raises as ``together`` does."""
+def relist(folder: Path, gone: Iterable[str], new: Iterable[str] = ()) -> None:
+    """Take files off a folder's list of checksums, before they are deleted, and put others on it as they are now.
+
+    A damaged list is begun anew with those. Raises as ``together`` does.
+    """
     with _stage(folder / checksums.NAME) as stage, _alone(folder):
-        known = checksums.read(folder)
-        checksums.write(
-            stage / checksums.NAME, {name: entry for name, entry in known.items() if name not in set(names)}
-        )
+        known: dict[str, checksums.Checksum] = {}
+        with suppress(checksums.DamagedListError):
+            known = checksums.read(folder)
+        left = {name: entry for name, entry in known.items() if name not in {*gone}}
+        there = [name for name in new if name not in known and (folder / name).is_file()]
+        taken = {name: checksums.Checksum(checksums.sha256(folder / name), 0.0) for name in there}
+        checksums.write(stage / checksums.NAME, {**left, **taken})
         _settle(stage / checksums.NAME)
         os.replace(stage / checksums.NAME, folder / checksums.NAME)
 
@@ -143,6 +152,9 @@ def _sweep(folder: Path) -> None:
 
 
 def _settle(path: Path) -> None:
+    """Bring a staged file to the disk, with the mode that a file has which is opened there: safetensors writes files
+    that nobody else may read."""
+    shutil.copymode(path.with_name(ALIVE), path)
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 

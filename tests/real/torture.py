@@ -33,6 +33,9 @@ from atlas.workflow import files
 from tests.real.checkout import REPOSITORY, Checkout, make
 
 VICTIMS = ("snakemake", "a job", "both")
+TEACH = ("ttt.run", "ttt.edit")  # the steps that teach an arm: the costly ones, which go on from a session
+LOOK_AGAIN = 2.0  # seconds, at most, where a kill waits for one of them
+LEAST_TEACHING = 0.4  # of all kills
 TIMES = {"seconds_train", "seconds_score", "core_seconds"}
 OF_TIMES = {"speed", "speedrun"}  # a chart and a table that times are the point of
 EQUAL_BYTES = (
@@ -53,10 +56,14 @@ class Kill:
     victim: str
     running: tuple[str, ...]
 
+    @property
+    def teaching(self) -> bool:
+        return any(name in TEACH for name in self.running)
+
 
 @dataclass
 class Tormentor:
-    """Kills by the draws of one seed.
+    """Kills by the draws of one seed, every second one while facts are taught.
 
     Args:
         longest: most seconds from the start of a command to the kill.
@@ -74,6 +81,7 @@ class Tormentor:
         number = 0
         while len(self.kills) < kills:
             number += 1
+            assert number <= 2 * kills + 3, f"only {len(self.kills)} kills in {number} rounds: no step is seen to run"
             checkout = fresh(number)
             self.torment(checkout, kills - len(self.kills), *targets, number=number)
             yield checkout
@@ -89,8 +97,7 @@ class Tormentor:
 
     def _killed(self, checkout: Checkout, targets: tuple[str, ...], number: int) -> Kill | None:
         """Start the command and kill; None where it was done before that."""
-        victim = VICTIMS[len(self.kills) % len(VICTIMS)]
-        moment = self._draw.uniform(0.5, self.longest)
+        victim, while_teaching = VICTIMS[len(self.kills) % len(VICTIMS)], len(self.kills) % 2 == 1
         with open(checkout.root / "torture.log", "ab") as log:
             process = subprocess.Popen(
                 checkout.command(*targets),
@@ -102,14 +109,18 @@ class Tormentor:
                 start_new_session=True,
             )
         started = time.monotonic()
+        wait = self._draw.uniform(0.5, self.longest)
         while True:
-            time.sleep(max(0.05, started + moment - time.monotonic()))
+            time.sleep(wait)
             if (code := process.poll()) is not None:
                 assert code == 0, f"failed by itself, see {checkout.root / 'torture.log'}"
                 return None
             jobs = running_steps(checkout, process.pid)
-            if jobs or victim == "snakemake":
+            if while_teaching:
+                jobs = [job for job in jobs if _name(job) in TEACH]
+            if jobs or (victim == "snakemake" and not while_teaching):
                 break
+            wait = self._draw.uniform(0.05, LOOK_AGAIN)
         kill = Kill(number, time.monotonic() - started, victim, tuple(sorted(_name(job) for job in jobs)))
         self._strike(process, jobs, victim)
         process.wait()
@@ -226,10 +237,13 @@ def main() -> None:
             found += problems(checkout, undisturbed)
             went_on += resumed(checkout)
         show(console, tormentor.kills)
+    teaching = sum(kill.teaching for kill in tormentor.kills)
     console.print(
-        f"{len(tormentor.kills)} kills in {tormentor.kills[-1].round} rounds; "
-        f"{went_on} runs went on from a session in their middle"
+        f"{len(tormentor.kills)} kills in {tormentor.kills[-1].round} rounds, {teaching} of them while facts were "
+        f"taught; {went_on} runs went on from a session in their middle"
     )
+    if teaching < LEAST_TEACHING * len(tormentor.kills):
+        found.append(f"only {teaching} kills while facts were taught")
     for problem in found:
         console.print(problem)
     console.print("all results equal those of the undisturbed run" if not found else f"{len(found)} problems")

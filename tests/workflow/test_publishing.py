@@ -12,8 +12,10 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors.numpy import save_file
 
 from atlas.errors import AtlasError, DiskFullError
 from atlas.workflow import checksums, files, publishing
@@ -219,18 +221,32 @@ def test_a_full_disk_leaves_no_scraps_and_the_same_write_succeeds_once_there_is_
         assert (disk / "out").stat().st_size > 100_000
 
 
-def test_a_file_is_forgotten(tmp_path):
+def test_files_go_off_a_list_and_others_on_it(tmp_path):
     publish(tmp_path, "x")
-    publishing.forget(tmp_path, ["a.txt", "never-there.txt"])
-    assert checksums.read(tmp_path).keys() == {"b.txt", "c.txt", LAST}
+    (tmp_path / "d.txt").write_text("there already")
+    publishing.relist(tmp_path, ["a.txt", "never-there.txt"], ["d.txt", "b.txt", "gone-by-now.txt"])
+    assert checksums.read(tmp_path).keys() == {"b.txt", "c.txt", "d.txt", LAST}
     assert sums_hold(tmp_path)[0]
 
 
-def test_a_damaged_list_of_checksums_keeps_nobody_from_writing(tmp_path):
-    publish(tmp_path, "x")
-    (tmp_path / checksums.NAME).write_bytes(b"\xff# began soon  a.txt\nnonsense\n")
+def test_a_damaged_list_keeps_nobody_from_writing_and_none_of_it_is_taken_over(tmp_path, capsys):
+    files.publish_text(tmp_path / "before.txt", "x")
+    listed = tmp_path / checksums.NAME
+    listed.write_bytes(listed.read_bytes().replace(b"before", b"beforE"))
     publish(tmp_path, "y")
+    assert "SHA256SUMS: damaged" in capsys.readouterr().err
+    assert checksums.read(tmp_path).keys() == {*MEMBERS, LAST}
     assert sums_hold(tmp_path)[0], sums_hold(tmp_path)[1]
+
+
+def test_files_have_the_mode_of_files_that_are_opened_there_whatever_wrote_them(tmp_path):
+    old = os.umask(0o027)
+    try:
+        with files.whole(tmp_path / "state.safetensors") as scratch:
+            save_file({"a": np.zeros(3)}, scratch)  # of its own accord it writes files that nobody else may read
+    finally:
+        os.umask(old)
+    assert (tmp_path / "state.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):

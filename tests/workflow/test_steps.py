@@ -1,6 +1,5 @@
 """Steps: how a command line ends, what it prints, and what goes to its log."""
 
-import errno
 import subprocess
 import sys
 import textwrap
@@ -60,12 +59,11 @@ def test_a_bad_spec_on_the_command_line_is_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_other_os_errors_are_defects():
-    def main():
-        raise PermissionError(errno.EACCES, "no", "x")
-
-    with pytest.raises(PermissionError):
-        steps.run_step(main)
+def test_other_os_errors_are_defects(tmp_path):
+    done = run(tmp_path, "arguments.parse_known_args()\nraise OSError(errno.EIO, 'Input/output error', 'x')")
+    assert done.returncode == 1
+    assert "OSError: [Errno 5] Input/output error: 'x'" in done.stderr
+    assert "OSError: [Errno 5] Input/output error: 'x'" in (tmp_path / "step.log").read_text()
 
 
 def test_specs_come_inline_or_from_a_file(tmp_path):
