@@ -1,14 +1,24 @@
 # Atlas: table of contents. Each stage has its rules in rules/STAGE.smk and its code in atlas/STAGE/.
-from atlas.workflow import ending, locks
+import os
+import sys
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
-if workflow.is_main_process and not workflow.dryrun:
-    locks.hold()  # clears away the lock of a Snakemake that was killed
+# The code that plans and the code that runs are both this checkout's, wherever Snakemake runs, whichever Atlas is
+# installed, and also where this file is the module of another workflow.
+HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+sys.path.insert(0, str(HOME))
+os.environ["ATLAS_HOME"] = str(HOME)  # for STEP in rules/common.smk
 
 
-configfile: "config.yaml"
+include: "rules/place.smk"
+
+
+# the study of the folder where Snakemake runs; where that has none, the default study
+configfile: "config.yaml" if Path("config.yaml").exists() else str(HOME / "config.yaml")
 
 
 include: "rules/common.smk"
