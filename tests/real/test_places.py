@@ -1,4 +1,4 @@
-"""Where and how the workflow is started: from elsewhere, as a module, on files of any name; touched files rerun nothing."""
+"""How people start the workflow: from elsewhere, as a module, with files of any name, on few cores, on GPUs."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,20 @@ def test_without_nvidia_smi_what_is_named_is_believed(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus.count({}) == 0
     assert gpus.count({"CUDA_VISIBLE_DEVICES": "0,1"}) == 2
+
+
+def test_jobs_take_cards_that_no_other_job_has(tmp_path):
+    cards = ["GPU-1", "GPU-2"]
+    script = f"from atlas.workflow import gpus; print(gpus.take({cards}, {str(tmp_path)!r}), flush=True); input()"
+    command = [sys.executable, "-c", script]
+    taken = []
+    jobs = []
+    for _ in range(3):
+        jobs.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert jobs[-1].stdout
+        taken.append(int(jobs[-1].stdout.readline()))
+    assert taken == [0, 1, 0]  # more jobs than cards: the first one is shared
+    jobs[1].communicate("\n")
+    assert gpus.take(cards, str(tmp_path)) == 1
+    for job in (jobs[0], jobs[2]):
+        job.communicate("\n")
