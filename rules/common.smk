@@ -26,6 +26,13 @@ STUDY = or_stop(
     " + ".join(dict.fromkeys(map(str, workflow.configfiles))) or "config of the module",
 )
 RESULTS = STUDY.results
+if workflow.resource_settings.nodes is not None:  # a cluster, or --jobs
+    for path in (RESULTS, STUDY.outside, *(arm.start for arm in STUDY.arms.values())):
+        if "'" in (path or "") and set(path) & set('$`"\\'):
+            sys.exit(
+                f"atlas: error: {path}: Snakemake hands no path with ' and one of $ ` \" \\ to the jobs of a cluster;"
+                " rename it (on one machine, leave --jobs out and say --cores)"
+            )
 # Runs a step by this checkout's code, whatever lies in the folder where Snakemake runs; the path comes in a variable, so
 # that a checkout that moves reruns nothing. Threads that wait do not spin: on a busy machine they would take the time
 # of those that they wait for.

@@ -13,10 +13,9 @@ import pytest
 import yaml
 
 from tests.real.checkout import STUDY, Checkout, make
+from tests.real.test_outside import ODD
 from tests.real.test_search_rules import SEARCH
 from tests.workflow.test_gpus import nvidia_smi
-
-ODD = "it's $HOME & (a; b)"
 
 
 def run(folder, checkout: Checkout, *arguments: str, **environment: str) -> str:
@@ -131,6 +130,14 @@ def planned(tmp_path_factory):
     printed = made.done(*options, "--", "all", "search", "guard")
     listed = r"^ *(?:local)?rule (\w+):\n((?: +\w+: .*\n)+) *Shell command: (?!None$)(.*)$"  # targets have none
     return [Planned(rule, fields, shlex.split(command)) for rule, fields, command in re.findall(listed, printed, re.M)]
+
+
+def test_what_snakemake_cannot_hand_to_a_cluster_is_refused_in_one_line(fresh):
+    """It writes such words in double quotes, where the shell of the job reads $HOME."""
+    cluster = ("--dry-run", "--workflow-profile", "profiles/generic", "--config", f"results={ODD}")
+    said = fresh.snakemake(*cluster).stdout
+    assert f"atlas: error: {ODD}: Snakemake hands no path with '" in said
+    assert "Traceback" not in said
 
 
 def test_every_rule_quotes_every_path(planned):

@@ -1,6 +1,7 @@
 """What the rules of the search hand to their steps."""
 
 import re
+import shlex
 
 import pytest
 
@@ -20,7 +21,7 @@ SEARCH = {
 @pytest.fixture
 def adapter(fresh):
     """A folder of an adapter, as far as rules look at it."""
-    folder = fresh.root / "an adapter"
+    folder = fresh.root / "an adapter's"
     folder.mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (folder / name).touch()
@@ -35,8 +36,8 @@ def test_the_adapter_that_an_arm_begins_with_is_an_input_and_an_option(fresh, ad
     )
     for target in ("results/ttt/mine/1-2/run.json", "search"):
         printed = fresh.done("--dry-run", "--printshellcmds", target)
-        assert "--start 'an adapter'" in printed
-        assert "an adapter/adapter_model.safetensors" in printed
+        assert f"--start {shlex.quote(adapter.name)}" in printed
+        assert "an adapter's/adapter_model.safetensors" in printed
 
 
 @pytest.fixture
