@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.real.checkout import STUDY
 
 RATES = {"recipe": {"preset": "recall"}, "vary": {"phases.all.lr": [0.001, 0.002]}}
 LAYERS = {"methods": ["rome"], "vary": {"layer": [0, 1]}}
-SEARCH = {
+SEARCH: dict[str, Any] = {
     "arms": {"qv": {"targets": ["q", "v"], "ranks": 4}, "rome": {"method": "rome", "editing": {"layer": 1}}},
     "sweeps": {"rates": RATES, "layers": LAYERS},
     "rungs": [1],
