@@ -31,10 +31,11 @@ if REINITS:
             spec=json.dumps({"reinit": REINITS, "base_seed": STUDY.base.seed}),
             code=code_of("atlas.audit.misload"),
         shell:
-            STEP
-            + "atlas.audit.misload --spec {params.spec:q} --corpus {input.corpus:q}"
-            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} {params.threads}"
-            " --out {output.report:q} --log {log:q}"
+            step(
+                "atlas.audit.misload --spec {params.spec:q} --corpus {input.corpus:q}"
+                " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} {params.threads}"
+                " --out {output.report:q} --log {log:q}"
+            )
 
 
 GUARD = STUDY.guard.model_dump_json()
@@ -78,10 +79,11 @@ rule honest:
         ],
         code=code_of("atlas.audit.honest"),
     shell:
-        "ATLAS_PROGRESS=lines "
-        + STEP
-        + "atlas.audit.honest --spec {params.spec:q} --shape {wildcards.shape}"
-        " --seeds {params.seeds} --corpus {input:q} --out {output:q} --log {log:q}"
+        step(
+            "atlas.audit.honest --spec {params.spec:q} --shape {wildcards.shape}"
+            " --seeds {params.seeds} --corpus {input:q} --out {output:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
 
 
 # Damage is done to the study's base and to a small model that is trained on the spot, with an earlier step of its
@@ -115,10 +117,11 @@ rule damage:
         parts=lambda wildcards: DAMAGE_PARTS[wildcards.subject],
         code=code_of("atlas.audit.damage"),
     shell:
-        "ATLAS_PROGRESS=lines "
-        + STEP
-        + "atlas.audit.damage --spec {params.spec:q} --corpus {input.corpus:q}"
-        " {params.base} --part {wildcards.part} --parts {params.parts} --out {output:q} --log {log:q}"
+        step(
+            "atlas.audit.damage --spec {params.spec:q} --corpus {input.corpus:q}"
+            " {params.base} --part {wildcards.part} --parts {params.parts} --out {output:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
 
 
 rule collect:
@@ -139,5 +142,6 @@ rule collect:
     params:
         code=code_of("atlas.audit.collect"),
     shell:
-        STEP
-        + "atlas.audit.collect --table {wildcards.table} --parts {input:q} --out {output:q} --log {log:q}"
+        step(
+            "atlas.audit.collect --table {wildcards.table} --parts {input:q} --out {output:q} --log {log:q}"
+        )

@@ -18,7 +18,7 @@ rule corpus:
         spec=json.dumps({"corpus": STUDY.base.corpus}),
         code=code_of("atlas.base.corpus"),
     shell:
-        STEP + "atlas.base.corpus --spec {params.spec:q} --out {output:q} --log {log:q}"
+        step("atlas.base.corpus --spec {params.spec:q} --out {output:q} --log {log:q}")
 
 
 # The base: pretrained here, or a language model from outside as it is.
@@ -52,8 +52,10 @@ rule pretrain:
         step=BASE_STEP,
         code=code_of(BASE_STEP),
     shell:
-        STEP + "{params.step} --spec {params.spec:q} --corpus {input.corpus:q}"
-        " --checkpoint {output.checkpoint:q} --manifest {output.manifest:q} {params.threads} --log {log:q}"
+        step(
+            "{params.step} --spec {params.spec:q} --corpus {input.corpus:q}"
+            " --checkpoint {output.checkpoint:q} --manifest {output.manifest:q} {params.threads} --log {log:q}"
+        )
 
 
 rule certify:
@@ -78,6 +80,8 @@ rule certify:
         spec=STUDY.base.model_dump_json(),
         code=code_of("atlas.base.certify"),
     shell:
-        STEP + "atlas.base.certify --spec {params.spec:q} --corpus {input.corpus:q}"
-        " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} {params.threads}"
-        " --out {output.certificate:q} --log {log:q}"
+        step(
+            "atlas.base.certify --spec {params.spec:q} --corpus {input.corpus:q}"
+            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} {params.threads}"
+            " --out {output.certificate:q} --log {log:q}"
+        )

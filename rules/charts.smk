@@ -57,6 +57,7 @@ for chart in GALLERY:
             out=lambda wildcards, output: output.json.removesuffix(".json"),
             code=code_of(f"atlas.charts.{chart.name}"),
         shell:
-            STEP
-            + "atlas.charts.{params.name} --tables {params.tables:q} {params.arms}"
-            " --out {params.out:q} --log {log:q}"
+            step(
+                "atlas.charts.{params.name} --tables {params.tables:q} {params.arms}"
+                " --out {params.out:q} --log {log:q}"
+            )

@@ -1,5 +1,5 @@
-# What every rules file may use: STUDY (the validated study), RESULTS (its folder), STEP (runs a step), code_of (for
-# params), asks_for and SMALL (for resources). Paths in commands are quoted: {input:q}, or option() in params.
+# What every rules file may use: STUDY (the validated study), RESULTS (its folder), step (the command of one), code_of
+# (for params), asks_for and SMALL (for resources). Paths in commands are quoted: {input:q}, or option() in params.
 import json
 import os
 import shlex
@@ -33,13 +33,6 @@ if workflow.resource_settings.nodes is not None:  # a cluster, or --jobs
                 f"atlas: error: {path}: Snakemake hands no path with ' and one of $ ` \" \\ to the jobs of a cluster;"
                 " rename it (on one machine, leave --jobs out and say --cores)"
             )
-# Runs a step by this checkout's code, whatever lies in the folder where Snakemake runs; the path comes in a variable, so
-# that a checkout that moves reruns nothing. Threads that wait do not spin: on a busy machine they would take the time
-# of those that they wait for.
-STEP = (
-    'PYTHONSAFEPATH=1 PYTHONPATH="$ATLAS_HOME${{PYTHONPATH:+:$PYTHONPATH}}"'
-    " OMP_WAIT_POLICY=PASSIVE python -m "
-)
 # where there is a cache between workflows: without one, Snakemake would warn of it at every call
 CACHED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
 
@@ -87,6 +80,14 @@ def gpu_of(wildcards):
     """The GPUs of a job that trains."""
     auto = STUDY.device == "auto" and GPUS > 0 and workflow.local_exec
     return 1 if auto or STUDY.device == "cuda" else 0
+
+
+def step(command, *variables):
+    """The command that runs a step, in this checkout's code whatever lies in the folder where Snakemake runs: its path
+    comes in a variable, so that a checkout that moves reruns nothing. Threads that wait do not spin: on a busy machine
+    they would take the time of those that they wait for."""
+    path = 'PYTHONPATH="$ATLAS_HOME${{PYTHONPATH:+:$PYTHONPATH}}"'
+    return f"{' '.join(variables)} PYTHONSAFEPATH=1 {path} OMP_WAIT_POLICY=PASSIVE python -m {command}".lstrip()
 
 
 def threads_of(name):

@@ -26,8 +26,9 @@ rule prose:
         tables=lambda wildcards, input: str(Path(input[0]).parent),
         code=code_of("atlas.page.prose"),
     shell:
-        STEP
-        + "atlas.page.prose --tables {params.tables:q} --out {output:q} --log {log:q}"
+        step(
+            "atlas.page.prose --tables {params.tables:q} --out {output:q} --log {log:q}"
+        )
 
 
 rule page:
@@ -58,6 +59,7 @@ rule page:
         tables=lambda wildcards, input: str(Path(input.tables[0]).parent),
         code=code_of("atlas.page.page"),
     shell:
-        STEP
-        + "atlas.page.page --tables {params.tables:q} --charts {input.charts:q} --captions {input.captions:q}"
-        " --out {output:q} --log {log:q}"
+        step(
+            "atlas.page.page --tables {params.tables:q} --charts {input.charts:q} --captions {input.captions:q}"
+            " --out {output:q} --log {log:q}"
+        )

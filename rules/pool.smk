@@ -27,7 +27,7 @@ rule facts:
         spec=STUDY.pool.model_dump_json(),
         code=code_of("atlas.pool.build"),
     shell:
-        STEP + "atlas.pool.build --spec {params.spec:q} --out {output:q} --log {log:q}"
+        step("atlas.pool.build --spec {params.spec:q} --out {output:q} --log {log:q}")
 
 
 rule stream:
@@ -48,5 +48,6 @@ rule stream:
         spec=lambda wildcards: STUDY.stream_spec(int(wildcards.seed)).model_dump_json(),
         code=code_of("atlas.pool.streams"),
     shell:
-        STEP
-        + "atlas.pool.streams --spec {params.spec:q} --pool {input:q} --out {output:q} --log {log:q}"
+        step(
+            "atlas.pool.streams --spec {params.spec:q} --pool {input:q} --out {output:q} --log {log:q}"
+        )

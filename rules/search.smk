@@ -46,12 +46,13 @@ rule trials:
         ),
         previous=lambda wildcards, input: option("--previous", input.previous),
     shell:
-        "ATLAS_PROGRESS=lines "
-        + STEP
-        + "{params.step} --spec {params.spec:q} --part {wildcards.part}"
-        " {params.previous} {params.moments} {params.start} --pool {input.pool:q} --streams {input.streams:q} --corpus {input.corpus:q}"
-        " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q}"
-        " {params.threads} --out {output:q} --log {log:q}"
+        step(
+            "{params.step} --spec {params.spec:q} --part {wildcards.part}"
+            " {params.previous} {params.moments} {params.start} --pool {input.pool:q} --streams {input.streams:q} --corpus {input.corpus:q}"
+            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q}"
+            " {params.threads} --out {output:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
 
 
 rule recipes:
@@ -75,5 +76,6 @@ rule recipes:
     params:
         code=code_of("atlas.tables.found_recipes"),
     shell:
-        STEP
-        + "atlas.tables.found_recipes --trials {input:q} --out {output:q} --log {log:q}"
+        step(
+            "atlas.tables.found_recipes --trials {input:q} --out {output:q} --log {log:q}"
+        )

@@ -53,5 +53,7 @@ rule table:
         options=options_for,
         code=code_of(lambda wildcards: f"atlas.tables.{wildcards.table}"),
     shell:
-        STEP + "atlas.tables.{wildcards.table} --runs {params.runs:q} {params.options}"
-        " --out {output:q} --log {log:q}"
+        step(
+            "atlas.tables.{wildcards.table} --runs {params.runs:q} {params.options}"
+            " --out {output:q} --log {log:q}"
+        )

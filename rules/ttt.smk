@@ -25,9 +25,11 @@ rule ask_base:
         spec=json.dumps({"seed": STUDY.base.seed}),
         code=code_of("atlas.ttt.ask_base"),
     shell:
-        STEP + "atlas.ttt.ask_base --spec {params.spec:q} --pool {input.pool:q}"
-        " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q}"
-        " {params.threads} --out {output:q} --log {log:q}"
+        step(
+            "atlas.ttt.ask_base --spec {params.spec:q} --pool {input.pool:q}"
+            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q}"
+            " {params.threads} --out {output:q} --log {log:q}"
+        )
 
 
 rule teach:
@@ -74,12 +76,13 @@ rule teach:
         start=lambda wildcards: option("--start", STUDY.arm(wildcards.arm).start),
         out=lambda wildcards, output: str(Path(output.record).parent),
     shell:
-        "ATLAS_PROGRESS=lines "
-        + STEP
-        + "{params.step} --spec {params.spec:q} --pool {input.pool:q}"
-        " --streams {input.streams:q} --corpus {input.corpus:q} --checkpoint {input.checkpoint:q}"
-        " --manifest {input.manifest:q} --certificate {input.certificate:q} {params.moments}"
-        " {params.start} {params.threads} --out {params.out:q} --log {log:q}"
+        step(
+            "{params.step} --spec {params.spec:q} --pool {input.pool:q}"
+            " --streams {input.streams:q} --corpus {input.corpus:q} --checkpoint {input.checkpoint:q}"
+            " --manifest {input.manifest:q} --certificate {input.certificate:q} {params.moments}"
+            " {params.start} {params.threads} --out {params.out:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
 
 
 # What editors must leave alone: once for a base, whatever is written into it.
@@ -104,10 +107,11 @@ rule covariance:
         spec=STUDY.keys.model_dump_json(),
         code=code_of("atlas.ttt.editors.covariance"),
     shell:
-        STEP
-        + "atlas.ttt.editors.covariance --spec {params.spec:q} --corpus {input.corpus:q}"
-        " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q}"
-        " {params.threads} --out {output:q} --log {log:q}"
+        step(
+            "atlas.ttt.editors.covariance --spec {params.spec:q} --corpus {input.corpus:q}"
+            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q}"
+            " {params.threads} --out {output:q} --log {log:q}"
+        )
 
 
 rule trace:
@@ -133,8 +137,9 @@ rule trace:
         known=lambda wildcards, input: option("--known", input.known),
         code=code_of("atlas.ttt.editors.trace"),
     shell:
-        "ATLAS_PROGRESS=lines "
-        + STEP
-        + "atlas.ttt.editors.trace --spec {params.spec:q} --corpus {input.corpus:q}"
-        " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q} {params.known}"
-        " {params.threads} --out {output:q} --log {log:q}"
+        step(
+            "atlas.ttt.editors.trace --spec {params.spec:q} --corpus {input.corpus:q}"
+            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q} {params.known}"
+            " {params.threads} --out {output:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
