@@ -11,7 +11,7 @@ min_version("9.27")
 # installed, and also where this file is the module of another workflow.
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path.insert(0, str(HOME))
-os.environ["ATLAS_HOME"] = str(HOME)  # for step() in rules/common.smk
+os.environ.update(ATLAS_HOME=str(HOME))  # for step() in rules/common.smk
 
 
 include: "rules/place.smk"

@@ -91,8 +91,9 @@ def step(command, *variables):
 
 
 def threads_of(name):
-    """The threads that a rule computes with, as a param since they decide the rounding: those that it declares (or
-    ``--set-threads`` says), also where Snakemake has fewer cores to grant."""
+    """The threads that a step computes with, which are those that its rule declares (or ``--set-threads`` says), also
+    where Snakemake has fewer cores to grant. As a param, since they decide the rounding.
+    """
     return (
         lambda wildcards: f"--threads {getattr(rules, name).rule.resources['_cores'].value}"
     )
