@@ -2,15 +2,15 @@
 import sys
 from pathlib import Path
 
+if not HOME.is_dir():
+    sys.exit(
+        f"atlas: error: {HOME}: no folder on this machine; clone the repository and name its Snakefile"
+    )
 import atlas
 from atlas.workflow import ending, locks
 
 MAIN = Path(workflow.basedir) == HOME
 
-if not HOME.is_dir():
-    sys.exit(
-        f"atlas: error: {HOME}: no folder on this machine; clone the repository and name its Snakefile"
-    )
 if Path(atlas.__file__).resolve().parents[1] != HOME.resolve():
     sys.exit(
         f"atlas: error: {HOME}: Snakemake has loaded another Atlas, {atlas.__file__}; two checkouts cannot be modules"
