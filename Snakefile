@@ -1,23 +1,30 @@
 # Atlas: table of contents. Each stage has its rules in rules/STAGE.smk and its code in atlas/STAGE/.
-from atlas.workflow import access, ending, interrupts, locks, study_files
+import os
+import sys
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
-if workflow.is_main_process:
-    if (
-        workflow.modifier.is_main_snakefile()
-    ):  # in a module of another workflow `onstart` is not called
-        interrupts.end_at_once()
-    locks.hold(
-        dryrun=workflow.output_settings.dryrun
-    )  # clears away the lock of a Snakemake that was killed
+# The code that plans and the code that runs are both this checkout's, wherever Snakemake runs, whichever Atlas is
+# installed, and also where this file is the module of another workflow.
+HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+sys.path.insert(0, str(HOME))
+os.environ.update(ATLAS_HOME=str(HOME))  # for step() in rules/common.smk
 
 
-study_files.stop_unless_readable("config.yaml")
+include: "rules/place.smk"
 
 
-configfile: "config.yaml"
+# the study of the folder where Snakemake runs; where that has none, the default study
+STUDY_FILE = (
+    "config.yaml" if Path("config.yaml").exists() else str(HOME / "config.yaml")
+)
+study_files.stop_unless_readable(STUDY_FILE)
+
+
+configfile: STUDY_FILE
 
 
 include: "rules/common.smk"

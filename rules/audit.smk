@@ -25,15 +25,17 @@ if REINITS:
             "../envs/atlas.yaml"
         threads: 1
         resources:
-            mem_mb=growing(2000),
-            runtime=growing(15),
+            **asks_for(2000, 15),
         params:
+            threads=threads_of("misload"),
             spec=json.dumps({"reinit": REINITS, "base_seed": STUDY.base.seed}),
             code=code_of("atlas.audit.misload"),
         shell:
-            "python -m atlas.audit.misload --spec {params.spec:q} --corpus {input.corpus}"
-            " --checkpoint {input.checkpoint} --manifest {input.manifest} --threads {threads}"
-            " --out {output.report} --log {log}"
+            step(
+                "atlas.audit.misload --spec {params.spec:q} --corpus {input.corpus:q}"
+                " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} {params.threads}"
+                " --out {output.report:q} --log {log:q}"
+            )
 
 
 GUARD = STUDY.guard.model_dump_json()
@@ -69,8 +71,7 @@ rule honest:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(60),
+        **asks_for(2000, 60),
     params:
         spec=GUARD,
         seeds=lambda wildcards: list(range(STUDY.guard.seeds))[
@@ -78,8 +79,11 @@ rule honest:
         ],
         code=code_of("atlas.audit.honest"),
     shell:
-        "ATLAS_PROGRESS=lines python -m atlas.audit.honest --spec {params.spec:q} --shape {wildcards.shape}"
-        " --seeds {params.seeds} --corpus {input} --out {output} --log {log}"
+        step(
+            "atlas.audit.honest --spec {params.spec:q} --shape {wildcards.shape}"
+            " --seeds {params.seeds} --corpus {input:q} --out {output:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
 
 
 # Damage is done to the study's base and to a small model that is trained on the spot, with an earlier step of its
@@ -102,20 +106,22 @@ rule damage:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(60),
+        **asks_for(2000, 60),
     params:
         spec=GUARD,
         base=lambda wildcards, input: (
-            f"--checkpoint {input.base[0]} --manifest {input.base[1]}"
+            shlex.join(["--checkpoint", input.base[0], "--manifest", input.base[1]])
             if input.base
             else ""
         ),
         parts=lambda wildcards: DAMAGE_PARTS[wildcards.subject],
         code=code_of("atlas.audit.damage"),
     shell:
-        "ATLAS_PROGRESS=lines python -m atlas.audit.damage --spec {params.spec:q} --corpus {input.corpus}"
-        " {params.base} --part {wildcards.part} --parts {params.parts} --out {output} --log {log}"
+        step(
+            "atlas.audit.damage --spec {params.spec:q} --corpus {input.corpus:q}"
+            " {params.base} --part {wildcards.part} --parts {params.parts} --out {output:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
 
 
 rule collect:
@@ -131,7 +137,11 @@ rule collect:
         "figures"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **SMALL,
     params:
         code=code_of("atlas.audit.collect"),
     shell:
-        "python -m atlas.audit.collect --table {wildcards.table} --parts {input} --out {output} --log {log}"
+        step(
+            "atlas.audit.collect --table {wildcards.table} --parts {input:q} --out {output:q} --log {log:q}"
+        )

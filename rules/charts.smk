@@ -47,6 +47,8 @@ for chart in GALLERY:
             "figures"
         conda:
             "../envs/atlas.yaml"
+        resources:
+            **SMALL,
         params:
             name=chart.name,
             # the ablations need the colours of the arms, not their runs
@@ -55,5 +57,7 @@ for chart in GALLERY:
             out=lambda wildcards, output: output.json.removesuffix(".json"),
             code=code_of(f"atlas.charts.{chart.name}"),
         shell:
-            "python -m atlas.charts.{params.name} --tables {params.tables} {params.arms}"
-            " --out {params.out} --log {log}"
+            step(
+                "atlas.charts.{params.name} --tables {params.tables:q} {params.arms}"
+                " --out {params.out:q} --log {log:q}"
+            )

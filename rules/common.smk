@@ -1,4 +1,5 @@
-# What every rules file may use: STUDY (the validated study), RESULTS (its folder), code_of (for params).
+# What every rules file may use: STUDY (the validated study), RESULTS (its folder), step (the command of one), code_of
+# (for params), asks_for and SMALL (for resources). Paths in commands are quoted: {input:q}, or option() in params.
 import json
 import os
 import shlex
@@ -6,7 +7,7 @@ import sys
 from pathlib import Path
 
 from atlas.study import config as study_config
-from atlas.workflow import digest, study_files
+from atlas.workflow import digest, gpus, study_files
 from atlas.errors import AtlasError
 from atlas.tables import asked
 
@@ -28,8 +29,16 @@ STUDY = or_stop(
     study_config.study,
     config,
     study_files.in_order(workflow),
+    "config of the module",
 )
 RESULTS = STUDY.results
+if workflow.resource_settings.nodes is not None:  # a cluster, or --jobs
+    for path in (RESULTS, STUDY.outside, *(arm.start for arm in STUDY.arms.values())):
+        if "'" in (path or "") and set(path) & set('$`"\\'):
+            sys.exit(
+                f"atlas: error: {path}: Snakemake hands no path with ' and one of $ ` \" \\ to the jobs of a cluster;"
+                " rename it (on one machine, leave --jobs out and say --cores)"
+            )
 # where there is a cache between workflows: without one, Snakemake would warn of it at every call
 CACHED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
 
@@ -45,7 +54,7 @@ def code_of(module):
 
 def beside(path):
     """A file of the repository, relative to where Snakemake runs: a checkout that moves reruns nothing."""
-    return os.path.relpath(Path(workflow.basedir, path))
+    return os.path.relpath(Path(HOME, path))
 
 
 # megabytes that a step with the base in memory asks for; those from outside are larger, and editors hold moments of theirs
@@ -55,6 +64,45 @@ MEMORY = 8000 if STUDY.outside else 2000
 def growing(amount):
     """A resource of which a job asks for more each time that a cluster's scheduler ended it for want of it."""
     return lambda wildcards, attempt: amount * attempt
+
+
+def asks_for(memory, minutes, gpu=0):
+    """The resources of a job: megabytes, minutes and GPUs. Every rule states its own, so that no step depends on the
+    defaults of a profile, which an option on the command line replaces."""
+    return {"mem_mb": growing(memory), "runtime": growing(minutes), "gpu": gpu}
+
+
+SMALL = asks_for(1000, 15)
+
+# GPUs that jobs of this machine share, a job each. On a cluster the scheduler has the cards: there, `auto` asks for
+# none and takes one that its node shows it.
+GPUS = 0 if STUDY.device == "cpu" else gpus.count(os.environ)
+if STUDY.device != "cpu" and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", max(1, GPUS))
+    workflow.resourcescope(gpu="local")  # not of all jobs of a cluster together
+
+
+def gpu_of(wildcards):
+    """The GPUs of a job that trains."""
+    auto = STUDY.device == "auto" and GPUS > 0 and workflow.local_exec
+    return 1 if auto or STUDY.device == "cuda" else 0
+
+
+def step(command, *variables):
+    """The command that runs a step, in this checkout's code whatever lies in the folder where Snakemake runs: its path
+    comes in a variable, so that a checkout that moves reruns nothing. Threads that wait do not spin: on a busy machine
+    they would take the time of those that they wait for."""
+    path = 'PYTHONPATH="$ATLAS_HOME${{PYTHONPATH:+:$PYTHONPATH}}"'
+    return f"{' '.join(variables)} PYTHONSAFEPATH=1 {path} OMP_WAIT_POLICY=PASSIVE python -m {command}".lstrip()
+
+
+def threads_of(name):
+    """The threads that a step computes with, which are those that its rule declares (or ``--set-threads`` says), also
+    where Snakemake has fewer cores to grant. As a param, since they decide the rounding.
+    """
+    return (
+        lambda wildcards: f"--threads {getattr(rules, name).rule.resources['_cores'].value}"
+    )
 
 
 def present(path):
@@ -99,10 +147,10 @@ def start_of(arm):
     return [path for name in names for path in present(f"{folder}/{name}")]
 
 
-def option(name, files):
-    """An option of a command line with the path or paths that it takes; nothing where there are none."""
-    paths = [files] if isinstance(files, str) else files
-    return f"{name} {shlex.join(paths)}" if paths else ""
+def option(name, values):
+    """An option of a command line with the word or words that it takes, quoted; nothing where there are none."""
+    words = [values] if isinstance(values, str) else values
+    return f"{name} {shlex.join(words)}" if words else ""
 
 
 def varied_arms():
@@ -134,11 +182,11 @@ def runs_for(wildcards):
 def options_for(wildcards):
     """What a table takes besides its runs."""
     if wildcards.table == "ablations":
-        return f"--references {' '.join(varied_arms())}"
+        return option("--references", varied_arms())
     if wildcards.table in PLANNED:
-        return f"--spec {shlex.quote(json.dumps({'contrasts': STUDY.contrasts}))}"
+        return option("--spec", json.dumps({"contrasts": STUDY.contrasts}))
     if wildcards.table == "confound":
-        return f"--misloads {RESULTS}/audit/misloaded.json"
+        return option("--misloads", f"{RESULTS}/audit/misloaded.json")
     return ""
 
 

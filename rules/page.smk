@@ -1,6 +1,6 @@
 # no code, so not in the code digest: files to watch
 PAGE_DATA = expand(beside("atlas/page/data/page.{kind}"), kind=("css", "js"))
-TEMPLATES = Path(workflow.basedir, "atlas/page/templates")
+TEMPLATES = Path(HOME, "atlas/page/templates")
 
 
 rule prose:
@@ -20,11 +20,15 @@ rule prose:
         "figures"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **SMALL,
     params:
         tables=lambda wildcards, input: str(Path(input[0]).parent),
         code=code_of("atlas.page.prose"),
     shell:
-        "python -m atlas.page.prose --tables {params.tables} --out {output} --log {log}"
+        step(
+            "atlas.page.prose --tables {params.tables:q} --out {output:q} --log {log:q}"
+        )
 
 
 rule page:
@@ -49,9 +53,13 @@ rule page:
         "figures"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **SMALL,
     params:
         tables=lambda wildcards, input: str(Path(input.tables[0]).parent),
         code=code_of("atlas.page.page"),
     shell:
-        "python -m atlas.page.page --tables {params.tables} --charts {input.charts} --captions {input.captions}"
-        " --out {output} --log {log}"
+        step(
+            "atlas.page.page --tables {params.tables:q} --charts {input.charts:q} --captions {input.captions:q}"
+            " --out {output:q} --log {log:q}"
+        )

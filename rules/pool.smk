@@ -5,11 +5,6 @@ TAUGHT_POOL = (
 )
 
 
-localrules:
-    facts,
-    stream,
-
-
 rule facts:
     input:
         present(STUDY.pool.source)
@@ -23,13 +18,16 @@ rule facts:
         f"{RESULTS}/pool/pool.parquet",
     log:
         f"{RESULTS}/logs/pool/pool.log",
+    localrule: True
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **SMALL,
     params:
         spec=STUDY.pool.model_dump_json(),
         code=code_of("atlas.pool.build"),
     shell:
-        "python -m atlas.pool.build --spec {params.spec:q} --out {output} --log {log}"
+        step("atlas.pool.build --spec {params.spec:q} --out {output:q} --log {log:q}")
 
 
 rule stream:
@@ -41,10 +39,15 @@ rule stream:
         f"{RESULTS}/logs/pool/stream_{{seed}}.log",
     wildcard_constraints:
         seed=one_of([*STUDY.all_seeds, *STUDY.search.seeds]),
+    localrule: True
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **SMALL,
     params:
         spec=lambda wildcards: STUDY.stream_spec(int(wildcards.seed)).model_dump_json(),
         code=code_of("atlas.pool.streams"),
     shell:
-        "python -m atlas.pool.streams --spec {params.spec:q} --pool {input} --out {output} --log {log}"
+        step(
+            "atlas.pool.streams --spec {params.spec:q} --pool {input:q} --out {output:q} --log {log:q}"
+        )

@@ -32,10 +32,9 @@ rule trials:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(MEMORY),
-        runtime=growing(240),
-        gpu=1 if STUDY.device == "cuda" else 0,
+        **asks_for(MEMORY, 240, gpu_of),
     params:
+        threads=threads_of("trials"),
         spec=lambda wildcards: STUDY.rung_spec(
             wildcards.arm, int(wildcards.rung)
         ).model_dump_json(),
@@ -47,10 +46,13 @@ rule trials:
         ),
         previous=lambda wildcards, input: option("--previous", input.previous),
     shell:
-        "ATLAS_PROGRESS=lines python -m {params.step} --spec {params.spec:q} --part {wildcards.part}"
-        " {params.previous} {params.moments} {params.start} --pool {input.pool} --streams {input.streams} --corpus {input.corpus}"
-        " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate}"
-        " --threads {threads} --out {output} --log {log}"
+        step(
+            "{params.step} --spec {params.spec:q} --part {wildcards.part}"
+            " {params.previous} {params.moments} {params.start} --pool {input.pool:q} --streams {input.streams:q} --corpus {input.corpus:q}"
+            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q}"
+            " {params.threads} --out {output:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
 
 
 rule recipes:
@@ -69,7 +71,11 @@ rule recipes:
         "figures"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **SMALL,
     params:
         code=code_of("atlas.tables.found_recipes"),
     shell:
-        "python -m atlas.tables.found_recipes --trials {input} --out {output} --log {log}"
+        step(
+            "atlas.tables.found_recipes --trials {input:q} --out {output:q} --log {log:q}"
+        )

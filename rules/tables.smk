@@ -46,10 +46,14 @@ rule table:
         "figures"
     conda:
         "../envs/atlas.yaml"
+    resources:
+        **SMALL,
     params:
         runs=runs_for,
         options=options_for,
         code=code_of(lambda wildcards: f"atlas.tables.{wildcards.table}"),
     shell:
-        "python -m atlas.tables.{wildcards.table} --runs {params.runs} {params.options}"
-        " --out {output} --log {log}"
+        step(
+            "atlas.tables.{wildcards.table} --runs {params.runs:q} {params.options}"
+            " --out {output:q} --log {log:q}"
+        )

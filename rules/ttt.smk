@@ -19,15 +19,17 @@ rule ask_base:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(MEMORY),
-        runtime=growing(30),
+        **asks_for(MEMORY, 30),
     params:
+        threads=threads_of("ask_base"),
         spec=json.dumps({"seed": STUDY.base.seed}),
         code=code_of("atlas.ttt.ask_base"),
     shell:
-        "python -m atlas.ttt.ask_base --spec {params.spec:q} --pool {input.pool}"
-        " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate}"
-        " --threads {threads} --out {output} --log {log}"
+        step(
+            "atlas.ttt.ask_base --spec {params.spec:q} --pool {input.pool:q}"
+            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q}"
+            " {params.threads} --out {output:q} --log {log:q}"
+        )
 
 
 rule teach:
@@ -62,10 +64,9 @@ rule teach:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(MEMORY),
-        runtime=growing(120),
-        gpu=1 if STUDY.device == "cuda" else 0,  # auto takes a GPU where it meets one
+        **asks_for(MEMORY, 120, gpu_of),
     params:
+        threads=threads_of("teach"),
         spec=lambda wildcards: STUDY.run_spec(
             wildcards.arm, wildcards.block
         ).model_dump_json(),
@@ -75,10 +76,13 @@ rule teach:
         start=lambda wildcards: option("--start", STUDY.arm(wildcards.arm).start),
         out=lambda wildcards, output: str(Path(output.record).parent),
     shell:
-        "ATLAS_PROGRESS=lines python -m {params.step} --spec {params.spec:q} --pool {input.pool}"
-        " --streams {input.streams} --corpus {input.corpus} --checkpoint {input.checkpoint}"
-        " --manifest {input.manifest} --certificate {input.certificate} {params.moments}"
-        " {params.start} --threads {threads} --out {params.out} --log {log}"
+        step(
+            "{params.step} --spec {params.spec:q} --pool {input.pool:q}"
+            " --streams {input.streams:q} --corpus {input.corpus:q} --checkpoint {input.checkpoint:q}"
+            " --manifest {input.manifest:q} --certificate {input.certificate:q} {params.moments}"
+            " {params.start} {params.threads} --out {params.out:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
 
 
 # What editors must leave alone: once for a base, whatever is written into it.
@@ -97,15 +101,17 @@ rule covariance:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(MEMORY),
-        runtime=growing(15),
+        **asks_for(MEMORY, 15),
     params:
+        threads=threads_of("covariance"),
         spec=STUDY.keys.model_dump_json(),
         code=code_of("atlas.ttt.editors.covariance"),
     shell:
-        "python -m atlas.ttt.editors.covariance --spec {params.spec:q} --corpus {input.corpus}"
-        " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate}"
-        " --threads {threads} --out {output} --log {log}"
+        step(
+            "atlas.ttt.editors.covariance --spec {params.spec:q} --corpus {input.corpus:q}"
+            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q}"
+            " {params.threads} --out {output:q} --log {log:q}"
+        )
 
 
 rule trace:
@@ -124,13 +130,16 @@ rule trace:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        mem_mb=growing(MEMORY),
-        runtime=growing(30),
+        **asks_for(MEMORY, 30),
     params:
+        threads=threads_of("trace"),
         spec=json.dumps({"seed": STUDY.base.seed, **STUDY.tracing.model_dump()}),
         known=lambda wildcards, input: option("--known", input.known),
         code=code_of("atlas.ttt.editors.trace"),
     shell:
-        "ATLAS_PROGRESS=lines python -m atlas.ttt.editors.trace --spec {params.spec:q} --corpus {input.corpus}"
-        " --checkpoint {input.checkpoint} --manifest {input.manifest} --certificate {input.certificate} {params.known}"
-        " --threads {threads} --out {output} --log {log}"
+        step(
+            "atlas.ttt.editors.trace --spec {params.spec:q} --corpus {input.corpus:q}"
+            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q} {params.known}"
+            " {params.threads} --out {output:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )

@@ -34,7 +34,7 @@ from atlas.ttt.records import base_losses, facts_table, growths, matrix_table, s
 from atlas.ttt.resume import Saved
 from atlas.ttt.run_files import RunRecord
 from atlas.ttt.session import Teacher
-from atlas.workflow import files, progress
+from atlas.workflow import files, gpus, progress
 from atlas.workflow.allocator import keep_freed_memory
 from atlas.workflow.digest import code_digest
 from atlas.workflow.steps import add_spec, environment, now, parser, run_step
@@ -133,6 +133,9 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
     gpu = spec.device != "cpu" and torch.cuda.is_available()
     if spec.device == "cuda" and not gpu:
         raise AtlasError("device: cuda, but torch sees no GPU here; use device: cpu or auto")
+    if gpu:
+        cards = [str(torch.cuda.get_device_properties(card).uuid) for card in range(torch.cuda.device_count())]
+        torch.cuda.set_device(gpus.take(cards))
     given = Given(spec, inputs, model.to("cuda" if gpu else "cpu"), manifest, streams, text)
     made = teacher(given)
     others = alternatives(facts, spec.probes.alternatives, spec.base_seed)

@@ -19,6 +19,8 @@ from atlas.phrases import plural
 BEGAN = time.time()  # of this Snakemake
 LAST_LINES = 8  # of the log of a job that failed
 MOST_FAILURES = 5  # shown with their logs; a cause that many jobs share need not be read twenty times
+NO_ERROR = "no error of its own: it was ended from outside, for want of memory or time, say"
+NOT_BEGUN = "it failed before it began, see what Snakemake printed of it, or was ended from outside at once"
 ENDS = ("atlas: error:", "Error")  # a log without these ends where the job was ended from outside
 
 
@@ -137,8 +139,5 @@ def _failure(job: EndedJob) -> list[str]:
     last = [f"    {line}" for line in found[-LAST_LINES:]]
     head = f"failed: {job.name}; {job.log} " + ("ends with" if last else "is empty")
     if not any(mark in line for line in last for mark in ENDS):
-        last.append(
-            "    (no error of its own: it was ended from outside, for want of memory or time, say; on a cluster"
-            " see .snakemake/slurm_logs, too)"
-        )
+        last.append(f"    ({NO_ERROR if last else NOT_BEGUN}; on a cluster see .snakemake/slurm_logs, too)")
     return [head, *last]

@@ -24,7 +24,7 @@ def finished(tmp_path_factory):
 
     Look, do not touch.
     """
-    made = checkout.make(tmp_path_factory.mktemp("workflow") / "atlas", checkout.STUDY)
+    made = checkout.make(tmp_path_factory.mktemp("workflow") / "it's $HOME & (atlas)", checkout.STUDY)
     calls = made.root / "calls"
     calls.mkdir()
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""A study on a language model from outside, by the workflow: every kind of arm on it, and the tables."""
+"""A study on a language model from outside, under odd names, by the workflow: every kind of arm, and the tables."""
 
 import json
 
@@ -12,6 +12,7 @@ from atlas.base.text import SYMBOLS
 from tests.guard.foreign_models import as_if_trained
 from tests.real.checkout import STUDY
 
+ODD = "it's $HOME & (a; b)"
 SEARCH = {"contexts": {"count": 1, "characters": 4}, "value": {"steps": 2}}
 ARMS = {
     "qv": {"targets": ["q", "v"], "ranks": 4},
@@ -48,39 +49,41 @@ def save_model(folder):
 @pytest.fixture
 def outside(fresh):
     """A checkout with a study on a model in a folder of its own."""
-    save_model(fresh.root / "my-model")
-    base = {"corpus": "corpus-of-the-test.txt", "model": "my-model", "max_val_loss": 1000}
+    save_model(fresh.root / f"model {ODD}")
+    (fresh.root / "corpus-of-the-test.txt").rename(fresh.root / f"corpus {ODD}")
+    base = {"corpus": f"corpus {ODD}", "model": f"model {ODD}", "max_val_loss": 1000}
     study = STUDY | {"base": base, "arms": ARMS, "ablations": {}, "contrasts": {"places": [["qv", "ffn"]]}}
+    study |= {"results": f"results/{ODD}"}
     fresh.configure(study | {"counterfactual": 0, "trace": {"cases": 2, "samples": 2}, "keys": {"characters": 2048}})
     return fresh
 
 
 def test_a_study_runs_on_a_model_from_outside_and_again_where_that_changes(outside):
-    outside.done("tables", "results/ttt/trace.parquet")
-    manifest = json.loads(outside.file("base/base.json").read_text())
-    certificate = json.loads(outside.file("base/certificate.json").read_text())
+    outside.done("tables", *(f"results/{ODD}/{name}" for name in ("ttt/trace.parquet", "charts/retention.svg")))
+    manifest = json.loads(outside.file(f"{ODD}/base/base.json").read_text())
+    certificate = json.loads(outside.file(f"{ODD}/base/certificate.json").read_text())
     assert certificate["passed"]
     assert certificate["fingerprint"] == manifest["fingerprint"]
     names = {check["name"] for check in certificate["checks"]}
     assert {"names", "spectrum", "aligned", "sha256", "val_loss_reproduced"} <= names
-    facts = pq.read_table(outside.file("tables/retention.parquet")).to_pandas()
+    facts = pq.read_table(outside.file(f"{ODD}/tables/retention.parquet")).to_pandas()
     assert {*facts["arm"]} == {*ARMS}
-    arms = pq.read_table(outside.file("tables/arms.parquet")).to_pandas()
+    arms = pq.read_table(outside.file(f"{ODD}/tables/arms.parquet")).to_pandas()
     params = dict(zip(arms["arm"], arms["trainable_params"], strict=True))
     assert params["qv"] == 2 * (4 * (32 + 32) + 4 * (32 + 16))  # one group of values for two heads
-    asked = pq.read_table(outside.file("ttt/pool.parquet")).to_pandas()
+    asked = pq.read_table(outside.file(f"{ODD}/ttt/pool.parquet")).to_pandas()
     assert (asked["true_answer"].notna() == (asked["known"] & (asked["role"] == "taught"))).all()
-    kinds = pq.read_table(outside.file("tables/knowledge.parquet")).to_pandas()
+    kinds = pq.read_table(outside.file(f"{ODD}/tables/knowledge.parquet")).to_pandas()
     assert {*kinds["arm"]} == {*ARMS}
     assert "unknown" in {*kinds["kind"]}
-    compared = pq.read_table(outside.file("tables/knowledge_contrasts.parquet")).to_pandas()
+    compared = pq.read_table(outside.file(f"{ODD}/tables/knowledge_contrasts.parquet")).to_pandas()
     assert {*compared["kind"]} == {*kinds["kind"]}
     assert {*compared["arm_a"], *compared["arm_b"]} == {"qv", "ffn"}
     for arm in ARMS:
-        rows = pq.read_table(outside.file(f"ttt/{arm}/1-2/facts.parquet")).to_pandas().query("probe == 'taught'")
+        rows = pq.read_table(outside.file(f"{ODD}/ttt/{arm}/1-2/facts.parquet")).to_pandas().query("probe == 'taught'")
         assert (rows["answer_nll"] != rows["answer_nll_base"]).all()
     assert outside.jobs("tables") == set()
-    config = outside.root / "my-model" / "config.json"
+    config = outside.root / f"model {ODD}" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"rope_theta": 5000.0}))
     assert "pretrain" in outside.jobs("tables")
 
@@ -93,7 +96,7 @@ def test_what_a_model_from_outside_cannot_have_is_said_at_once(outside):
         ),
         ({"targets": ["q"], "ranks": [4, 4, 4]}, r"arms.a.ranks: 3 ranks for 2 layers"),
     ):
-        study = STUDY | {"base": {"model": "my-model"}, "arms": {"a": arm}, "ablations": {}, "contrasts": {}}
+        study = STUDY | {"base": {"model": f"model {ODD}"}, "arms": {"a": arm}, "ablations": {}, "contrasts": {}}
         outside.configure(study)
         result = outside.snakemake("--dry-run")
         assert result.returncode

@@ -1,6 +1,8 @@
 """What the rules of the search hand to their steps."""
 
 import re
+import shlex
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from tests.real.checkout import STUDY
 
 RATES = {"recipe": {"preset": "recall"}, "vary": {"phases.all.lr": [0.001, 0.002]}}
 LAYERS = {"methods": ["rome"], "vary": {"layer": [0, 1]}}
-SEARCH = {
+SEARCH: dict[str, Any] = {
     "arms": {"qv": {"targets": ["q", "v"], "ranks": 4}, "rome": {"method": "rome", "editing": {"layer": 1}}},
     "sweeps": {"rates": RATES, "layers": LAYERS},
     "rungs": [1],
@@ -20,7 +22,7 @@ SEARCH = {
 @pytest.fixture
 def adapter(fresh):
     """A folder of an adapter, as far as rules look at it."""
-    folder = fresh.root / "an adapter"
+    folder = fresh.root / "an adapter's"
     folder.mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (folder / name).touch()
@@ -35,8 +37,8 @@ def test_the_adapter_that_an_arm_begins_with_is_an_input_and_an_option(fresh, ad
     )
     for target in ("results/ttt/mine/1-2/run.json", "search"):
         printed = fresh.done("--dry-run", "--printshellcmds", target)
-        assert "--start 'an adapter'" in printed
-        assert "an adapter/adapter_model.safetensors" in printed
+        assert f"--start {shlex.quote(adapter.name)}" in printed
+        assert "an adapter's/adapter_model.safetensors" in printed
 
 
 @pytest.fixture

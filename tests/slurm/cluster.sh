@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A real Slurm on one machine: two pretend nodes in partition `main`, one with a pretend GPU in partition `gpu`.
+# A real Slurm on one machine: two pretend nodes in partitions `main` and `short`, one with a pretend GPU in `gpu`.
 # No systemd, no cgroups, no accounting. Needs root, because munge and the nodes' daemons do.
 #
 #   cluster.sh install        the packages, from Debian or Ubuntu
@@ -61,6 +61,7 @@ GresTypes=gpu
 NodeName=c[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[17001-17002] CPUs=4 RealMemory=16000
 NodeName=g1 NodeHostname=$host NodeAddr=127.0.0.1 Port=17003 CPUs=4 RealMemory=16000 Gres=gpu:1
 PartitionName=main Nodes=c[1-2] Default=YES MaxTime=INFINITE
+PartitionName=short Nodes=c[1-2] MaxTime=24:00:00
 PartitionName=gpu Nodes=g1 MaxTime=INFINITE
 CONF
 }
@@ -87,7 +88,7 @@ start() {
         slurmd -N "$node"
     done
     for _ in $(seq 60); do
-        [ "$(sinfo --noheader --Node --format=%T | grep -c idle)" = "${#NODES[@]}" ] && return
+        [ "$(sinfo --noheader --Node --format='%N %T' | sort -u | grep -c idle)" = "${#NODES[@]}" ] && return
         sleep 0.5
     done
     return 1

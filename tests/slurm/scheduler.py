@@ -23,6 +23,10 @@ class Job:
     number: int
     state: str
     node: str
+    partition: str
+    account: str
+    minutes: str  # its limit, as H:MM:SS or less
+    memory: str  # what it may take, such as 2000M
     comment: str  # the executor's: its rules and wildcards
 
     def cancel(self) -> None:
@@ -37,10 +41,10 @@ class Job:
 
 def jobs(words: str = "", state: str = "") -> list[Job]:
     """Jobs whose comment has ``words``, oldest first."""
-    command = ["squeue", "--states=all", "--noheader", "--sort=i", "--format=%A|%T|%N|%k"]
+    command = ["squeue", "--states=all", "--noheader", "--sort=i", "--format=%A|%T|%N|%P|%a|%l|%m|%k"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    rows = (line.split("|", 3) for line in printed.splitlines())
-    found = [Job(int(number), status, node, comment) for number, status, node, comment in rows]
+    rows = (line.split("|", 7) for line in printed.splitlines())
+    found = [Job(int(number), *fields) for number, *fields in rows]
     return [job for job in found if words in job.comment and state in ("", job.state)]
 
 

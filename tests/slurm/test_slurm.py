@@ -1,24 +1,32 @@
 """The workflow on a real Slurm: the same tables as without, whatever befalls the jobs and the one who submits them."""
 
 import os
+import re
+import shlex
 import signal
 from dataclasses import dataclass
 
 import pytest
 
-from tests.real.checkout import STUDY, Checkout, make
+from tests.real.checkout import REPOSITORY, STUDY, Checkout, make
 from tests.real.torture import problems
 from tests.slurm import scheduler
 from tests.slurm.conftest import TARGETS
 
 BASE, QV, FFN = "rule_base_", "rule_teach_wildcards_qv_1-2", "rule_teach_wildcards_ffn_1-2"
 SINGLE_PHASE = "rule_teach_wildcards_qv_single_phase_1-2"
-# too little for one arm, at its first attempt only; another one asks for the partition with the GPU
+# laid on the documented ones: too little for one arm, at its first attempt only; another one asks for a GPU
 RESOURCES = (
     "teach:mem_mb=300 if attempt == 1 and wildcards.arm == 'ffn' else 2000",
-    "teach:slurm_partition='gpu' if wildcards.arm == 'qv_single_phase' else 'main'",
     "teach:gpu=1 if wildcards.arm == 'qv_single_phase' else 0",
 )
+
+
+def documented() -> list[str]:
+    """The options of the command that docs/running.md gives for accounts, partitions and single rules, as written."""
+    text = (REPOSITORY / "docs/running.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (options,) = re.findall(r"^snakemake (--workflow-profile profiles/slurm .*--set-resources .*)$", text, re.MULTILINE)
+    return shlex.split(options)
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Storm:
 def storm(slurm, tmp_path_factory):  # noqa: ARG001  it has to be up
     """A run in which one job hangs past its time, one takes more memory than it has, and one is cancelled."""
     made = make(tmp_path_factory.mktemp("storm") / "atlas", STUDY)
-    with scheduler.snakemake(made, *TARGETS, "--set-resources", *RESOURCES) as running:
+    with scheduler.snakemake(made, *TARGETS, *documented(), *RESOURCES) as running:
         hanging = scheduler.wait_for("pretraining", lambda: scheduler.processes(made, "atlas.base.pretrain"))
         scheduler.jobs(BASE, "RUNNING")[-1].hang(hanging)
         scheduler.wait_for("a run of qv", lambda: scheduler.jobs(QV, "RUNNING"))[-1].cancel()
@@ -61,8 +69,15 @@ def test_the_job_that_failed_had_too_little_memory(storm):
     assert ["xceeded job memory limit" in log.read_text() for log in logs] == [True]
 
 
-def test_a_job_that_asks_for_a_gpu_runs_where_one_is(storm):
-    assert [job.node for job in storm.of(SINGLE_PHASE)] == ["g1"]
+def test_the_documented_command_says_account_and_partition_and_every_job_keeps_its_limits(storm):
+    assert {job.account for job in storm.jobs} == {"abc"}
+    teaching = {job for job in storm.jobs if job.comment.startswith("rule_teach_")}
+    assert {job.partition for job in teaching} == {"gpu"}
+    assert {job.partition for job in {*storm.jobs} - teaching} == {"short"}
+    assert [job.minutes for job in storm.of(SINGLE_PHASE)] == ["4:00:00"]
+    assert [job.minutes for job in storm.of(QV)] == ["4:00:00", "8:00:00"]
+    assert [job.memory for job in storm.of(BASE)] == ["2000M", "4000M"]
+    assert all(job.minutes != "UNLIMITED" for job in storm.jobs)
 
 
 def test_small_steps_share_one_job_or_take_none(storm):
