@@ -1,9 +1,11 @@
 # Atlas: table of contents. Each stage has its rules in rules/STAGE.smk and its code in atlas/STAGE/.
-from atlas.workflow import ending, locks
+from atlas.workflow import ending, installed, locks
 from snakemake.utils import min_version
 
 min_version("9.27")
 
+if workflow.is_main_process:
+    installed.compare()  # with the lock file
 if workflow.is_main_process and not workflow.dryrun:
     locks.hold()  # clears away the lock of a Snakemake that was killed
 
