@@ -4,8 +4,8 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-if workflow.is_main_process:
-    installed.compare()  # with the lock file
+if workflow.is_main_process and not workflow.deployment_settings.deployment_method:
+    installed.compare()  # with the lock file; conda makes environments of its own
 if workflow.is_main_process and not workflow.dryrun:
     locks.hold()  # clears away the lock of a Snakemake that was killed
 

@@ -14,7 +14,7 @@ from os.path import relpath
 from pathlib import Path
 from typing import NamedTuple
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from atlas.phrases import plural
@@ -36,6 +36,8 @@ class Difference(NamedTuple):
 def compare(root: Path = ROOT) -> None:
     """Say in one line on stderr where the installed packages differ from the lock file; end where one is missing that
     Atlas itself imports."""
+    if not (root / LOCK).is_file():
+        return  # the package is installed without its repository
     found = list(differences(root / LOCK))
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     direct = {
@@ -63,7 +65,12 @@ def differences(lock: Path) -> Iterator[Difference]:
         if words[:1] == ["-c"]:
             yield from (each for each in differences(lock.parent / words[1]) if each.installed)
         elif words:
-            pinned = Requirement(" ".join(words))
+            try:
+                pinned = Requirement(" ".join(words))
+            except InvalidRequirement:  # the marks of a merge, say
+                sys.exit(
+                    f"atlas: error: {lock}: {line!r} is no NAME==VERSION; mend it, or write the file with `make lock`"
+                )
             if not pinned.marker or pinned.marker.evaluate():
                 name = canonicalize_name(pinned.name)
                 there = version_of(name)

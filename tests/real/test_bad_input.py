@@ -42,6 +42,23 @@ def test_mistakes_in_the_study_stop_at_once(fresh, changes, message):
     assert message in refused(fresh, "--dry-run")
 
 
+def test_an_environment_that_lags_behind_the_lock_is_named_once(fresh):
+    lock = fresh.root / "requirements.lock"
+    lock.write_text(lock.read_text().replace("\ntorch==", "\ntorch==9."))
+    said = [line for line in fresh.done("--dry-run").splitlines() if "requirements.lock" in line]
+    assert len(said) == 1
+    assert said[0].startswith("atlas: warning: 1 package differs from requirements.lock (in brackets): torch 2.")
+    assert said[0].endswith("run: python -m pip install --requirement requirements.lock")
+
+
+def test_a_package_that_is_missing_stops_at_once(fresh):
+    project = fresh.root / "pyproject.toml"
+    project.write_text(project.read_text().replace('"altair>=', '"left-pad",\n  "altair>='))
+    with (fresh.root / "requirements.lock").open("a") as lock:
+        lock.write("left-pad==1.3\n")
+    assert "left-pad 1.3; run: python -m pip install --requirement requirements.lock" in refused(fresh, "--dry-run")
+
+
 def test_an_unknown_target_is_named(fresh):
     result = fresh.snakemake("tabels")
     assert result.returncode != 0

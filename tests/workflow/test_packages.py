@@ -8,6 +8,7 @@ from packaging.utils import canonicalize_name
 
 from atlas.workflow import digest
 from atlas.workflow.digest import packages
+from tests.workflow.made_packages import forget, install
 
 STEP = """import os
 from typing import TYPE_CHECKING
@@ -55,18 +56,6 @@ INSTALLED = {
 COUNTED = {"below": "2.0", "late-things": "5.0", "py-other": "4.0", "quick-er": "3.0", "solid": "1.0", "untyped": "6.0"}
 
 
-def install(folder, name, version, requires, modules):
-    for module in modules:
-        (folder / module).mkdir(parents=True, exist_ok=True)
-        (folder / module / "__init__.py").touch()
-    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-    info.mkdir(parents=True)
-    lines = ["Metadata-Version: 2.4", f"Name: {name}", f"Version: {version}"]
-    lines += [f"Requires-Dist: {each}" for each in requires]
-    (info / "METADATA").write_text("\n".join([*lines, "", "Version: 99", "Requires-Dist: typed"]))
-    (info / "RECORD").write_text("".join(f"{module}/__init__.py,,\n" for module in modules))
-
-
 @pytest.fixture
 def versions(tmp_path, monkeypatch):
     """Packages as a toy step sees them; ``versions(name=(...))`` with some of them otherwise, None: not installed."""
@@ -82,14 +71,12 @@ def versions(tmp_path, monkeypatch):
                 install(root / "site", name, *told)
         with monkeypatch.context() as patch:
             patch.setattr(sys, "path", [str(root / "site")])
-            for cached in (packages.versions_of, packages.distribution_of, packages._read, packages._needed):
-                cached.cache_clear()
+            forget()
             parts = digest.code_parts("toy.step", root, without)
         return dict(part.split("==") for part in parts if "==" in part)
 
     yield found
-    for cached in (packages.versions_of, packages.distribution_of, packages._read, packages._needed):
-        cached.cache_clear()
+    forget()
 
 
 def test_what_the_reached_code_imports_counts_with_all_that_it_requires(versions):
