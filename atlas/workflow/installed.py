@@ -68,9 +68,7 @@ def differences(lock: Path) -> Iterator[Difference]:
             try:
                 pinned = Requirement(" ".join(words))
             except InvalidRequirement:  # the marks of a merge, say
-                sys.exit(
-                    f"atlas: error: {lock}: {line!r} is no NAME==VERSION; mend it, or write the file with `make lock`"
-                )
+                sys.exit(f"atlas: error: {lock}: {line!r} is no NAME==VERSION; mend it, or run `make lock`")
             if not pinned.marker or pinned.marker.evaluate():
                 name = canonicalize_name(pinned.name)
                 there = version_of(name)
