@@ -263,7 +263,12 @@ def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED) ->
 
     Raises AtlasError where the file cannot be read, or nothing tells what model it should be.
     """
-    foreign = read_foreign(checkpoint_in(path))
+    checkpoint = checkpoint_in(path)
+    if not checkpoint.is_file():
+        raise AtlasError(
+            f"{path}: no such file; give a safetensors or GGUF file, an index of shards, or the folder of one"
+        )
+    foreign = read_foreign(checkpoint)
     return Report.of_checks(verify_foreign(foreign), path, foreign.words, not_checked)
 
 

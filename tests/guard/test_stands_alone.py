@@ -89,6 +89,11 @@ def test_of_a_checkpoint_of_atlas_it_says_what_takes_more(alone, tmp_path):
     assert "base.json: goes with checkpoints of Atlas's own; install the extra workflow: " in refused.stderr
 
 
+def test_a_missing_file_is_named(alone):
+    done = alone("verify", "nowhere.safetensors")
+    assert done.stderr.startswith("atlas: error: nowhere.safetensors: no such file; ")
+
+
 @pytest.mark.parametrize("arguments", [["show"], ["plan"], ["schema"], ["check", "."], ["why", "all"]])
 def test_other_commands_name_the_extra_in_one_line(alone, arguments):
     done = alone(*arguments)
