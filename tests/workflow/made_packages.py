@@ -18,5 +18,5 @@ def install(folder, name, version, requires=(), modules=()):
 
 def forget():
     """Look at what is installed anew."""
-    for cached in (packages.versions_of, packages.distribution_of, packages._read, packages._needed):
+    for cached in (packages.versions_of, packages.distributions_of, packages._read, packages._needed):
         cached.cache_clear()

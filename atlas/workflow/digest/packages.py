@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from importlib.machinery import PathFinder
+from itertools import islice
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -25,29 +26,36 @@ def versions_of(modules: frozenset[str]) -> dict[str, str]:
 
     Of a version only the public part, and of Python's the first two numbers. What is not installed is left out.
     """
-    found = {name: version for module in modules if (of := distribution_of(module)) for name, version in _closure(of)}
+    of_modules = frozenset().union(*map(distributions_of, modules))
+    found = {name: version for each in of_modules for name, version in _closure(each)}
     return {"python": "{}.{}".format(*sys.version_info), **found}
 
 
 @cache
-def distribution_of(module: str) -> str | None:
-    """The distribution that a top-level module is imported from; None where there is none, as of the standard library.
+def distributions_of(module: str) -> frozenset[str]:
+    """The distributions that a top-level module is imported from: one, of a namespace all that have a part in it, none
+    where there is none, as of the standard library.
 
     ``importlib.metadata.packages_distributions`` says so, too, but parses the file lists of all of them: 0.4 s for
     every snakemake command to wait for.
     """
-    spec = None if module in sys.stdlib_module_names else PathFinder.find_spec(module)
+    if module in sys.stdlib_module_names:
+        return frozenset()
+    spec = PathFinder.find_spec(module)
+    folders = [Path(folder).parent for folder in (spec and spec.submodule_search_locations) or ()]
     if spec and spec.origin:
         place = Path(spec.origin)
-        folder = place.parent.parent if spec.submodule_search_locations else place.parent
+        folder = folders[0] if folders else place.parent
         line = f"\n{place.relative_to(folder).as_posix()},".encode()
         # mostly one of a similar name, which is therefore read first
-        for record in sorted(_records(folder), key=lambda path: module.lower() not in path.parent.name.lower()):
-            if line in b"\n" + record.read_bytes():
-                return canonicalize_name(record.parent.name.partition("-")[0])
-    # namespace packages and those that are installed to be edited are in no list of files
-    name = canonicalize_name(module)
-    return name if module not in sys.stdlib_module_names and _read(name) else None
+        records = sorted(_records(folder), key=lambda path: module.lower() not in path.parent.name.lower())
+        found = [*islice((record for record in records if line in b"\n" + record.read_bytes()), 1)]
+    else:
+        line = f"\n{module}/".encode()
+        found = [record for folder in folders for record in _records(folder) if line in b"\n" + record.read_bytes()]
+    names = [canonicalize_name(record.parent.name.partition("-")[0]) for record in found]
+    # one that is installed to be edited is in no list of files
+    return frozenset(names or filter(_read, [canonicalize_name(module)]))
 
 
 @cache
