@@ -15,8 +15,11 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 PIP := python -m pip --disable-pip-version-check
 BARS := --logger rich  # takes all words up to the next option, so it comes last
-PIP_COMPILE := pip-compile --quiet --allow-unsafe --strip-extras --no-header --no-annotate --no-emit-options \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+# For every Python from 3.11 on; of platforms, those that Atlas runs on.
+UV_COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
+	--no-header --no-annotate
+PLATFORMS := sed -E "/sys_platform == '(win32|emscripten)'|os_name == 'nt'/d; s/ ; sys_platform != 'emscripten'$$//"
+CUDA := ^(cuda|nvidia|triton)
 
 .PHONY: help
 help:  ## list the commands
@@ -118,16 +121,19 @@ docs: $(VENV)/dev.stamp  ## write the documentation as a site, results-docs/inde
 schema: $(VENV)/runtime.stamp  ## write docs/study.schema.json again
 	atlas schema --out docs/study.schema.json
 
-# A local build of torch has a version such as 2.13.0+cpu, which no index knows: the lock keeps the public part.
+# What PyPI's torch for Linux needs of CUDA goes into a file of constraints: pinned where it is installed, and not
+# installed where torch is a build for processors.
 .PHONY: lock
-lock: $(VENV)/dev.stamp  ## resolve the versions of both lock files and of envs/atlas.yaml anew
-	$(PIP_COMPILE) --upgrade --output-file $(VENV)/runtime.txt pyproject.toml
-	$(PIP_COMPILE) --upgrade --extra dev --extra cluster --constraint $(VENV)/runtime.txt --output-file $(VENV)/dev.txt pyproject.toml
+lock: $(VENV)/dev.stamp  ## resolve the versions of the lock files and of envs/atlas.yaml anew
+	$(UV_COMPILE) --extra workflow --output-file $(VENV)/runtime.txt pyproject.toml >/dev/null
+	$(UV_COMPILE) --extra dev --extra cluster --constraint $(VENV)/runtime.txt --output-file $(VENV)/dev.txt pyproject.toml >/dev/null
 	for pair in runtime:requirements.lock dev:requirements-dev.lock; do \
-		{ echo '# Written by `make lock` from pyproject.toml.'; sed -E 's/\+[a-z0-9.]+$$//' $(VENV)/$${pair%%:*}.txt; } \
-			> $${pair#*:}; \
+		{ echo '# Written by `make lock` from pyproject.toml.'; echo '-c requirements-cuda.lock'; \
+			$(PLATFORMS) $(VENV)/$${pair%%:*}.txt | sed -E '/$(CUDA)/d'; } >$${pair#*:}; \
 	done
-	{ sed '/^      - /d' envs/atlas.yaml; sed -n 's/^[a-z].*==/      - &/p' requirements.lock; } > $(VENV)/atlas.yaml
+	{ echo '# Written by `make lock`: what the torch of requirements.lock brings along where it is a build for CUDA.'; \
+		$(PLATFORMS) $(VENV)/runtime.txt | sed -nE '/$(CUDA)/p'; } >requirements-cuda.lock
+	{ sed '/^      - /d' envs/atlas.yaml; sed -n 's/^[a-z].*==/      - &/p' requirements.lock; } >$(VENV)/atlas.yaml
 	cp $(VENV)/atlas.yaml envs/atlas.yaml
 
 .PHONY: clean
@@ -135,18 +141,18 @@ clean:  ## remove the environment, caches and the quick study; results stay
 	rm -rf $(VENV) results-quick results-docs results-browser .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 $(VENV)/bin/python:
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-		echo "atlas: error: Python 3.11 is needed, found $$("$(PYTHON)" --version 2>&1); try make PYTHON=/path/to/python3.11" >&2; \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "atlas: error: Python 3.11 or later is needed, found $$("$(PYTHON)" --version 2>&1); try make PYTHON=/path/to/python3.11" >&2; \
 		exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
 
-$(VENV)/runtime.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/runtime.stamp: requirements.lock requirements-cuda.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --quiet --requirement requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/lm.stamp: requirements-dev.lock $(VENV)/runtime.stamp
-	$(PIP) install --quiet --constraint requirements-dev.lock --no-build-isolation --editable '.[lm]'
+	$(PIP) install --quiet --constraint requirements-dev.lock --no-build-isolation --editable '.[workflow,lm]'
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp

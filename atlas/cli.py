@@ -1,4 +1,7 @@
-"""The command ``atlas``: looks at what the workflow uses and makes, without running it."""
+"""The command ``atlas``: looks at what the workflow uses and makes, without running it.
+
+Each command imports what it takes: ``--help`` is quick, and ``atlas verify`` works where the guard is installed alone.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,14 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas import __version__
-from atlas.errors import AtlasError
+from atlas.errors import INSTALL_WORKFLOW, AtlasError
 from atlas.metrics import CHOICES, document
 from atlas.phrases import plural
-from atlas.study import config
-from atlas.workflow import files
 from atlas.workflow.steps import run_step
 
 if TYPE_CHECKING:
@@ -41,7 +43,12 @@ def main() -> None:
 
 def _main() -> None:
     arguments = PARSER.parse_args()
-    arguments.run(arguments)
+    try:
+        arguments.run(arguments)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] == "atlas":
+            raise
+        raise AtlasError(f"the package {error.name} is not installed; {INSTALL_WORKFLOW}") from None
 
 
 def _option(*flags: str, **settings: Any) -> Option:
@@ -74,11 +81,15 @@ RESULTS = _option("--results", type=Path, help="folder of the results (default: 
 
 
 def _results(arguments: argparse.Namespace) -> Path:
+    from atlas.study import config
+
     return arguments.results or Path(config.load(*arguments.study).results)
 
 
 def _write(text: str, out: Path | None) -> None:
     if out:
+        from atlas.workflow import files
+
         files.write_text(out, text)
     else:
         sys.stdout.write(text)
@@ -99,10 +110,19 @@ def _write(text: str, out: Path | None) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from atlas.base.inspection import inspect  # takes torch, which is slow to import
-    from atlas.guard import report
+    from atlas.guard import report  # takes torch, which is slow to import
+    from atlas.guard.verification import NOT_CHECKED, inspect_foreign
 
-    found = inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)
+    beside = arguments.manifest or arguments.corpus
+    try:
+        from atlas.base.inspection import inspect
+    except ModuleNotFoundError as error:  # the guard is installed alone
+        if beside:
+            raise AtlasError(f"{beside}: goes with checkpoints of Atlas's own; {INSTALL_WORKFLOW}") from error
+        own = {"what else is known of a checkpoint of Atlas's own": INSTALL_WORKFLOW}
+        found = inspect_foreign(arguments.checkpoint, NOT_CHECKED | own)
+    else:
+        found = inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)
     if arguments.json:
         print(json.dumps(asdict(found), indent=2))
     else:
@@ -120,6 +140,8 @@ def _verify(arguments: argparse.Namespace) -> None:
     STUDY,
 )
 def _spec(arguments: argparse.Namespace) -> None:
+    from atlas.study import config
+
     study = config.load(*arguments.study)
     if arguments.step == "run":
         arm = _one_of("arm", arguments.name, [*study.arms, *study.ablations])
@@ -140,6 +162,8 @@ def _one_of(kind: str, name: str | None, known: list[str]) -> str:
 
 def schema_text() -> str:
     """The JSON schema of the study, as docs/study.schema.json holds it."""
+    from atlas.study import config
+
     return json.dumps(config.Study.model_json_schema(), indent=2) + "\n"
 
 
@@ -167,6 +191,8 @@ def _metrics(arguments: argparse.Namespace) -> None:
 )
 def _readme(arguments: argparse.Namespace) -> None:
     from atlas.page import readme  # reads tables, which takes a second of imports
+    from atlas.study import config
+    from atlas.workflow import files
 
     text = files.read_text(arguments.readme)
     results = arguments.real or Path(config.load(*arguments.study).results)
@@ -182,6 +208,7 @@ def _readme(arguments: argparse.Namespace) -> None:
     STUDY,
 )
 def _plan(arguments: argparse.Namespace) -> None:
+    from atlas.study import config
     from atlas.tables import plan  # reads runs, which takes a second of imports
 
     print(plan.advice(config.load(*arguments.study), arguments.cores))
@@ -226,6 +253,8 @@ def _check(arguments: argparse.Namespace) -> None:
 def _why(arguments: argparse.Namespace) -> None:
     from atlas.workflow import why
 
+    if not find_spec("snakemake"):
+        raise ModuleNotFoundError(name="snakemake")
     print(why.explain(arguments.target, arguments.options))
 
 

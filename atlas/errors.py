@@ -12,5 +12,7 @@ class DiskFullError(AtlasError):
     """There was no space for an output; nothing of it is left behind, and the same command goes on from there."""
 
 
-INSTALL_LM = "install the extra lm; in Atlas's repository: python -m pip install -e '.[lm]'"
+INSTALL_WORKFLOW = "install the extra workflow: python -m pip install 'atlas-facts[workflow]', in a clone '.[workflow]'"
+"""How to mend that a package is missing which everything but the guard needs."""
+INSTALL_LM = "install the extra lm: python -m pip install 'atlas-facts[lm]', in a clone '.[lm]'"
 """How to mend that a package is missing which only language models from outside need."""

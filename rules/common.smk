@@ -43,12 +43,20 @@ if workflow.resource_settings.nodes is not None:  # a cluster, or --jobs
 CACHED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
 
 
-def code_of(module):
-    """The code digest as a param, module by module, so that the reason for a rerun names those that changed. Worked
-    out per job: a broken module stops only the targets that need it. The module by name, or by what the wildcards say.
+# what only bases from outside need: a study without one reruns nothing when it is installed
+UNUSED = () if STUDY.outside else ("gguf", "tokenizers", "transformers")
+
+
+def code_of(step):
+    """The code digest as a param, by module and package, so that the reason for a rerun names those that changed. Worked
+    out per job: a broken module stops only the targets that need it. The step by its module's name, or by what the
+    wildcards say.
     """
     return lambda wildcards: or_stop(
-        digest.code_parts, module(wildcards) if callable(module) else module
+        digest.code_parts,
+        step(wildcards) if callable(step) else step,
+        digest.ROOT,
+        UNUSED,
     )
 
 

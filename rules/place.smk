@@ -7,7 +7,7 @@ if not HOME.is_dir():
         f"atlas: error: {HOME}: no folder on this machine; clone the repository and name its Snakefile"
     )
 import atlas
-from atlas.workflow import access, ending, interrupts, locks, study_files
+from atlas.workflow import installed
 
 MAIN = Path(workflow.basedir) == HOME
 
@@ -25,6 +25,11 @@ if workflow.modifier.path_modifier.replace_prefix(str(HOME.name)) != HOME.name:
         "atlas: error: prefix of the module: the study says where results are; leave `prefix` out and give the module"
         ' `config: {..., "results": FOLDER}`'
     )
+
+if workflow.is_main_process and not workflow.deployment_settings.deployment_method:
+    installed.compare()  # with the lock file; conda makes environments of its own
+
+from atlas.workflow import access, ending, interrupts, locks, study_files
 
 if MAIN and workflow.is_main_process:
     interrupts.end_at_once()  # until `onstart`, which is not called for a module

@@ -12,16 +12,10 @@ from atlas.base.hosted import CONFIG as ADOPTED
 from atlas.base.model import opt_config
 from atlas.base.text import SYMBOLS
 from atlas.errors import AtlasError
-from atlas.guard import weight_checks
 from atlas.guard.formats import CONFIG, checkpoint_in, is_gguf
 from atlas.guard.report import Report
-from atlas.guard.verification import read_foreign, verify_foreign
+from atlas.guard.verification import inspect_foreign
 from atlas.workflow import files
-
-FOREIGN_NOT_CHECKED = {
-    "hashes": "another project's checkpoint has no manifest of Atlas",
-    "the loss, and whether every module does its part": "needs the model itself; see docs/guard.md",
-}
 
 
 def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) -> Report:
@@ -56,18 +50,8 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
         if not text:
             missing["the loss, and whether every module does its part"] = "no text; give --corpus corpus.txt"
     else:
-        foreign = read_foreign(checkpoint)
-        certificate, missing, words, text = verify_foreign(foreign), FOREIGN_NOT_CHECKED, foreign.words, None
-    if any(check.name in weight_checks.FITS for check in certificate.failed):
-        missing = {"all that needs a model that loads": "the file does not fit, see above", **missing}
-    return Report(
-        **vars(certificate),
-        checkpoint=str(path),
-        model=words,
-        manifest=str(manifest) if manifest else None,
-        text=str(text) if text else None,
-        not_checked=missing,
-    )
+        return inspect_foreign(path)
+    return Report.of_checks(certificate, path, words, missing, manifest, text)
 
 
 def _is_own(config: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atlas.errors import AtlasError
-from atlas.guard.weight_checks import Check
+from atlas.guard.weight_checks import FITS, Check
 
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
@@ -53,6 +53,28 @@ class Report(Certificate):
     manifest: str | None
     text: str | None  # file that the loss was measured on
     not_checked: dict[str, str]  # checks that could not be made, and why
+
+    @classmethod
+    def of_checks(
+        cls,
+        certificate: Certificate,
+        checkpoint: Path,
+        model: str,
+        not_checked: Mapping[str, str],
+        manifest: Path | None = None,
+        text: Path | None = None,
+    ) -> Report:
+        missing = dict(not_checked)
+        if any(check.name in FITS for check in certificate.failed):
+            missing = {"all that needs a model that loads": "the file does not fit, see above", **missing}
+        return cls(
+            **vars(certificate),
+            checkpoint=str(checkpoint),
+            model=model,
+            manifest=str(manifest) if manifest else None,
+            text=str(text) if text else None,
+            not_checked=missing,
+        )
 
 
 class _Line(NamedTuple):

@@ -17,12 +17,16 @@ from atlas.errors import AtlasError
 from atlas.guard import weight_checks
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
 from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, checkpoint_in, contents, is_gguf, read_json
-from atlas.guard.report import Certificate, insist
+from atlas.guard.report import Certificate, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
 from atlas.guard.weight_checks import Check, Mismatch, mismatches, none_of
 
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
 MEND = "the model is not what the file holds: mend the loading (names, `strict`), and verify again"
+NOT_CHECKED = {
+    "hashes": "another project's checkpoint has no manifest of Atlas",
+    "the loss, and whether every module does its part": "needs the model itself; see docs/guard.md",
+}
 
 
 def verify(
@@ -252,6 +256,20 @@ def read_foreign(path: Path) -> Foreign:
     expected = blueprint(config, str(beside))
     found = contents(checkpoint)
     return Foreign(origin=path, config=config, blueprint=expected, tensors=found.tensors, misplaced=found.misplaced)
+
+
+def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED) -> Report:
+    """Verify a checkpoint of another project, and say what could not be checked, and why.
+
+    Raises AtlasError where the file cannot be read, or nothing tells what model it should be.
+    """
+    checkpoint = checkpoint_in(path)
+    if not checkpoint.is_file():
+        raise AtlasError(
+            f"{path}: no such file; give a safetensors or GGUF file, an index of shards, or the folder of one"
+        )
+    foreign = read_foreign(checkpoint)
+    return Report.of_checks(verify_foreign(foreign), path, foreign.words, not_checked)
 
 
 def verify_foreign(foreign: Foreign) -> Certificate:

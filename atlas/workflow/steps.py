@@ -12,16 +12,16 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from atlas import __version__
 from atlas.errors import AtlasError, DiskFullError
-from atlas.study.settings import explain
 from atlas.workflow import access, interrupts, progress
 
-Spec = TypeVar("Spec", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Spec = TypeVar("Spec", bound="BaseModel")
 
 EXIT_MISTAKE = 1
 EXIT_DISK = 74  # EX_IOERR of sysexits.h
@@ -103,6 +103,10 @@ def add_certified(arguments: argparse.ArgumentParser) -> None:
 
 def parse_spec(kind: type[Spec], text: str) -> Spec:
     """Parse a spec given inline or as a path. Raises AtlasError naming the key that is wrong."""
+    from pydantic import ValidationError  # not there where the guard is installed alone
+
+    from atlas.study.settings import explain
+
     inline = text.lstrip().startswith("{")
     if not inline and not Path(text).is_file():
         raise AtlasError(f"--spec {text}: no such file; give JSON or a file that holds it (see `atlas spec --help`)")

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -36,7 +36,7 @@ WITH_FILES = {
     "Updated input files": "input changed",
 }
 UPSTREAM = "Input files updated by another job"
-CODE = re.compile(r"[\w./-]+=[0-9a-f]{12}")
+CODE = re.compile(r"[\w./-]+=([0-9a-f]{12}|=\S+)")  # a module with its digest, a package with its version
 # where the keys of a rule's spec stand in the study
 SECTIONS = {"facts": "pool", "corpus": "base", "pretrain": "base", "certify": "base"} | dict.fromkeys(
     ("honest", "damage"), "guard"
@@ -113,19 +113,27 @@ def _in_words(job: PlannedJob, made: dict[str, str]) -> Iterator[str]:
 
 def _changed_params(text: str, section: str) -> Iterator[str]:
     (old_code, old), (new_code, new) = (_sorted_out(values) for values in _sides(text))
-    changed = [name for name in sorted(old_code.keys() & new_code.keys()) if old_code[name] != new_code[name]]
-    changed += [f"{name} (now used)" for name in sorted(new_code.keys() - old_code.keys())]
-    changed += [f"{name} (no longer used)" for name in sorted(old_code.keys() - new_code.keys())]
-    if old_code or new_code:
-        yield f"code changed: {_shortened(changed)}"
+    yield from _changed_code(old_code, new_code)
     for kind in old:
         for a, b in zip_longest(old[kind], new[kind], fillvalue=NOTHING):
             yield from (f"setting changed: {line}" for line in _differences(a, b, section if kind is dict else ""))
 
 
+def _changed_code(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    """Which packages changed, from which version to which, and the code of which modules."""
+    changed: dict[str, list[str]] = {"package": [], "code": []}
+    for name in sorted(old.keys() | new.keys(), key=lambda each: (each not in old, each not in new, each)):
+        before, after = old.get(name, ""), new.get(name, "")
+        if before != after:
+            versions = " -> ".join(part[1:] for part in (before, after) if part.startswith("="))
+            note = "" if before and after else "(now used)" if after else "(no longer used)"
+            changed["package" if versions else "code"].append(" ".join(filter(None, [name, versions, note])))
+    yield from (f"{what} changed: {_shortened(names)}" for what, names in changed.items() if names)
+
+
 def _sorted_out(values: Sequence[Any]) -> tuple[dict[str, str], dict[type, list[Any]]]:
-    """Modules with their digests, and settings by kind: mappings, lists, all else. Snakemake gives the values of params
-    without their names, in any order: they are told apart by their kind."""
+    """Modules and packages by name, and settings by kind: mappings, lists, all else. Snakemake gives the values of
+    params without their names, in any order: they are told apart by their kind."""
     code: dict[str, str] = {}
     settings: dict[type, list[Any]] = {dict: [], list: [], object: []}
     for value in values:

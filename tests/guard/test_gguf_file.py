@@ -167,7 +167,7 @@ def test_an_architecture_without_a_map(tmp_path, kind, complaint):
 def test_without_the_packages_it_says_how_to_get_them(tmp_path, monkeypatch, package):
     path = written(tmp_path / "model.gguf", "llama")
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(AtlasError, match=f"reading GGUF takes {package}; install the extra lm; "):
+    with pytest.raises(AtlasError, match=f"reading GGUF takes {package}; install the extra lm: "):
         inspect(path)
 
 

@@ -14,7 +14,10 @@ from typing import Any
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ("Snakefile", "rules", "profiles", "envs", "report", "atlas", "requirements.lock", "LICENSE")
+PARTS = (
+    *("Snakefile", "rules", "profiles", "envs", "report", "atlas", "LICENSE"),
+    *("pyproject.toml", "requirements.lock", "requirements-cuda.lock"),
+)
 STUDY: dict[str, Any] = {
     "seeds": ["1-2"],
     "facts_per_session": 2,

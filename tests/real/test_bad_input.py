@@ -62,6 +62,23 @@ def test_a_study_that_is_no_yaml_is_named_with_the_line(fresh):
     assert "config.yaml: not valid YAML (found character" in refused(fresh, "--dry-run")
 
 
+def test_an_environment_that_lags_behind_the_lock_is_named_once(fresh):
+    lock = fresh.root / "requirements.lock"
+    lock.write_text(lock.read_text().replace("\ntorch==", "\ntorch==9."))
+    said = [line for line in fresh.done("--dry-run").splitlines() if "requirements.lock" in line]
+    assert len(said) == 1
+    assert said[0].startswith("atlas: warning: 1 package differs from requirements.lock (in brackets): torch 2.")
+    assert said[0].endswith("run: python -m pip install --requirement requirements.lock")
+
+
+def test_a_package_that_is_missing_stops_at_once(fresh):
+    project = fresh.root / "pyproject.toml"
+    project.write_text(project.read_text().replace('"altair>=', '"left-pad",\n  "altair>='))
+    with (fresh.root / "requirements.lock").open("a") as lock:
+        lock.write("left-pad==1.3\n")
+    assert "left-pad 1.3; run: python -m pip install --requirement requirements.lock" in refused(fresh, "--dry-run")
+
+
 @pytest.mark.parametrize("target", ["tabels", "results/ttt/nowhere/1-2/run.json", "results/ttt/qv/7/run.json"])
 def test_an_unknown_target_is_named(fresh, target):
     result = fresh.snakemake("--dry-run", target)

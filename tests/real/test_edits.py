@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import copy as copying
 import os
+import re
+from importlib import metadata
 
 import pytest
 
@@ -94,6 +96,18 @@ def reformatted(name):
     return text(name, change)
 
 
+def installed(name, version="999.0"):
+    """Another version of a package: Python finds what lies in the checkout before what is installed."""
+
+    def edit(checkout):
+        told = metadata.distribution(name).read_text("METADATA") or ""
+        (checkout.root / f"{name}-{version}.dist-info").mkdir()
+        path = checkout.root / f"{name}-{version}.dist-info" / "METADATA"
+        path.write_text(re.sub("^Version: .*$", f"Version: {version}", told, count=1, flags=re.MULTILINE))
+
+    return edit
+
+
 def config(**changes):
     return lambda checkout: checkout.configure({**copying.deepcopy(STUDY), **changes})
 
@@ -158,7 +172,16 @@ EDITS = {
         appended("atlas/page/templates/ledger.md.jinja", "{# a remark #}\n"),
         {"prose"},
     ),
-    "the lock file": (appended("requirements.lock", "left-pad==1\n"), {"facts", "corpus"} | STREAMS | BASE | TAUGHT),
+    "a comment in the lock file": (appended("requirements.lock", "# a remark\n"), set()),
+    "another version in the lock file, not installed": (replaced("requirements.lock", "torch==", "torch==9."), set()),
+    "another numpy": (installed("numpy"), {"facts", "corpus"} | STREAMS | BASE | TAUGHT),
+    "another torch": (installed("torch"), BASE | TAUGHT),
+    "another pandas": (installed("pandas"), RESULTS),
+    "another altair": (installed("altair"), charts() | {"page"}),
+    "another unearth, which fetches": (installed("unearth"), {"corpus"} | BASE | TAUGHT),
+    "another snakemake": (installed("snakemake"), set()),
+    "transformers, where no base is from outside": (installed("transformers"), set()),
+    "a torch for CUDA": (installed("torch", f"{metadata.version('torch').partition('+')[0]}+cu999"), set()),
     "the user's own corpus": (appended("corpus-of-the-test.txt", "More.\n"), {"corpus"} | BASE | TAUGHT),
     "the user's own corpus, saved as it was": (
         lambda checkout: (checkout.root / "corpus-of-the-test.txt").touch(),

@@ -79,7 +79,6 @@ def free():
     return 2
 """
 FILES = {
-    "requirements.lock": "numpy==2\n",
     "toy/__init__.py": "VERSION = 1\n",
     "toy/step/__init__.py": "",
     "toy/step/run.py": STEP,
@@ -152,7 +151,6 @@ def added(name, text):
         added("toy/tools.py", "class Listed(list):\n    made = other(1)\n"),
         added("toy/tools.py", "from os import *\n"),
         added("toy/tools.py", "class Child(Kept, metaclass=b.Meta):\n    pass\n"),  # a metaclass may, too
-        {"requirements.lock": "numpy==3\n"},
     ],
 )
 def test_real_edits_change_it(toy, edit):
@@ -241,7 +239,6 @@ def test_the_parts_name_the_modules_that_changed(toy, tmp_path):
     toy({**edited("toy/late.py", "lazy(x):\n    return x", "lazy(x):\n    return -x"), "toy/unrelated.py": "x = 1\n"})
     before, after = (set(digest.code_parts("toy.step.run", tmp_path / name)) for name in "01")
     assert {part.partition("=")[0] for part in before ^ after} == {"toy.late"}
-    assert any(part.startswith("requirements.lock=") for part in before)
 
 
 def test_it_names_the_definitions_that_count(toy, tmp_path):
@@ -284,20 +281,9 @@ def test_a_syntax_error_names_file_and_line_and_leaves_other_steps_alone(toy):
     assert toy(broken, "toy.late") == toy(module="toy.late")
 
 
-def test_a_missing_module_or_lock_is_named(toy, tmp_path):
+def test_a_missing_module_is_named(toy):
     with pytest.raises(AtlasError, match=r"toy\.stop\.run: no such module"):
         toy(module="toy.stop.run")
-    (tmp_path / "0" / "requirements.lock").unlink()
-    with pytest.raises(AtlasError, match=r"requirements\.lock: no such file"):
-        digest.code_digest("toy.late", tmp_path / "0")
-
-
-def test_other_projects_name_their_own_locks(toy, tmp_path):
-    toy()
-    root = tmp_path / "0"
-    (root / "requirements.lock").rename(root / "uv.lock")
-    assert not any("lock" in part for part in digest.code_parts("toy.late", root, locks=()))
-    assert any(part.startswith("uv.lock=") for part in digest.code_parts("toy.late", root, locks=["uv.lock"]))
 
 
 SAYING = '''"""A step that talks."""

@@ -1,15 +1,15 @@
 """The code digest: one string that changes when the code behind a step changes, and only then.
 
-Snakemake sees a changed file or parameter, not a changed function two imports away. A rule that carries
-``params: code=code_parts("atlas.ttt.run")`` reruns when a function, a class or a constant changes that this module
-may use, anywhere in its package, or when the lock file moves a library. The README beside this file says what counts,
-and how other projects use it.
+Snakemake sees a changed file or parameter, not a changed function two imports away, nor another torch. A rule that
+carries ``params: code=code_parts("atlas.ttt.run")`` reruns when a function, a class or a constant changes that this
+module may use, anywhere in its package, or the installed version of a package that these import. The README beside this
+file says what counts, and how other projects use it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -18,29 +18,36 @@ from atlas.workflow.digest.package import Package, Place
 from atlas.workflow.digest.reach import Reach
 
 ROOT = Path(__file__).resolve().parents[3]
-LOCKS = ("requirements.lock",)
 
 
-def code_digest(step: str, root: Path | str = ROOT, locks: Iterable[Path | str] = LOCKS) -> str:
-    """Digest of the code that a step may use: one short string. Arguments and errors as of ``code_parts``."""
-    return hashlib.sha256("\n".join(code_parts(step, root, locks)).encode()).hexdigest()[:16]
+def code_digest(step: str, root: Path | str = ROOT) -> str:
+    """Digest of the code that a step may use: one short string, for a record that lists the versions beside it.
+
+    Errors as of ``code_parts``.
+    """
+    return hashlib.sha256("\n".join(_code(step, root)).encode()).hexdigest()[:16]
 
 
-def code_parts(step: str, root: Path | str = ROOT, locks: Iterable[Path | str] = LOCKS) -> list[str]:
-    """What the digest of a step is made of: ``NAME=DIGEST`` of the lock files and of every module, sorted.
+def code_parts(step: str, root: Path | str = ROOT, without: Collection[str] = ()) -> list[str]:
+    """What a step's outputs rest on: ``MODULE=DIGEST`` of its code, ``NAME==VERSION`` of other packages, sorted.
 
-    As a param of a rule it lets Snakemake's own reason for a rerun name the modules that changed.
+    As a param of a rule it lets Snakemake's own reason for a rerun name what changed.
 
     Args:
         step: the module that the step runs, such as ``package.module``; all of it counts, and what it may reach.
         root: the folder that holds the package.
-        locks: further files that count byte by byte, relative to ``root``: lock files, as a rule.
+        without: modules of other packages that this call of the step does not come to, such as those for a format of
+            files that is not there: to install them then reruns nothing.
 
     Raises:
-        AtlasError: the module or a lock file is missing, or a module that counts is not valid Python.
+        AtlasError: the module is missing, or a module that counts is not valid Python.
     """
-    parts = _of_modules(step, Path(root)) | {str(lock): _of_file(Path(root) / lock) for lock in locks}
-    return sorted(f"{name}={digest[:12]}" for name, digest in parts.items())
+    from atlas.workflow.digest.packages import (
+        versions_of,
+    )  # a step records its code only
+
+    versions = versions_of(_imported(step, Path(root)).difference(without))
+    return sorted([*_code(step, root), *(f"{name}=={version}" for name, version in versions.items())])
 
 
 def definitions_of(step: str, root: Path | str = ROOT) -> dict[str, list[str]]:
@@ -53,6 +60,18 @@ def definitions_of(step: str, root: Path | str = ROOT) -> dict[str, list[str]]:
     for place in places:
         found.setdefault(place.module, set()).update(reach.package.definition(place).names or {""})
     return {module: sorted(names) for module, names in found.items()}
+
+
+def _code(step: str, root: Path | str) -> list[str]:
+    return sorted(f"{name}={digest[:12]}" for name, digest in _of_modules(step, Path(root)).items())
+
+
+@cache
+def _imported(step: str, root: Path) -> frozenset[str]:
+    """The top-level modules of other packages that the reached code imports."""
+    reach, places = _reached(step, root)
+    loaded = (reach.package.definition(place).loaded for place in places)
+    return frozenset().union(*loaded) - {reach.package.name}
 
 
 @cache
@@ -80,10 +99,3 @@ def _reached(step: str, root: Path) -> tuple[Reach, list[Place]]:
 @cache
 def _reach(package: str, root: Path) -> Reach:
     return Reach(Package(package, root))
-
-
-@cache
-def _of_file(path: Path) -> str:
-    if not path.is_file():
-        raise AtlasError(f"{path}: no such file; write the lock file (`make lock` in Atlas), or name another")
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -62,6 +62,7 @@ class Definition:
     uses: set[Chain] = field(default_factory=set)
     quoted: set[Chain] = field(default_factory=set)
     imports: list[Imported] = field(default_factory=list)
+    loaded: set[str] = field(default_factory=set)  # top-level modules whose import runs, unlike those for type checkers
     messages: list[Message] = field(default_factory=list)
     handlers: list[ast.ExceptHandler] = field(default_factory=list)  # those that name what they catch
     dynamic: bool = False
@@ -138,6 +139,10 @@ class StatementReader:
             self._read_text([keyword.value for keyword in part if keyword.arg in said])
         elif isinstance(node, ast.Raise) and name == "exc" and isinstance(part, ast.Call):
             self._read_message(part.func, [*part.args, *(keyword.value for keyword in part.keywords)])
+        elif isinstance(node, ast.If) and name == "body" and (chain_of(node.test) or ("",))[-1] == "TYPE_CHECKING":
+            loaded = {*self.found.loaded}
+            self._read(part)
+            self.found.loaded = loaded
         elif isinstance(node, ast.Assert) and name == "msg" and part:
             self._read_message(ast.Name("AssertionError", ast.Load()), [part])
         else:
@@ -200,7 +205,9 @@ class StatementReader:
         if isinstance(node, Scope):
             self.bound.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            self.found.imports += imports_of(node, self.package)
+            imported = [*imports_of(node, self.package)]
+            self.found.imports += imported
+            self.found.loaded |= {each.module.partition(".")[0] for each in imported}
         elif isinstance(node, ast.Attribute):
             self.found.dynamic |= node.attr in DYNAMIC_ATTRIBUTES
         elif isinstance(node, ast.Global):
