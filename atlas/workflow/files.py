@@ -87,7 +87,8 @@ def read_parquet(
     if not Path(path).is_file():
         raise AtlasError(f"{path}: no such file; check the path, or make it by running snakemake")
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:  # read_table would import pandas
+            table = file.read()
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise AtlasError(f"{path}: not a whole Parquet file ({reason}); {mend}") from None
