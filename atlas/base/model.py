@@ -78,7 +78,7 @@ class Decoder(nn.Module):
         super().__init__()
         # no draw of PyTorch's own, see ``initialise``: on the meta device it imports the compiler, a second of work
         self.embed_tokens, self.embed_positions = (
-            nn.Embedding.from_pretrained(torch.zeros(rows, config.width), freeze=False)
+            nn.Embedding(rows, config.width, _weight=torch.zeros(rows, config.width))
             for rows in (len(SYMBOLS), config.context + POSITION_OFFSET)
         )
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))

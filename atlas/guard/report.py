@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from atlas.errors import AtlasError
-from atlas.guard.weight_checks import Check
 
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
+
+
+Needs = Literal["file", "text", "manifest"]
+"""What a check takes beside the checkpoint: nothing, a text in its language, its manifest."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check: a value, the limit it was held against, and a plain sentence."""
+
+    name: str
+    passed: bool
+    measured: float | None  # None where it is not a finite number, which JSON cannot hold
+    limit: float
+    detail: str
+    tensors: list[str] = field(default_factory=list)  # those that fail, all of them
+    needs: Needs = "file"
+    by_module: dict[str, float | None] = field(default_factory=dict)  # measured value of each that was looked at
 
 
 class GuardError(AtlasError):

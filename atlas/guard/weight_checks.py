@@ -1,4 +1,4 @@
-"""What a check is, and the checks of weights: small functions with a measured value, a limit and a plain sentence.
+"""The checks of weights: small functions with a measured value, a limit and a plain sentence.
 
 What they hold weights against: a model's names and shapes, a file, a manifest's hashes, random numbers, and one
 another. None asks how a model was trained; ``static`` has all those that need nothing but the weights.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from atlas.guard.randomness import alignments, distance_from_fresh
+from atlas.guard.report import Check, Needs
 from atlas.guard.tensors import WeightPart, dtype_of, fingerprint, sha256_of
 
 SPECTRUM_LIMIT = 6.0  # in 1/n; fresh matrices stay below 4 (see atlas.guard.randomness), trained ones are far above
@@ -35,30 +35,12 @@ FITS = {
 }
 
 
-Needs = Literal["file", "text", "manifest"]
-"""What a check takes beside the checkpoint: nothing, a text in its language, its manifest."""
-
-
 class Mismatch(NamedTuple):
     """One way in which a file and a model do not fit."""
 
     check: str  # names, shapes, dtypes or finite
     tensor: str
     problem: str
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check: a value, the limit it was held against, and a plain sentence."""
-
-    name: str
-    passed: bool
-    measured: float | None  # None where it is not a finite number, which JSON cannot hold
-    limit: float
-    detail: str
-    tensors: list[str] = field(default_factory=list)  # those that fail, all of them
-    needs: Needs = "file"
-    by_module: dict[str, float | None] = field(default_factory=dict)  # measured value of each that was looked at
 
 
 def mismatches(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], dtype: str = "") -> Iterator[Mismatch]:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from atlas.audit.misload import Misload, MisloadReport
+from atlas.audit.misload_report import Misload, MisloadReport
 from atlas.errors import AtlasError
 from atlas.guard.report import Certificate
 from atlas.study.settings import explain
