@@ -18,42 +18,98 @@ FORMATS = ("json", "html", "svg", "png")
 DATA = beside("atlas/charts/data")  # no code, so not in the code digest: files to watch
 FONTS = expand(f"{DATA}/fonts/atlas-sans-{{weight}}.woff2", weight=("regular", "bold"))
 
+# Charts that one process draws: those of tables that one process makes; all others by themselves.
+DRAWN = {
+    batch: [
+        chart
+        for chart in GALLERY
+        if chart.name in SHOWN and set(chart.shows) & set(members)
+    ]
+    for batch, members in BATCHES.items()
+}
+DRAWN |= {
+    chart.name: [chart]
+    for chart in GALLERY
+    if all(chart not in charts for charts in DRAWN.values())
+}
 
-for chart in GALLERY:
+
+def tables_of(chart):
+    """The tables that a chart is drawn from."""
+    return expand(
+        f"{RESULTS}/{chart.folder}/{{table}}.parquet", table=chart.shows + chart.reads
+    )
+
+
+def files_of(chart):
+    """The files of a chart by format; its SVG stands in the report."""
+    named = {
+        f"{chart.name}_{kind}": f"{RESULTS}/charts/{chart.name}.{kind}"
+        for kind in FORMATS
+    }
+    return named | {
+        f"{chart.name}_svg": report(
+            named[f"{chart.name}_svg"],
+            caption=f"../report/{chart.name}.rst",
+            category=chart.category,
+            labels={"chart": chart.label},
+        )
+    }
+
+
+def chart_command(chart):
+    """The step of a chart with its options."""
+    return [
+        f"atlas.charts.{chart.name}",
+        *("--tables", f"{RESULTS}/{chart.folder}"),
+        # the ablations need the colours of the arms, not their runs
+        *(["--arms", *STUDY.arms] if chart.name == "ablations" else []),
+        *("--library", f"{RESULTS}/charts/vega.js"),
+        *("--out", f"{RESULTS}/charts/{chart.name}"),
+        *("--log", f"{RESULTS}/logs/charts/{chart.name}.log"),
+    ]
+
+
+rule library:
+    output:
+        charts=f"{RESULTS}/charts/vega.js",
+        page=f"{RESULTS}/charts/vega_page.js",
+    log:
+        f"{RESULTS}/logs/charts/library.log",
+    group:
+        "figures"
+    conda:
+        "../envs/atlas.yaml"
+    params:
+        code=code_of("atlas.charts.library"),
+    shell:
+        "python -m atlas.charts.library --charts {output.charts:q} --page {output.page:q} --log {log:q}"
+
+
+for batch, members in DRAWN.items():
 
     rule:
         name:
-            f"chart_{chart.name}"
+            f"charts_{batch}"
         input:
-            expand(
-                f"{RESULTS}/{chart.folder}/{{table}}.parquet",
-                table=chart.shows + chart.reads,
-            ),
+            sorted({table for chart in members for table in tables_of(chart)}),
+            library=f"{RESULTS}/charts/vega.js",
             fonts=FONTS,
-            essay=[LEDGER] if chart.ledger else [],
+            essay=[LEDGER] if any(chart.ledger for chart in members) else [],
         output:
-            json=f"{RESULTS}/charts/{chart.name}.json",
-            html=f"{RESULTS}/charts/{chart.name}.html",
-            svg=report(
-                f"{RESULTS}/charts/{chart.name}.svg",
-                caption=f"../report/{chart.name}.rst",
-                category=chart.category,
-                labels={"chart": chart.label},
-            ),
-            png=f"{RESULTS}/charts/{chart.name}.png",
+            **{
+                name: file
+                for chart in members
+                for name, file in files_of(chart).items()
+            },
         log:
-            f"{RESULTS}/logs/charts/{chart.name}.log",
+            [f"{RESULTS}/logs/charts/{chart.name}.log" for chart in members],
         group:
             "figures"
         conda:
             "../envs/atlas.yaml"
         params:
-            name=chart.name,
-            # the ablations need the colours of the arms, not their runs
-            arms=f"--arms {' '.join(STUDY.arms)}" if chart.name == "ablations" else "",
-            tables=lambda wildcards, input: str(Path(input[0]).parent),
-            out=lambda wildcards, output: output.json.removesuffix(".json"),
-            code=code_of(f"atlas.charts.{chart.name}"),
+            steps=steps(map(chart_command, members)),
+            code=code_of_all(f"atlas.charts.{chart.name}" for chart in members),
         shell:
-            "python -m atlas.charts.{params.name} --tables {params.tables} {params.arms}"
-            " --out {params.out} --log {log}"
+            "python -m atlas.workflow.together {params.steps}"

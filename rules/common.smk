@@ -38,6 +38,19 @@ def code_of(module):
     )
 
 
+def code_of_all(modules):
+    """The code digests of several steps that one process runs, as of ``code_of``, and of what runs them."""
+    run = ["atlas.workflow.together", *modules]
+    return lambda wildcards: sorted(
+        {part for module in run for part in or_stop(digest.code_parts, module)}
+    )
+
+
+def steps(commands):
+    """The command lines of steps as the words that atlas.workflow.together takes, one a step."""
+    return shlex.join(map(shlex.join, commands))
+
+
 def beside(path):
     """A file of the repository, relative to where Snakemake runs: a checkout that moves reruns nothing."""
     return os.path.relpath(Path(workflow.basedir, path))
@@ -110,30 +123,6 @@ def varied_arms():
         for name, arm in STUDY.arms.items()
         if not arm.recipe and (*arm.place_in(STUDY.shape), arm.base) in places
     ]
-
-
-# tables of the planned comparisons
-PLANNED = ("contrasts", "knowledge_contrasts")
-
-
-def runs_for(wildcards):
-    """The runs that a table is made from."""
-    if wildcards.table == "ablations":
-        return run_folders([*varied_arms(), *STUDY.ablations])
-    if wildcards.table in (*PLANNED, "claims"):  # these compare recipes, too
-        return run_folders([*STUDY.arms, *STUDY.ablations])
-    return run_folders(STUDY.arms)
-
-
-def options_for(wildcards):
-    """What a table takes besides its runs."""
-    if wildcards.table == "ablations":
-        return f"--references {' '.join(varied_arms())}"
-    if wildcards.table in PLANNED:
-        return f"--spec {shlex.quote(json.dumps({'contrasts': STUDY.contrasts}))}"
-    if wildcards.table == "confound":
-        return f"--misloads {RESULTS}/audit/misloaded.json"
-    return ""
 
 
 def place_of(arm):

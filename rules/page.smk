@@ -24,7 +24,7 @@ rule prose:
         tables=lambda wildcards, input: str(Path(input[0]).parent),
         code=code_of("atlas.page.prose"),
     shell:
-        "python -m atlas.page.prose --tables {params.tables} --out {output} --log {log}"
+        "python -m atlas.page.prose --tables {params.tables:q} --out {output:q} --log {log:q}"
 
 
 rule page:
@@ -36,6 +36,7 @@ rule page:
         fonts=FONTS,
         essay=[LEDGER],  # which arms and sessions a claim is about
         captions=expand(beside("report/{name}.rst"), name=SHOWN),
+        library=f"{RESULTS}/charts/vega_page.js",
     output:
         report(
             f"{RESULTS}/index.html",
@@ -53,5 +54,5 @@ rule page:
         tables=lambda wildcards, input: str(Path(input.tables[0]).parent),
         code=code_of("atlas.page.page"),
     shell:
-        "python -m atlas.page.page --tables {params.tables} --charts {input.charts} --captions {input.captions}"
-        " --out {output} --log {log}"
+        "python -m atlas.page.page --tables {params.tables:q} --charts {input.charts:q} --captions {input.captions:q}"
+        " --library {input.library:q} --out {output:q} --log {log:q}"

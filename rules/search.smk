@@ -1,6 +1,16 @@
 SEARCHED = STUDY.search.arms if STUDY.search.sweeps else []
 
 
+def trials_of_all():
+    """The files of the whole search."""
+    return [
+        part
+        for arm in SEARCHED
+        for rung in range(len(STUDY.search.rungs))
+        for part in parts_of(arm, rung)
+    ]
+
+
 # Rungs count from 0. Which candidates a rung tries is worked out from the trials of the one before.
 rule trials:
     input:
@@ -55,12 +65,8 @@ rule trials:
 
 rule recipes:
     input:
-        [
-            part
-            for arm in SEARCHED
-            for rung in range(len(STUDY.search.rungs))
-            for part in parts_of(arm, rung)
-        ],
+        trials_of_all(),
+        given=f"{RESULTS}/tables/given/trials.txt",
     output:
         f"{RESULTS}/tables/recipes.parquet",
     log:
@@ -72,4 +78,4 @@ rule recipes:
     params:
         code=code_of("atlas.tables.found_recipes"),
     shell:
-        "python -m atlas.tables.found_recipes --trials {input} --out {output} --log {log}"
+        "python -m atlas.tables.found_recipes --trials {input.given:q} --out {output:q} --log {log:q}"

@@ -24,32 +24,109 @@ TABLES = (
 )
 LEDGER = beside("atlas/tables/claims.yaml")  # no code, so not in the code digest
 
+# Tables that one process makes, and then their charts: most of a table's time goes into imports and into reading runs.
+SESSIONS = ("curve", "matrix", "continual", "base_loss", "speedrun")
+COMPARISONS = ("contrasts", "knowledge_contrasts", "claims", "ablations")
+BATCHES = {
+    "facts": [name for name in TABLES if name not in (*SESSIONS, *COMPARISONS)],
+    "sessions": [name for name in TABLES if name in SESSIONS],
+    "comparisons": [name for name in TABLES if name in COMPARISONS],
+}
 
-rule table:
-    input:
-        lambda wildcards: [
-            f"{run}/{file}" for run in runs_for(wildcards) for file in RUN_FILES
-        ],
-        ledger=lambda wildcards: ([LEDGER] if wildcards.table == "claims" else []),
-        misloads=lambda wildcards: (
-            [f"{RESULTS}/audit/misloaded.json"]
-            if wildcards.table == "confound"
-            else []
-        ),
+# What command lines have no room for where a study is large, by the name of the file that steps are given instead.
+ABLATED = [*varied_arms(), *STUDY.ablations]
+RUNS = {
+    "arms": run_folders(STUDY.arms),
+    "arms_and_ablations": run_folders([*STUDY.arms, *STUDY.ablations]),
+    "ablations": run_folders(ABLATED),
+}
+GIVEN = {
+    **{f"{name}.txt": "\n".join(runs) for name, runs in RUNS.items()},
+    "trials.txt": "\n".join(trials_of_all()),
+    "contrasts.json": json.dumps({"contrasts": STUDY.contrasts}),
+}
+
+
+def runs_of(table):
+    """Which runs a table is made from, as of ``RUNS``."""
+    if table == "ablations":
+        return table
+    return "arms_and_ablations" if table in COMPARISONS else "arms"
+
+
+def given(name):
+    return f"{RESULTS}/tables/given/{name}"
+
+
+def table_command(table):
+    """The step of a table with its options."""
+    options = {
+        "ablations": ["--references", *varied_arms()],
+        "confound": ["--misloads", f"{RESULTS}/audit/misloaded.json"],
+        "contrasts": ["--spec", given("contrasts.json")],
+        "knowledge_contrasts": ["--spec", given("contrasts.json")],
+    }
+    return [
+        f"atlas.tables.{table}",
+        *("--runs", given(f"{runs_of(table)}.txt"), *options.get(table, [])),
+        *("--out", f"{RESULTS}/tables/{table}.parquet"),
+        *("--log", f"{RESULTS}/logs/tables/{table}.log"),
+    ]
+
+
+localrules:
+    given,
+
+
+rule given:
     output:
-        f"{RESULTS}/tables/{{table}}.parquet",
+        f"{RESULTS}/tables/given/{{name}}",
     log:
-        f"{RESULTS}/logs/tables/{{table}}.log",
+        f"{RESULTS}/logs/tables/given/{{name}}.log",
     wildcard_constraints:
-        table="|".join(TABLES),
-    group:
-        "figures"
+        name="|".join(GIVEN),
     conda:
         "../envs/atlas.yaml"
     params:
-        runs=runs_for,
-        options=options_for,
-        code=code_of(lambda wildcards: f"atlas.tables.{wildcards.table}"),
+        text=lambda wildcards: GIVEN[wildcards.name],
     shell:
-        "python -m atlas.tables.{wildcards.table} --runs {params.runs} {params.options}"
-        " --out {output} --log {log}"
+        "cat > {output:q} 2> {log:q} <<'THE END OF WHAT IS GIVEN'\n"
+        "{params.text}\n"
+        "THE END OF WHAT IS GIVEN\n"
+
+
+for batch, members in BATCHES.items():
+
+    rule:
+        name:
+            f"tables_{batch}"
+        input:
+            [
+                f"{run}/{file}"
+                for run in dict.fromkeys(
+                    run for table in members for run in RUNS[runs_of(table)]
+                )
+                for file in RUN_FILES
+            ],
+            given=[
+                given(name)
+                for name in GIVEN
+                if any(given(name) in table_command(table) for table in members)
+            ],
+            ledger=[LEDGER] if "claims" in members else [],
+            misloads=(
+                [f"{RESULTS}/audit/misloaded.json"] if "confound" in members else []
+            ),
+        output:
+            expand(f"{RESULTS}/tables/{{table}}.parquet", table=members),
+        log:
+            expand(f"{RESULTS}/logs/tables/{{table}}.log", table=members),
+        group:
+            "figures"
+        conda:
+            "../envs/atlas.yaml"
+        params:
+            steps=steps(map(table_command, members)),
+            code=code_of_all(f"atlas.tables.{table}" for table in members),
+        shell:
+            "python -m atlas.workflow.together {params.steps}"

@@ -10,13 +10,14 @@ import vl_convert
 from atlas.workflow import files, progress
 from atlas.workflow.steps import parser, run_step
 
+ALL = "window.vegaEmbed=vegaEmbed; window.vega=vega; window.vegaLite=vegaLite;"
 ONLY_EMBED = "window.vegaEmbed = vegaEmbed;"
 FROM_THE_NETWORK = re.compile(r'(?:<script src="[^"]*"></script>\s*?)+(?=\s*</head>)')
 
 
 def for_charts() -> str:
     """The library that a chart's HTML carries."""
-    code: str = vl_convert.javascript_bundle(None)
+    code: str = vl_convert.javascript_bundle(ALL)
     return code
 
 

@@ -41,7 +41,7 @@ def draw(doc: str | None, charts: Callable[[Tables], Iterable[Chart]]) -> None:
 
 
 def save(chart: alt.TopLevelMixin, out: Path, vega: str | None = None) -> None:
-    """Write ``out`` with the endings .json, .html, .svg and .png, all or none. The HTML carries ``vega``, the library."""
+    """Write ``out`` with the endings .json, .html, .svg and .png, all or none; HTML carries the library ``vega``."""
     with alt.data_transformers.enable(consolidate_datasets=True, max_rows=None):
         spec = chart.to_json(indent=1)
     svg = vl_convert.vegalite_to_svg(spec)

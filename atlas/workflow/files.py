@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,20 @@ def write_parquet(path: Path | str, table: pa.Table, provenance: Mapping[str, An
         pq.write_table(
             table.replace_schema_metadata(footer), stage / path.name, compression="zstd", write_page_checksum=True
         )
+
+
+def listed(paths: Sequence[Path]) -> list[Path]:
+    """Paths of a command line; a text file (``.txt``) among them stands for those that it lists, one a line.
+
+    Raises AtlasError where it cannot be read, or lists none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        lines = [Path(line) for line in read_text(path).splitlines() if line] if path.suffix == ".txt" else [path]
+        if not lines:
+            raise AtlasError(f"{path}: lists no path; expected one a line")
+        found += lines
+    return found
 
 
 def read_parquet(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import errno
 import gc
@@ -36,9 +37,10 @@ def run_step(main: Callable[[], None]) -> NoReturn:
     Exit codes: 0 done, 1 a mistake in the input, 74 a full disk, 130 Ctrl-C.
     Anything else is a defect of Atlas and keeps its traceback.
     """
+    # or Python would search all modules for cycles before it ends: half a second with PyTorch
+    atexit.register(gc.freeze)
     try:
         main()
-        gc.freeze()  # or Python would search all modules for cycles before it ends: half a second with PyTorch
     except DiskFullError as error:
         _stop(str(error), EXIT_DISK)
     except AtlasError as error:

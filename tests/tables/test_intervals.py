@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from atlas.draws import rng
-from atlas.tables.intervals import Estimate, Sample, Z, estimate, seed_interval, wilson
+from atlas.tables.intervals import CONFIDENCE, Estimate, Sample, Z, estimate, seed_interval, wilson
 
 YES_NO = np.array([0.0, 1.0])
 SIGNED = np.array([-1.0, 0.0, 1.0])
