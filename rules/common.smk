@@ -3,6 +3,7 @@ import json
 import os
 import shlex
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 from atlas.study import config as study_config
@@ -39,11 +40,21 @@ def code_of(module):
 
 
 def code_of_all(modules):
-    """The code digests of several steps that one process runs, as of ``code_of``, and of what runs them."""
-    run = ["atlas.workflow.together", *modules]
-    return lambda wildcards: sorted(
-        {part for module in run for part in or_stop(digest.code_parts, module)}
-    )
+    """The code digests of several steps that one process runs, and of what runs them, as of ``code_of``."""
+    codes = [code_of(module) for module in ["atlas.workflow.together", *modules]]
+
+    def parts(wildcards):
+        found = {}
+        for name, said in (
+            part.split("=", 1) for code in codes for part in code(wildcards)
+        ):
+            found.setdefault(name, set()).add(said)
+        return sorted(
+            f"{name}={said.pop() if len(said) == 1 else sha256(repr(sorted(said)).encode()).hexdigest()[:12]}"
+            for name, said in found.items()
+        )
+
+    return parts
 
 
 def steps(commands):

@@ -15,7 +15,9 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
-from atlas.workflow.steps import EXIT_DISK, EXIT_INTERRUPTED, EXIT_MISTAKE
+from atlas.workflow.steps import EXIT_MISTAKE
+
+EXIT_USAGE = 2  # of argparse; what lies above, Ctrl-C and a full disk, ends the steps behind, too
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     failed = []
     for command in commands:
         code = ended(command)
-        if code in (EXIT_DISK, EXIT_INTERRUPTED):
+        if code > EXIT_USAGE:
             sys.exit(code)
         if code:
             failed.append(command[0])
