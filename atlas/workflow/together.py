@@ -35,10 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if code:
             failed.append(command[0])
     if failed:
-        done = len(commands) - len(failed)
         print(
-            f"atlas: error: {', '.join(failed)} failed, as said above; {done} of {len(commands)} steps of this process "
-            "did not, but Snakemake removes what a job made that failed: mend the cause and run the same command again",
+            f"atlas: {', '.join(failed)} failed, {len(commands) - len(failed)} of {len(commands)} steps did not; Snakemake "
+            "removes what the job made, and makes all of it again when the cause is mended",
             file=sys.stderr,
             flush=True,
         )
