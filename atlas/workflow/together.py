@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             failed.append(command[0])
     if failed:
         print(
-            f"atlas: {', '.join(failed)} failed, {len(commands) - len(failed)} of {len(commands)} steps did not; Snakemake "
-            "removes what the job made, and makes all of it again when the cause is mended",
+            f"atlas: {', '.join(failed)} failed, {len(commands) - len(failed)} of {len(commands)} steps did not; "
+            "Snakemake removes what the job made, and makes all of it again when the cause is mended",
             file=sys.stderr,
             flush=True,
         )

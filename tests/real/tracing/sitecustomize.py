@@ -23,8 +23,11 @@ def _while_importing(frame: FrameType | None) -> bool:
 
 
 def _start(step: str, folder: Path) -> None:
-    called: dict[str, set[tuple[str, str, int]]] = {step: set()}  # by step: one process may run several
-    package = ""
+    called: dict[str, set[tuple[str, str, int]]] = {step: set()}  # by step: the first may run several others
+    first, package = step, ""
+
+    def module_of(file: str) -> str:
+        return f"atlas.{file.removeprefix(package).removesuffix('.py').replace(os.sep, '.')}"
 
     def note(frame: FrameType, _event: str, _arg: object) -> None:
         nonlocal package, step
@@ -33,10 +36,10 @@ def _start(step: str, folder: Path) -> None:
         # a compiled template is no code of the package: the rule of the page has the templates as inputs
         mine = package and code.co_filename.startswith(package) and code.co_filename.endswith(".py")
         if mine and code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__":
-            step = f"atlas.{code.co_filename.removeprefix(package).removesuffix('.py').replace(os.sep, '.')}"
+            step = module_of(code.co_filename)
         elif mine and code.co_name != "<module>" and not _while_importing(frame):
             place = code.co_filename, code.co_qualname.partition(".")[0], code.co_firstlineno
-            called.setdefault(step, set()).add(place)
+            called.setdefault(first if module_of(code.co_filename) == first else step, set()).add(place)
 
     def write() -> None:
         for name, places in called.items():
