@@ -58,8 +58,8 @@ def files_of(chart):
 
 
 def chart_command(chart):
-    """The step of a chart with its options."""
-    return [
+    """The step of a chart with its options, as atlas.workflow.together takes it."""
+    words = [
         f"atlas.charts.{chart.name}",
         *("--tables", f"{RESULTS}/{chart.folder}"),
         # the ablations need the colours of the arms, not their runs
@@ -68,6 +68,7 @@ def chart_command(chart):
         *("--out", f"{RESULTS}/charts/{chart.name}"),
         *("--log", f"{RESULTS}/logs/charts/{chart.name}.log"),
     ]
+    return shlex.join(words)
 
 
 rule library:
@@ -109,7 +110,7 @@ for batch, members in DRAWN.items():
         conda:
             "../envs/atlas.yaml"
         params:
-            steps=steps(map(chart_command, members)),
+            steps=[chart_command(chart) for chart in members],
             code=code_of_all(f"atlas.charts.{chart.name}" for chart in members),
         shell:
-            "python -m atlas.workflow.together {params.steps}"
+            "python -m atlas.workflow.together {params.steps:q}"

@@ -57,11 +57,6 @@ def code_of_all(modules):
     return parts
 
 
-def steps(commands):
-    """The command lines of steps as the words that atlas.workflow.together takes, one a step."""
-    return shlex.join(map(shlex.join, commands))
-
-
 def beside(path):
     """A file of the repository, relative to where Snakemake runs: a checkout that moves reruns nothing."""
     return os.path.relpath(Path(workflow.basedir, path))

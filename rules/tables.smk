@@ -29,8 +29,8 @@ SESSIONS = ("curve", "matrix", "continual", "base_loss", "speedrun")
 COMPARISONS = ("contrasts", "knowledge_contrasts", "claims", "ablations")
 BATCHES = {
     "facts": [name for name in TABLES if name not in (*SESSIONS, *COMPARISONS)],
-    "sessions": [name for name in TABLES if name in SESSIONS],
-    "comparisons": [name for name in TABLES if name in COMPARISONS],
+    "sessions": [name for name in SESSIONS if name in TABLES],
+    "comparisons": [name for name in COMPARISONS if name in TABLES],
 }
 
 # What command lines have no room for where a study is large, by the name of the file that steps are given instead.
@@ -58,20 +58,27 @@ def given(name):
     return f"{RESULTS}/tables/given/{name}"
 
 
+def given_to(table):
+    """The files that a table is given, the list of its runs first."""
+    planned = table in ("contrasts", "knowledge_contrasts")
+    return [f"{runs_of(table)}.txt", *(["contrasts.json"] if planned else [])]
+
+
 def table_command(table):
-    """The step of a table with its options."""
+    """The step of a table with its options, as atlas.workflow.together takes it."""
+    runs, *spec = map(given, given_to(table))
     options = {
         "ablations": ["--references", *varied_arms()],
         "confound": ["--misloads", f"{RESULTS}/audit/misloaded.json"],
-        "contrasts": ["--spec", given("contrasts.json")],
-        "knowledge_contrasts": ["--spec", given("contrasts.json")],
     }
-    return [
+    words = [
         f"atlas.tables.{table}",
-        *("--runs", given(f"{runs_of(table)}.txt"), *options.get(table, [])),
+        *("--runs", runs, *(["--spec", *spec] if spec else [])),
+        *options.get(table, []),
         *("--out", f"{RESULTS}/tables/{table}.parquet"),
         *("--log", f"{RESULTS}/logs/tables/{table}.log"),
     ]
+    return shlex.join(words)
 
 
 localrules:
@@ -110,8 +117,9 @@ for batch, members in BATCHES.items():
             ],
             given=[
                 given(name)
-                for name in GIVEN
-                if any(given(name) in table_command(table) for table in members)
+                for name in dict.fromkeys(
+                    name for table in members for name in given_to(table)
+                )
             ],
             ledger=[LEDGER] if "claims" in members else [],
             misloads=(
@@ -126,7 +134,7 @@ for batch, members in BATCHES.items():
         conda:
             "../envs/atlas.yaml"
         params:
-            steps=steps(map(table_command, members)),
+            steps=[table_command(table) for table in members],
             code=code_of_all(f"atlas.tables.{table}" for table in members),
         shell:
-            "python -m atlas.workflow.together {params.steps}"
+            "python -m atlas.workflow.together {params.steps:q}"

@@ -167,7 +167,10 @@ EDITS = {
         appended("atlas/page/templates/ledger.md.jinja", "{# a remark #}\n"),
         {"prose"},
     ),
-    "the lock file": (appended("requirements.lock", "left-pad==1\n"), {"facts", "corpus"} | STREAMS | BASE | TAUGHT),
+    "the lock file": (
+        appended("requirements.lock", "left-pad==1\n"),
+        {"facts", "corpus", "library"} | STREAMS | BASE | TAUGHT,
+    ),
     "the user's own corpus": (appended("corpus-of-the-test.txt", "More.\n"), {"corpus"} | BASE | TAUGHT),
     "the user's own corpus, saved as it was": (
         lambda checkout: (checkout.root / "corpus-of-the-test.txt").touch(),
