@@ -34,43 +34,6 @@ DRAWN |= {
 }
 
 
-def tables_of(chart):
-    """The tables that a chart is drawn from."""
-    return expand(
-        f"{RESULTS}/{chart.folder}/{{table}}.parquet", table=chart.shows + chart.reads
-    )
-
-
-def files_of(chart):
-    """The files of a chart by format; its SVG stands in the report."""
-    named = {
-        f"{chart.name}_{kind}": f"{RESULTS}/charts/{chart.name}.{kind}"
-        for kind in FORMATS
-    }
-    return named | {
-        f"{chart.name}_svg": report(
-            named[f"{chart.name}_svg"],
-            caption=f"../report/{chart.name}.rst",
-            category=chart.category,
-            labels={"chart": chart.label},
-        )
-    }
-
-
-def chart_command(chart):
-    """The step of a chart with its options, as atlas.workflow.together takes it."""
-    words = [
-        f"atlas.charts.{chart.name}",
-        *("--tables", f"{RESULTS}/{chart.folder}"),
-        # the ablations need the colours of the arms, not their runs
-        *(["--arms", *STUDY.arms] if chart.name == "ablations" else []),
-        *("--library", f"{RESULTS}/charts/vega.js"),
-        *("--out", f"{RESULTS}/charts/{chart.name}"),
-        *("--log", f"{RESULTS}/logs/charts/{chart.name}.log"),
-    ]
-    return shlex.join(words)
-
-
 rule library:
     output:
         charts=f"{RESULTS}/charts/vega.js",

@@ -155,3 +155,84 @@ def parts_of(arm, rung):
         f"{RESULTS}/search/{arm}/{rung}-{{part}}.parquet",
         part=range(STUDY.search.jobs),
     )
+
+
+def trials_of_all():
+    """The files of the whole search."""
+    return [
+        part
+        for arm in SEARCHED
+        for rung in range(len(STUDY.search.rungs))
+        for part in parts_of(arm, rung)
+    ]
+
+
+def runs_of(table):
+    """Which runs a table is made from, as of ``RUNS``."""
+    if table == "ablations":
+        return table
+    return "arms_and_ablations" if table in COMPARISONS else "arms"
+
+
+def given(name):
+    return f"{RESULTS}/tables/given/{name}"
+
+
+def given_to(table):
+    """The files that a table is given, the list of its runs first."""
+    planned = table in ("contrasts", "knowledge_contrasts")
+    return [f"{runs_of(table)}.txt", *(["contrasts.json"] if planned else [])]
+
+
+def table_command(table):
+    """The step of a table with its options, as atlas.workflow.together takes it."""
+    runs, *spec = map(given, given_to(table))
+    options = {
+        "ablations": ["--references", *varied_arms()],
+        "confound": ["--misloads", f"{RESULTS}/audit/misloaded.json"],
+    }
+    words = [
+        f"atlas.tables.{table}",
+        *("--runs", runs, *(["--spec", *spec] if spec else [])),
+        *options.get(table, []),
+        *("--out", f"{RESULTS}/tables/{table}.parquet"),
+        *("--log", f"{RESULTS}/logs/tables/{table}.log"),
+    ]
+    return shlex.join(words)
+
+
+def tables_of(chart):
+    """The tables that a chart is drawn from."""
+    return expand(
+        f"{RESULTS}/{chart.folder}/{{table}}.parquet", table=chart.shows + chart.reads
+    )
+
+
+def files_of(chart):
+    """The files of a chart by format; its SVG stands in the report."""
+    named = {
+        f"{chart.name}_{kind}": f"{RESULTS}/charts/{chart.name}.{kind}"
+        for kind in FORMATS
+    }
+    return named | {
+        f"{chart.name}_svg": report(
+            named[f"{chart.name}_svg"],
+            caption=f"../report/{chart.name}.rst",
+            category=chart.category,
+            labels={"chart": chart.label},
+        )
+    }
+
+
+def chart_command(chart):
+    """The step of a chart with its options, as atlas.workflow.together takes it."""
+    words = [
+        f"atlas.charts.{chart.name}",
+        *("--tables", f"{RESULTS}/{chart.folder}"),
+        # the ablations need the colours of the arms, not their runs
+        *(["--arms", *STUDY.arms] if chart.name == "ablations" else []),
+        *("--library", f"{RESULTS}/charts/vega.js"),
+        *("--out", f"{RESULTS}/charts/{chart.name}"),
+        *("--log", f"{RESULTS}/logs/charts/{chart.name}.log"),
+    ]
+    return shlex.join(words)

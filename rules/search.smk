@@ -1,16 +1,6 @@
 SEARCHED = STUDY.search.arms if STUDY.search.sweeps else []
 
 
-def trials_of_all():
-    """The files of the whole search."""
-    return [
-        part
-        for arm in SEARCHED
-        for rung in range(len(STUDY.search.rungs))
-        for part in parts_of(arm, rung)
-    ]
-
-
 # Rungs count from 0. Which candidates a rung tries is worked out from the trials of the one before.
 rule trials:
     input:

@@ -34,51 +34,16 @@ BATCHES = {
 }
 
 # What command lines have no room for where a study is large, by the name of the file that steps are given instead.
-ABLATED = [*varied_arms(), *STUDY.ablations]
 RUNS = {
     "arms": run_folders(STUDY.arms),
     "arms_and_ablations": run_folders([*STUDY.arms, *STUDY.ablations]),
-    "ablations": run_folders(ABLATED),
+    "ablations": run_folders([*varied_arms(), *STUDY.ablations]),
 }
 GIVEN = {
     **{f"{name}.txt": "\n".join(runs) for name, runs in RUNS.items()},
     "trials.txt": "\n".join(trials_of_all()),
     "contrasts.json": json.dumps({"contrasts": STUDY.contrasts}),
 }
-
-
-def runs_of(table):
-    """Which runs a table is made from, as of ``RUNS``."""
-    if table == "ablations":
-        return table
-    return "arms_and_ablations" if table in COMPARISONS else "arms"
-
-
-def given(name):
-    return f"{RESULTS}/tables/given/{name}"
-
-
-def given_to(table):
-    """The files that a table is given, the list of its runs first."""
-    planned = table in ("contrasts", "knowledge_contrasts")
-    return [f"{runs_of(table)}.txt", *(["contrasts.json"] if planned else [])]
-
-
-def table_command(table):
-    """The step of a table with its options, as atlas.workflow.together takes it."""
-    runs, *spec = map(given, given_to(table))
-    options = {
-        "ablations": ["--references", *varied_arms()],
-        "confound": ["--misloads", f"{RESULTS}/audit/misloaded.json"],
-    }
-    words = [
-        f"atlas.tables.{table}",
-        *("--runs", runs, *(["--spec", *spec] if spec else [])),
-        *options.get(table, []),
-        *("--out", f"{RESULTS}/tables/{table}.parquet"),
-        *("--log", f"{RESULTS}/logs/tables/{table}.log"),
-    ]
-    return shlex.join(words)
 
 
 localrules:
