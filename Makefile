@@ -27,8 +27,7 @@ help:  ## list the commands
 
 # $(call study,FOLDER,OPTIONS): run a study with bars and write its report.
 define study
-	snakemake all $(2) $(BARS)
-	snakemake --quiet all --report $(1)/report.html all $(2)
+	snakemake all $(2) --report $(1)/report.html --report-after-run $(BARS)
 	@echo "atlas: open $(1)/index.html, the page; $(1)/report.html has every step and its settings"
 endef
 

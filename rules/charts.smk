@@ -18,31 +18,60 @@ FORMATS = ("json", "html", "svg", "png")
 DATA = beside("atlas/charts/data")  # no code, so not in the code digest: files to watch
 FONTS = expand(f"{DATA}/fonts/atlas-sans-{{weight}}.woff2", weight=("regular", "bold"))
 
+# Charts that one process draws: those of tables that one process makes; all others by themselves.
+DRAWN = {
+    batch: [
+        chart
+        for chart in GALLERY
+        if chart.name in SHOWN and set(chart.shows) & set(members)
+    ]
+    for batch, members in BATCHES.items()
+}
+DRAWN |= {
+    chart.name: [chart]
+    for chart in GALLERY
+    if all(chart not in charts for charts in DRAWN.values())
+}
 
-for chart in GALLERY:
+
+rule library:
+    output:
+        charts=f"{RESULTS}/charts/vega.js",
+        page=f"{RESULTS}/charts/vega_page.js",
+    log:
+        f"{RESULTS}/logs/charts/library.log",
+    group:
+        "figures"
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **SMALL,
+    params:
+        code=code_of("atlas.charts.library"),
+    shell:
+        step(
+            "atlas.charts.library --charts {output.charts:q} --page {output.page:q} --log {log:q}"
+        )
+
+
+for batch, members in DRAWN.items():
 
     rule:
         name:
-            f"chart_{chart.name}"
+            f"charts_{batch}"
         input:
-            expand(
-                f"{RESULTS}/{chart.folder}/{{table}}.parquet",
-                table=chart.shows + chart.reads,
-            ),
+            sorted({table for chart in members for table in tables_of(chart)}),
+            library=f"{RESULTS}/charts/vega.js",
             fonts=FONTS,
-            essay=[LEDGER] if chart.ledger else [],
+            essay=[LEDGER] if any(chart.ledger for chart in members) else [],
         output:
-            json=f"{RESULTS}/charts/{chart.name}.json",
-            html=f"{RESULTS}/charts/{chart.name}.html",
-            svg=report(
-                f"{RESULTS}/charts/{chart.name}.svg",
-                caption=f"../report/{chart.name}.rst",
-                category=chart.category,
-                labels={"chart": chart.label},
-            ),
-            png=f"{RESULTS}/charts/{chart.name}.png",
+            **{
+                name: file
+                for chart in members
+                for name, file in files_of(chart).items()
+            },
         log:
-            f"{RESULTS}/logs/charts/{chart.name}.log",
+            [f"{RESULTS}/logs/charts/{chart.name}.log" for chart in members],
         group:
             "figures"
         conda:
@@ -50,14 +79,7 @@ for chart in GALLERY:
         resources:
             **SMALL,
         params:
-            name=chart.name,
-            # the ablations need the colours of the arms, not their runs
-            arms=f"--arms {' '.join(STUDY.arms)}" if chart.name == "ablations" else "",
-            tables=lambda wildcards, input: str(Path(input[0]).parent),
-            out=lambda wildcards, output: output.json.removesuffix(".json"),
-            code=code_of(f"atlas.charts.{chart.name}"),
+            steps=[chart_command(chart) for chart in members],
+            code=code_of_all(f"atlas.charts.{chart.name}" for chart in members),
         shell:
-            step(
-                "atlas.charts.{params.name} --tables {params.tables:q} {params.arms}"
-                " --out {params.out:q} --log {log:q}"
-            )
+            step("atlas.workflow.together {params.steps:q}")

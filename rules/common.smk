@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 from atlas.study import config as study_config
@@ -58,6 +59,24 @@ def code_of(step):
         digest.ROOT,
         UNUSED,
     )
+
+
+def code_of_all(modules):
+    """The code digests of several steps that one process runs, and of what runs them, as of ``code_of``."""
+    codes = [code_of(module) for module in ["atlas.workflow.together", *modules]]
+
+    def parts(wildcards):
+        found = {}
+        for name, said in (
+            part.split("=", 1) for code in codes for part in code(wildcards)
+        ):
+            found.setdefault(name, set()).add(said)
+        return sorted(
+            f"{name}={said.pop() if len(said) == 1 else sha256(repr(sorted(said)).encode()).hexdigest()[:12]}"
+            for name, said in found.items()
+        )
+
+    return parts
 
 
 def beside(path):
@@ -174,30 +193,6 @@ def varied_arms():
     ]
 
 
-# tables of the planned comparisons
-PLANNED = ("contrasts", "knowledge_contrasts")
-
-
-def runs_for(wildcards):
-    """The runs that a table is made from."""
-    if wildcards.table == "ablations":
-        return run_folders([*varied_arms(), *STUDY.ablations])
-    if wildcards.table in (*PLANNED, "claims"):  # these compare recipes, too
-        return run_folders([*STUDY.arms, *STUDY.ablations])
-    return run_folders(STUDY.arms)
-
-
-def options_for(wildcards):
-    """What a table takes besides its runs."""
-    if wildcards.table == "ablations":
-        return option("--references", varied_arms())
-    if wildcards.table in PLANNED:
-        return option("--spec", json.dumps({"contrasts": STUDY.contrasts}))
-    if wildcards.table == "confound":
-        return option("--misloads", f"{RESULTS}/audit/misloaded.json")
-    return ""
-
-
 def place_of(arm):
     """What two arms share that differ in nothing but their base."""
     return *arm.place_in(STUDY.shape), arm.recipe_over(STUDY.recipe)
@@ -222,3 +217,84 @@ def parts_of(arm, rung):
         f"{RESULTS}/search/{arm}/{rung}-{{part}}.parquet",
         part=range(STUDY.search.jobs),
     )
+
+
+def trials_of_all():
+    """The files of the whole search."""
+    return [
+        part
+        for arm in SEARCHED
+        for rung in range(len(STUDY.search.rungs))
+        for part in parts_of(arm, rung)
+    ]
+
+
+def runs_of(table):
+    """Which runs a table is made from, as of ``RUNS``."""
+    if table == "ablations":
+        return table
+    return "arms_and_ablations" if table in COMPARISONS else "arms"
+
+
+def given(name):
+    return f"{RESULTS}/tables/given/{name}"
+
+
+def given_to(table):
+    """The files that a table is given, the list of its runs first."""
+    planned = table in ("contrasts", "knowledge_contrasts")
+    return [f"{runs_of(table)}.txt", *(["contrasts.json"] if planned else [])]
+
+
+def table_command(table):
+    """The step of a table with its options, as atlas.workflow.together takes it."""
+    runs, *spec = map(given, given_to(table))
+    options = {
+        "ablations": ["--references", *varied_arms()],
+        "confound": ["--misloads", f"{RESULTS}/audit/misloaded.json"],
+    }
+    words = [
+        f"atlas.tables.{table}",
+        *("--runs", runs, *(["--spec", *spec] if spec else [])),
+        *options.get(table, []),
+        *("--out", f"{RESULTS}/tables/{table}.parquet"),
+        *("--log", f"{RESULTS}/logs/tables/{table}.log"),
+    ]
+    return shlex.join(words)
+
+
+def tables_of(chart):
+    """The tables that a chart is drawn from."""
+    return expand(
+        f"{RESULTS}/{chart.folder}/{{table}}.parquet", table=chart.shows + chart.reads
+    )
+
+
+def files_of(chart):
+    """The files of a chart by format; its SVG stands in the report."""
+    named = {
+        f"{chart.name}_{kind}": f"{RESULTS}/charts/{chart.name}.{kind}"
+        for kind in FORMATS
+    }
+    return named | {
+        f"{chart.name}_svg": report(
+            named[f"{chart.name}_svg"],
+            caption=f"../report/{chart.name}.rst",
+            category=chart.category,
+            labels={"chart": chart.label},
+        )
+    }
+
+
+def chart_command(chart):
+    """The step of a chart with its options, as atlas.workflow.together takes it."""
+    words = [
+        f"atlas.charts.{chart.name}",
+        *("--tables", f"{RESULTS}/{chart.folder}"),
+        # the ablations need the colours of the arms, not their runs
+        *(["--arms", *STUDY.arms] if chart.name == "ablations" else []),
+        *("--library", f"{RESULTS}/charts/vega.js"),
+        *("--out", f"{RESULTS}/charts/{chart.name}"),
+        *("--log", f"{RESULTS}/logs/charts/{chart.name}.log"),
+    ]
+    return shlex.join(words)

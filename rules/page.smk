@@ -40,6 +40,7 @@ rule page:
         fonts=FONTS,
         essay=[LEDGER],  # which arms and sessions a claim is about
         captions=expand(beside("report/{name}.rst"), name=SHOWN),
+        library=f"{RESULTS}/charts/vega_page.js",
     output:
         report(
             f"{RESULTS}/index.html",
@@ -61,5 +62,5 @@ rule page:
     shell:
         step(
             "atlas.page.page --tables {params.tables:q} --charts {input.charts:q} --captions {input.captions:q}"
-            " --out {output:q} --log {log:q}"
+            " --library {input.library:q} --out {output:q} --log {log:q}"
         )

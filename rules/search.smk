@@ -57,12 +57,8 @@ rule trials:
 
 rule recipes:
     input:
-        [
-            part
-            for arm in SEARCHED
-            for rung in range(len(STUDY.search.rungs))
-            for part in parts_of(arm, rung)
-        ],
+        trials_of_all(),
+        given=f"{RESULTS}/tables/given/trials.txt",
     output:
         f"{RESULTS}/tables/recipes.parquet",
     log:
@@ -77,5 +73,5 @@ rule recipes:
         code=code_of("atlas.tables.found_recipes"),
     shell:
         step(
-            "atlas.tables.found_recipes --trials {input:q} --out {output:q} --log {log:q}"
+            "atlas.tables.found_recipes --trials {input.given:q} --out {output:q} --log {log:q}"
         )

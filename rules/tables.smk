@@ -24,36 +24,83 @@ TABLES = (
 )
 LEDGER = beside("atlas/tables/claims.yaml")  # no code, so not in the code digest
 
+# Tables that one process makes, and then their charts: most of a table's time goes into imports and into reading runs.
+SESSIONS = ("curve", "matrix", "continual", "base_loss", "speedrun")
+COMPARISONS = ("contrasts", "knowledge_contrasts", "claims", "ablations")
+BATCHES = {
+    "facts": [name for name in TABLES if name not in (*SESSIONS, *COMPARISONS)],
+    "sessions": [name for name in SESSIONS if name in TABLES],
+    "comparisons": [name for name in COMPARISONS if name in TABLES],
+}
 
-rule table:
-    input:
-        lambda wildcards: [
-            f"{run}/{file}" for run in runs_for(wildcards) for file in RUN_FILES
-        ],
-        ledger=lambda wildcards: ([LEDGER] if wildcards.table == "claims" else []),
-        misloads=lambda wildcards: (
-            [f"{RESULTS}/audit/misloaded.json"]
-            if wildcards.table == "confound"
-            else []
-        ),
+# What command lines have no room for where a study is large, by the name of the file that steps are given instead.
+RUNS = {
+    "arms": run_folders(STUDY.arms),
+    "arms_and_ablations": run_folders([*STUDY.arms, *STUDY.ablations]),
+    "ablations": run_folders([*varied_arms(), *STUDY.ablations]),
+}
+GIVEN = {
+    **{f"{name}.txt": "\n".join(runs) for name, runs in RUNS.items()},
+    "trials.txt": "\n".join(trials_of_all()),
+    "contrasts.json": json.dumps({"contrasts": STUDY.contrasts}),
+}
+
+
+rule given:
     output:
-        f"{RESULTS}/tables/{{table}}.parquet",
+        f"{RESULTS}/tables/given/{{name}}",
     log:
-        f"{RESULTS}/logs/tables/{{table}}.log",
+        f"{RESULTS}/logs/tables/given/{{name}}.log",
     wildcard_constraints:
-        table="|".join(TABLES),
-    group:
-        "figures"
+        name=one_of(GIVEN),
+    localrule: True
     conda:
         "../envs/atlas.yaml"
     resources:
         **SMALL,
     params:
-        runs=runs_for,
-        options=options_for,
-        code=code_of(lambda wildcards: f"atlas.tables.{wildcards.table}"),
+        text=lambda wildcards: GIVEN[wildcards.name],
     shell:
-        step(
-            "atlas.tables.{wildcards.table} --runs {params.runs:q} {params.options}"
-            " --out {output:q} --log {log:q}"
-        )
+        "cat > {output:q} 2> {log:q} <<'THE END OF WHAT IS GIVEN'\n"
+        "{params.text}\n"
+        "THE END OF WHAT IS GIVEN\n"
+
+
+for batch, members in BATCHES.items():
+
+    rule:
+        name:
+            f"tables_{batch}"
+        input:
+            [
+                f"{run}/{file}"
+                for run in dict.fromkeys(
+                    run for table in members for run in RUNS[runs_of(table)]
+                )
+                for file in RUN_FILES
+            ],
+            given=[
+                given(name)
+                for name in dict.fromkeys(
+                    name for table in members for name in given_to(table)
+                )
+            ],
+            ledger=[LEDGER] if "claims" in members else [],
+            misloads=(
+                [f"{RESULTS}/audit/misloaded.json"] if "confound" in members else []
+            ),
+        output:
+            expand(f"{RESULTS}/tables/{{table}}.parquet", table=members),
+        log:
+            expand(f"{RESULTS}/logs/tables/{{table}}.log", table=members),
+        group:
+            "figures"
+        conda:
+            "../envs/atlas.yaml"
+        resources:
+            **asks_for(2000, 15),  # all runs at once
+        params:
+            steps=[table_command(table) for table in members],
+            code=code_of_all(f"atlas.tables.{table}" for table in members),
+        shell:
+            step("atlas.workflow.together {params.steps:q}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy.stats import binomtest
+import scipy
 
 from atlas.audit.audit_columns import LEVELS
 
@@ -25,7 +25,7 @@ class Share:
     def interval(self) -> tuple[float, float]:
         if not self.tests:
             return 0.0, 1.0
-        found = binomtest(self.hits, self.tests).proportion_ci(method="exact")
+        found = scipy.stats.binomtest(self.hits, self.tests).proportion_ci(method="exact")
         return float(found.low), float(found.high)
 
     def __str__(self) -> str:

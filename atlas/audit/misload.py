@@ -15,12 +15,12 @@ from pydantic import Field
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from atlas.audit.misload_report import Misload, MisloadReport
 from atlas.base.certify import verify_checkpoint
 from atlas.base.checkpoint import read_manifest
 from atlas.base.model import Transformer, fresh, opt_config
 from atlas.guard.faults.kinds import wrong_names
 from atlas.guard.formats import CONFIG, read_tensors
-from atlas.guard.report import Certificate
 from atlas.guard.tensors import fingerprint
 from atlas.study.settings import Role, Settings
 from atlas.ttt.frozen import reinitialise
@@ -33,22 +33,6 @@ class Misloads(Settings):
 
     reinit: list[list[Role]] = Field(min_length=1, description="roles that a loader misses, one list a loader")
     base_seed: int
-
-
-class Misload(Settings):
-    """One mis-loaded base, and what verification says of it."""
-
-    reinit: list[Role]
-    missed: list[str] = Field(description="tensors that stayed as they were drawn")
-    fingerprint: str
-    without_manifest: Certificate = Field(description="from the file, its config and a text")
-    with_manifest: Certificate
-
-
-class MisloadReport(Settings):
-    """What ``misloaded.json`` says."""
-
-    misloads: list[Misload]
 
 
 def load_carelessly(model: nn.Module, tensors: Mapping[str, Tensor], rename: Callable[[str], str]) -> list[str]:

@@ -26,9 +26,9 @@ from atlas.errors import AtlasError
 from atlas.guard import weight_checks
 from atlas.guard.blueprints import blueprint
 from atlas.guard.formats import CONFIG, read_tensors
-from atlas.guard.report import Certificate, insist
+from atlas.guard.report import Certificate, Check, insist
 from atlas.guard.tensors import WeightPart, fingerprint
-from atlas.guard.weight_checks import Check, bounded, counted, finite, mismatches
+from atlas.guard.weight_checks import bounded, counted, finite, mismatches
 from atlas.guard.wiring import BEFORE_LAYERS, Anatomy, LayerModule, functional, modules_of
 from atlas.study.base_settings import Base, Model
 from atlas.study.settings import explain

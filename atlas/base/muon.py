@@ -13,10 +13,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from atlas.base.optimisers import uncompiled
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration, from the source
 ITERATIONS = 5
 
 
+@uncompiled
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and decoupled weight decay, for parameters that are matrices.
 

@@ -16,6 +16,7 @@ from atlas.base.corpus import split
 from atlas.base.language import validation_loss
 from atlas.base.model import Transformer, fresh
 from atlas.base.muon import Muon
+from atlas.base.optimisers import AdamW
 from atlas.base.text import encode
 from atlas.draws import rng
 from atlas.errors import AtlasError
@@ -77,7 +78,7 @@ def train(config: Base, tokens: np.ndarray, after_step: Callable[[int, Transform
     others = [parameter for name, parameter in model.named_parameters() if ".layers." not in name or parameter.ndim < 2]
     optimisers: list[torch.optim.Optimizer] = [
         Muon(inside, lr=config.training.matrix_lr, weight_decay=config.training.weight_decay),
-        torch.optim.AdamW(others, lr=config.training.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+        AdamW(others, lr=config.training.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     ]
     for group in (group for optimiser in optimisers for group in optimiser.param_groups):
         group["peak"] = group["lr"]

@@ -10,7 +10,7 @@ from typing import NoReturn
 import altair as alt
 import vl_convert
 
-from atlas.charts import fonts
+from atlas.charts import fonts, library
 from atlas.charts.frame import Chart, picture
 from atlas.charts.study_tables import Tables
 from atlas.workflow import files
@@ -33,20 +33,22 @@ def draw(doc: str | None, charts: Callable[[Tables], Iterable[Chart]]) -> None:
     options.add_argument(
         "--arms", nargs="+", default=[], metavar="ARM", help="order of the study, without arms.parquet"
     )
+    options.add_argument("--library", type=Path, help="vega.js of atlas.charts.library (default: bundled here, slowly)")
     args = options.parse_args()
-    save(picture(charts(Tables(args.tables, tuple(args.arms)))), args.out)
+    vega = files.read_text(args.library) if args.library else None
+    save(picture(charts(Tables(args.tables, tuple(args.arms)))), args.out, vega)
     say(f"charts {args.out.name}: see {args.out}.html")
 
 
-def save(chart: alt.TopLevelMixin, out: Path) -> None:
-    """Write ``out`` with the endings .json, .html, .svg and .png, all or none."""
+def save(chart: alt.TopLevelMixin, out: Path, vega: str | None = None) -> None:
+    """Write ``out`` with the endings .json, .html, .svg and .png, all or none; HTML carries the library ``vega``."""
     with alt.data_transformers.enable(consolidate_datasets=True, max_rows=None):
         spec = chart.to_json(indent=1)
-    page = vl_convert.vegalite_to_html(spec, bundle=True)
+    svg = vl_convert.vegalite_to_svg(spec)
     with files.together(out.with_name(f"{out.name}.json")) as stage:
-        files.write_text(stage / f"{out.name}.html", page)
-        files.write_text(stage / f"{out.name}.svg", fonts.embedded(renumbered(vl_convert.vegalite_to_svg(spec))))
-        (stage / f"{out.name}.png").write_bytes(vl_convert.vegalite_to_png(spec, scale=SCALE))
+        files.write_text(stage / f"{out.name}.html", library.page_of(spec, vega or library.for_charts()))
+        files.write_text(stage / f"{out.name}.svg", fonts.embedded(renumbered(svg)))
+        (stage / f"{out.name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=SCALE))
         files.write_text(stage / f"{out.name}.json", spec + "\n")
 
 

@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from atlas.errors import AtlasError
-from atlas.guard.weight_checks import FITS, Check
 
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
+
+FITS = {
+    "names": "the file has the model's tensors, no more and no fewer",
+    "shapes": "every tensor has the model's shape",
+    "dtypes": "every tensor has the model's dtype",
+    "finite": "every value is finite",
+}
+
+
+Needs = Literal["file", "text", "manifest"]
+"""What a check takes beside the checkpoint: nothing, a text in its language, its manifest."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check: a value, the limit it was held against, and a plain sentence."""
+
+    name: str
+    passed: bool
+    measured: float | None  # None where it is not a finite number, which JSON cannot hold
+    limit: float
+    detail: str
+    tensors: list[str] = field(default_factory=list)  # those that fail, all of them
+    needs: Needs = "file"
+    by_module: dict[str, float | None] = field(default_factory=dict)  # measured value of each that was looked at
 
 
 class GuardError(AtlasError):

@@ -17,9 +17,9 @@ from atlas.errors import AtlasError
 from atlas.guard import weight_checks
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
 from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, checkpoint_in, contents, is_gguf, read_json
-from atlas.guard.report import Certificate, Report, insist
+from atlas.guard.report import Certificate, Check, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
-from atlas.guard.weight_checks import Check, Mismatch, mismatches, none_of
+from atlas.guard.weight_checks import Mismatch, mismatches, none_of
 
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
 MEND = "the model is not what the file holds: mend the loading (names, `strict`), and verify again"

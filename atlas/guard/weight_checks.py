@@ -1,4 +1,4 @@
-"""What a check is, and the checks of weights: small functions with a measured value, a limit and a plain sentence.
+"""The checks of weights: small functions with a measured value, a limit and a plain sentence.
 
 What they hold weights against: a model's names and shapes, a file, a manifest's hashes, random numbers, and one
 another. None asks how a model was trained; ``static`` has all those that need nothing but the weights.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from atlas.guard.randomness import alignments, distance_from_fresh
+from atlas.guard.report import FITS, Check, Needs
 from atlas.guard.tensors import WeightPart, dtype_of, fingerprint, sha256_of
 
 SPECTRUM_LIMIT = 6.0  # in 1/n; fresh matrices stay below 4 (see atlas.guard.randomness), trained ones are far above
@@ -27,17 +27,6 @@ HALVES_LIMIT = 2.0  # between the lengths of two halves; at most 1.41 in 1,500 t
 ALONE_LIMIT = 8.0  # between the largest value and the next; at most 1.8 in trained tensors, 32 or more after a bit flip
 FEWEST = 16  # values that a tensor must have for its rounding to mean anything
 
-FITS = {
-    "names": "the file has the model's tensors, no more and no fewer",
-    "shapes": "every tensor has the model's shape",
-    "dtypes": "every tensor has the model's dtype",
-    "finite": "every value is finite",
-}
-
-
-Needs = Literal["file", "text", "manifest"]
-"""What a check takes beside the checkpoint: nothing, a text in its language, its manifest."""
-
 
 class Mismatch(NamedTuple):
     """One way in which a file and a model do not fit."""
@@ -45,20 +34,6 @@ class Mismatch(NamedTuple):
     check: str  # names, shapes, dtypes or finite
     tensor: str
     problem: str
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check: a value, the limit it was held against, and a plain sentence."""
-
-    name: str
-    passed: bool
-    measured: float | None  # None where it is not a finite number, which JSON cannot hold
-    limit: float
-    detail: str
-    tensors: list[str] = field(default_factory=list)  # those that fail, all of them
-    needs: Needs = "file"
-    by_module: dict[str, float | None] = field(default_factory=dict)  # measured value of each that was looked at
 
 
 def mismatches(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], dtype: str = "") -> Iterator[Mismatch]:

@@ -26,8 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atlas.guard.report import Check
 from atlas.guard.tensors import WeightPart
-from atlas.guard.weight_checks import Check, finite
+from atlas.guard.weight_checks import finite
 
 ATTENTION = ("q", "k", "v", "o")
 FACTORS = (0.5, 2.0)

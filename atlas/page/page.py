@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import vl_convert
 from markupsafe import Markup, escape
 
-from atlas.charts import fonts
+from atlas.charts import fonts, library
 from atlas.charts.frame import packed
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import adaptive, colours, variable, variables
@@ -37,11 +36,11 @@ USELESS = (
     re.compile(r'<path d="M0,0h0v0h0Z"\s*/>'),
 )
 """What an SVG of Vega's can lose inside the page: roles of single marks, the font of all, frames without an extent."""
-ONLY_EMBED = "window.vegaEmbed = vegaEmbed;"
 
 
-def render(tables: Tables, pictures: dict[str, str], captions: dict[str, str], folder: str) -> str:
-    """The page as HTML. ``pictures`` are SVG texts by chart; ``folder`` leads from the page to the tables."""
+def render(tables: Tables, pictures: dict[str, str], captions: dict[str, str], folder: str, vega: str) -> str:
+    """The page as HTML. ``pictures`` are SVG texts by chart; ``folder`` leads from the page to the tables; ``vega`` is
+    the library that draws."""
     shown = present(tables, pictures, captions)
     checkpoints = sorted(set(tables.retention["sessions"]))
     return html(
@@ -57,7 +56,7 @@ def render(tables: Tables, pictures: dict[str, str], captions: dict[str, str], f
         folder=folder,
         tables=[path.stem for path in sorted(tables.folder.glob("*.parquet"))],
         data=Markup(adaptive(json.dumps(data(tables, shown), separators=(",", ":"))).replace("<", "\\u003c")),
-        vega=library(),
+        vega=packed_library(vega),
         script=Markup(files.read_text(DATA / "page.js")),
     )
 
@@ -76,9 +75,9 @@ def data(tables: Tables, shown: Sequence[Shown]) -> dict[str, Any]:
     }
 
 
-def library() -> str:
+def packed_library(vega: str) -> str:
     """Vega, which draws the charts: zipped and in base64, a third of its size."""
-    return base64.b64encode(gzip.compress(vl_convert.javascript_bundle(ONLY_EMBED).encode(), mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(vega.encode(), mtime=0)).decode("ascii")
 
 
 def section(part: Shown, tables: Tables, folder: str) -> Markup:
@@ -128,11 +127,13 @@ def main() -> None:
     options.add_argument("--tables", type=Path, required=True, help="folder of the tables, results/tables")
     options.add_argument("--charts", type=Path, nargs="+", required=True, help="SVG charts, in the order of the page")
     options.add_argument("--captions", type=Path, nargs="+", required=True, help="report/NAME.rst, one a chart")
+    options.add_argument("--library", type=Path, help="vega_page.js of atlas.charts.library (default: bundled here)")
     options.add_argument("--out", type=Path, required=True, help="the page, results/index.html")
     args = options.parse_args()
     folder = Path(os.path.relpath(args.tables, args.out.parent)).as_posix()
     charts, captions = ({path.stem: files.read_text(path) for path in given} for given in (args.charts, args.captions))
-    files.publish_text(args.out, render(Tables(args.tables), charts, captions, folder))
+    vega = files.read_text(args.library) if args.library else library.for_page()
+    files.publish_text(args.out, render(Tables(args.tables), charts, captions, folder, vega))
     say(f"charts page: see {args.out}")
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from atlas.errors import AtlasError
 from atlas.tables import retention, table_step
 from atlas.tables.columns import ABLATIONS
-from atlas.tables.runs import Runs, read
+from atlas.tables.runs import Runs
 from atlas.ttt.run_files import RunRecord
 from atlas.workflow.steps import run_step
 
@@ -56,7 +56,7 @@ def main() -> None:
     arguments = table_step.options(__doc__)
     arguments.add_argument("--references", nargs="+", required=True, help="arms that the others vary")
     args = arguments.parse_args()
-    runs = read(args.runs)
+    runs = table_step.runs_of(args)
     table_step.write("atlas.tables.ablations", args.out, table(runs, args.references), runs)
 
 

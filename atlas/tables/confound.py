@@ -15,14 +15,14 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from atlas.audit.misload import Misload, MisloadReport
+from atlas.audit.misload_report import Misload, MisloadReport
 from atlas.errors import AtlasError
 from atlas.guard.report import Certificate
 from atlas.study.settings import explain
 from atlas.tables import table_step
 from atlas.tables.columns import CONFOUND
 from atlas.tables.contrasts import Paired
-from atlas.tables.runs import Runs, read
+from atlas.tables.runs import Runs
 from atlas.tables.scores import ALL
 from atlas.ttt.run_files import RunRecord
 from atlas.workflow import files
@@ -99,7 +99,7 @@ def main() -> None:
     arguments = table_step.options(__doc__)
     arguments.add_argument("--misloads", type=Path, required=True, help="misloaded.json of atlas.audit.misload")
     args = arguments.parse_args()
-    runs = read(args.runs)
+    runs = table_step.runs_of(args)
     found = table(runs, read_misloads(args.misloads), str(args.misloads))
     table_step.write("atlas.tables.confound", args.out, found, runs)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from scipy import optimize
+import scipy
 
 from atlas.draws import rng
 from atlas.metrics import OF_MATRIX, OfMatrix, contract, metric
@@ -149,7 +149,7 @@ def half_life(scores: pd.DataFrame) -> tuple[float, float, float]:
 
 
 def _half(right: Floats, asked: Floats) -> float:
-    falling = optimize.isotonic_regression(right / asked, weights=asked, increasing=False).x
+    falling = scipy.optimize.isotonic_regression(right / asked, weights=asked, increasing=False).x
     if falling[0] == 0:
         return float("nan")
     fallen = np.flatnonzero(falling <= falling[0] / 2)

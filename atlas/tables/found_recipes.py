@@ -61,15 +61,22 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
 def main() -> None:
     """Write recipes.parquet for the trials given."""
     options = parser(__doc__)
-    options.add_argument("--trials", type=Path, nargs="+", required=True, help="trials of all arms and rungs")
+    options.add_argument(
+        "--trials",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="trials of all arms and rungs, or a text file that lists them",
+    )
     options.add_argument("--out", type=Path, required=True, help="recipes.parquet, to be written")
     args = options.parse_args()
-    found = table(read(args.trials))
+    trials = files.listed(args.trials)
+    found = table(read(trials))
     provenance = {
         "step": "atlas.tables.found_recipes",
         "commit": table_step.commit(),
         "code_digest": code_digest("atlas.tables.found_recipes"),
-        "trials": files.provenance_of(args.trials[0]),
+        "trials": files.provenance_of(trials[0]),
         "versions": environment("numpy", "pandas", "pyarrow")["versions"],
     }
     files.write_parquet(args.out, found, provenance)

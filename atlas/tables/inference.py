@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from atlas.draws import rng
 from atlas.tables.intervals import CONFIDENCE, Floats
@@ -31,7 +31,7 @@ def sign_flip(differences: Floats) -> float:
     """
     if len(differences) < 2 or not differences.any():
         return 1.0
-    result = stats.permutation_test(
+    result = scipy.stats.permutation_test(
         (differences,),
         lambda values, axis: np.mean(values, axis=axis).round(12),  # means equal but for rounding are ties
         permutation_type="samples",
@@ -108,13 +108,13 @@ def smallest_difference(seeds: int, family: int = 1) -> float:
     if seeds < 2 or attainable(seeds, family) >= LEVEL:
         return float("nan")
     power = (_sign_flip_power if seeds <= SIMULATED else _student_power)(seeds, LEVEL / family)
-    return float(optimize.bisect(lambda size: power(size) - POWER, 0, 10, xtol=1e-3))
+    return float(scipy.optimize.bisect(lambda size: power(size) - POWER, 0, 10, xtol=1e-3))
 
 
 def _student_power(seeds: int, level: float) -> Callable[[float], float]:
     """Power of the two-sided paired t-test on the side of the difference, by the difference in standard deviations."""
-    bound = stats.t.ppf(1 - level / 2, seeds - 1)
-    return lambda size: float(stats.nct.sf(bound, seeds - 1, size * math.sqrt(seeds)))
+    bound = scipy.special.stdtrit(seeds - 1, 1 - level / 2)
+    return lambda size: float(scipy.stats.nct.sf(bound, seeds - 1, size * math.sqrt(seeds)))
 
 
 def _sign_flip_power(seeds: int, level: float) -> Callable[[float], float]:
@@ -136,7 +136,7 @@ def seeds_for(half_width: float, spread: float) -> int:
     difference has the standard deviation ``spread``: n such that t(n - 1) spread / sqrt(n) is small enough. At most
     ``MOST_SEEDS``."""
     seeds = np.arange(2, MOST_SEEDS + 1)
-    widths = stats.t.ppf(1 - (1 - CONFIDENCE) / 2, seeds - 1) * spread / np.sqrt(seeds)
+    widths = scipy.special.stdtrit(seeds - 1, 1 - (1 - CONFIDENCE) / 2) * spread / np.sqrt(seeds)
     enough = seeds[widths <= half_width]
     return int(enough[0]) if len(enough) else MOST_SEEDS
 
@@ -146,5 +146,5 @@ def spread_interval(spread: float, seeds: int) -> tuple[float, float]:
     if seeds < 2:
         return float("nan"), float("nan")
     tail = (1 - CONFIDENCE) / 2
-    low, high = (math.sqrt((seeds - 1) / stats.chi2.ppf(q, seeds - 1)) for q in (1 - tail, tail))
+    low, high = (math.sqrt((seeds - 1) / (2 * scipy.special.gammaincinv((seeds - 1) / 2, q))) for q in (1 - tail, tail))
     return spread * low, spread * high

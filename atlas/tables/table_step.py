@@ -6,9 +6,9 @@ The same runs give the same bytes.
 from __future__ import annotations
 
 import subprocess
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +27,13 @@ from atlas.workflow.steps import add_spec, environment, parser, run_step
 def options(doc: str | None) -> ArgumentParser:
     """The command line that all table steps share: ``--runs``, ``--out`` and ``--log``."""
     arguments = parser(doc)
-    arguments.add_argument("--runs", type=Path, nargs="+", required=True, help="run folders, results/ttt/ARM/BLOCK")
+    arguments.add_argument(
+        "--runs",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="run folders, results/ttt/ARM/BLOCK, or a text file (.txt) that lists them, one a line",
+    )
     arguments.add_argument("--out", type=Path, required=True, help="Parquet table to write")
     return arguments
 
@@ -43,8 +49,25 @@ def make(module: str, doc: str | None, table: Callable[..., pa.Table], spec: typ
     if spec:
         add_spec(arguments, spec)
     args = arguments.parse_args()
-    runs = read(args.runs)
+    runs = runs_of(args)
     write(module, args.out, table(runs, args.spec) if spec else table(runs), runs)
+
+
+def runs_of(args: Namespace) -> Runs:
+    """The runs that ``--runs`` names. AtlasError where they may not be compared."""
+    folders = tuple(files.listed(args.runs))
+    return _read(folders, tuple(map(_written, folders)))
+
+
+@lru_cache(maxsize=1)
+def _read(folders: tuple[Path, ...], _written: tuple[int, ...]) -> Runs:
+    """Tables that one process makes share their runs, as long as these are the same files."""
+    return read(folders)
+
+
+def _written(folder: Path) -> int:
+    record = folder / "run.json"
+    return record.stat().st_mtime_ns if record.exists() else 0
 
 
 def as_table(rows: pd.DataFrame | Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

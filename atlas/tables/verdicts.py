@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from atlas.tables import inference
-from atlas.tables.ledger import Measure
+
+if TYPE_CHECKING:  # charts take the words from here, and should not wait for what reads YAML
+    from atlas.tables.ledger import Measure
 
 REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_TESTABLE = "reproduced", "contradicted", "unresolved", "not testable"
 

@@ -21,6 +21,7 @@ LAST_LINES = 8  # of the log of a job that failed
 MOST_FAILURES = 5  # shown with their logs; a cause that many jobs share need not be read twenty times
 NO_ERROR = "no error of its own: it was ended from outside, for want of memory or time, say"
 NOT_BEGUN = "it failed before it began, see what Snakemake printed of it, or was ended from outside at once"
+BATCHES = ("tables_", "charts_")  # how rules begin whose jobs make several
 ENDS = ("atlas: error:", "Error")  # a log without these ends where the job was ended from outside
 
 
@@ -40,7 +41,7 @@ class EndedJob:
 
     name: str  # its rule and wildcards, such as `teach qv 1-8`
     outcome: Outcome
-    log: Path | None = None
+    logs: tuple[Path, ...] = ()  # several where one job runs several steps
 
     @property
     def rule(self) -> str:
@@ -58,33 +59,33 @@ def ended(workflow: Any) -> Iterator[EndedJob]:
     Of a group that failed it is the job that wrote its log last, since the others had to wait.
     """
     groups = [failed.jobs if failed.is_group() else [failed] for failed in workflow.scheduler.failed]
-    failed = {max(jobs, key=lambda job: _written(_log_of(job))) for jobs in groups}
+    failed = {max(jobs, key=lambda job: _written(_logs_of(job))) for jobs in groups}
     dag = workflow.dag
     for job in dag.jobs:
         if not job.rule.norun:
-            log = _log_of(job)
-            outcome = outcome_of(dag.needrun(job), dag.finished(job), job in failed, log, BEGAN)
-            yield EndedJob(" ".join([job.rule.name, *job.wildcards]), outcome, log)
+            logs = _logs_of(job)
+            outcome = outcome_of(dag.needrun(job), dag.finished(job), job in failed, logs, BEGAN)
+            yield EndedJob(" ".join([job.rule.name, *job.wildcards]), outcome, logs)
 
 
-def _log_of(job: Any) -> Path | None:
-    return Path(job.log[0]) if job.log else None
+def _logs_of(job: Any) -> tuple[Path, ...]:
+    return tuple(map(Path, job.log))
 
 
-def outcome_of(needed: bool, finished: bool, failed: bool, log: Path | None, began: float) -> Outcome:
-    """The outcome of a job; a finished one that has not written its log since the start came from the cache."""
+def outcome_of(needed: bool, finished: bool, failed: bool, logs: Sequence[Path], began: float) -> Outcome:
+    """The outcome of a job; a finished one that has not written a log since the start came from the cache."""
     if failed:
         return Outcome.FAILED
     if not needed:
         return Outcome.CURRENT
     if not finished:
         return Outcome.LEFT
-    return Outcome.RAN if log is None or _written(log) >= began else Outcome.CACHED
+    return Outcome.RAN if not logs or _written(logs) >= began else Outcome.CACHED
 
 
-def _written(log: Path | None) -> float:
-    """When a log was last written to, in seconds since the epoch; 0 where there is none."""
-    return log.stat().st_mtime if log and log.exists() else 0.0
+def _written(logs: Sequence[Path]) -> float:
+    """When the last of some logs was written to, in seconds since the epoch; 0 where there is none."""
+    return max((log.stat().st_mtime for log in logs if log.exists()), default=0.0)
 
 
 def summary(jobs: Iterable[EndedJob], seconds: float, results: str) -> str:
@@ -120,8 +121,10 @@ def duration(seconds: float) -> str:
 
 
 def _by_rule(jobs: Sequence[EndedJob]) -> str:
-    names = Counter("chart" if job.rule.startswith("chart_") else job.rule for job in jobs)
-    counts = [plural(n, name) if name == "chart" else f"{n} {name}" for name, n in names.most_common()]
+    names = Counter(job.rule.partition("_")[0] if job.rule.startswith(BATCHES) else job.rule for job in jobs)
+    counts = [
+        f"{plural(n, 'job')} of {name}" if name + "_" in BATCHES else f"{n} {name}" for name, n in names.most_common()
+    ]
     return f" ({', '.join(counts)})" if counts else ""
 
 
@@ -132,12 +135,21 @@ def _places(results: str) -> str:
 
 
 def _failure(job: EndedJob) -> list[str]:
-    """What failed, the last lines of its log, and what it means where these name no error."""
-    if job.log is None:
+    """What failed, the last lines of its logs that name an error, and what it means where none does."""
+    if not job.logs:
         return [f"failed: {job.name}"]
-    found = job.log.read_text(encoding="utf-8", errors="replace").splitlines() if job.log.exists() else []
-    last = [f"    {line}" for line in found[-LAST_LINES:]]
-    head = f"failed: {job.name}; {job.log} " + ("ends with" if last else "is empty")
-    if not any(mark in line for line in last for mark in ENDS):
-        last.append(f"    ({NO_ERROR if last else NOT_BEGUN}; on a cluster see .snakemake/slurm_logs, too)")
-    return [head, *last]
+    lines = {log: _last_lines(log) for log in job.logs}
+    wrong = [log for log, last in lines.items() if any(mark in line for line in last for mark in ENDS)]
+    shown = wrong or [max(job.logs, key=lambda log: _written([log]))]
+    said = []
+    for log in shown:
+        said += [f"failed: {job.name}; {log} " + ("ends with" if lines[log] else "is empty"), *lines[log]]
+    if not wrong:
+        why = NO_ERROR if any(lines[log] for log in shown) else NOT_BEGUN
+        said.append(f"    ({why}; on a cluster see .snakemake/slurm_logs, too)")
+    return said
+
+
+def _last_lines(log: Path) -> list[str]:
+    found = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return [f"    {line}" for line in found[-LAST_LINES:]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,20 @@ def write_parquet(path: Path | str, table: pa.Table, provenance: Mapping[str, An
         )
 
 
+def listed(paths: Sequence[Path]) -> list[Path]:
+    """Paths of a command line; a text file (``.txt``) among them stands for those that it lists, one a line.
+
+    Raises AtlasError where it cannot be read, or lists none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        lines = [Path(line) for line in read_text(path).splitlines() if line] if path.suffix == ".txt" else [path]
+        if not lines:
+            raise AtlasError(f"{path}: lists no path; expected one a line")
+        found += lines
+    return found
+
+
 def read_parquet(
     path: Path | str, columns: pa.Schema | None = None, mend: str = "delete it and run again to remake it"
 ) -> pa.Table:
@@ -87,7 +101,8 @@ def read_parquet(
     if not Path(path).is_file():
         raise AtlasError(f"{path}: no such file; check the path, or make it by running snakemake")
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:  # read_table would import pandas
+            table = file.read()
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise AtlasError(f"{path}: not a whole Parquet file ({reason}); {mend}") from None

@@ -17,7 +17,7 @@ SAID = "interrupted; finished outputs are kept, run the same command to go on"
 def end_at_once() -> None:
     """From now on Ctrl-C ends the process with one line: an exception in the middle of an import may be mistaken for
     another one. Where Ctrl-C is ignored, as by ``nohup``, or handled by others, this changes nothing."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _ignore):
         signal.signal(signal.SIGINT, _end)
 
 
@@ -35,7 +35,7 @@ def came() -> bool:
 def ignore() -> None:
     """From now on nothing is left to interrupt."""
     if signal.getsignal(signal.SIGINT) in (_end, _raise):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, _ignore)
 
 
 _came = False
@@ -45,6 +45,10 @@ def _end(_signal: int, _frame: FrameType | None) -> None:
     shown = "\r\x1b[K\x1b[?25h" if os.isatty(2) else ""  # a spinner's line goes, the cursor that it hid comes back
     os.write(2, f"{shown}atlas: error: {SAID}\n".encode())
     os._exit(INTERRUPTED)
+
+
+def _ignore(_signal: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def _raise(_signal: int, _frame: FrameType | None) -> None:

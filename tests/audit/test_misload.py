@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from atlas.audit.misload import MisloadReport, Misloads, judge, load_carelessly, main, misloaded
+from atlas.audit.misload import Misloads, judge, load_carelessly, main, misloaded
+from atlas.audit.misload_report import MisloadReport
 from atlas.base.checkpoint import read_manifest
 from atlas.base.model import Transformer, fresh
 from atlas.guard.faults.kinds import wrong_names

@@ -11,9 +11,8 @@ from safetensors.torch import load_file, save_file
 from atlas.base.checkpoint import load_certified, load_strict, read_manifest, save
 from atlas.base.model import fresh
 from atlas.errors import AtlasError
-from atlas.guard.report import Certificate
+from atlas.guard.report import Certificate, Check
 from atlas.guard.tensors import fingerprint, sha256_of
-from atlas.guard.weight_checks import Check
 from atlas.study.base_settings import Base, Model, Pretraining
 from atlas.workflow.files import write_json
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from atlas.audit.misload import Misload
-from atlas.guard.report import Certificate
-from atlas.guard.weight_checks import Check
+from atlas.audit.misload_report import Misload
+from atlas.guard.report import Certificate, Check
 from atlas.tables import (
     ablations,
     arms,

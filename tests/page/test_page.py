@@ -145,7 +145,7 @@ def test_a_name_with_signs_of_html_reaches_the_page_as_it_is(tables_folder, tmp_
         pq.write_table(table, tmp_path / path.name)
     tables = Tables(tmp_path)
     assert ODD in tables.names
-    text = page.render(tables, {"retention": "<svg></svg>"}, {"retention": "Of <i> & more."}, "tables")
+    text = page.render(tables, {"retention": "<svg></svg>"}, {"retention": "Of <i> & more."}, "tables", "")
     assert "<b>" not in text
     assert f'<td class="text">{html.escape(ODD)}</td>' in text
     assert f'name="arms" value="{html.escape(ODD)}" checked' in text
@@ -156,7 +156,7 @@ def test_a_name_with_signs_of_html_reaches_the_page_as_it_is(tables_folder, tmp_
 def test_after_a_single_session_it_says_one_session(tmp_path):
     design = Design(seeds=(1,), checkpoints=(1, 2), facts_per_session=1)
     folder = make_tables(tmp_path, {"qv": arms_like_the_study()["qv"], "ffn": arms_like_the_study()["ffn"]}, design)
-    text = without_library(page.render(Tables(folder), {}, {}, "tables"))
+    text = without_library(page.render(Tables(folder), {}, {}, "tables", ""))
     assert 'value="1">1 session</label>' in text
     assert "<h3>After 1 session, 1 fact</h3>" in text
     assert "<h3>After 2 sessions, 2 facts</h3>" in text

@@ -13,9 +13,7 @@ import pytest
 from tests.real.checkout import STUDY
 
 ARMS = ("qv", "ffn", "qv_single_phase")
-TABLES = "arms retention contrasts continual controls curve matrix base_loss speedrun capacity claims ablations"
-CHARTS = "claims retention domains curve matrix base_loss speed capacity ablations contrasts"
-OF_RECIPES = {"table ablations", "table contrasts", "table claims"}
+BATCHES = "facts sessions comparisons"
 
 
 def jobs(rule, names, *more):
@@ -26,22 +24,26 @@ def teach(*arms, block="1-2"):
     return jobs("teach", arms or ARMS, block)
 
 
-def tables(names=TABLES):
-    return jobs("table", names.split())
+def tables(batches=BATCHES):
+    return {f"tables_{batch}" for batch in batches.split()}
 
 
-def charts(names=CHARTS):
-    return {f"chart_{name}" for name in names.split()}
+def charts(batches=BATCHES):
+    return {f"charts_{batch}" for batch in batches.split()}
+
+
+def given(*names):
+    return jobs("given", names)
 
 
 STREAMS = jobs("stream", "12")
+GIVEN = given("arms.txt", "arms_and_ablations.txt", "ablations.txt")
 SHOWN = charts() | {"prose", "page"}
 RESULTS = tables() | SHOWN
 TAUGHT = teach() | RESULTS
 BASE = {"pretrain", "certify"}
-# a table of the arms' own runs does not read the ablation, and the chart of the ablation does not read the others
-WITHOUT_ABLATION = RESULTS - {"table ablations", "chart_ablations"}
-ABLATION_ONLY = tables("ablations contrasts claims") | charts("ablations contrasts claims") | {"prose", "page"}
+# a table of the arms' own runs does not read the ablation
+ABLATION_ONLY = tables("comparisons") | charts("comparisons") | {"prose", "page"}
 
 
 def code(name, definition):
@@ -154,17 +156,24 @@ EDITS = {
     "how other projects' checkpoints are read": (code("atlas/guard/verification.py", "read_foreign"), set()),
     "an editor, where no arm edits": (code("atlas/ttt/editors/rome.py", "Rome"), set()),
     "the adapters": (code("atlas/ttt/engine/lora.py", "Adapters"), TAUGHT),
-    "a table": (code("atlas/tables/base_loss.py", "table"), tables("base_loss") | charts("base_loss") | {"page"}),
-    "a chart": (code("atlas/charts/base_loss.py", "charts"), charts("base_loss") | {"page"}),
+    "a table": (code("atlas/tables/base_loss.py", "table"), tables("sessions") | charts("sessions") | {"page"}),
+    "a table of facts": (
+        code("atlas/tables/capacity.py", "table"),
+        tables("facts") | charts("facts sessions") | {"page"},  # these have the colours of the arms
+    ),
+    "a chart": (code("atlas/charts/base_loss.py", "charts"), charts("sessions") | {"page"}),
+    "a chart without choices": (code("atlas/charts/trace.py", "charts"), set()),
+    "what runs several steps": (code("atlas/workflow/together.py", "ended"), RESULTS),
+    "the library that draws": (code("atlas/charts/library.py", "main"), {"library", "page"} | charts()),
     "the page": (code("atlas/page/page.py", "render"), {"page"}),
     # files that are no code
     "the ledger of claims": (
         appended("atlas/tables/claims.yaml", "# a remark, in a file that counts byte by byte\n"),
-        tables("claims") | charts("claims domains retention") | {"prose", "page"},
+        tables("comparisons") | charts("comparisons facts") | {"prose", "page"},
     ),
     "the message of an error that the ledger writes down": (
         replaced("atlas/tables/quantities.py", "all domains of the study are", "the domains of the study are all"),
-        tables("claims") | charts("claims") | {"prose", "page"},
+        tables("comparisons") | charts("comparisons") | {"prose", "page"},
     ),
     "a caption": (appended("report/base_loss.rst", "More.\n"), {"page"}),
     "the template of the page": (appended("atlas/page/templates/page.html", "<!-- -->\n"), {"page"}),
@@ -188,16 +197,16 @@ EDITS = {
         set(),
     ),
     # the study
-    "an arm": (config(**of("arms", ffn={"targets": ["up", "down"], "ranks": 3})), teach("ffn") | WITHOUT_ABLATION),
+    "an arm": (config(**of("arms", ffn={"targets": ["up", "down"], "ranks": 3})), teach("ffn") | RESULTS),
     "a new arm": (
         config(**of("arms", out={"targets": ["o"], "ranks": 2})),
-        teach("out") | RESULTS - {"table ablations"},  # its chart has the colours of all arms
+        teach("out") | RESULTS | given("arms.txt", "arms_and_ablations.txt"),
     ),
     "an arm fewer": (
         config(arms={"qv": STUDY["arms"]["qv"]}, contrasts={"recipe": STUDY["contrasts"]["recipe"]}),
-        RESULTS - {"table ablations"},
+        RESULTS | given("arms.txt", "arms_and_ablations.txt", "contrasts.json"),
     ),
-    "a new seed": (config(seeds=["1-2", 5]), {"stream 5"} | teach(block="5") | RESULTS),
+    "a new seed": (config(seeds=["1-2", 5]), {"stream 5"} | teach(block="5") | RESULTS | GIVEN),
     "an ablation": (
         config(
             **of(
@@ -221,7 +230,7 @@ EDITS = {
     "the base": (config(**of("base", seed=7)), BASE | TAUGHT),
     "the comparisons": (
         config(contrasts={"places": STUDY["contrasts"]["places"]}),
-        tables("contrasts") | charts("contrasts") | {"page"},
+        ABLATION_ONLY | given("contrasts.json"),
     ),
     "the precision asked for": (config(precision={"contrast": ["qv", "ffn"], "points": 3}), set()),
     "the guard's study": (config(guard={"seeds": 1}), set()),
@@ -261,5 +270,5 @@ def test_a_study_of_editors_alone_has_no_chart_of_facts_per_trained_parameter(fr
     for arms, there in ((alone, False), (alone | {"qv": STUDY["arms"]["qv"]}, True)):
         fresh.configure(STUDY | {"arms": arms, "ablations": {}, "contrasts": {}, "precision": None})
         listed = fresh.done("--dry-run", "charts")
-        assert ("chart_capacity" in listed) is there
-        assert "chart_baselines" in listed
+        assert ("charts/capacity.svg" in listed) is there
+        assert "charts/baselines.svg" in listed

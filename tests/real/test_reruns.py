@@ -69,7 +69,7 @@ def test_why_names_the_setting_and_what_follows(copy):
     assert text.startswith("results/tables/retention.parquet: 3 jobs would run\n")
     assert "teach arm=ffn block=1-2\n  setting changed: ranks: [4, 4] -> [3, 3]\n" in text
     assert "  setting changed: recipe.phases.slow.epochs: 1 -> 2\n" in text
-    assert "table table=retention\n  follows teach, made again before it\n" in text
+    assert "tables_facts\n  follows teach, made again before it\n" in text
 
 
 def test_why_names_the_section_of_the_study(copy):

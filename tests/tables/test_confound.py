@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from atlas.audit.misload import Misload, MisloadReport
+from atlas.audit.misload_report import Misload, MisloadReport
 from atlas.errors import AtlasError
-from atlas.guard.report import Certificate
-from atlas.guard.weight_checks import Check
+from atlas.guard.report import Certificate, Check
 from atlas.tables import confound
 from atlas.tables.runs import read
 from atlas.tables.scores import fact_scores

@@ -7,11 +7,15 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from atlas.draws import rng
-from atlas.tables.intervals import Estimate, Sample, Z, estimate, seed_interval, wilson
+from atlas.tables.intervals import CONFIDENCE, Estimate, Sample, Z, estimate, seed_interval, wilson
 
 YES_NO = np.array([0.0, 1.0])
 SIGNED = np.array([-1.0, 0.0, 1.0])
 T3 = 3.182446  # Student's quantile with three degrees of freedom
+
+
+def test_the_normal_quantile_is_that_of_the_level():
+    assert stats.norm.ppf(1 - (1 - CONFIDENCE) / 2) == Z
 
 
 def sample(right: list[int], facts: int) -> Sample:

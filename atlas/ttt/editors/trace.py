@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import scipy
 import torch
 from pydantic import Field
-from scipy import stats
 from torch import nn
 
 from atlas.base.language import LanguageModel
@@ -176,7 +176,7 @@ def trace_table(traced: Sequence[Traced]) -> pa.Table:
         effects = np.array([one.effects[k, layer, p] for one in having])
         n, mean, low, high = len(having), float(effects.mean()), None, None
         if n > 1:
-            half = float(stats.t.ppf(0.975, n - 1) * effects.std(ddof=1) / math.sqrt(n))
+            half = float(scipy.special.stdtrit(n - 1, 0.975) * effects.std(ddof=1) / math.sqrt(n))
             low, high = mean - half, mean + half
         rows.append(
             {

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from atlas.base.optimisers import Adam
 from atlas.study.editor_settings import ValueSearch
 from atlas.ttt.editors.passes import LineEnds, Tail
 from atlas.ttt.editors.requests import RequestBatch
@@ -49,7 +50,7 @@ def find_values(tail: Tail, batch: RequestBatch, hidden: Tensor, lengths: Tensor
         settings: steps, learning rate and weights.
     """
     delta = hidden.new_zeros(batch.keys, hidden.shape[1]).requires_grad_()
-    optimiser = torch.optim.Adam([delta], lr=settings.lr)
+    optimiser = Adam([delta], lr=settings.lr)
     with tail, torch.enable_grad():
         losses_of = _objective(tail, batch, hidden, lengths, settings)
         first = losses_of(delta).detach()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.base import optimisers
 from atlas.study.recipes import Phase
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import Batch, Line, batch
@@ -133,11 +134,11 @@ class Descent:
         self._mean, self._square = (torch.from_numpy(x.copy()).to(self.live) for x in (state.mean, state.square))
         rules = phase.optimiser  # it has a parameter a lane, so that a lane without a gradient stays as it is
         if rules.kind == "sgd":
-            self._optimiser: Any = torch.optim.SGD(self._lanes, phase.lr, rules.momentum, fused=True)
+            self._optimiser: Any = optimisers.SGD(self._lanes, phase.lr, rules.momentum, fused=True)
             for part, mean in zip(self._lanes, self._mean, strict=True):
                 self._optimiser.state[part] = {"momentum_buffer": mean}
         else:
-            self._optimiser = torch.optim.Adam(self._lanes, phase.lr, (rules.momentum, rules.variance), fused=True)
+            self._optimiser = optimisers.Adam(self._lanes, phase.lr, (rules.momentum, rules.variance), fused=True)
             for part, steps, mean, square in zip(self._lanes, self._steps, self._mean, self._square, strict=True):
                 taken = torch.tensor(float(steps), device=part.device)
                 self._optimiser.state[part] = {"step": taken, "exp_avg": mean, "exp_avg_sq": square}

@@ -23,21 +23,28 @@ def _while_importing(frame: FrameType | None) -> bool:
 
 
 def _start(step: str, folder: Path) -> None:
-    called: set[tuple[str, str, int]] = set()
-    package = ""
+    called: dict[str, set[tuple[str, str, int]]] = {step: set()}  # by step: the first may run several others
+    first, package = step, ""
+
+    def module_of(file: str) -> str:
+        return f"atlas.{file.removeprefix(package).removesuffix('.py').replace(os.sep, '.')}"
 
     def note(frame: FrameType, _event: str, _arg: object) -> None:
-        nonlocal package
+        nonlocal package, step
         code = frame.f_code
         package = package or _package()
         # a compiled template is no code of the package: the rule of the page has the templates as inputs
         mine = package and code.co_filename.startswith(package) and code.co_filename.endswith(".py")
-        if mine and code.co_name != "<module>" and not _while_importing(frame):
-            called.add((code.co_filename, code.co_qualname.partition(".")[0], code.co_firstlineno))
+        if mine and code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__":
+            step = module_of(code.co_filename)
+        elif mine and code.co_name != "<module>" and not _while_importing(frame):
+            place = code.co_filename, code.co_qualname.partition(".")[0], code.co_firstlineno
+            called.setdefault(first if module_of(code.co_filename) == first else step, set()).add(place)
 
     def write() -> None:
-        lines = ["\t".join(map(str, each)) for each in sorted(called)]
-        (folder / f"{step}.{os.getpid()}").write_text("\n".join(lines))
+        for name, places in called.items():
+            lines = ["\t".join(map(str, each)) for each in sorted(places)]
+            (folder / f"{name}.{os.getpid()}").write_text("\n".join(lines))
 
     atexit.register(write)
     threading.settrace(note)
