@@ -15,6 +15,15 @@ from atlas.workflow import files
 Row = Mapping[str, Any]
 
 TOP = 15  # kernels, operations and lines of code of a profile
+ABOUT = """# What a GPU makes of the engine
+
+Written by `benchmarks/gpu.sh`, which measures the engine on any machine with a CUDA card in at most 8 minutes: whether
+the card computes what the processor does, how fast it trains beside PEFT on the same card, where the time of a session
+goes. Weights are random and of the right shapes, which decides speed as trained ones do. PEFT trains one lane after
+another, so its row with one lane is its speed for any number of seeds. Shares of peak are of a large square product in
+the same precision on the same card. Training is chaotic in rounding: after a session in float32 a card and a processor
+agree in aggregates, not bit by bit, as two kinds of processor do.
+"""
 HEADS = {
     "equality": "Compared with the processor, or with PEFT|Relative difference|Besides",
     "steps": "Model|Engine|Precision|Lanes x facts|Facts/s|Times PEFT|Tokens/s|Share of peak|Peak MiB|Note",
@@ -44,7 +53,7 @@ def markdown(rows: Sequence[Row], profiles: Sequence[str], about: Mapping[str, A
     versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("torch", "transformers", "peft"))
     peaks = ", ".join(f"{name} {value / 1e12:.1f}" for name, value in about["peaks"].items())
     head = f"{about['card']}; {versions}; {about['started']} to {about['finished']}.\n"
-    parts = [head, f"TFLOP/s of a large square product: {peaks or 'not measured'}.\n"]
+    parts = [ABOUT, head, _best(rows), f"TFLOP/s of a large square product: {peaks or 'not measured'}.\n"]
     baselines = {
         (row["model"], row["precision"], row["facts"]): row.get("facts_per_second")
         for row in rows
@@ -77,6 +86,23 @@ def markdown(rows: Sequence[Row], profiles: Sequence[str], about: Mapping[str, A
         if lines := [cells[section](row) for row in rows if row["section"] == section]:
             parts.append(_table(columns.split("|"), lines))
     return "\n".join([*parts, *profiles])
+
+
+def _best(rows: Sequence[Row]) -> str:
+    """The finding: the most facts a second of each model in each precision, beside one core where that was measured."""
+    steps = [row for row in rows if row["section"] == "steps" and row.get("facts_per_second")]
+    cores = {(row["model"], row["facts"]): row["facts_per_second"] for row in steps if "core" in row["engine"]}
+    best: dict[tuple[str, str], Row] = {}
+    for row in sorted(steps, key=lambda row: row["facts_per_second"]):
+        if row["engine"] == "atlas":
+            best[row["model"], row["precision"]] = row
+    lines = []
+    for (model, precision), row in best.items():
+        said = f"{row['facts_per_second']:,.0f} facts a second with {row['lanes']} lanes x {row['facts']} facts"
+        if core := cores.get((model, row["facts"])):
+            said += f", {row['facts_per_second'] / core:.0f} times one core of that machine's processor"
+        lines.append(f"- {model}, {precision}: at most {said}\n")
+    return "".join(lines)
 
 
 def _shown(row: Row, *keys: str) -> list[str]:

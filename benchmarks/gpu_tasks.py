@@ -117,13 +117,13 @@ def study(shape: Model, lanes: int, sessions: int = 1) -> Study:
     """A study of both arms, seed after seed as lanes of one block."""
     asked = {"seeds": [f"1-{lanes}"], "lanes": lanes, "facts_per_session": NEW, "checkpoints": sorted({1, sessions})}
     base = {"model": shape.model_dump()}
-    return validated({**asked, "arms": ARMS, "base": base, "probes": {"alternatives": 10}}, NAME)
+    return validated({**asked, "arms": ARMS, "base": base, "probes": {"alternatives": 10}}, origin=NAME)
 
 
 @cache
 def pool() -> list[Fact]:
     """The facts of the built-in pool that are taught."""
-    return [fact for fact in build(validated({"arms": ARMS}, NAME).pool) if fact.role == TAUGHT]
+    return [fact for fact in build(validated({"arms": ARMS}, origin=NAME).pool) if fact.role == TAUGHT]
 
 
 @cache

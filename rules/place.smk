@@ -6,14 +6,15 @@ if not HOME.is_dir():
     sys.exit(
         f"atlas: error: {HOME}: no folder on this machine; clone the repository and name its Snakefile"
     )
-import atlas
 from atlas.workflow import installed
 
 MAIN = Path(workflow.basedir) == HOME
 
-if Path(atlas.__file__).resolve().parents[1] != HOME.resolve():
+LOADED = Path(installed.__file__).resolve().parents[2]
+
+if LOADED != HOME.resolve():
     sys.exit(
-        f"atlas: error: {HOME}: Snakemake has loaded another Atlas, {atlas.__file__}; two checkouts cannot be modules"
+        f"atlas: error: {HOME}: Snakemake has loaded another Atlas, {LOADED}; two checkouts cannot be modules"
         " of one workflow, and what loads Atlas earlier must take this one (PYTHONPATH)"
     )
 if os.pathsep in str(HOME):
