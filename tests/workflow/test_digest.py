@@ -1,10 +1,16 @@
 """The code digest: what changes it, what does not, and what it says when it cannot be made."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from atlas.errors import AtlasError
 from atlas.workflow import digest
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 STEP = '''"""A step."""
 
 import os
@@ -445,6 +451,26 @@ def test_a_message_counts_where_another_one_takes_it_up(talking):
         "\n\ndef reader(size):\n    try:\n        main(size)\n    except Mistake as error:\n        return str(error)\n"
     )
     assert talking(("{size} is odd", "odd: {size}"), more=reader) != talking(more=reader)
+
+
+def test_a_process_digests_as_another_one_does(tmp_path):
+    """Neither where objects lie nor how texts are hashed counts, also in a message that is read."""
+    (tmp_path / "toy.py").write_text(
+        "try:\n    raise ValueError('it is ' + 'odd' + f'{1:>{2}}')\nexcept ValueError as error:\n    KEPT = str(error)\n"
+    )
+    asked = "from atlas.workflow import digest; print(digest.code_digest('toy', root='.'))"
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", asked],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize("name", ["toy/__init__.py", "toy/step/__init__.py"])

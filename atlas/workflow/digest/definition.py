@@ -171,7 +171,9 @@ class StatementReader:
             case ast.Name() | ast.Attribute() if chain := chain_of(value):
                 self._note_name(value, chain)
                 return [".".join(chain)]
-            case ast.AST() if not isinstance(value, ast.Add):
+            case ast.Add():
+                return []
+            case ast.AST():
                 self._read(value)
                 return []
         return [repr(value)]
