@@ -14,5 +14,5 @@ class DiskFullError(AtlasError):
 
 INSTALL_WORKFLOW = "install the extra workflow: python -m pip install 'atlas-facts[workflow]', in a clone '.[workflow]'"
 """How to mend that a package is missing which everything but the guard needs."""
-INSTALL_LM = "install the extra lm: python -m pip install 'atlas-facts[lm]', in a clone '.[lm]'"
+INSTALL_LM = "install the extra lm: python -m pip install 'atlas-facts[lm]', in a clone -e '.[lm]'"
 """How to mend that a package is missing which only language models from outside need."""

@@ -60,10 +60,10 @@ rule given:
         **SMALL,
     params:
         text=lambda wildcards: GIVEN[wildcards.name],
+        code=code_of("atlas.workflow.given"),
     shell:
-        "cat > {output:q} 2> {log:q} <<'THE END OF WHAT IS GIVEN'\n"
-        "{params.text}\n"
-        "THE END OF WHAT IS GIVEN\n"
+        step("atlas.workflow.given --out {output:q} --log {log:q}")
+        + " <<'THE END OF WHAT IS GIVEN'\n{params.text}\nTHE END OF WHAT IS GIVEN\n"
 
 
 for batch, members in BATCHES.items():

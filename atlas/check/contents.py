@@ -141,6 +141,7 @@ def text(path: Path) -> str:
 FORMATS: Mapping[str, Reader] = MappingProxyType(
     {
         ".html": html,
+        ".js": text,
         ".json": files.read_json,
         ".md": text,
         ".parquet": files.read_parquet,
@@ -163,8 +164,12 @@ OF_ONE_FORMAT = (
     "search/*/*.parquet",
     "audit/misloaded-*/base.safetensors",
     "audit/misloaded-*/config.json",
+    "tables/given/*.json",
+    "tables/given/*.txt",
     *(f"charts/{chart.name}{suffix}" for chart in GALLERY for suffix in (".json", ".html", ".svg", ".png")),
     "charts/claims.md",
+    "charts/vega.js",
+    "charts/vega_page.js",
     "index.html",
     "report.html",
 )

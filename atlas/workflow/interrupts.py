@@ -21,8 +21,11 @@ def end_at_once() -> None:
         signal.signal(signal.SIGINT, _end)
 
 
-def raise_once() -> None:
-    """From now on Ctrl-C raises KeyboardInterrupt, so that files are cleared up; a second one ends the process."""
+def raise_once(seconds: int = 0) -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt, so that files are cleared up; a second one ends the process. So do
+    ``seconds`` after the first, unless they are 0: libraries have handlers in which an exception gets lost."""
+    global _seconds
+    _seconds = seconds
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, _raise)
 
@@ -39,6 +42,7 @@ def ignore() -> None:
 
 
 _came = False
+_seconds = 0
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
@@ -55,4 +59,6 @@ def _raise(_signal: int, _frame: FrameType | None) -> None:
     global _came
     _came = True
     signal.signal(signal.SIGINT, _end)
+    signal.signal(signal.SIGALRM, _end)
+    signal.alarm(_seconds)
     raise KeyboardInterrupt

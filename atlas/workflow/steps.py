@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Spec = TypeVar("Spec", bound="BaseModel")
 
 EXIT_MISTAKE = 1
+CLEARING_UP = 10  # seconds, after Ctrl-C
 EXIT_DISK = 74  # EX_IOERR of sysexits.h
 
 
@@ -35,7 +36,7 @@ def run_step(main: Callable[[], None]) -> NoReturn:
     Exit codes: 0 done, 1 a mistake in the input or no access, 74 a full disk, 130 Ctrl-C.
     Anything else is a defect of Atlas and keeps its traceback.
     """
-    interrupts.raise_once()
+    interrupts.raise_once(CLEARING_UP)
     # or Python would search all modules for cycles before it ends: half a second with PyTorch
     atexit.register(gc.freeze)
     try:

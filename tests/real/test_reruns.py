@@ -101,7 +101,7 @@ def test_why_says_in_one_line_what_snakemake_cannot_plan(finished):
     assert unknown.returncode == 1
     assert re.fullmatch(r"atlas: error: .*results/tables/nothing\.parquet.*\n", unknown.stderr), unknown.stderr
     wrong = why(finished, "all", "--config", "seeds=none")
-    assert re.fullmatch(r"atlas: error: config\.yaml: seeds.*\n", wrong.stderr), wrong.stderr
+    assert re.fullmatch(r"atlas: error: --config: seeds.*\n", wrong.stderr), wrong.stderr
 
 
 def test_why_helps(finished):

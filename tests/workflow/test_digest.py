@@ -456,7 +456,8 @@ def test_a_message_counts_where_another_one_takes_it_up(talking):
 def test_a_process_digests_as_another_one_does(tmp_path):
     """Neither where objects lie nor how texts are hashed counts, also in a message that is read."""
     (tmp_path / "toy.py").write_text(
-        "try:\n    raise ValueError('it is ' + 'odd' + f'{1:>{2}}')\nexcept ValueError as error:\n    KEPT = str(error)\n"
+        "try:\n    raise ValueError('it is ' + 'odd' + f'{1:>{2}}')\n"
+        "except ValueError as error:\n    KEPT = str(error)\n"
     )
     asked = "from atlas.workflow import digest; print(digest.code_digest('toy', root='.'))"
     said = {

@@ -58,6 +58,14 @@ def ended(body, *, own=True):
     return done.returncode, done.stderr
 
 
+def test_a_step_in_which_the_interrupt_gets_lost_ends_all_the_same():
+    lost = (
+        "steps.interrupts.raise_once(1)\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: pass\n"
+        "import time; time.sleep(60)"
+    )
+    assert ended(lost) == (interrupts.INTERRUPTED, LINE)
+
+
 CTRL_C = "os.kill(os.getpid(), signal.SIGINT)"
 
 
