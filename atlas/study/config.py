@@ -315,7 +315,11 @@ def study(given: Mapping[str, Any], files: Sequence[Path | str] = (), origin: st
     Raises AtlasError: every mistake with its key, file and line, or ``--config`` where no file says so; with ``origin``
     where there are no files.
     """
-    return _checked(given, [strict_yaml.read(os.path.relpath(path)) for path in files], origin)
+    inside = [os.path.relpath(path) for path in files]  # Snakemake's are absolute
+    documents = [
+        strict_yaml.read(path if near.startswith("..") else near) for path, near in zip(files, inside, strict=True)
+    ]
+    return _checked(given, documents, origin)
 
 
 def load(*paths: Path | str) -> Study:
