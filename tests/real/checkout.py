@@ -54,6 +54,20 @@ class Checkout:
         bin_folder = str(Path(sys.executable).parent)
         return {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 
+    def begun(self, said: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Snakemake as it runs, in a session of its own, so that a signal reaches its jobs, too; what it prints is
+        appended to a file."""
+        with open(self.root / said, "ab") as log:
+            return subprocess.Popen(
+                self.command(*arguments),
+                cwd=self.root,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake to its end; stdout and stderr both come in ``stdout``."""
         return subprocess.run(

@@ -40,18 +40,7 @@ SAID = "said.log"  # by Snakemake and its job
 def training(checkout):
     """A Snakemake that trains a base for hours, by the time that the training has begun."""
     checkout.configure({**STUDY, "base": SLOW_BASE})
-    with (
-        (checkout.root / SAID).open("wb") as said,
-        subprocess.Popen(
-            checkout.command(TARGET),
-            cwd=checkout.root,
-            env=checkout.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        ) as running,
-    ):
+    with checkout.begun(SAID, TARGET) as running:
         try:
             until = time.monotonic() + 180
             while not checkout.file("logs/base/pretrain.log").exists():

@@ -98,16 +98,7 @@ class Tormentor:
     def _killed(self, checkout: Checkout, targets: tuple[str, ...], number: int) -> Kill | None:
         """Start the command and kill; None where it was done before that."""
         victim, while_teaching = VICTIMS[len(self.kills) % len(VICTIMS)], len(self.kills) % 2 == 1
-        with open(checkout.root / "torture.log", "ab") as log:
-            process = subprocess.Popen(
-                checkout.command(*targets),
-                cwd=checkout.root,
-                env=checkout.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        process = checkout.begun("torture.log", *targets)
         started = time.monotonic()
         wait = self._draw.uniform(0.5, self.longest)
         while True:
