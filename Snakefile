@@ -40,6 +40,7 @@ include: "rules/page.smk"
 
 if workflow.is_main_process:
     access.refuse_results(RESULTS, dryrun=workflow.output_settings.dryrun)
+    decidable.warn(STUDY)
 
 
 # Targets: `snakemake` makes all; `snakemake NAME` stops after that stage.

@@ -203,7 +203,7 @@ def _readme(arguments: argparse.Namespace) -> None:
 
 
 @_command(
-    "Say how many seeds the study's precision needs, what they would cost, and what to write in the study.",
+    "Say what a study's seeds can decide, how many its precision needs, what they cost, and what to write.",
     _option("--cores", type=int, default=os.cpu_count(), help="cores that would run it (default: all here)"),
     STUDY,
 )

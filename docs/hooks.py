@@ -18,7 +18,8 @@ from atlas import __version__
 from atlas.study import config
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.recipes import PRESETS, preset
-from atlas.tables import inference, intervals, ledger, verdicts
+from atlas.tables import decidable, inference, intervals, ledger, verdicts
+from atlas.tables.claims import rule
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY_FILES = re.compile(r"\]\(\.\./([\w./-]+)\)")  # files that GitHub shows and the site does not have
@@ -54,12 +55,14 @@ def values() -> dict[str, Any]:
         "arms_table": table(["Arm", "Targets", "Ranks"], arms(study)),
         "editing_tables": "\n\n".join(editing_table(method) for method in BY_METHOD),
         "sites": literal("atlas/study/editor_settings.py", "EditSite"),
-        "ledger_table": table(["Claim", "Topic", "Rule"], claims()),
+        "ledger_table": table(["Claim", "Topic", "Rule", "Reproduced if"], claims()),
         "claims": len(ledger.read().all_claims),
+        "figures": len(ledger.read().figures),
+        "vague": vague_figures(),
         "confidence": f"{intervals.CONFIDENCE:.0%}",
-        "level": inference.LEVEL,
+        "level": decidable.LEVEL,
+        "seeds_to_decide": decidable.SEEDS_TO_DECIDE,
         "power": f"{inference.POWER:.0%}",
-        "margin": f"{verdicts.MARGIN:.0%}",
         "citation": yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")),
         "digest": (ROOT / "atlas/workflow/digest/README.md").read_text(encoding="utf-8"),
         "doc": doc,
@@ -113,6 +116,16 @@ def arms(study: config.Study) -> list[list[str]]:
     return [[f"`{name}`", ", ".join(arm.targets), str(arm.ranks)] for name, arm in study.arms.items()]
 
 
+def vague_figures() -> int:
+    """How many of the essay's figures are too vague for their margin."""
+    book = ledger.read()
+    claims = [claim for claim in book.all_claims if isinstance(claim, ledger.PrintedValue)]
+    return sum(
+        verdicts.vague(ledger.share(book.figure_of[claim.plus[0].place]), book.margin(claim)) for claim in claims
+    )
+
+
 def claims() -> list[list[str]]:
     """Every claim of the ledger in a row."""
-    return [[claim.statement, claim.topic, claim.rule] for claim in ledger.read().all_claims]
+    book = ledger.read()
+    return [[claim.statement, claim.topic, claim.rule, rule(claim, book)] for claim in book.all_claims]

@@ -10,7 +10,7 @@ from pathlib import Path
 from atlas.study import config as study_config
 from atlas.workflow import digest, gpus, study_files
 from atlas.errors import AtlasError
-from atlas.tables import asked
+from atlas.tables import asked, decidable
 
 
 def one_of(values):

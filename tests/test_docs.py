@@ -18,7 +18,7 @@ FIGURE = re.compile(r"\d+(?:\.\d+)?\s?(?:%|points\b|nats\b|MB\b|GB\b)")
 FETCHED = re.compile(r'<(?:script|link rel="(?!canonical)|img)[^>]*(?:src|href)="(?:https?:)?//')
 CONSTANTS = {"95%", "100%", "0%"}
 """What figures in prose may say because it is a definition: the confidence, all, and none."""
-MADE = {"metrics.md", "gpu.md"}  # by `atlas metrics` and benchmarks/gpu.sh
+MADE = {"metrics.md", "gpu.md", "families.md"}  # by `atlas metrics`, benchmarks/gpu.sh and benchmarks/families.py
 """Pages that are generated as a whole."""
 
 

@@ -13,7 +13,7 @@ from atlas.charts import picture
 from atlas.charts.findings import counts, listed, presets, seeds, with_preset
 from atlas.charts.frame import HALF, Block, Chart, Kind, Panel, horizontal, measured, told
 from atlas.charts.study_tables import Tables
-from atlas.charts.theme import BAND, BLACK, BLUE, INK, PAPER, PLACEBO, RED, RULE, WIDTH
+from atlas.charts.theme import BAND, BLACK, BLUE, INK, PAPER, PLACEBO, RED, RULE, SOFT, WIDTH
 from atlas.metrics import OF_FACTS
 from atlas.phrases import plural
 from atlas.tables import ledger
@@ -23,6 +23,7 @@ LOOKS = {
     "reproduced": (BLUE, "circle"),
     "contradicted": (RED, "M-.9,-.6L-.6,-.9L0,-.3L.6,-.9L.9,-.6L.3,0L.9,.6L.6,.9L0,.3L-.6,.9L-.9,.6L-.3,0Z"),
     "unresolved": (BLACK, "diamond"),
+    "not testable": (SOFT, "triangle-up"),
 }
 """Verdict to colour and shape: a cross stays a cross in grey."""
 HEADINGS = {
@@ -94,7 +95,8 @@ def of_unit(rows: pd.DataFrame, unit: str, counted: Mapping[str, str]) -> Chart:
         columns=told("text", statement="Claim", preset="Preset")
         | told(kind, essay_value="Essay")
         | measured("Measured", "measured", kind)
-        | told("text", verdict="Verdict", note="Note"),
+        | told("text", rule="Reproduced if", verdict="Verdict")
+        | told("text", verdict_half="At half the margin", verdict_twice="At twice", note="Note"),
         width=(WIDTH + 56 - LABELS) / len(OF_FACTS),
         height=alt.Step(17),
         gap=30,
@@ -198,7 +200,7 @@ def rests_on(rows: pd.DataFrame) -> list[str]:
     ours = f"Coloured: this study, {seeds(rows)}, 95% intervals" if rows["n_seeds"].max() else "Nothing measured"
     return [
         "Grey bands with a tick: the essay's figure with the 95% interval of its own facts, one seed.",
-        f"{ours}. Squares: facts never taught (placebo). The verdicts follow rules written down before.",
+        f"{ours}. Squares: facts never taught (placebo). Not testable: the essay's figure is too vague.",
         *below,
     ]
 

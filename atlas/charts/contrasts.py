@@ -14,7 +14,7 @@ from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLACK, BLUE, INK, RED, SHADE, SOFT, WIDTH
 from atlas.metrics import CHOICES, REGISTRY
 from atlas.phrases import plural
-from atlas.tables.inference import LEVEL
+from atlas.tables.decidable import LEVEL
 
 LOOKS = {
     "a > b": ("first is higher", BLUE, "triangle-right"),
@@ -143,8 +143,8 @@ def rests_on(rows: pd.DataFrame) -> list[str]:
     """Seeds and facts, what the bars, the grey and the verdicts are."""
     return [
         f"Taught facts, first arm minus second, and after how many sessions. {basis(rows)}.",
-        "A verdict needs p < 0.05 in the sign-flip test over seeds, after Holm's correction within the family and "
-        "metric, and an interval without 0.",
+        "A verdict needs p < 0.05 in the sign-flip test over seeds, corrected for the family in its column, and an "
+        "interval without 0.",
         "Grey: differences that so many seeds would have missed in more than one of five studies.",
     ]
 

@@ -16,6 +16,9 @@ HEADLINE, ESSAYS = "recall", "recognition"
 """The metric that titles are about, and the one that the essay's retention is read as."""
 
 
+FEW_SEEDS = "few seeds"  # beside an interval that speaks of the seeds at hand alone, see atlas.tables.intervals
+
+
 def has_net(metric: str) -> bool:
     """Whether a metric is to be read beside facts never taught, so that another one is net of theirs."""
     return metric in NET_OF

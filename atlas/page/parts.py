@@ -10,7 +10,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from atlas.charts.findings import after, percent
+from atlas.charts.findings import FEW_SEEDS, after, percent
 from atlas.charts.knowledge import ASKED, headline
 from atlas.charts.study_tables import Tables
 from atlas.metrics import CHOICES, OF_FACTS, REGISTRY
@@ -78,6 +78,7 @@ def figure(row: Mapping[Any, Any] | None, form: str = "") -> Written:
         return Written("")
     low, high = row["ci_low"], row["ci_high"]
     ends = f"{low:{form}} to {high:{form}}" if form else f"{percent(low)} to {percent(high)}"
+    ends += f", {FEW_SEEDS}" if row.get("few_seeds") else ""
     return Written(f"{row['value']:{form or '.1%'}}", "" if pd.isna(low) else ends)
 
 

@@ -29,8 +29,8 @@ OUTCOMES = {
     "What depends on the metric": "Reproduced under one metric, contradicted under another, with the same preset.",
     "What depends on the recipe": "Reproduced with one preset of the recipe, contradicted with another.",
     "What does not hold": "Contradicted under at least one metric and reproduced under none.",
-    "What cannot be told yet": "No verdict under any metric: more seeds, or more facts behind the essay's figure.",
-    "What this study cannot test": "It lacks what the claim needs, or no such study could tell.",
+    "What cannot be told yet": "No verdict under any metric; it takes more seeds.",
+    "What this study cannot test": "It lacks what is needed, the essay's figure is too vague, or no study could tell.",
 }
 """What can become of a claim, and what that means."""
 CENTRAL = "attention_ahead_100"
@@ -57,9 +57,10 @@ def answer(claims: pd.DataFrame) -> tuple[str, str]:
     rows = claims[(claims["claim_id"] == CENTRAL) & claims["metric"].isin(OF_FACTS)]
     tested = rows[rows["verdict"] != NOT_TESTABLE]
     became = "cannot be tested at the size of this study" if tested.empty else f"is {_became(tested)}"
-    statement = rows["statement"].iloc[0].removesuffix(".")
+    statement, rule = rows["statement"].iloc[0].removesuffix("."), rows["rule"].iloc[0]
+    asked = f" (reproduced if {rule})" if rule else ""
     tallies = " ".join(_tally(claims, preset) for preset in presets(claims))
-    return f'The essay\'s central claim, "{statement}", {became}.', tallies
+    return f'The essay\'s central claim, "{statement}"{asked}, {became}.', tallies
 
 
 def _became(rows: pd.DataFrame) -> str:
@@ -108,8 +109,9 @@ def summary(claims: pd.DataFrame) -> str:
     for at, preset in enumerate(presets(claims)):
         rows = claims[claims["preset"] == preset]
         if at:
-            of = plural(claims.loc[claims["metric"].isin(OF_FACTS), "claim_id"].nunique(), "claim")
-            reach = f"for {rows['claim_id'].nunique()} of the {of} on facts"
+            tested = claims[claims["metric"].isin(OF_FACTS) & (claims["verdict"] != NOT_TESTABLE)]
+            of = plural(tested["claim_id"].nunique(), "claim")
+            reach = f"for {tested.loc[tested['preset'] == preset, 'claim_id'].nunique()} of the {of} on facts"
             sentences.append(f"The study has arms of preset {preset} {reach}.")
         sentences += [
             f"{metric.capitalize()}{with_preset(preset, claims)}: {counts(rows[rows['metric'] == metric])}."
@@ -166,6 +168,8 @@ def entry(rows: Sequence[Row]) -> str:
     essay = printed(rows[0])
     shared = [note for note in _notes(rows[0]) if all(note in _notes(row) for row in rows)]
     parts = [f"**{rows[0]['statement']}**", f"Essay: {essay}." if essay else ""]
+    if rows[0]["rule"]:
+        parts.append(f"Reproduced if {rows[0]['rule']}.")
     if all(math.isnan(row["measured"]) for row in rows):
         parts.append(f"Not tested: {'; '.join(shared)}.")
     else:
@@ -183,8 +187,15 @@ def _notes(row: Row) -> list[str]:
 
 def _reading(row: Row, notes: list[str]) -> str:
     name = "measured" if row["metric"] == "params" else row["metric"]
-    remarks = f" ({'; '.join(notes)})" if notes else ""
-    return f"{name.capitalize()}: {measured(row) or 'not measured'}, {row['verdict']}{remarks}."
+    remarks = [*changes(row), *notes]
+    said = f" ({'; '.join(remarks)})" if remarks else ""
+    return f"{name.capitalize()}: {measured(row) or 'not measured'}, {row['verdict']}{said}."
+
+
+def changes(row: Row) -> list[str]:
+    """What another margin makes of a verdict: ``unresolved at half the margin``; nothing where it makes the same."""
+    others = {"half": row["verdict_half"], "twice": row["verdict_twice"]}
+    return [f"{said} at {times} the margin" for times, said in others.items() if said and said != row["verdict"]]
 
 
 def measured(row: Row) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.charts.findings import amount
+from atlas.charts.findings import FEW_SEEDS, amount
 from atlas.charts.knowledge import ASKED, sample
 from atlas.charts.knowledge import headline as headline_of
 from atlas.charts.study_tables import Tables
@@ -99,8 +99,15 @@ def _judged(claim: pd.DataFrame) -> Iterator[list[str]]:
         label = f"The same with preset `{preset}`" if at else first["statement"]
         if not at and (essay := prose.printed(first)):
             label += f" *{essay}*"
-        cells = [(prose.measured(by_metric[metric]), by_metric[metric]["verdict"]) for metric in OF_FACTS]
-        yield [label, *(f"{measured}: **{verdict}**" if measured else verdict for measured, verdict in cells)]
+        if not at and first["rule"]:
+            label += f" Reproduced if {first['rule']}."
+        yield [label, *(_cell(by_metric[metric]) for metric in OF_FACTS)]
+
+
+def _cell(row: Mapping[Any, Any]) -> str:
+    measured = prose.measured(row)
+    changes = "".join(f", {change}" for change in prose.changes(row))
+    return f"{measured}: **{row['verdict']}**{changes}" if measured else str(row["verdict"])
 
 
 def retention(results: Path) -> str:
@@ -132,7 +139,10 @@ def _hours(results: Path) -> float:
 
 
 def _share(row: Mapping[Any, Any] | None) -> str:
-    return amount(row["value"], row["ci_low"], row["ci_high"], "share") if row else ""
+    if not row:
+        return ""
+    few = f", {FEW_SEEDS}" if row["few_seeds"] else ""
+    return amount(row["value"], row["ci_low"], row["ci_high"], "share") + few
 
 
 def _lost(row: Mapping[Any, Any] | None) -> str:

@@ -21,12 +21,13 @@ from atlas.tables.runs import read
 from atlas.workflow import files
 
 HIDDEN = {"contract", "n_tests", "p_attainable", "effect", "reason", "label", "topic", "finding", "ci_high"}
-HIDDEN |= {"essay_ci_low", "essay_ci_high", "note", "unit", "claim_id", "p_value", "arms"}
+HIDDEN |= {"essay_ci_low", "essay_ci_high", "note", "unit", "claim_id", "p_value", "arms", "margin"}
 """Columns that a terminal has no room for; ``--csv`` prints them all. The interval's ends stand in one column."""
 SHARE_COLUMNS = {*CHOICES, "recall_low", "recall_high", "recall_rephrase", "share", "chance", "placebo"}
 SHARE_COLUMNS |= {"value", "value_a", "value_b", "value_reinit", "ci_low", "ci_high", "essay_ci_low", "essay_ci_high"}
 """Columns of shares, where their row has no other unit."""
 HEADINGS = {"ci_low": "95% interval", "n_seeds": "seeds", "n_facts": "facts"}
+HEADINGS |= {"rule": "reproduced if", "verdict_half": "at half the margin", "verdict_twice": "at twice"}
 ARMS = ("arm", "arm_a", "arm_b", "arm_reinit", "reference")
 """Columns that name an arm; a row is shown where one of them is chosen."""
 PROBE_WORDS = {"taught": "facts as taught", "rephrase": "facts asked by a paraphrase", "placebo": "facts never taught"}
@@ -195,10 +196,12 @@ def in_words(row: Mapping[Any, Any], planned: bool) -> Iterator[str]:
     else:
         higher, lower = (a, b) if row["verdict"] == "a > b" else (b, a)
         yield f"Verdict: {higher} is above {lower}, p = {row['p_adjusted']:.2g} in the sign-flip test over seeds."
+    if row["few_seeds"]:
+        yield "Few seeds carry the figure of one of the two, or none does: the interval cannot speak of rarer ones."
     if not pd.isna(row["mde"]):
         yield f"Differences under {100 * row['mde']:.1f} points would be missed in more than one of five studies."
     if planned:
-        yield f"Planned: family {row['family']}, p after Holm's correction."
+        yield f"Planned: family {row['family']}, for which p is corrected."
     else:
         yield (
             "Not planned: this pair was chosen after the study was designed, so p is corrected for nothing; take it "

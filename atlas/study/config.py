@@ -113,7 +113,7 @@ class Study(Settings):
     )
     contrasts: dict[Name, list[tuple[Name, Name]]] = Field(
         {},
-        description="families of planned comparisons of two arms; Holm's correction goes over a family; null leaves "
+        description="families of planned comparisons of two arms; p-values are corrected for a family; null leaves "
         "one out",
         json_schema_extra=or_null,
     )

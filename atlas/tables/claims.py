@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from atlas.metrics import NET_OF, OF_FACTS
-from atlas.tables import inference, ledger, table_step, verdicts
+from atlas.tables import decidable, inference, ledger, table_step, verdicts
 from atlas.tables.columns import CLAIMS
-from atlas.tables.intervals import Floats
+from atlas.tables.intervals import BySeed
 from atlas.tables.ledger import Claim, Combined, Exact, Ledger, Measure, Order, PrintedValue, Same, Spread, Untestable
 from atlas.tables.quantities import NotMeasuredError, Quantities, Under, arms_named, under_each
 from atlas.tables.runs import Runs
@@ -33,11 +33,14 @@ class Judged:
     arms: tuple[str, ...] = ()  # of the study, that it was judged on
     said: Measure = NOTHING  # by the essay
     found: Measure = NOTHING  # by the study
-    by_seed: Floats | None = None
+    exact: BySeed = field(default_factory=dict)  # what the study's figure is the mean of
+    margin: float = NAN  # in the unit of the figures, for this metric; not of claims that have none
     placebo: float = NAN  # recognition of facts never taught, for a figure read as recognition
     p_value: float = NAN
     p_adjusted: float = NAN
     verdict: str = verdicts.NOT_TESTABLE
+    at_half: str = ""  # the verdict at half the margin; empty where a claim has none
+    at_twice: str = ""
     notes: tuple[str, ...] = ()
 
     def noted(self, *notes: str | None) -> Judged:
@@ -46,7 +49,7 @@ class Judged:
 
     @property
     def n_seeds(self) -> int:
-        return 0 if self.by_seed is None else len(self.by_seed)
+        return len(self.exact)
 
 
 def judge(book: Ledger, runs: Runs) -> list[Judged]:
@@ -74,7 +77,7 @@ def _each(claim: Claim, book: Ledger, study: Quantities, under: Under, runs: Run
         for metric in OF_FACTS:
             one = Judged(claim, under.preset, metric, arms, said)
             try:
-                yield _on_facts(one, claim, study).noted(claim.remark)
+                yield _on_facts(one, claim, book, study).noted(claim.remark)
             except NotMeasuredError as lack:
                 yield one.noted(str(lack))
 
@@ -96,27 +99,63 @@ def _on_parameters(claim: Exact, book: Ledger, runs: Runs) -> Judged:
     return replace(one, found=Measure(measured), verdict=verdicts.exact(measured, claim.essay, claim.within))
 
 
-def _on_facts(one: Judged, claim: PrintedValue | Order | Same | Spread, study: Quantities) -> Judged:
+def _on_facts(one: Judged, claim: PrintedValue | Order | Same | Spread, book: Ledger, study: Quantities) -> Judged:
     """The same claim, judged by what a study measured. Raises NotMeasuredError."""
     measured = study.spread(claim, one.metric) if isinstance(claim, Spread) else study.combined(claim, one.metric)
-    one = replace(one, found=measured.measure, by_seed=measured.by_seed).noted(measured.detail)
+    one = replace(one, found=measured.measure, exact=measured.exact).noted(measured.detail)
     if one.metric in NET_OF and isinstance(claim, Combined):
         one = _beside_placebo(one, claim, study)
-    if isinstance(claim, PrintedValue | Same) and one.n_seeds < 2:
-        return replace(one, verdict=verdicts.UNRESOLVED).noted("one seed cannot tell")
     if isinstance(claim, PrintedValue):
-        difference = ledger.weighted_sum([1, -1], [one.found, one.said])
-        vague = one.said.high - one.said.low >= 2 * verdicts.MARGIN  # the interval of a difference is no narrower
-        few = "the essay's figure rests on too few facts to be reproduced" if vague else None
-        return replace(one, verdict=verdicts.near(difference)).noted(few)
+        return _within(one, book.margin(claim))
     if isinstance(claim, Same):
         whole = study.share(claim.beside, one.metric).value
-        margin = verdicts.MARGIN * whole
-        said = f"{claim.beside.arm} retains {whole:.1%}, so the margin is {100 * margin:.2g} points"
-        return replace(one, verdict=verdicts.near(one.found, margin, claim.one_sided)).noted(said)
+        margin = whole * _relative(claim, book)
+        return _within(one, margin).noted(f"{claim.beside.arm} retains {whole:.1%}, so {100 * margin:.2g} points")
     open_ = "the essay's own figures leave it open" if one.said.low < 0 < one.said.high else None
     # the verdict follows when the family is complete
-    return replace(one, p_value=inference.sign_flip(measured.by_seed), verdict=verdicts.UNRESOLVED).noted(open_)
+    return replace(one, p_value=inference.sign_flip(one.exact), verdict=verdicts.UNRESOLVED).noted(open_)
+
+
+def _relative(claim: Same, book: Ledger) -> float:
+    """The margin as a share of what the arm that a claim is measured by retains."""
+    figure = book.figure_of.get(claim.beside.place)
+    return book.margin(claim) / (ledger.share(figure).value if figure else 1)
+
+
+def _within(one: Judged, margin: float) -> Judged:
+    """Judge by how far the study's figure is from the essay's, or from nothing, at the margin, half of it and twice."""
+    value = isinstance(one.claim, PrintedValue)
+    gap = Measure(*(end - (one.said.value if value else 0) for end in (one.found.value, one.found.low, one.found.high)))
+
+    def verdict(at: float) -> str:
+        if value and verdicts.vague(one.said, at):
+            return verdicts.NOT_TESTABLE
+        one_sided = isinstance(one.claim, Same) and one.claim.one_sided
+        return verdicts.near(gap, at, one_sided) if one.n_seeds > 1 else verdicts.UNRESOLVED
+
+    at_half, at_margin, at_twice = (verdict(times * margin) for times in (verdicts.HALF, 1, verdicts.TWICE))
+    ends = f"{100 * one.said.low:.1f} to {100 * one.said.high:.1f}%"
+    return replace(one, margin=margin, verdict=at_margin, at_half=at_half, at_twice=at_twice).noted(
+        "one seed cannot tell" if one.n_seeds < 2 else None,
+        f"too vague: the essay's own interval is {ends}" if at_margin == verdicts.NOT_TESTABLE else None,
+    )
+
+
+def rule(claim: Claim, book: Ledger) -> str:
+    """What a claim is reproduced by, in words that fit behind "reproduced if"."""
+    if isinstance(claim, Exact):
+        if claim.over == "model":
+            return f"less than {100 * claim.within:g} point from {claim.essay:.0%}"
+        return f"less than {claim.within:,g} from {claim.essay:,g}"
+    if isinstance(claim, PrintedValue):
+        (cell,) = claim.plus
+        return f"within {100 * book.margin(claim):.1f} points of {book.figure_of[cell.place].printed}%"
+    if isinstance(claim, Same):
+        most = f"at most {_relative(claim, book):.1%} of what {claim.beside.arm} retains"
+        if claim.one_sided:
+            return f"short by {most}"
+        return f"{most} to either side of 0{', per tenfold of facts' if claim.by_size else ''}"
+    return "" if isinstance(claim, Untestable) else f"above 0, p < {decidable.LEVEL}"
 
 
 def _beside_placebo(one: Judged, claim: Combined, study: Quantities) -> Judged:
@@ -135,23 +174,24 @@ def _beside_placebo(one: Judged, claim: Combined, study: Quantities) -> Judged:
 
 
 def _in_families(judged: Sequence[Judged]) -> list[Judged]:
-    """Give claims of order and spread their verdict: Holm's correction over those on one topic under one metric."""
+    """Give claims of order and spread their verdict, corrected for those on one topic under one metric."""
     families: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, one in enumerate(judged):
         if not math.isnan(one.p_value):
             families[one.claim.topic, one.metric].append(i)
     result = list(judged)
     for members in families.values():
-        adjusted = inference.holm([judged[i].p_value for i in members])
+        adjusted = inference.step_down([judged[i].exact for i in members])
         for i, p_adjusted in zip(members, adjusted, strict=True):
             one = judged[i]
-            verdict, why = verdicts.above(one.found, p_adjusted, inference.attainable(one.n_seeds, len(members)))
+            verdict, why = verdicts.above(one.found, p_adjusted, decidable.attainable(one.n_seeds))
             result[i] = replace(one, verdict=verdict, p_adjusted=p_adjusted).noted(why)
     return result
 
 
 def table(runs: Runs) -> pa.Table:
     """One row per preset, claim and metric, in the order of the ledger."""
+    book = ledger.read()
     rows = [
         {
             "claim_id": one.claim.id,
@@ -159,6 +199,7 @@ def table(runs: Runs) -> pa.Table:
             "kind": one.claim.rule,
             "label": one.claim.label,
             "statement": one.claim.statement,
+            "rule": rule(one.claim, book),
             "preset": one.preset,
             "arms": ",".join(one.arms),
             "metric": one.metric,
@@ -173,10 +214,13 @@ def table(runs: Runs) -> pa.Table:
             "n_seeds": one.n_seeds,
             "p_value": one.p_value,
             "p_adjusted": one.p_adjusted,
+            "margin": one.margin,
             "verdict": one.verdict,
+            "verdict_half": one.at_half,
+            "verdict_twice": one.at_twice,
             "note": "; ".join(one.notes),
         }
-        for one in judge(ledger.read(), runs)
+        for one in judge(book, runs)
     ]
     return table_step.as_table(rows, CLAIMS)
 

@@ -54,6 +54,7 @@ COLUMNS = {
     "value": NUMBER,  # mean over seeds of each seed's mean
     "ci_low": NUMBER,  # 95% interval; null where one seed cannot give any
     "ci_high": NUMBER,
+    "few_seeds": FLAG,  # few seeds, or none, carry the distance from 0 or 1: the interval speaks of seeds like these
     "chance": NUMBER,  # what an adapter that knows nothing scores
     "censored": FLAG,  # retention did not fall to half within the run
     "facts_per_parameter": NUMBER,
@@ -67,15 +68,15 @@ COLUMNS = {
     "val_loss": NUMBER,
     "rise": NUMBER,  # val_loss - val_loss_base
     # comparisons
-    "family": TEXT,  # of the study's `contrasts`; Holm's correction goes over a family in one cell
+    "family": TEXT,  # of the study's `contrasts`; p is corrected for a family in one cell
     "arm_a": TEXT,
     "arm_b": TEXT,
     "value_a": NUMBER,
     "value_b": NUMBER,
     "diff": NUMBER,  # a minus b: mean over seeds of the paired differences
     "p_value": NUMBER,  # sign-flip test over seeds, two-sided, not corrected
-    "p_adjusted": NUMBER,  # after Holm's correction
-    "p_attainable": NUMBER,  # the smallest that p_adjusted could have been at its strictest step
+    "p_adjusted": NUMBER,  # corrected for the family: step-down maximum over joint sign flips
+    "p_attainable": NUMBER,  # the smallest that either could have been with so many seeds
     "effect": NUMBER,  # in standard deviations over seeds, corrected for few; null where there is none
     "mde": NUMBER,  # smallest difference found with 80% power; null where none could be
     "verdict": TEXT,  # a > b, b > a, unresolved; see CONTROLS and CLAIMS, too
@@ -99,6 +100,10 @@ COLUMNS = {
     "topic": TEXT,
     "label": TEXT,  # short, for charts
     "statement": TEXT,
+    "rule": TEXT,  # what the claim is reproduced by, in words; empty where nothing can
+    "margin": NUMBER,  # that the measured interval must lie within; null for claims that have none
+    "verdict_half": TEXT,  # the verdict at half the margin, and at twice; empty for claims that have none
+    "verdict_twice": TEXT,
     "preset": TEXT,  # the recipe that taught the facts; any where the claim is not about facts
     "arms": TEXT,  # of the study, that stand for those that the ledger names: "qv_recall,ffn_recall"
     "essay_value": NUMBER,  # null where the essay prints no figure
@@ -121,10 +126,11 @@ def _table(*names: str) -> pa.Schema:
 
 
 ARMS = _table("arm", "method", "targets", "ranks", "reinit", "recipe", "trainable_params", "base_params", "share")
-RETENTION = _table("arm", *_CELL, *_COUNTS, *_INTERVAL, "chance", "contract")
+RETENTION = _table("arm", *_CELL, *_COUNTS, *_INTERVAL, "few_seeds", "chance", "contract")
 CONTRASTS = _table(
     *("family", "arm_a", "arm_b", *_CELL, *_COUNTS, "value_a", "value_b"),
     *("diff", "ci_low", "ci_high"),  # the interval is of the difference, for this contrast alone
+    "few_seeds",  # of either arm
     *("p_value", "p_adjusted", "p_attainable", "effect", "mde", "verdict", "reason", "contract"),
 )
 ABLATIONS = _table(*RETENTION.names, "reference", "variant")
@@ -168,7 +174,7 @@ BASE_LOSS = _table(
 KNOWLEDGE = _table(
     *("arm", "sessions"),
     "kind",  # unknown; counterfactual: the base says otherwise; known; untouched: known and placebo
-    *("probe", "metric", *_COUNTS, *_INTERVAL, "contract"),
+    *("probe", "metric", *_COUNTS, *_INTERVAL, "few_seeds", "contract"),
 )
 KNOWLEDGE_CONTRASTS = _table(*("kind" if name == "domain" else name for name in CONTRASTS.names))
 BASELINES = _table(
@@ -181,12 +187,13 @@ BASELINES = _table(
 CLAIMS = _table(
     *("claim_id", "topic"),
     "kind",  # the rule: value, order, same, spread, exact, not testable
-    *("label", "statement", "preset", "arms"),
+    *("label", "statement", "rule", "preset", "arms"),
     "metric",  # params for parameter counts, none for what has none
     "unit",  # share, difference, slope (a tenfold of facts), spread; parameters, multiple; none
     *("essay_value", "essay_ci_low", "essay_ci_high", "measured", "ci_low", "ci_high", "placebo", "n_seeds"),
     *("p_value", "p_adjusted"),  # of claims of order and spread; corrected over a topic under one metric
-    *("verdict", "note"),  # reproduced, contradicted, unresolved, not testable
+    *("margin", "verdict"),  # reproduced, contradicted, unresolved, not testable
+    *("verdict_half", "verdict_twice", "note"),
 )
 CONFOUND = _table(
     *("arm", "arm_reinit", "reinit", "sessions", "probe", "metric", "seed", "n_seeds", "n_facts"),

@@ -45,7 +45,7 @@ def table(runs: Runs, misloads: Sequence[Misload], origin: str) -> pa.Table:
             diff, values = found.diff, {"value": found.value_b, "value_reinit": found.value_a}
             cell = about | asdict(found.cell) | {"n_facts": diff.n_facts}
             rows.append(cell | asdict(diff) | values | {"diff": diff.value, "p_value": found.p_value})
-            for seed, difference in zip(runs.seeds, diff.by_seed, strict=True):
+            for seed, difference in diff.exact.items():
                 rows.append(cell | {"n_seeds": diff.n_seeds, "seed": seed, "diff": float(difference)})
     return table_step.as_table(rows, CONFOUND)
 

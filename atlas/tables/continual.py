@@ -113,7 +113,8 @@ def forward_transfer(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean over j > 1 of R[j - 1, j] - b[j], by fact, where b is the base's score: above 0 where teaching other facts
     helped before this one was taught (Lopez-Paz and Ranzato)."""
     later = scores[(scores["session_taught"] > 1) & (scores["session"] == scores["session_taught"])]
-    return later[FACT].assign(score=later["before"] - later["base"])
+    gain = later[FACT].assign(score=later["before"] - later["base"])
+    return gain.dropna()  # not of facts that were not measured before
 
 
 def retention(scores: pd.DataFrame, low: int, high: int | None) -> pd.DataFrame:

@@ -1,18 +1,20 @@
 """The planned comparisons of two arms: difference, interval, tests, what could have been seen, and a verdict.
 
-The verdict in a cell (sessions, probe, metric, domain) is ``a > b`` where the sign-flip p-value is below 0.05 after
-Holm's correction over the family's contrasts in that cell and the whole 95% interval lies above 0, ``b > a`` where it
-lies below 0, and else ``unresolved`` with the reason; where the seeds are too few for any p-value to get there, the
-reason says so. Each cell is a question of its own: no correction is made over metrics, probes, domains or sessions.
+The verdict in a cell (sessions, probe, metric, domain) is ``a > b`` where the sign-flip p-value is below 0.05,
+corrected for the family's contrasts in that cell (step-down maximum over joint sign flips), and the whole 95% interval
+lies above 0, ``b > a`` where it lies below 0, and else ``unresolved`` with the reason; where the seeds are too few for
+any p-value to get there, the reason says so. Each cell is a question of its own: no correction is made over metrics,
+probes, domains or sessions.
 
-Arms are compared seed by seed and fact by fact: all were taught and asked the same facts in the same order.
+Arms are compared seed by seed and fact by fact: all were taught and asked the same facts in the same order. A seed that
+was taught nothing of a domain is left out there, and has its sign flipped for the contrasts of the family that have it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -23,8 +25,9 @@ from atlas.metrics import NET_OF, OF_FACTS
 from atlas.study.settings import Name, Settings
 from atlas.tables import table_step
 from atlas.tables.columns import CONTRASTS
-from atlas.tables.inference import attainable, effect_size, holm, sign_flip, smallest_difference, verdict
-from atlas.tables.intervals import Estimate
+from atlas.tables.decidable import attainable
+from atlas.tables.inference import effect_size, sign_flip, smallest_difference, step_down, verdict
+from atlas.tables.intervals import Estimate, carried_by_few
 from atlas.tables.runs import Runs
 from atlas.tables.scores import ALL, counted, fact_scores, reading_order, with_all_domains
 
@@ -49,7 +52,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arm a minus arm b in one cell. ``diff.by_seed`` holds the paired differences, one a seed."""
+    """Arm a minus arm b in one cell. ``diff.exact`` holds the paired differences, one a seed."""
 
     arm_a: str
     arm_b: str
@@ -61,7 +64,7 @@ class Comparison:
     @property
     def p_value(self) -> float:
         """Two-sided, of the sign-flip test, before any correction."""
-        return sign_flip(self.diff.by_seed)
+        return sign_flip(self.diff.exact)
 
 
 class Paired:
@@ -96,10 +99,11 @@ class Paired:
             for place, diff in counted(both, metric, CELL, "diff", signed=True).estimates(net=True):
                 cell = Cell(**place)
                 values = by_seed.xs((cell.sessions, cell.probe, cell.domain))
+                few = any(carried_by_few(values[arm].to_numpy(float)) for arm in (arm_a, arm_b))
                 if cell.metric in NET_OF.values():  # over the seeds that have placebo facts, too
                     values = (values - by_seed.xs((cell.sessions, "placebo", cell.domain))).dropna()
                 value_a, value_b = map(float, values.to_numpy(float).mean(axis=0))
-                found[cell] = Comparison(arm_a, arm_b, cell, value_a, value_b, diff)
+                found[cell] = Comparison(arm_a, arm_b, cell, value_a, value_b, replace(diff, few_seeds=few))
         return found
 
 
@@ -131,10 +135,10 @@ def _family(family: str, pairs: list[tuple[str, str]], paired: Paired) -> Iterat
         for cell, comparison in paired.compare(*pair).items():
             by_cell[cell].append(comparison)
     for comparisons in by_cell.values():
-        p_values = [comparison.p_value for comparison in comparisons]
-        for comparison, p_value, p_adjusted in zip(comparisons, p_values, holm(p_values), strict=True):
-            diff, of_family = comparison.diff, len(comparisons)
-            best = attainable(diff.n_seeds, of_family)
+        adjusted = step_down([comparison.diff.exact for comparison in comparisons])
+        for comparison, p_adjusted in zip(comparisons, adjusted, strict=True):
+            diff = comparison.diff
+            best = attainable(diff.n_seeds)
             decided, reason = verdict(diff.value, diff.ci_low, diff.ci_high, p_adjusted, best)
             yield {
                 **asdict(comparison.cell),
@@ -145,11 +149,11 @@ def _family(family: str, pairs: list[tuple[str, str]], paired: Paired) -> Iterat
                 "value_a": comparison.value_a,
                 "value_b": comparison.value_b,
                 "diff": diff.value,
-                "p_value": p_value,
+                "p_value": comparison.p_value,
                 "p_adjusted": p_adjusted,
                 "p_attainable": best,
                 "effect": effect_size(diff.by_seed),
-                "mde": smallest_difference(diff.n_seeds, of_family) * diff.spread,
+                "mde": smallest_difference(diff.n_seeds, len(comparisons)) * diff.spread,
                 "verdict": decided,
                 "reason": reason,
             }

@@ -2,70 +2,101 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
 import scipy
 
 from atlas.draws import rng
-from atlas.tables.intervals import CONFIDENCE, Floats
+from atlas.tables.decidable import LEVEL, attainable
+from atlas.tables.intervals import CONFIDENCE, BySeed, Floats
 
-LEVEL = 0.05
-EXACT = 16  # seeds: up to so many, all 2^n sign patterns are tried
+EXACT = 14  # seeds: up to so many, all sign patterns are tried
+DRAWN = 2**14  # sign patterns that are drawn for more seeds
 
 POWER = 0.8
-SIMULATED = 10  # seeds: up to so many the sign-flip test's own power is simulated, beyond it is Student's
-STUDIES = 4000
+SIMULATED = 10  # seeds: up to so many the power of the test itself is simulated, beyond it is Student's
+STUDIES = 2000
 MOST_SEEDS = 10_000
 
 
-def sign_flip(differences: Floats) -> float:
-    """Two-sided p-value of the sign-flip test for differences, one a seed, shape (seeds,).
+def sign_flip(differences: BySeed) -> float:
+    """Two-sided p-value of the sign-flip test for differences, one a seed.
 
     If the two arms were the same, each difference could as well have had the other sign: the p-value is the share of
     all 2^n sign patterns whose mean lies as far out (Fisher, The Design of Experiments, 1935, section 21). It cannot
-    go below 2 / 2^n. Beyond ``EXACT`` seeds, 2^16 patterns are drawn.
+    go below 2 / 2^n. Differences are fractions and compared as such, so that a tie is a tie, whatever they are thirds
+    of. Beyond ``EXACT`` seeds, ``DRAWN`` patterns are drawn by name, that of the data among them (Phipson and Smyth,
+    Permutation p-values should never be zero, 2010).
     """
-    if len(differences) < 2 or not differences.any():
-        return 1.0
-    result = scipy.stats.permutation_test(
-        (differences,),
-        lambda values, axis: np.mean(values, axis=axis).round(12),  # means equal but for rounding are ties
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=2**EXACT,
-        batch=2**12,
-        alternative="two-sided",
-        rng=rng("sign flip", len(differences)),
+    return step_down([differences])[0]
+
+
+def step_down(family: Sequence[BySeed]) -> list[float]:
+    """P-values of a family of comparisons, corrected for its size by the step-down maximum over joint sign flips.
+
+    All comparisons have their signs flipped together, seed by seed, so that what they share (an arm, a hard seed) they
+    share under every pattern. The p-value of the comparison that lies furthest out is the share of patterns under which
+    any comparison lies as far out; it is then left out, and the next one is held against those that remain; none may
+    fall below the one before (Westfall and Young, Resampling-Based Multiple Testing, 1993, algorithm 2.8). So the
+    smallest p-value stays 2 / 2^n in a family of any size, and the chance of one false finding stays at the level
+    whichever comparisons differ in truth, where the differences of those that do not are as likely with all signs
+    turned.
+
+    How far out: |sum of d| / sqrt(sum of d^2), in which comparisons of any scale have the same variance (1) under the
+    flips. Within a comparison it orders patterns as Student's t does (t^2 = (n - 1) z^2 / (n - z^2)), but is finite
+    where all seeds differ by the same amount, and exact: squares of whole numbers are compared. A seed that some
+    comparisons lack (it has no facts there) has its sign flipped for the others; differences that are all 0 compete
+    with none.
+    """
+    seeds = sorted({seed for one in family for seed in one})
+    signs = _signs(len(seeds))
+    whole = [_whole([one.get(seed, Fraction(0)) for seed in seeds]) for one in family]
+    squares = [sum(d * d for d in ones) for ones in whole]
+    ranks = [Fraction(sum(ones) ** 2, square or 1) for ones, square in zip(whole, squares, strict=True)]
+    sums = [_sums(signs, ones) for ones in whole]
+    left = sorted((i for i in range(len(family)) if squares[i]), key=lambda i: -ranks[i])
+    adjusted, floor = [1.0] * len(family), 0.0
+    for at, i in enumerate(left):
+        # z of j reaches that of i where |sum of j| is at least the root of this, rounded up, since sums are whole
+        reach = {j: math.isqrt(max(0, math.ceil(ranks[i] * squares[j]) - 1)) + (ranks[i] > 0) for j in left[at:]}
+        reached = np.any([sums[j] >= bound for j, bound in reach.items()], axis=0)
+        adjusted[i] = floor = max(floor, float(reached.mean()))
+    return adjusted
+
+
+@lru_cache
+def _signs(seeds: int) -> Floats:
+    """Sign patterns, shape (patterns, seeds), the first of which flips nothing: all, or as many as are drawn.
+
+    The tests have two sides, so of two patterns that are each other's opposite one is enough.
+    """
+    if seeds <= EXACT:
+        flips = np.arange(2 ** max(0, seeds - 1))[:, None] >> np.arange(seeds) & 1
+    else:
+        flips = rng("joint sign flips", seeds).integers(0, 2, (DRAWN, seeds))
+        flips[0] = 0
+    return np.where(flips, -1.0, 1.0)
+
+
+def _whole(differences: Sequence[Fraction]) -> list[int]:
+    """The same in the ratio of whole numbers, as small as can be."""
+    least = math.lcm(*(difference.denominator for difference in differences))
+    numbers = [int(difference * least) for difference in differences]
+    common = math.gcd(*numbers) or 1
+    return [number // common for number in numbers]
+
+
+def _sums(signs: Floats, whole: Sequence[int]) -> Floats:
+    """Sums under every pattern, without sign: floats where they hold them exactly, else whole numbers of any size."""
+    held = sum(map(abs, whole)) < 2**53
+    sums: Floats = (
+        signs @ np.array(whole, float) if held else signs.astype(int).astype(object) @ np.array(whole, object)
     )
-    return min(1.0, float(result.pvalue))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction over a family (A simple sequentially rejective multiple test procedure, 1979).
-
-    The smallest of m p-values is multiplied by m, the next by m - 1 and so on; none may fall below the one before.
-    """
-    values = np.asarray(p_values, float)
-    order = np.argsort(values, kind="stable")
-    raised = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(raised, 1)
-    return [float(value) for value in adjusted]
-
-
-def attainable(seeds: int, family: int = 1) -> float:
-    """The smallest p-value that the sign-flip test of so many seeds can give after Holm's correction, at its first
-    and strictest step: above ``LEVEL``, nothing could be found however large the difference."""
-    return min(1.0, family * 2.0 ** (1 - seeds))
-
-
-def seeds_to_decide(family: int = 1) -> int:
-    """The fewest seeds with which the smallest p-value of a family of so many can fall below ``LEVEL``."""
-    return next(seeds for seeds in itertools.count(2) if attainable(seeds, family) < LEVEL)
+    return np.abs(sums)
 
 
 def effect_size(differences: Floats) -> float:
@@ -84,13 +115,13 @@ def effect_size(differences: Floats) -> float:
 def verdict(diff: float, low: float, high: float, p_adjusted: float, best: float) -> tuple[str, str]:
     """The verdict on a minus b, and the reason where there is none.
 
-    ``a > b`` where the adjusted p-value is below ``LEVEL`` and the whole interval lies above 0; ``b > a`` where it
+    ``a > b`` where the corrected p-value is below ``LEVEL`` and the whole interval lies above 0; ``b > a`` where it
     lies below 0; else ``unresolved``. ``best`` is the smallest p-value that was attainable.
     """
     if best >= LEVEL:
         return "unresolved", f"too few seeds: p cannot fall below {best:.3g}"
     if p_adjusted >= LEVEL:
-        return "unresolved", f"p = {p_adjusted:.2g} after Holm's correction"
+        return "unresolved", f"p = {p_adjusted:.2g}, corrected for its family"
     if not (low > 0 or high < 0):
         return "unresolved", "the interval holds 0"
     return ("a > b" if diff > 0 else "b > a"), ""
@@ -100,14 +131,15 @@ def verdict(diff: float, low: float, high: float, p_adjusted: float, best: float
 def smallest_difference(seeds: int, family: int = 1) -> float:
     """The difference that is found with 80% power, in standard deviations of one seed's difference.
 
-    Found means p below ``LEVEL`` after Holm's correction at its strictest step, for the smallest of ``family``
-    p-values. Few seeds give the sign-flip test few p-values, which costs power; so up to ``SIMULATED`` seeds the
-    power is that of the test itself over normal differences, and beyond that of Student's paired test (noncentral t;
-    Cohen, Statistical Power Analysis, 1988, section 2). NaN where no difference could be found.
+    Found means p below ``LEVEL`` at the first and strictest step of ``step_down``, beside ``family`` - 1 comparisons
+    that do not differ and share nothing with it. Few seeds give the test few p-values, which costs power; so up to
+    ``SIMULATED`` seeds the power is that of the test itself over normal differences, and beyond it that of Student's
+    paired test at the level over the size of the family (noncentral t; Cohen, Statistical Power Analysis, 1988, section
+    2). NaN where no difference could be found.
     """
-    if seeds < 2 or attainable(seeds, family) >= LEVEL:
+    if attainable(seeds) >= LEVEL:
         return float("nan")
-    power = (_sign_flip_power if seeds <= SIMULATED else _student_power)(seeds, LEVEL / family)
+    power = _step_down_power(seeds, family) if seeds <= SIMULATED else _student_power(seeds, LEVEL / family)
     return float(scipy.optimize.bisect(lambda size: power(size) - POWER, 0, 10, xtol=1e-3))
 
 
@@ -117,16 +149,21 @@ def _student_power(seeds: int, level: float) -> Callable[[float], float]:
     return lambda size: float(scipy.stats.nct.sf(bound, seeds - 1, size * math.sqrt(seeds)))
 
 
-def _sign_flip_power(seeds: int, level: float) -> Callable[[float], float]:
-    """Power of the sign-flip test, over simulated studies of normal differences that are the same for every size."""
-    flips = np.arange(2 ** (seeds - 1)) >> np.arange(seeds)[:, None] & 1  # (seeds, patterns); the test has two sides
-    signs = 1.0 - 2 * flips
-    drawn = rng("power", seeds).standard_normal((STUDIES, seeds))
+def _step_down_power(seeds: int, family: int) -> Callable[[float], float]:
+    """Power of the first step, over simulated studies of normal differences that are the same for every size."""
+    signs = _signs(seeds).T
+    drawn = rng("power", seeds, family).standard_normal((family, STUDIES, seeds))
+
+    def far(differences: Floats) -> Floats:
+        z: Floats = np.abs(differences @ signs) / np.sqrt((differences**2).sum(axis=1, keepdims=True))
+        return z
+
+    others = np.max([far(one) for one in drawn[1:]], axis=0) if family > 1 else np.zeros(1)
 
     def power(size: float) -> float:
-        sums = np.abs((drawn + size) @ signs)
-        p_values = (sums >= sums[:, :1] - 1e-9).mean(axis=1)  # the first pattern flips nothing
-        return float((p_values < level).mean())
+        own = far(drawn[0] + size)
+        p_values = (np.maximum(own, others) >= own[:, :1] - 1e-9).mean(axis=1)  # the first pattern flips nothing
+        return float((p_values < LEVEL).mean())
 
     return power
 

@@ -1,5 +1,9 @@
 """The ledger, typed: what the essay claims, as ``claims.yaml`` lists it, and what its figures are worth.
 
+A figure, and a claim that nothing is lost, has a margin: half of what the essay says that the placement changes there,
+its figures of two arms (`effect`) subtracted. A figure whose own interval is wider than its margin to both sides is too
+vague: even a study that retains exactly as much in truth could not be held against it.
+
 Each figure has the interval of its own sample size, and sums of figures have theirs. The interval of a share is
 Wilson's (1927), that of a weighted sum of independent shares is put together from theirs (MOVER: Newcombe 1998, method
 10, for a difference; Zou and Donner 2008 for sums). It covers the choice of facts only: every figure is of one seed, so
@@ -50,6 +54,7 @@ class EssayFigure(ArmCell):
 
     printed: str = Field(pattern=r"^\d+(\.\d+)?$", description="percent, as it stands in the essay")
     of: Positive = Field(description="facts behind the figure")
+    effect: tuple[Name, Name] | None = Field(None, description="as in the ledger, for this figure")
 
     @model_validator(mode="after")
     def _is_a_share_of_whole_facts(self) -> EssayFigure:
@@ -95,7 +100,13 @@ class Combined(_Claim):
         return [(1.0, cell) for cell in self.plus] + [(-1.0, cell) for cell in self.minus]
 
 
-class PrintedValue(Combined):
+class _WithMargin(Combined):
+    """A claim that a figure, or nothing, is met but for a margin."""
+
+    effect: tuple[Name, Name] | None = Field(None, description="as in the ledger, for this claim")
+
+
+class PrintedValue(_WithMargin):
     """One printed figure."""
 
     rule: Literal["value"] = "value"
@@ -107,7 +118,7 @@ class Order(Combined):
     rule: Literal["order"]
 
 
-class Same(Combined):
+class Same(_WithMargin):
     """A difference or a slope that is next to nothing, beside what the cell ``beside`` retains."""
 
     rule: Literal["same"]
@@ -144,6 +155,7 @@ class Ledger(Settings):
 
     base_params: Positive = Field(description="parameters of the base that the essay's shares follow from")
     facts_per_session: Positive = Field(description="that the essay teaches")
+    effect: tuple[Name, Name] = Field(description="the arms whose figures the essay compares: half of it is the margin")
     figures: list[EssayFigure] = Field(min_length=1)
     claims: list[Annotated[Exact | Order | Same | Spread | Untestable, Field(discriminator="rule")]]
 
@@ -152,6 +164,16 @@ class Ledger(Settings):
         ids = [claim.id for claim in self.all_claims]  # of figures, too: they are made of the place
         if twice := sorted({name for name in ids if ids.count(name) > 1}):
             raise ValueError(f"claim {twice[0]} is there twice; remove or rename one")
+        return self
+
+    @model_validator(mode="after")
+    def _has_margins(self) -> Ledger:
+        for claim in self.all_claims:
+            if isinstance(claim, PrintedValue | Same) and not self.margin(claim):
+                one, other = claim.effect or self.effect
+                raise ValueError(
+                    f"claim {claim.id}: the essay prints no difference of {one} and {other}; name two arms by effect"
+                )
         return self
 
     @property
@@ -164,6 +186,17 @@ class Ledger(Settings):
     def figure_of(self) -> dict[tuple[str, int, str, str], EssayFigure]:
         """The essay's figure of a place, where it prints one."""
         return {figure.place: figure for figure in self.figures}
+
+    def margin(self, claim: PrintedValue | Same) -> float:
+        """Half of what the essay's figures of two arms, or their slopes, differ by where a claim is about; over all
+        facts where they do not differ in a domain. 0 where the essay prints no difference."""
+        cell = claim.plus[0]
+        for domain in (cell.domain, "all"):
+            one, other = (cell.model_copy(update={"arm": arm, "domain": domain}) for arm in claim.effect or self.effect)
+            found = published(claim.model_copy(update={"plus": [one], "minus": [other]}), self)
+            if found and found.value:
+                return abs(found.value) / 2
+        return 0.0
 
     def figures_by_domain(self, cell: ArmCell) -> list[EssayFigure]:
         """The essay's figures of the single domains of a cell."""
@@ -196,6 +229,7 @@ def value_claim(figure: EssayFigure) -> PrintedValue:
             "label": label,
             "statement": f"{figure.arm} retains {figure.printed}% {what} after {figure.sessions} sessions.",
             "plus": [figure.model_dump(include={"arm", "sessions", "probe", "domain"})],
+            "effect": figure.effect,
         }
     )
 

@@ -1,4 +1,4 @@
-"""How many seeds the precision of a study needs, judged from the runs at hand, and what they would cost.
+"""What the plan of a study can decide, and how many seeds its precision needs, judged from the runs at hand.
 
 The half width of an interval over n seeds is t(n - 1) s / sqrt(n), where s is the standard deviation over seeds of the
 paired differences; n follows from s. As s itself comes from few seeds, the number is given for both ends of its 95%
@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from atlas.errors import AtlasError
 from atlas.phrases import plural
 from atlas.study.config import Precision, Study
 from atlas.tables.contrasts import Cell, Paired
-from atlas.tables.inference import LEVEL, MOST_SEEDS, seeds_for, seeds_to_decide, spread_interval
+from atlas.tables.decidable import LEVEL, SEEDS_TO_DECIDE, attainable, more_seeds, planned, undecidable, written
+from atlas.tables.inference import MOST_SEEDS, seeds_for, spread_interval
 from atlas.tables.intervals import Estimate
 from atlas.tables.runs import read
 from atlas.ttt.run_files import read_record
@@ -30,17 +30,35 @@ class Seeds:
 
 
 def advice(study: Study, cores: int) -> str:
-    """The advice in words. Raises AtlasError where the study wants no precision or has too few runs to judge from."""
+    """The advice in words: what the seeds can decide, then what the precision takes, as far as runs tell."""
+    return "\n".join([*_decides(study), *_precision(study, cores)])
+
+
+def _decides(study: Study) -> list[str]:
+    if not planned(study):
+        return ["contrasts: none, so there is nothing to decide"]
+    seeds = len(study.all_seeds)
+    return [
+        undecidable(study)
+        or f"{seeds} seeds can decide {plural(planned(study), 'planned comparison')}: p can fall to "
+        f"{attainable(seeds):.3g} in a family of any size"
+    ]
+
+
+def _precision(study: Study, cores: int) -> list[str]:
     wanted = study.precision
     if wanted is None:
-        raise AtlasError("precision: null; say what the study wants, such as {contrast: [qv, ffn], points: 2}")
+        return ["precision: null; say how narrow an interval should be, such as {contrast: [qv, ffn], points: 2}"]
     diff = difference(study, wanted)
+    if diff is None:
+        return [
+            f"{study.results}/ttt: fewer than two seeds of {' and '.join(wanted.contrast)} are finished, so how many "
+            "the precision needs cannot be judged yet; run `snakemake ttt` first"
+        ]
     needed = seeds_needed(diff, wanted.points / 100)
-    family = family_size(study, wanted)
-    deciding = seeds_to_decide(family)
     sessions, half = _cell(study, wanted).sessions, (diff.ci_high - diff.ci_low) / 2
     low, high = spread_interval(diff.spread, diff.n_seeds)
-    lines = [
+    return [
         f"{' - '.join(wanted.contrast)}, {wanted.metric} of taught facts after {plural(sessions, 'session')}",
         f"at hand: {diff.n_seeds} seeds; difference {_points(diff.value)}, 95% interval {_points(diff.ci_low)} to "
         f"{_points(diff.ci_high)} points: {_points(half, sign=False)} to either side",
@@ -48,34 +66,21 @@ def advice(study: Study, cores: int) -> str:
         f"needed: {_seeds(needed.number)}; between {needed.fewest:,} and {_seeds(needed.most)}, because the standard "
         f"deviation over seeds, {_points(diff.spread, sign=False)} points, is itself known only to lie between "
         f"{_points(low, sign=False)} and {_points(high, sign=False)}",
-        f"for a verdict (comparisons in the family: {family}): at least {_seeds(deciding)}; with fewer the p-value "
-        f"cannot fall below {LEVEL}, however large the difference",
-        *_next(study, max(needed.number, deciding), cores),
+        f"for a verdict: at least {_seeds(SEEDS_TO_DECIDE)}; with fewer p is never below {LEVEL}",
+        *_next(study, max(needed.number, SEEDS_TO_DECIDE), cores),
     ]
-    return "\n".join(lines)
-
-
-def family_size(study: Study, wanted: Precision) -> int:
-    """How many comparisons the contrast stands among: those of the largest family that plans it; alone, where none."""
-    either = {wanted.contrast, wanted.contrast[::-1]}
-    return max((len(pairs) for pairs in study.contrasts.values() if either & set(pairs)), default=1)
 
 
 def _cell(study: Study, wanted: Precision) -> Cell:
     return Cell(wanted.sessions or study.sessions, "taught", wanted.metric)
 
 
-def difference(study: Study, wanted: Precision) -> Estimate:
-    """The contrast from the seeds that both of its arms have finished."""
-    cell = _cell(study, wanted)
+def difference(study: Study, wanted: Precision) -> Estimate | None:
+    """The contrast from the seeds that both of its arms have finished; None where those are fewer than two."""
     folders = [Path(study.results, "ttt", arm, block) for block in finished(study, wanted) for arm in wanted.contrast]
     found = Paired.of(read(folders)).compare(*wanted.contrast) if folders else {}
-    if cell not in found or found[cell].diff.n_seeds < 2:
-        raise AtlasError(
-            f"{study.results}/ttt: fewer than two seeds of {' and '.join(wanted.contrast)} are finished, so there is "
-            "nothing to judge the spread of seeds from; run `snakemake ttt` first"
-        )
-    return found[cell].diff
+    comparison = found.get(_cell(study, wanted))
+    return comparison.diff if comparison and comparison.diff.n_seeds > 1 else None
 
 
 def finished(study: Study, wanted: Precision) -> list[str]:
@@ -104,23 +109,16 @@ def seconds_a_seed(study: Study) -> tuple[float, list[str]]:
     return total + len(missing) * total / len(measured), missing
 
 
-def more_seeds(study: Study, number: int) -> list[int | str]:
-    """The study's entries of ``seeds`` with one more behind them, so that there are ``number`` in all."""
-    first, new = max(study.all_seeds) + 1, number - len(study.all_seeds)
-    return [*study.seeds, first if new == 1 else f"{first}-{first + new - 1}"]
-
-
 def _next(study: Study, number: int, cores: int) -> list[str]:
     new = number - len(study.all_seeds)
     if new <= 0:
         return [f"the study has {_seeds(len(study.all_seeds))}, which is enough: nothing to add"]
     seconds, missing = seconds_a_seed(study)
-    entries = ", ".join(f'"{entry}"' if isinstance(entry, str) else str(entry) for entry in more_seeds(study, number))
     arms, ablations = plural(len(study.arms), "arm"), plural(len(study.ablations), "ablation")
     lines = [
         f"cost: {_seeds(new)} more, for {arms} and {ablations}: {_duration(new * seconds)} of one core, so at "
         f"best {_duration(new * seconds / cores)} on {cores}",
-        f"write: seeds: [{entries}]",
+        f"write: seeds: {written(more_seeds(study, number))}",
         "then run `snakemake`: only the new seeds are run",
     ]
     if missing:

@@ -8,17 +8,21 @@ follow no recipe: they stand beside the arms of every preset.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from atlas.metrics import OF_FACTS
 from atlas.tables.contrasts import Cell, Paired
-from atlas.tables.intervals import Estimate, Floats, Sample, estimate, seed_interval
+from atlas.tables.intervals import BySeed, Estimate, Floats, Sample, as_floats, estimate, seed_interval
 from atlas.tables.ledger import ArmCell, Claim, Combined, Exact, Ledger, Measure, Spread, slope_weights, weighted_sum
 from atlas.tables.runs import Runs
 from atlas.tables.scores import counted, fact_scores, with_all_domains
@@ -29,7 +33,6 @@ JUDGED = (ESSAY, RECALL)
 """Presets that the ledger is judged under wherever a study has them."""
 
 CELL = ["arm", "sessions", "probe", "domain"]
-SAME = 1e-12  # seeds that differ by less do not differ
 
 
 @dataclass(frozen=True)
@@ -120,11 +123,16 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True)
 class Quantity:
-    """An estimate over seeds, and what it is the mean of, shape (seeds,)."""
+    """An estimate over seeds, and what it is the mean of."""
 
     measure: Measure
-    by_seed: Floats
+    exact: BySeed
     detail: str = ""
+
+    @property
+    def by_seed(self) -> Floats:
+        """What it is the mean of, shape (seeds,)."""
+        return as_floats(self.exact)
 
 
 class Quantities:
@@ -148,11 +156,14 @@ class Quantities:
             return _measured(parts[0])
         if len(cells) == 2 and cells[0].place[1:] == cells[1].place[1:]:
             place = Cell(cells[0].sessions, cells[0].probe, metric, cells[0].domain)
-            return _measured(self._compare(cells[0].arm, cells[1].arm)[place].diff)
+            found = self._compare(cells[0].arm, cells[1].arm).get(place)
+            if found is None:
+                raise NotMeasuredError("no seed of the study has facts in all cells of this claim")
+            return _measured(found.diff)
         signs = [sign for sign, _ in claim.signed]
-        by_seed = np.sum([sign * part.by_seed for sign, part in zip(signs, parts, strict=True)], axis=0)
+        exact = _summed(signs, [part.exact for part in parts])
         measures = [_as_measure(part) for part in parts]
-        return Quantity(_over_seeds(by_seed, signs, measures), by_seed, _shift(claim, [part.value for part in parts]))
+        return Quantity(_over_seeds(exact, signs, measures), exact, _shift(claim, [part.value for part in parts]))
 
     def share(self, cell: ArmCell, metric: str) -> Estimate:
         """What is retained in a cell. Raises NotMeasuredError where there are no such facts."""
@@ -174,30 +185,32 @@ class Quantities:
         1992, section 4.3). The root keeps the sign.
         """
         cells = [[ArmCell(arm=arm, sessions=claim.sessions) for arm in arms] for arms in claim.grid.values()]
-        grid = np.array([[self.share(cell, metric).by_seed for cell in row] for row in cells])
-        recipes, places = variances(grid)
-        by_seed = recipes - places
+        shares = [[self.share(cell, metric).exact for cell in row] for row in cells]
+        seeds = _in_common([share for row in shares for share in row])
+        recipes, places = variances(np.array([[[share[seed] for seed in seeds] for share in row] for row in shares]))
+        exact = dict(zip(seeds, recipes - places, strict=True))
+        by_seed = as_floats(exact)
         low, high = seed_interval(by_seed)
         detail = f"standard deviation over recipes {_root(recipes):.1%}, over placements {_root(places):.1%}"
         roots = [float(np.sign(end) * abs(end) ** 0.5) for end in (float(by_seed.mean()), low, high)]
-        return Quantity(Measure(*roots), by_seed, detail)
+        return Quantity(Measure(*roots), exact, detail)
 
     def _slopes(self, claim: Combined, metric: str) -> Quantity:
         weights: list[float] = []
         parts: list[Measure] = []
-        by_seed: Floats | float = 0.0
+        by_cell: list[BySeed] = []
         for sign, cell in claim.signed:
             self._sample(cell, metric)  # says what is missing
             places = [(cell.arm, cell.sessions, cell.probe, domain) for domain in self._domains]
             samples = [sample for place in places if (sample := self._cells[metric].sample(place))]
             if len({float(size) for sample in samples for size in sample.facts}) < 2:
                 raise NotMeasuredError("all domains of the study are of one size")
-            by_seed = by_seed + sign * slopes(samples)
+            by_cell.append(slopes(samples))
             facts = np.mean([sample.facts for sample in samples], axis=1)
             weights += list(sign * slope_weights(facts))
             parts += [_as_measure(found) for sample in samples if (found := estimate(sample))]
-        assert isinstance(by_seed, np.ndarray)
-        return Quantity(_over_seeds(by_seed, weights, parts), by_seed)
+        exact = _summed([sign for sign, _ in claim.signed], by_cell)
+        return Quantity(_over_seeds(exact, weights, parts), exact)
 
     def _sample(self, cell: ArmCell, metric: str) -> Sample:
         sample = self._cells[metric].sample(cell.place)
@@ -214,23 +227,28 @@ class Quantities:
         return sample
 
 
-def slopes(samples: Sequence[Sample]) -> Floats:
-    """Slope of retention over the decimal logarithm of domain size, seed by seed, shape (seeds,).
+def slopes(samples: Sequence[Sample]) -> BySeed:
+    """Slope of retention over the decimal logarithm of domain size, seed by seed.
 
-    ``samples`` are the domains; one that a seed was taught nothing of does not count for that seed.
+    ``samples`` are the domains; one that a seed was taught nothing of does not count for that seed, and a seed whose
+    domains are of one size has no slope. The weights are taken as the fractions that they are to the machine, so that
+    seeds with the same facts retained are tied.
     """
-    result = []
-    for seed in range(len(samples[0].tallies)):
-        there = [sample for sample in samples if sample.facts[seed]]
-        means = [float(sample.tallies[seed] @ sample.levels / sample.facts[seed]) for sample in there]
-        result.append(float(slope_weights([sample.facts[seed] for sample in there]) @ np.array(means)))
-    return np.array(result)
+    result = {}
+    for at, seed in enumerate(samples[0].seeds or range(len(samples[0].tallies))):
+        there = [sample for sample in samples if sample.facts[at]]
+        sizes = [float(sample.facts[at]) for sample in there]
+        if len(set(sizes)) > 1:
+            shares = [sample.shares[seed] for sample in there]
+            pairs = zip(slope_weights(sizes), shares, strict=True)
+            result[seed] = sum((Fraction(float(weight)) * share for weight, share in pairs), Fraction(0))
+    return result
 
 
-def variances(grid: Floats) -> tuple[Floats, Floats]:
+def variances(grid: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Variance over recipes and over placements, free of noise, of a grid (placements, recipes, seeds).
 
-    Both have shape (seeds,) and are unbiased, so they may fall below 0.
+    Both have shape (seeds,) and are unbiased, so they may fall below 0. Of fractions they are fractions.
     """
     places, recipes = grid.shape[:2]
     grand = grid.mean(axis=(0, 1))
@@ -254,20 +272,38 @@ def _shift(claim: Combined, values: Sequence[float]) -> str:
     return f"from {round(-before, 1) + 0:+.1f} points after {first} sessions to {round(after, 1) + 0:+.1f} after {last}"
 
 
-def _over_seeds(by_seed: Floats, weights: Sequence[float], parts: Sequence[Measure]) -> Measure:
+def _in_common(several: Sequence[BySeed]) -> list[int]:
+    """The seeds that all have. Raises NotMeasuredError where there are none."""
+    seeds = [seed for seed in several[0] if all(seed in one for one in several)]
+    if not seeds:
+        raise NotMeasuredError("no seed of the study has facts in all cells of this claim")
+    return seeds
+
+
+def _summed(signs: Sequence[float], several: Sequence[BySeed]) -> BySeed:
+    """The sum of sign times figure, seed by seed."""
+    seeds = _in_common(several)
+    return {
+        seed: sum((int(sign) * one[seed] for sign, one in zip(signs, several, strict=True)), Fraction(0))
+        for seed in seeds
+    }
+
+
+def _over_seeds(exact: BySeed, weights: Sequence[float], parts: Sequence[Measure]) -> Measure:
     """Student's interval over seeds. Where all seeds agree it would have no width: then that of the parts."""
-    if len(by_seed) > 1 and np.ptp(by_seed) < SAME:
-        return replace(weighted_sum(weights, parts), value=float(by_seed.mean()))
+    by_seed = as_floats(exact)
+    if len(exact) > 1 and len(set(exact.values())) == 1:
+        return replace(weighted_sum(weights, parts), value=float(by_seed[0]))
     return Measure(float(by_seed.mean()), *seed_interval(by_seed))
 
 
 def _measured(found: Estimate) -> Quantity:
-    return Quantity(_as_measure(found), found.by_seed)
+    return Quantity(_as_measure(found), found.exact, "few seeds carry it" if found.few_seeds else "")
 
 
 def _as_measure(found: Estimate) -> Measure:
     return Measure(found.value, found.ci_low, found.ci_high)
 
 
-def _root(by_seed: Floats) -> float:
-    return float(max(0.0, by_seed.mean()) ** 0.5)
+def _root(by_seed: npt.NDArray[Any]) -> float:
+    return math.sqrt(max(0.0, float(by_seed.mean())))

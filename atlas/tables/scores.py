@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.metrics import CHOICES, NET_OF, OF_FACTS, OF_MATRIX, REGISTRY
-from atlas.tables.intervals import Estimate, Floats, Ints, Sample, estimate
+from atlas.tables.intervals import Estimate, Floats, Ints, Sample, as_fraction, estimate
 from atlas.ttt.run_files import PROBES
 
 ALL = "all"  # the domain that stands for all domains together
@@ -61,6 +61,7 @@ class Counted:
     cells: pd.MultiIndex
     counts: Ints  # (cells, seeds, levels)
     levels: Floats  # (levels,)
+    seeds: tuple[int, ...]
     signed: bool = False  # scores are differences
     metric: str = ""  # of the scores, see ``atlas.metrics``
 
@@ -68,7 +69,7 @@ class Counted:
         """The sample of a cell, or None where nothing was scored."""
         if cell not in self.cells:
             return None
-        return Sample(self.counts[self.cells.get_loc(cell)], self.levels, self.signed, self.metric)
+        return Sample(self.counts[self.cells.get_loc(cell)], self.levels, self.signed, self.metric, self.seeds)
 
     def estimates(self, net: bool = False) -> Iterator[tuple[dict[str, Any], Estimate]]:
         """What names each cell, the metric included, and the estimate of it, in the order of the cells.
@@ -97,9 +98,11 @@ def counted(
     """Count the scores of a metric by cell and seed; ``cell`` names the columns that make a cell.
 
     The scores are in ``column`` (default: the one named as the metric). ``signed`` says that they are differences, from
-    -1 to 1. Scores equal but for rounding are one level.
+    -1 to 1. Scores that are the same fraction are one level, whatever its arithmetic made of the last digit.
     """
-    levels, level = np.unique(scores[column or metric].to_numpy(np.float64).round(9), return_inverse=True)
+    found, at = np.unique(scores[column or metric].to_numpy(np.float64), return_inverse=True)
+    levels, level_of = np.unique([float(as_fraction(score)) for score in found], return_inverse=True)
+    level = level_of[at]
     seeds, seed = np.unique(scores["seed"].to_numpy(), return_inverse=True)
     grouped = scores.groupby(list(cell), observed=True, sort=True)
     size = len(seeds) * len(levels)
@@ -107,7 +110,8 @@ def counted(
     counts = np.bincount(flat, minlength=grouped.ngroups * size)
     cells = grouped.size().index
     index = cells if isinstance(cells, pd.MultiIndex) else pd.MultiIndex.from_arrays([cells])
-    return Counted(index, counts.reshape(grouped.ngroups, len(seeds), len(levels)), levels, signed, metric)
+    by_seed = counts.reshape(grouped.ngroups, len(seeds), len(levels))
+    return Counted(index, by_seed, levels, tuple(seeds.tolist()), signed, metric)
 
 
 def reading_order(rows: pd.DataFrame, first: str, values: Sequence[object]) -> pd.DataFrame:

@@ -12,32 +12,34 @@ if TYPE_CHECKING:  # charts take the words from here, and should not wait for wh
 
 REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_TESTABLE = "reproduced", "contradicted", "unresolved", "not testable"
 
-MARGIN = 0.10
+HALF, TWICE = 0.5, 2.0  # of the margin: what becomes of a verdict there stands beside it
 
 RULES = """\
-The rules by which claims are judged, written down before the study that they judge was run.
+The rules by which claims are judged. What each asks for stands beside its verdict, in words.
 
-(An earlier study of four seeds had been seen by then; no rule and no margin was chosen by its figures.)
+A margin is half of the effect that the essay claims: of what its figures of attention and of feed-forward adapters
+differ by in that cell (of the arms that a claim on other arms names; over all facts where they do not differ in a
+domain). Beside each verdict stand those at half and at twice the margin.
 
 exact         reproduced where our number lies less than one unit of the last printed digit from the essay's (so that
-              it does not matter whether the essay rounds or cuts), else contradicted.
-value         our share less the essay's, with the interval of both (MOVER). Reproduced where the whole interval lies
-              within ``MARGIN`` of 0; contradicted where it excludes 0 and the difference is beyond ``MARGIN``.
+              it does not matter whether the essay rounds or cuts), else contradicted. There is no margin.
+value         a share of facts. Reproduced where our whole interval lies within the margin of the essay's figure,
+              contradicted where our whole interval lies outside it.
+same          a difference, or a slope, that the essay says is next to nothing: the margin is taken in proportion to
+              what the arm that it is measured by retains, so that two arms that forget all are not called the same.
+              Reproduced and contradicted as for ``value``; where more is no contradiction, only a lack counts.
 order         a paired difference, or a slope, that the essay says is above 0. Reproduced where the whole interval is
-              above 0, contradicted where it is below 0; either needs p < ``LEVEL``, sign-flip test over seeds, after
-              Holm's correction over the claims on one topic under one metric.
-same          a difference, or a slope, that the essay says is next to nothing: within ``MARGIN`` times what the arm
-              that it is measured by retains, so that two arms that forget all are not called the same. Reproduced and
-              contradicted as for ``value``; where more is no contradiction, only the lower end counts.
+              above 0, contradicted where it is below 0; either needs p < ``LEVEL``, sign-flip test over seeds,
+              corrected for the claims on one topic under one metric. There is no margin.
 spread        as ``order``, of the variance over recipes less that over placements, each cleared of noise.
-not testable  the study lacks what the claim needs, or no such study could tell.
+not testable  the study lacks what the claim needs, no such study could tell, or the essay's figure is too vague: its
+              own interval, which follows from the facts behind it, is wider than the margin to both sides, so that even
+              a study that retains exactly as much could not be held against it. Such claims are in no count.
 
-Each preset of the recipe is judged by itself, on the arms that have it: a family of Holm's correction does not reach
-across presets.
+Each preset of the recipe is judged by itself, on the arms that have it: a correction does not reach across presets.
 
-All else is unresolved, as is everything that only one seed speaks of. The margin is the same for all claims and
-metrics: wide enough that a figure that rests on 90 facts can be reproduced at all (its own interval reaches 6 points
-to one side), and far too narrow for one that rests on 15, which can only be contradicted."""
+All else is unresolved, as is everything that only one seed speaks of. Margins follow from what the essay prints, and
+from no result; but rules with one margin for all claims stood here before, and what they gave had been seen."""
 """As the ledger prints them; a constant, so that the digest of the step that prints them covers them."""
 
 
@@ -46,16 +48,20 @@ def exact(measured: float, essay: float, within: float) -> str:
     return REPRODUCED if abs(measured - essay) < within else CONTRADICTED
 
 
-def near(difference: Measure, margin: float = MARGIN, one_sided: bool = False) -> str:
-    """The verdict on a difference that should be none; with ``one_sided`` only what falls short counts."""
+def near(difference: Measure, margin: float, one_sided: bool = False) -> str:
+    """The verdict on a difference that should be at most the margin; with ``one_sided`` only a lack counts."""
     if math.isnan(difference.low):
         return UNRESOLVED
-    short = difference.high < 0 and difference.value < -margin
-    beyond = difference.low > 0 and difference.value > margin
-    if short or (beyond and not one_sided):
+    if difference.high < -margin or (difference.low > margin and not one_sided):
         return CONTRADICTED
     inside = -margin < difference.low and (one_sided or difference.high < margin)
     return REPRODUCED if inside else UNRESOLVED
+
+
+def vague(essay: Measure, margin: float) -> bool:
+    """Whether a figure is known so badly that nothing could be held against it: its interval is wider than the margin
+    to both sides."""
+    return bool(essay.high - essay.low > 2 * margin)
 
 
 def above(measured: Measure, p_adjusted: float, attainable: float) -> tuple[str, str]:

@@ -40,6 +40,7 @@ def row(metric: str = "recall", **values: Any) -> dict[str, Any]:
         "kind": "order",
         "label": "a ahead of b",
         "statement": "A beats b.",
+        **dict.fromkeys(("rule", "verdict_half", "verdict_twice"), ""),
     }
     return {**about, **NOTHING, "metric": metric, "unit": "difference", "n_seeds": 8, "note": "", **values}
 
@@ -177,6 +178,36 @@ def test_an_entry_has_every_figure_and_says_a_shared_note_once():
     )
 
 
+def test_an_entry_says_the_rule_and_what_another_margin_makes_of_a_verdict():
+    rows = [
+        row("recall", verdict="unresolved", measured=0.9, rule="within 3 points of 95%", unit="share", note="few")
+        | {"verdict_half": "not testable", "verdict_twice": "contradicted"},
+        row("ranked", verdict="reproduced", measured=0.95, rule="within 3 points of 95%", unit="share")
+        | {"verdict_half": "reproduced", "verdict_twice": "reproduced"},
+    ]
+    assert prose.entry(rows) == (
+        "**A beats b.** Reproduced if within 3 points of 95%. Recall: 90.0%, unresolved (not testable at half the "
+        "margin; contradicted at twice the margin; few). Ranked: 95.0%, reproduced."
+    )
+
+
+def test_the_answer_says_by_which_rule():
+    central, _ = prose.answer(frame(row(verdict="reproduced", measured=0.1, claim_id=prose.CENTRAL, rule="above 0")))
+    assert central.startswith(
+        'The essay\'s central claim, "A beats b" (reproduced if above 0), is reproduced under recall'
+    )
+
+
+def test_claims_that_are_not_testable_are_in_no_count():
+    rows = [row(verdict="reproduced", measured=0.1), row(verdict="not testable", measured=0.1, claim_id="y")]
+    rows += [one | {"preset": "recall"} for one in rows[:1]]
+    assert "for 1 of the 1 claim on facts" in prose.summary(frame(*rows))
+    assert (
+        "Of its 1 claim that can be tested with preset essay"
+        in prose.answer(frame(*rows, row(verdict="not testable", claim_id=prose.CENTRAL)))[1]
+    )
+
+
 def test_what_was_not_tested_says_why_once():
     rows = [row(metric, verdict="not testable", note="no such arm") for metric in OF_FACTS]
     assert prose.entry(rows) == "**A beats b.** Not tested: no such arm."
@@ -215,5 +246,6 @@ def test_the_page_of_prose_has_every_claim_and_the_rules(folder, tmp_path):
     assert text == (tmp_path / "b.md").read_text()
     for claim in ledger.read().all_claims:
         assert text.count(f"- **{claim.statement}**") == 1
-    assert "Holm's correction over the claims on one topic" in text
+    assert "Reproduced if within 2.7 points of 94.7%." in text
+    assert "corrected for the claims on one topic under one metric" in " ".join(text.split())
     assert not re.search(r"\bnan\b", text)

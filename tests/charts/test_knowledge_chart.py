@@ -93,7 +93,9 @@ def test_the_readme_has_the_same_figures(tables):
         "arm == 'qv' and kind == 'untouched' and metric == 'answered' and sessions == 10"
     ).to_dict("records")
     row = next(line for line in text.split("After 10 sessions")[1].splitlines() if line.startswith("| `qv` |"))
-    assert row.split(" | ")[4] == f"{kept['value']:.1%} ({100 * kept['ci_low']:.0f} to {100 * kept['ci_high']:.0f})"
+    few = ", few seeds" if kept["few_seeds"] else ""
+    ends = f"({100 * kept['ci_low']:.0f} to {100 * kept['ci_high']:.0f})"
+    assert row.split(" | ")[4] == f"{kept['value']:.1%} {ends}{few}"
     assert "Unknown before, by a paraphrase: recall |" in text
     for heading, sentences in prose.comparisons(tables):
         assert f"**{heading}**\n\n- {sentences[0]}" in text

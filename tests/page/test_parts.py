@@ -26,6 +26,12 @@ ROWS = pd.DataFrame(
 )
 
 
+def test_a_figure_that_few_seeds_carry_says_so():
+    row = {"value": 0.0, "ci_low": 0.0, "ci_high": 0.02}
+    assert parts.figure(row | {"few_seeds": True}).small == "0% to 2%, few seeds"
+    assert parts.figure(row | {"few_seeds": False}).small == parts.figure(row).small == "0% to 2%"
+
+
 def recall_as_memory() -> str:
     return html("tables", tables=[parts.continual_table(ROWS, "recall")], folded="")
 

@@ -13,7 +13,8 @@ from atlas.workflow import files
 
 def row_of(schema, **values):
     """A row with zeros and empty strings where no value is given."""
-    return {field.name: values.get(field.name, "" if field.type == pa.string() else 0) for field in schema}
+    zeros = {pa.string(): "", pa.bool_(): False}
+    return {field.name: values.get(field.name, zeros.get(field.type, 0)) for field in schema}
 
 
 def retention(**values):
@@ -48,6 +49,14 @@ def test_one_table_a_checkpoint_in_rising_order(results):
     assert "| `qv` | 65,536 (7%) | 12.3% |  |  | 90.0% (80 to 100) |  |  |  |\n" in text
     assert "| `qv` | 65,536 (7%) | 50.0% (25 to 75) |  |  |  |  |  | 1.50 → 1.68 |" in text
     assert "77.7" not in text  # single domains are not in these tables
+
+
+def test_a_figure_that_few_seeds_carry_says_so(results):
+    rows = [retention(sessions=30, n_facts=90, value=0.0, ci_low=0.0, ci_high=0.02, few_seeds=True)]
+    files.write_parquet(results / "tables" / "retention.parquet", pa.Table.from_pylist(rows, RETENTION), {})
+    text = readme.retention(results)
+    assert "| 0.0% (0 to 2), few seeds |" in text
+    assert "*few seeds*: fewer than half of them, or none, carry the figure" in text
 
 
 def test_the_price_that_the_base_paid_is_told(results):
@@ -93,6 +102,14 @@ def test_the_headline_has_its_claims_with_figures_and_verdicts():
     first = "| About retention_qv_100. *100.0% (99 to 100)* | 12.3% (10 to 15): **contradicted** | unresolved |"
     assert first in text
     assert text.count("\n| ") == len(["heading", "rule", *readme.HEADLINE])
+
+
+def test_the_rule_stands_beside_the_claim_and_what_another_margin_changes_beside_the_verdict():
+    asked = {"rule": "within 2.7 points of 94.7%", "measured": 0.93, "unit": "share", "verdict": "unresolved"}
+    more = {"verdict_half": "unresolved", "verdict_twice": "reproduced"}
+    rows = [claim(name, metric, **asked, **more) for name in readme.HEADLINE for metric in OF_FACTS]
+    text = readme.headline(pa.Table.from_pylist(rows, CLAIMS).to_pandas())
+    assert "Reproduced if within 2.7 points of 94.7%. | 93.0%: **unresolved**, reproduced at twice the margin |" in text
 
 
 def test_a_further_preset_has_rows_of_its_own_below():

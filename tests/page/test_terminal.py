@@ -106,6 +106,8 @@ def test_an_unplanned_pair_is_worked_out_from_the_runs_and_said_to_be(results):
     text = terminal.compare(results, "ffn", "untrained", Aspect(metric="recognition"))
     assert "Verdict: ffn is above untrained, p = 0.0078 in the sign-flip test over seeds" in text
     assert "Not planned: " in text
+    assert "Few seeds carry the figure of one of the two, or none does" in text  # untrained recognises nothing
+    assert "Few seeds" not in terminal.compare(results, "qv", "ffn", Aspect())
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,14 @@ def test_a_study_that_is_no_yaml_is_named_with_the_line(fresh):
     assert "config.yaml: not valid YAML (found character" in refused(fresh, "--dry-run")
 
 
-def test_an_environment_that_lags_behind_the_lock_is_named_once(fresh):
+def test_a_lagging_environment_and_a_plan_that_cannot_decide_are_each_named_once(fresh):
     lock = fresh.root / "requirements.lock"
     lock.write_text(lock.read_text().replace("\ntorch==", "\ntorch==9."))
-    said = [line for line in fresh.done("--dry-run").splitlines() if "requirements.lock" in line]
+    printed = fresh.done("--dry-run").splitlines()
+    said = [line for line in printed if "requirements.lock" in line]
+    (undecided,) = [line for line in printed if "cannot decide" in line]
+    assert undecided.startswith("atlas: warning: seeds: 2 seeds cannot decide 2 planned comparisons, however large")
+    assert undecided.endswith('for verdicts, write seeds: ["1-2", "3-6"]')
     assert len(said) == 1
     assert said[0].startswith("atlas: warning: 1 package differs from requirements.lock (in brackets): torch 2.")
     assert said[0].endswith("run: python -m pip install --requirement requirements.lock")

@@ -1,5 +1,7 @@
 """Intervals over seeds and facts: against closed forms, at their edges, and by simulation."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -110,6 +112,7 @@ def test_the_levels_are_those_of_the_hierarchical_bootstrap():
 def test_a_difference_has_students_interval_where_seeds_differ():
     shifted = differences((100, 850, 50), (0, 900, 100), (0, 800, 200), (50, 800, 150))
     by_seed = np.array([-0.05, 0.1, 0.2, 0.1])
+    assert shifted.shares == {0: Fraction(-1, 20), 1: Fraction(1, 10), 2: Fraction(1, 5), 3: Fraction(1, 10)}
     half = T3 * by_seed.std(ddof=1) / 2
     result = of(shifted)
     assert result.by_seed == pytest.approx(by_seed)
@@ -144,7 +147,8 @@ def test_forms_that_score_in_thirds():
 
 
 def test_a_seed_without_facts_is_left_out():
-    result = of(Sample(np.array([[0, 0], [5, 5]]), YES_NO))
+    result = of(Sample(np.array([[0, 0], [5, 5]]), YES_NO, seeds=(3, 7)))
+    assert result.exact == {7: Fraction(1, 2)}
     assert (result.n_seeds, result.n_facts, result.n_tests, result.value) == (1, 10, 10, 0.5)
 
 
@@ -201,3 +205,65 @@ def test_the_interval_of_a_difference_holds_the_truth_in_95_of_100_studies(seeds
     found = np.array([ends(Sample(study, SIGNED, signed=True)) for study in tallies])
     held = ((found[:, 0] <= truth) & (truth <= found[:, 1])).mean()
     assert held >= BAND
+
+
+# Rare seeds: most score 0, or 1, and a share of them something else. What none of the seeds shows no interval can hold;
+# a cell that cannot speak of it says so.
+
+
+def rare_seeds(seeds: int, rare: float, score: float, mirrored: bool) -> tuple[float, float, float]:
+    """How often the interval holds the truth, how often it does or the cell is marked, and how often it is marked."""
+    draws = rng("rare seeds", seeds, str(rare), str(score))
+    shares = np.where(draws.random((STUDIES, seeds)) < rare, score, 0.0)
+    right, truth = draws.binomial(90, shares), rare * score
+    right, truth = (90 - right, 1 - truth) if mirrored else (right, truth)
+    found = [of(sample(list(study), 90)) for study in right]
+    held = np.array([one.ci_low <= truth <= one.ci_high for one in found])
+    marked = np.array([one.few_seeds for one in found])
+    return float(held.mean()), float((held | marked).mean()), float(marked.mean())
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize(("rare", "score"), [(0.05, 0.3), (0.1, 0.5), (0.1, 1.0), (0.3, 0.3)])
+@pytest.mark.parametrize("seeds", [4, 8])
+def test_a_mean_that_rare_seeds_carry_is_held_or_marked(seeds, rare, score, mirrored):
+    _, held_or_marked, _ = rare_seeds(seeds, rare, score, mirrored)
+    assert held_or_marked >= BAND
+
+
+def test_without_the_mark_the_interval_would_be_believed():
+    held, _, marked = rare_seeds(8, 0.05, 0.3, mirrored=False)
+    assert held < 0.5
+    assert marked > 0.95
+
+
+@pytest.mark.parametrize(
+    ("right", "few"),
+    [
+        ([0] * 8, True),  # none
+        ([90] * 8, True),
+        ([0, 0, 0, 0, 0, 0, 0, 30], True),
+        ([90, 90, 90, 90, 90, 90, 60, 60], True),
+        ([0, 0, 0, 0, 20, 20, 20, 20], False),  # half of them
+        ([2, 1, 3, 2, 2, 1, 4, 2], False),
+        ([45, 40, 50, 44, 46, 45, 41, 49], False),
+        ([0, 90, 0, 90, 0, 90, 0, 90], False),
+        ([30], False),
+    ],
+)
+def test_a_cell_is_marked_where_few_seeds_carry_it(right, few):
+    assert of(sample(right, 90)).few_seeds == few
+
+
+def test_a_difference_net_of_placebo_is_marked_where_either_is():
+    even, rare = sample([20, 22, 18, 21], 90), sample([0, 0, 0, 9], 90)
+    assert not of(even, even).few_seeds
+    assert of(even, rare).few_seeds
+    assert of(rare, even).few_seeds
+
+
+@pytest.mark.parametrize("centre", [0.05, 0.5, 0.95])
+def test_ordinary_cells_are_hardly_ever_marked(centre):
+    draws = rng("ordinary", str(centre))
+    right = draws.binomial(90, seeds_of(draws, centre, 0.3, (STUDIES, 8)))
+    assert np.mean([of(sample(list(study), 90)).few_seeds for study in right]) < 0.02

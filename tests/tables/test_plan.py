@@ -3,13 +3,11 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
-from atlas.errors import AtlasError
 from atlas.study.config import Study, study
-from atlas.tables import plan
+from atlas.tables import decidable, plan
 from atlas.tables.intervals import Estimate
 from tests.synthetic import Design, arms_like_the_study, write_study
 
@@ -33,7 +31,7 @@ def results(tmp_path) -> Path:
 
 
 def test_the_number_of_seeds_by_hand():
-    diff = Estimate(8, 300, 2400, 0.01, -0.03, 0.05, np.zeros(8), spread=0.05)
+    diff = Estimate(8, 300, 2400, 0.01, -0.03, 0.05, {}, spread=0.05)
     needed = plan.seeds_needed(diff, 0.02)
     assert needed.number == 27
     assert needed.fewest == 13  # s = 0.0331: t(12) = 2.179, 2.179 x 0.0331 / sqrt(13) = 0.0200
@@ -81,13 +79,14 @@ def test_a_precision_that_few_seeds_reach_still_takes_the_seeds_of_a_verdict(res
     changes = {"precision": PRECISION | {"points": 90}, "arms": arms, "contrasts": {"one": family}}
     text = plan.advice(planned(results, **changes), cores=1)
     assert re.search(r"needed: [234] seeds", text)
-    assert "for a verdict (comparisons in the family: 2): at least 7 seeds" in text
-    assert 'write: seeds: ["1-4", "5-7"]' in text
+    assert text.startswith("seeds: 4 seeds cannot decide 2 planned comparisons, however large the difference: ")
+    assert "for a verdict: at least 6 seeds" in text
+    assert 'write: seeds: ["1-4", "5-6"]' in text
 
 
 def test_a_single_new_seed_is_written_as_one(results):
-    assert plan.more_seeds(planned(results), 5) == ["1-4", 5]
-    assert plan.more_seeds(planned(results), 9) == ["1-4", "5-9"]
+    assert decidable.more_seeds(planned(results), 5) == ["1-4", 5]
+    assert decidable.more_seeds(planned(results), 9) == ["1-4", "5-9"]
 
 
 def test_an_unfinished_block_is_left_out(results):
@@ -96,18 +95,36 @@ def test_an_unfinished_block_is_left_out(results):
     assert "at hand: 4 seeds" in plan.advice(with_new, cores=1)
 
 
+CONTRASTS = {"contrasts": {"one": [["qv", "ffn"]]}}
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
-    [({"precision": None}, "precision: null"), ({"results": "nowhere"}, "fewer than two seeds of qv and ffn")],
+    ("changes", "said"),
+    [
+        ({"precision": None}, "precision: null; say how narrow an interval should be"),
+        ({"results": "nowhere"}, "nowhere/ttt: fewer than two seeds of qv and ffn are finished"),
+    ],
 )
-def test_what_cannot_be_planned_is_said(results, changes, message):
-    with pytest.raises(AtlasError, match=message) as caught:
-        plan.advice(planned(results, **changes), cores=1)
-    assert "\n" not in str(caught.value)
+def test_what_can_be_decided_is_said_before_anything_has_run(results, changes, said):
+    few = plan.advice(planned(results, **CONTRASTS, **changes), cores=1).splitlines()
+    assert few[0] == (
+        "seeds: 4 seeds cannot decide 1 planned comparison, however large the difference: p cannot fall below 0.125, "
+        'and a verdict takes p < 0.05; for verdicts, write seeds: ["1-4", "5-6"]'
+    )
+    assert few[1].startswith(said)
+    enough = plan.advice(planned(results, seeds=["1-4", "5-6"], **CONTRASTS, **changes), cores=1).splitlines()
+    assert enough[0] == "6 seeds can decide 1 planned comparison: p can fall to 0.0312 in a family of any size"
+
+
+def test_without_contrasts_nothing_is_to_be_decided(results):
+    assert plan.advice(planned(results, contrasts={}), cores=1).startswith("contrasts: none")
+    assert decidable.undecidable(planned(results, contrasts={})) == ""
 
 
 def test_one_seed_is_too_few(tmp_path):
     arms = {name: arms_like_the_study()[name] for name in ("qv", "ffn")}
     write_study(tmp_path / "ttt", arms, Design((1,), (4,)))
-    with pytest.raises(AtlasError, match="fewer than two seeds"):
-        plan.advice(planned(tmp_path, seeds=[1]), cores=1)
+    lines = plan.advice(planned(tmp_path, seeds=[1], **CONTRASTS), cores=1).splitlines()
+    assert lines[0].startswith("seeds: 1 seed cannot decide 1 planned comparison, ")
+    assert lines[0].endswith('write seeds: [1, "2-6"]')
+    assert "fewer than two seeds" in lines[1]

@@ -89,11 +89,12 @@ def test_what_is_not_about_teaching_is_judged_once(both):
     assert frame.loc[frame["claim_id"] == "ratio_ffn_qv", "arms"].tolist() == ["ffn,qv"]
 
 
-def test_families_of_holms_correction_do_not_reach_across_presets(both):
+def test_a_correction_does_not_reach_across_presets(both):
     frame = claims.table(both).to_pandas()
     placement = frame[(frame["topic"] == "placement") & (frame["metric"] == "recall") & frame["p_value"].notna()]
     for _, family in placement.groupby("preset"):  # three comparisons of qv and ffn under each
-        assert family["p_adjusted"].min() == pytest.approx(3 * 2 / 2 ** len(SEEDS))
+        assert len(family) == 3
+        assert family["p_adjusted"].min() == 2 / 2 ** len(SEEDS)
 
 
 def test_editors_stand_beside_the_arms_of_every_preset(monkeypatch):

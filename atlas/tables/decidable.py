@@ -1,0 +1,58 @@
+"""What a number of seeds can decide at all: said when a study is read, not after hours.
+
+Nothing here that is slow to import: every snakemake command asks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+from atlas.phrases import plural
+from atlas.study.config import Study
+
+LEVEL = 0.05
+
+
+def attainable(seeds: int) -> float:
+    """The smallest p-value that the sign-flip test of so many seeds can give, 2 / 2^n, in a family of any size: where
+    it is not below ``LEVEL``, nothing can be found however large the difference."""
+    return min(1.0, 2.0 ** (1 - seeds))
+
+
+SEEDS_TO_DECIDE = next(seeds for seeds in itertools.count(2) if attainable(seeds) < LEVEL)
+
+
+def planned(study: Study) -> int:
+    """How many comparisons a study plans."""
+    return sum(map(len, study.contrasts.values()))
+
+
+def undecidable(study: Study) -> str:
+    """What the plan of a study cannot decide, in one line with the remedy; empty where it can decide all of it."""
+    seeds = len(study.all_seeds)
+    if not planned(study) or seeds >= SEEDS_TO_DECIDE:
+        return ""
+    cannot = f"{plural(seeds, 'seed')} cannot decide {plural(planned(study), 'planned comparison')}"
+    enough = written(more_seeds(study, SEEDS_TO_DECIDE))
+    return (
+        f"seeds: {cannot}, however large the difference: p cannot fall below {attainable(seeds):.3g}, and a verdict "
+        f"takes p < {LEVEL}; for verdicts, write seeds: {enough}"
+    )
+
+
+def warn(study: Study) -> None:
+    """Say what cannot be decided, where there is anything."""
+    if line := undecidable(study):
+        print(f"atlas: warning: {line}", file=sys.stderr)
+
+
+def more_seeds(study: Study, number: int) -> list[int | str]:
+    """The study's entries of ``seeds`` with one more behind them, so that there are ``number`` in all."""
+    first, new = max(study.all_seeds) + 1, number - len(study.all_seeds)
+    return [*study.seeds, first if new == 1 else f"{first}-{first + new - 1}"]
+
+
+def written(entries: list[int | str]) -> str:
+    """Entries of ``seeds`` as YAML has them."""
+    return "[" + ", ".join(f'"{entry}"' if isinstance(entry, str) else str(entry) for entry in entries) + "]"
