@@ -7,7 +7,7 @@ and placebo facts are alike in all but the teaching. Facts of one subject and te
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,11 +25,12 @@ OWN_TAUGHT, OWN_WHOLE = 4, 5  # of an own pool without roles, four facts in five
 
 @dataclass(frozen=True)
 class Quota:
-    """How many facts of one role are wanted, and the domain shares to draw them in."""
+    """How many facts of one role are wanted, exactly or about so many, and the domain shares to draw them in."""
 
     role: str
     count: int
     shares: Mapping[str, int]
+    exact: bool = True
 
 
 def build(spec: Pool) -> list[Fact]:
@@ -59,20 +60,22 @@ def _quota(role: str, free: list[Fact], spec: Pool) -> Quota:
     """What to draw from the facts that are free for a role: all of an own pool's where the study names no number."""
     if not spec.source:
         return Quota(role, (spec.most_taught if role == TAUGHT else spec.most_placebo) or 0, spec.shares)
-    count = (spec.taught if role == TAUGHT else spec.placebo) or len(free)
+    shares = Counter(fact.domain for fact in free)
     if role == TAUGHT and not spec.taught and free and free[0].role == UNDRAWN:
-        count = len(free) - spec.placebo if spec.placebo else len(free) * OWN_TAUGHT // OWN_WHOLE
-    return Quota(role, count, Counter(fact.domain for fact in free))
+        most = len(free) - spec.placebo if spec.placebo else len(free) * OWN_TAUGHT // OWN_WHOLE
+        return Quota(role, most, shares, exact=False)
+    return Quota(role, (spec.taught if role == TAUGHT else spec.placebo) or len(free), shares)
 
 
 def _draw(free: list[Fact], quota: Quota, spec: Pool) -> list[str]:
     """Draw the fact_ids of one role from the facts that are free for it, every template in proportion to its facts."""
     where = spec.source or str(builtin.DATA)
+    none_left = (
+        f"{where}: no fact is left to be {quota.role}; a pool needs taught and placebo facts, and facts of one subject "
+        "and template are all taught or all placebo"
+    )
     if quota.count < 1 or not quota.shares:
-        raise AtlasError(
-            f"{where}: no fact is left to be {quota.role}; a pool needs taught and placebo facts, and facts of one "
-            "subject and template are all taught or all placebo"
-        )
+        raise AtlasError(none_left)
     room = dict.fromkeys(quota.shares, 0) | Counter(fact.domain for fact in free)
     drawn: list[str] = []
     for domain, count in largest_remainder(quota.count, quota.shares, room).items():
@@ -89,17 +92,28 @@ def _draw(free: list[Fact], quota: Quota, spec: Pool) -> list[str]:
         for template, part in largest_remainder(count, sizes, sizes).items():
             groups = [*templates[template].values()]
             order = rng(spec.seed, quota.role, "pool", template).permutation(len(groups))
-            drawn += _first([groups[index] for index in order], part)
+            drawn += _take([groups[index] for index in order], part, quota.exact)
+    if not drawn:
+        raise AtlasError(none_left)
     return drawn
 
 
-def _first(groups: Iterable[list[str]], count: int) -> list[str]:
-    """The first groups that together have ``count`` facts; where none add up to it, part of one makes up the rest."""
-    whole: list[str] = []
-    others: list[str] = []
-    for group in groups:
-        (whole if len(whole) + len(group) <= count else others).extend(group)
-    return whole + others[: count - len(whole)]
+def _take(groups: Sequence[list[str]], count: int, exact: bool) -> list[str]:
+    """Facts of whole groups, the first ones that do, as many as there can be up to ``count``.
+
+    Where that is fewer and ``exact``, part of a group makes up the number; what is left of it has no role.
+    """
+    sums = [1]  # bit n of entry i: whether groups from the i-th on can make up n facts
+    for group in reversed(groups):
+        sums.insert(0, sums[0] | sums[0] << len(group))
+    left = next(total for total in range(count, -1, -1) if sums[0] >> total & 1)
+    taken: list[str] = []
+    for group, behind in zip(groups, sums[1:], strict=True):
+        if len(group) <= left and behind >> (left - len(group)) & 1:
+            taken += group
+            left -= len(group)
+    others = [fact_id for group in groups for fact_id in group if fact_id not in taken]
+    return taken + others[: count - len(taken)] if exact else taken
 
 
 def main() -> None:

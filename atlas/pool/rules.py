@@ -136,7 +136,7 @@ def rebuilt(one: str, other: str) -> bool:
     Prompts that share at most half of the shorter one's words (the subject, say) are built differently anyway.
     """
     a, b = _words(one), _words(other)
-    shared = Counter(a) & Counter(b)
+    shared = _counts(one) & _counts(other)
     few = 2 * shared.total() <= min(len(a), len(b))
     return few or any(
         [place for place, there in enumerate(a) if there == word]
@@ -150,10 +150,16 @@ def differ(one: str, other: str) -> bool:
 
     Wording: at least 3 words are new or moved (`changed_words`) and at least 1 is new. Word order: `rebuilt`.
     """
-    new = Counter(_words(one)) != Counter(_words(other))
-    return new and changed_words(one, other) >= MIN_CHANGED and rebuilt(one, other)
+    a, b = _counts(one), _counts(other)
+    least = max(a.total(), b.total()) - (a & b).total()  # as many as that have changed in any case
+    return a != b and (least >= MIN_CHANGED or changed_words(one, other) >= MIN_CHANGED) and rebuilt(one, other)
 
 
 @lru_cache(maxsize=64)  # a prompt is compared with every other prompt of its fact
 def _words(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", text.lower()))
+
+
+@lru_cache(maxsize=64)
+def _counts(text: str) -> Counter[str]:
+    return Counter(_words(text))
