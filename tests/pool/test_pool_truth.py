@@ -220,6 +220,10 @@ def test_no_subject_but_the_name_of_a_country_is_plural():
     }
 
 
+def test_no_subject_has_a_comma_that_would_want_another_behind_it():
+    assert [fact.fact_id for fact in FACTS if "," in (fact.subject or "")] == []
+
+
 def test_prompts_know_no_gender_and_no_contraction():
     wrong = re.compile(r"\b(?:he|she|his|her|hers|him|king|queen|actress)\b|n't\b", re.IGNORECASE)
     assert [pattern for pattern in ALL_PATTERNS if wrong.search(pattern)] == []
