@@ -68,10 +68,10 @@ class Fact:
     prompt: str
     answer: str
     rephrases: tuple[str, ...]
-    aliases: tuple[str, ...] = ()
     subject: str | None = None
     subject_start: int | None = None
     true_answer: str | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def subject_end(self) -> int | None:

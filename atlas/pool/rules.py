@@ -55,7 +55,7 @@ def problems(facts: Sequence[Fact], different: bool = True) -> Iterator[Problem]
         if fact.fact_id in seen:
             yield fact, "this fact_id is there twice; give every fact one of its own"
         seen.add(fact.fact_id)
-    first: dict[tuple[str, str], Fact] = {}
+    first: dict[tuple[str, ...], Fact] = {}
     for fact in facts:
         other = first.setdefault(fact.group, fact)
         if other.role != fact.role:

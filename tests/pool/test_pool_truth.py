@@ -12,6 +12,7 @@ from atlas.pool.facts import HELD_OUT, Fact
 from atlas.study.pool_settings import SHARES
 
 FACTS = builtin.read_facts(SHARES)
+SUBJECTS = {fact.subject or "" for fact in FACTS}
 BY_ID = {fact.fact_id: fact for fact in FACTS}
 RELATIONS = {
     f"{domain}/{name}": relation
@@ -165,7 +166,7 @@ def test_what_another_fact_tells_is_seen(relation, subject, answer):
     ("relation", "subject", "answer"),
     [
         ("geography/us_state_capital", "Indiana", "Indianapolis"),
-        ("geography/landmark_city", "Buda Castle", "Budapest"),
+        ("history/first_president", "Kenya", "Jomo Kenyatta"),
         ("history/birthplace", "Anne Frank", "Frankfurt"),
         ("science/ore_metal", "chromite", "chromium"),
         ("biology/young_animal", "pig", "piglet"),
@@ -205,10 +206,8 @@ def test_articles_fit_the_word_behind_them():
 def test_no_subject_but_the_name_of_a_country_is_plural():
     """Prompts have singular verbs; countries such as the Netherlands take them, too."""
     ending = re.compile(r"(?:[^aeious]|e)s$")
-    plural = {
-        fact.subject for fact in FACTS if (fact.subject or "").startswith("the ") and " of " not in (fact.subject or "")
-    }
-    plural = {subject for subject in plural if ending.search(subject)}
+    phrases = {subject for subject in SUBJECTS if subject.startswith("the ") and " of " not in subject}
+    plural = {phrase for phrase in phrases if ending.search(phrase)}
     assert plural == {
         "the Maldives",
         "the Netherlands",
@@ -221,7 +220,7 @@ def test_no_subject_but_the_name_of_a_country_is_plural():
 
 
 def test_no_subject_has_a_comma_that_would_want_another_behind_it():
-    assert [fact.fact_id for fact in FACTS if "," in (fact.subject or "")] == []
+    assert [subject for subject in SUBJECTS if "," in subject] == []
 
 
 def test_prompts_know_no_gender_and_no_contraction():
@@ -300,4 +299,4 @@ def test_facts_with_two_right_answers_or_a_doubtful_subject_are_mended(fact_id, 
     ],
 )
 def test_subjects_without_a_single_right_answer_are_gone(subject):
-    assert subject not in {fact.subject for fact in FACTS}
+    assert subject not in SUBJECTS
