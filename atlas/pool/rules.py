@@ -135,14 +135,9 @@ def rebuilt(one: str, other: str) -> bool:
 
     Prompts that share at most half of the shorter one's words (the subject, say) are built differently anyway.
     """
-    a, b = _words(one), _words(other)
-    shared = _counts(one) & _counts(other)
-    few = 2 * shared.total() <= min(len(a), len(b))
-    return few or any(
-        [place for place, there in enumerate(a) if there == word]
-        != [place for place, there in enumerate(b) if there == word]
-        for word in shared
-    )
+    few = 2 * _shared(one, other) <= min(len(_words(one)), len(_words(other)))
+    a, b = _places(one), _places(other)
+    return few or any(places != b[word] for word, places in a.items() if word in b)
 
 
 def differ(one: str, other: str) -> bool:
@@ -150,16 +145,25 @@ def differ(one: str, other: str) -> bool:
 
     Wording: at least 3 words are new or moved (`changed_words`) and at least 1 is new. Word order: `rebuilt`.
     """
-    a, b = _counts(one), _counts(other)
-    least = max(a.total(), b.total()) - (a & b).total()  # as many as that have changed in any case
-    return a != b and (least >= MIN_CHANGED or changed_words(one, other) >= MIN_CHANGED) and rebuilt(one, other)
+    new = max(len(_words(one)), len(_words(other))) - _shared(one, other)  # as many have changed in any case
+    return new > 0 and (new >= MIN_CHANGED or changed_words(one, other) >= MIN_CHANGED) and rebuilt(one, other)
+
+
+def _shared(one: str, other: str) -> int:
+    """How many words two prompts have in common, wherever they stand."""
+    a, b = _places(one), _places(other)
+    return sum(min(len(places), len(b[word])) for word, places in a.items() if word in b)
 
 
 @lru_cache(maxsize=64)  # a prompt is compared with every other prompt of its fact
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", text.lower()))
+def _places(text: str) -> dict[str, list[int]]:
+    """Where each word stands, counted in words."""
+    places: dict[str, list[int]] = {}
+    for place, word in enumerate(_words(text)):
+        places.setdefault(word, []).append(place)
+    return places
 
 
 @lru_cache(maxsize=64)
-def _counts(text: str) -> Counter[str]:
-    return Counter(_words(text))
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", text.lower()))
