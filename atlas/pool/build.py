@@ -103,17 +103,19 @@ def _take(groups: Sequence[list[str]], count: int, exact: bool) -> list[str]:
 
     Where that is fewer and ``exact``, part of a group makes up the number; what is left of it has no role.
     """
-    sums = [1]  # bit n of entry i: whether groups from the i-th on can make up n facts
+    sums = [1]  # bit n of entry i: whether the last i groups can make up n facts
     for group in reversed(groups):
-        sums.insert(0, sums[0] | sums[0] << len(group))
-    left = next(total for total in range(count, -1, -1) if sums[0] >> total & 1)
+        sums.append(sums[-1] | sums[-1] << len(group))
+    left = next(total for total in range(count, -1, -1) if sums[-1] >> total & 1)
     taken: list[str] = []
-    for group, behind in zip(groups, sums[1:], strict=True):
+    for group, behind in zip(groups, sums[-2::-1], strict=True):
         if len(group) <= left and behind >> (left - len(group)) & 1:
             taken += group
             left -= len(group)
-    others = [fact_id for group in groups for fact_id in group if fact_id not in taken]
-    return taken + others[: count - len(taken)] if exact else taken
+    if exact and len(taken) < count:
+        whole = set(taken)
+        taken += [one for group in groups for one in group if one not in whole][: count - len(taken)]
+    return taken
 
 
 def main() -> None:
