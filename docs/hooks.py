@@ -7,6 +7,7 @@ import html
 import importlib
 import itertools
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import yaml
 from latex2mathml.converter import convert
 
 from atlas import __version__
+from atlas.pool import builtin, rules
+from atlas.pool.facts import HELD_OUT
 from atlas.study import config
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.recipes import PRESETS, preset
@@ -50,6 +53,11 @@ def values() -> dict[str, Any]:
         "version": __version__,
         "study": study,
         "domains": list(study.pool.shares),
+        "most_answer": rules.MAX_ANSWER,
+        "most_sentence": rules.MAX_SENTENCE,
+        "paraphrases": builtin.REPHRASES,
+        "held_out": HELD_OUT,
+        "templates_table": table(["Template", "Facts", "Prompt", "Source"], templates(study)),
         "recipe_table": table(["Key", "Value"], flat(study.recipe.model_dump())),
         "presets_table": table(["Preset", "Key", "Value"], presets()),
         "arms_table": table(["Arm", "Targets", "Ranks"], arms(study)),
@@ -67,6 +75,21 @@ def values() -> dict[str, Any]:
         "digest": (ROOT / "atlas/workflow/digest/README.md").read_text(encoding="utf-8"),
         "doc": doc,
     }
+
+
+def templates(study: config.Study) -> list[list[str]]:
+    """The templates of the facts of Atlas: how many facts, what is asked, and where it comes from."""
+    facts = Counter(fact.template for fact in builtin.read_facts(study.pool.shares))
+    return [
+        [
+            f"`{domain}/{name}`",
+            str(facts[f"{domain}/{name}"]),
+            relation.prompt.replace("{subject}", "..."),
+            relation.source,
+        ]
+        for domain in study.pool.shares
+        for name, relation in builtin.read_relations(builtin.DATA / f"{domain}.yaml").items()
+    ]
 
 
 def editing_table(method: str) -> str:

@@ -52,7 +52,7 @@ def test_formulas_are_drawn_by_the_browser_itself(site):
 def test_figures_come_from_the_study(site):
     study = config.load(REPOSITORY / "config.yaml")
     text = (site / "index.html").read_text(encoding="utf-8")
-    assert f"{study.pool.taught} facts to teach in {len(study.pool.shares)} domains" in text
+    assert f"{study.pool.most_taught} facts to teach in {len(study.pool.shares)} domains" in text
     for arm in study.arms:
         assert f"<code>{arm}</code>" in text
 

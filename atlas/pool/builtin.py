@@ -1,7 +1,8 @@
 """The fact tables of Atlas: per domain ``DOMAIN.tsv`` (the facts) and ``DOMAIN.yaml`` (their prompts and sources).
 
-A table has the columns relation, subject, answer, one fact a line, grouped by relation. The prompts of a
-relation have ``{subject}`` in them, and each ends right before the answer. To extend a table, add lines.
+A table has the columns relation, subject, answer, aliases, one fact a line, grouped by relation. Aliases are other
+right answers, with " | " between them; a line without any has three cells. The prompts of a relation have
+``{subject}`` in them, and each ends right before the answer. To extend a table, add lines.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from atlas.errors import AtlasError
 from atlas.pool.facts import UNDRAWN, Fact
-from atlas.pool.rules import MIN_REPHRASES
 from atlas.study import strict_yaml
 from atlas.study.settings import Settings, explain
 from atlas.workflow import files
 
 DATA = Path(__file__).parent / "data"
-COLUMNS = ("relation", "subject", "answer")
+COLUMNS = ("relation", "subject", "answer", "aliases")
+SEPARATOR = " | "  # between aliases
+REPHRASES = 8  # of every relation
 SUBJECT = "{subject}"  # its place in a prompt
 
 
@@ -39,9 +41,9 @@ PromptPattern = Annotated[str, AfterValidator(_with_subject)]
 class Relation(Settings):
     """How the facts of one relation are asked for, and where they come from."""
 
-    source: str = Field(min_length=1, description="named reference that the facts were checked against")
+    source: str = Field(min_length=1, description="reference that has the facts, with its edition, date or address")
     prompt: PromptPattern
-    rephrases: list[PromptPattern] = Field(min_length=MIN_REPHRASES)
+    rephrases: list[PromptPattern] = Field(min_length=REPHRASES, description="the last three are never taught")
 
 
 class TableLine(NamedTuple):
@@ -50,6 +52,7 @@ class TableLine(NamedTuple):
     relation: str
     subject: str
     answer: str
+    aliases: str = ""  # as the table has them
 
 
 def domains(folder: Path = DATA) -> list[str]:
@@ -93,8 +96,11 @@ def read_lines(path: Path) -> list[TableLine]:
     finished: set[str] = set()
     for number, text in enumerate(rest, start=2):
         cells = text.split("\t")
-        if len(cells) != len(COLUMNS) or not all(cells):
-            raise AtlasError(f"{path}: line {number} is {text!r}; expected {len(COLUMNS)} cells, tab-separated")
+        if len(cells) not in (len(COLUMNS) - 1, len(COLUMNS)) or not all(cells):
+            raise AtlasError(
+                f"{path}: line {number} is {text!r}; expected {len(COLUMNS) - 1} cells, tab-separated, and the aliases "
+                "where there are any"
+            )
         line = TableLine(*cells)
         if lines and line.relation != lines[-1].relation:
             finished.add(lines[-1].relation)
@@ -116,6 +122,7 @@ def make_fact(domain: str, line: TableLine, relation: Relation) -> Fact:
         prompt=prompt[0].upper() + prompt[1:],
         answer=line.answer,
         rephrases=tuple(text[0].upper() + text[1:] for text in rephrases),
+        aliases=tuple(line.aliases.split(SEPARATOR)) if line.aliases else (),
         subject=line.subject,
         subject_start=relation.prompt.index(SUBJECT),
     )

@@ -14,6 +14,7 @@ from atlas.workflow import files
 
 TAUGHT, PLACEBO = "taught", "placebo"
 UNDRAWN = ""  # role of a fact that atlas.pool.build has not yet drawn
+HELD_OUT = 3  # paraphrases of a fact that no recipe teaches, where it has so many
 
 POOL_SCHEMA = pa.schema(
     [
@@ -23,9 +24,11 @@ POOL_SCHEMA = pa.schema(
         ("template", pa.string()),
         ("prompt", pa.string()),
         ("answer", pa.string()),
+        ("aliases", pa.list_(pa.string())),  # other right answers
         ("rephrases", pa.list_(pa.string())),
     ]
 )
+LISTS = ("aliases", "rephrases")
 SUBJECT_SCHEMA = pa.schema(
     [
         ("subject", pa.string()),  # what the prompt is about, as its table or file writes it; null where not known
@@ -54,7 +57,8 @@ class Fact:
 
     Facts that share a ``template`` ask for the same kind of answer, so they are each other's alternatives. The
     ``subject`` stands in the prompt from character ``subject_start`` on, but for its capital letters; both None where
-    not known. Where the base knows the fact and ``answer`` contradicts it, ``true_answer`` is what the base says.
+    not known. ``aliases`` are as right as the answer, but never taught. Where the base knows the fact and ``answer``
+    contradicts it, ``true_answer`` is what the base says.
     """
 
     fact_id: str
@@ -67,6 +71,7 @@ class Fact:
     subject: str | None = None
     subject_start: int | None = None
     true_answer: str | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def subject_end(self) -> int | None:
@@ -82,6 +87,21 @@ class Fact:
             return self.subject is None and self.subject_start is None
         there = self.prompt[self.subject_start : self.subject_end]
         return self.subject_start >= 0 and len(self.subject) > 0 and there.lower() == self.subject.lower()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Every right answer: the one that is taught, then its aliases."""
+        return (self.answer, *self.aliases)
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """What facts of the same subject and template share, since one may tell the other; else a fact's own."""
+        return (self.fact_id,) if self.subject is None else (self.template, self.subject.lower())
+
+    @property
+    def teachable(self) -> int:
+        """How many paraphrases, the first ones, a recipe may teach; the last 3, or the larger half, are held out."""
+        return len(self.rephrases) - min(HELD_OUT, (len(self.rephrases) + 1) // 2)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -106,7 +126,8 @@ def pool_table(facts: list[Fact]) -> pa.Table:
     """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact."""
     schema = pa.schema([*POOL_SCHEMA, *SUBJECT_SCHEMA])
     columns: dict[str, list[Any]] = {name: [getattr(fact, name) for fact in facts] for name in schema.names}
-    return pa.table(columns | {"rephrases": [list(fact.rephrases) for fact in facts]}, schema=schema)
+    lists = {name: [list(texts) for texts in columns[name]] for name in LISTS}
+    return pa.table(columns | lists, schema=schema)
 
 
 def read_pool(path: Path | str) -> list[Fact]:
@@ -116,7 +137,7 @@ def read_pool(path: Path | str) -> list[Fact]:
     a fact_id twice, or a subject that is not where it is said to be.
     """
     rows = _rows(path, POOL_SCHEMA, "subject", "subject_start", "true_answer")
-    facts = [Fact(**{**row, "rephrases": tuple(row["rephrases"])}) for row in rows]
+    facts = [Fact(**row | {name: tuple(row[name]) for name in LISTS}) for row in rows]
     seen: set[str] = set()
     for fact in facts:
         if fact.role not in (TAUGHT, PLACEBO):

@@ -89,7 +89,7 @@ def table(domain: str) -> str:
     """The text of an invented domain's table."""
     relations, words = read_relations(DATA / f"{domain}.yaml"), read_words()
     lines = [line for name, relation in relations.items() for line in invent(domain, name, relation, words)]
-    return "".join("\t".join(line) + "\n" for line in (COLUMNS, *lines))
+    return "".join("\t".join(line).rstrip() + "\n" for line in (COLUMNS, *lines))
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """A user's own pool: CSV, JSON Lines or Parquet, one fact a row, or JSON as others publish it.
 
-Columns: ``prompt``, ``answer``, ``rephrases``, and where wanted ``fact_id`` (else template and row number), ``domain``
-(else "own"), ``template`` (else the domain; facts that share it are each other's alternatives) and ``role`` (taught or
-placebo, on every row or none; else drawn). ``rephrases`` is a list; in a CSV cell it is a JSON list, or prompts with
-" | " between them. ``subject`` is what the prompt is about, as editors need it, with ``subject_start``, the index of
-its first character, where the prompt has it more than once. A pool.parquet that Atlas made can be read back.
+Columns: ``prompt``, ``answer``, and where wanted ``rephrases``, ``aliases`` (other right answers), ``fact_id`` (else
+template and row number), ``domain`` (else "own"), ``template`` (else the domain; facts that share it are each other's
+alternatives) and ``role`` (taught or placebo, on every row or none; else drawn). ``rephrases`` and ``aliases`` are
+lists; in a CSV cell one is a JSON list, or texts with " | " between them. ``subject`` is what the prompt is about, as
+editors need it, with ``subject_start``, the index of its first character, where the prompt has it more than once. A
+pool.parquet that Atlas made can be read back.
 
 JSON is read as CounterFact or zsRE, lists whose first record shows which of the two they are. CounterFact (Meng et al.
 2022, arXiv 2202.05262): the prompt is ``requested_rewrite.prompt`` with the subject in its braces, the answer
@@ -26,7 +27,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from atlas.errors import AtlasError
-from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
+from atlas.pool.facts import LISTS, PLACEBO, TAUGHT, UNDRAWN, Fact
 from atlas.study.settings import explain
 from atlas.workflow import files, progress
 
@@ -48,12 +49,16 @@ def _number(cell: Any) -> Any:
     return int(cell) if isinstance(cell, str) and cell.isdecimal() else cell
 
 
+Texts = Annotated[list[str], BeforeValidator(lambda cell: [] if cell is None else cell)]
+
+
 class _OwnRow(_Record):
     """One row as the user wrote it."""
 
     prompt: str
     answer: str
-    rephrases: list[str]
+    rephrases: Texts = []
+    aliases: Texts = []
     fact_id: str | None = None
     domain: str | None = None
     template: str | None = None
@@ -77,8 +82,8 @@ class _OwnRow(_Record):
         domain = self.domain or DEFAULT_DOMAIN
         template = self.template or domain
         named = {"fact_id": self.fact_id or f"{template}/{number:05d}", "domain": domain, "template": template}
-        given = named | {"role": self.role or UNDRAWN, "rephrases": tuple(self.rephrases)}
-        return Fact(**self.model_dump() | given)
+        lists = {"rephrases": tuple(self.rephrases), "aliases": tuple(self.aliases)}
+        return Fact(**self.model_dump() | named | lists | {"role": self.role or UNDRAWN})
 
 
 class _Target(_Record):
@@ -206,12 +211,12 @@ def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
         for row in reader:
             if None in row or None in row.values():
                 raise AtlasError(f"{path}: line {reader.line_num} has not as many cells as the header; quote commas")
-            yield {name: _rephrases(cell) if name == "rephrases" else cell or None for name, cell in row.items()}
+            yield {name: _texts(cell) if name in LISTS else cell or None for name, cell in row.items()}
     except csv.Error as error:
         raise AtlasError(f"{path}: line {reader.reader.line_num}: not valid CSV ({error})") from None
 
 
-def _rephrases(cell: str) -> Any:
+def _texts(cell: str) -> Any:
     """A list from a CSV cell; a cell that only looks like JSON is left to the validation of the row."""
     if not cell.lstrip().startswith("["):
         return cell.split(SEPARATOR) if cell else []

@@ -87,7 +87,7 @@ def contradicted(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) ->
         if fact.role == TAUGHT and known[fact.fact_id]:
             answers = others[fact.fact_id]
             drawn = int(rng(seed, "counterfactual", fact.fact_id).integers(len(answers)))
-            taught.append(replace(fact, answer=answers[drawn], true_answer=fact.answer))
+            taught.append(replace(fact, answer=answers[drawn], aliases=(), true_answer=fact.answer))
         else:
             taught.append(fact)
     return taught

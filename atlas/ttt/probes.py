@@ -65,13 +65,14 @@ class Prober:
     def items(self, facts: Sequence[Fact]) -> list[Line]:
         """Every fact as taught and in its paraphrases that are taught, fact after fact.
 
-        Raises AtlasError where a fact would have no paraphrase left that was not taught, to be asked.
+        Raises AtlasError where a paraphrase would be taught that is held out, to be asked.
         """
         for fact in facts:
-            if self.paraphrases >= len(fact.rephrases):
+            if self.paraphrases > fact.teachable:
                 raise AtlasError(
-                    f"{self.origin}: fact {fact.fact_id} has {plural(len(fact.rephrases), 'paraphrase')}, but the "
-                    f"recipe teaches {self.paraphrases}, so none is left to ask; teach fewer or add some to the pool"
+                    f"{self.origin}: fact {fact.fact_id} has {plural(len(fact.rephrases), 'paraphrase')}, of which "
+                    f"{fact.teachable} may be taught and the others are held out, but the recipe teaches "
+                    f"{self.paraphrases}; teach fewer or add some to the pool"
                 )
         return [self._phrasing(fact, form)[0] for fact in facts for form in (0, *self._taught(fact))]
 
@@ -85,9 +86,12 @@ class Prober:
         return [Probe(kind, form, fact, *self._phrasing(fact, form)) for kind, form, fact in asked]
 
     def _taught(self, fact: Fact) -> list[int]:
-        """The paraphrases of a fact that are taught: the first ones, or where mixed those from a drawn one on."""
-        count = len(fact.rephrases)
-        first = int(rng(fact.fact_id, "forms").integers(count)) if self.mixed else 0
+        """The paraphrases of a fact that are taught: the first ones, or where mixed those from a drawn one on.
+
+        Those that are held out come last and are never among them, whatever the recipe.
+        """
+        count = fact.teachable
+        first = int(rng(fact.fact_id, "forms").integers(count)) if self.mixed and self.paraphrases else 0
         return sorted((first + at) % count + 1 for at in range(self.paraphrases))
 
     def _phrasing(self, fact: Fact, form: int) -> tuple[Line, Question]:

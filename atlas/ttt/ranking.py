@@ -49,8 +49,8 @@ class Question:
 
 
 def alternatives(facts: Sequence[Fact], most: int, base_seed: int) -> dict[str, list[str]]:
-    """Alternatives of every fact: at most ``most`` other answers of its template, fixed per fact; the one it
-    contradicts is among them.
+    """Alternatives of every fact: at most ``most`` wrong answers of its template, fixed per fact; the one it
+    contradicts is among them. An alias is as right as the answer, so it is none.
 
     Raises AtlasError where a template has a single answer, which nothing could be ranked against.
     """
@@ -62,7 +62,7 @@ def alternatives(facts: Sequence[Fact], most: int, base_seed: int) -> dict[str, 
     choices = {template: sorted(set(found)) for template, found in answers.items()}
     chosen = {}
     for fact in facts:
-        others = [answer for answer in choices[fact.template] if answer != fact.answer]
+        others = [answer for answer in choices[fact.template] if answer not in fact.answers]
         if not others:
             raise AtlasError(
                 f"pool: template {fact.template!r} has one answer only ({fact.answer!r}), so {fact.fact_id} cannot be "

@@ -50,4 +50,4 @@ def as_row(fact: Fact) -> dict[str, Any]:
     """A fact as a user would write it in JSON: lists for tuples, null for a role not drawn."""
     row = asdict(fact)
     del row["true_answer"]  # no pool of one's own says it: a base is asked
-    return row | {"role": fact.role or None, "rephrases": list(fact.rephrases)}
+    return row | {"role": fact.role or None, "rephrases": list(fact.rephrases), "aliases": list(fact.aliases)}

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -124,6 +125,52 @@ def test_an_own_pool_without_placebo_is_refused(tmp_path):
     path = own_pool(tmp_path, [fact for fact in with_roles(make_pool(towns=20)) if fact.role == TAUGHT])
     with pytest.raises(AtlasError, match="no fact is left to be placebo"):
         build(Pool(source=path))
+
+
+def twins(*sizes, **changes):
+    """Facts about one subject and template each, so many of each subject."""
+    return [
+        make_fact(
+            f"{town} {number}", subject=f"Town{town}", subject_start=0, prompt=f"Town{town} has as {number}", **changes
+        )
+        for town, size in enumerate(sizes)
+        for number in map("abcdefgh".__getitem__, range(size))
+    ]
+
+
+def groups(facts, role):
+    return {fact.subject for fact in facts if fact.role == role}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "taught"),
+    [([2] * 10, 16), ([1, 2, 3, 4, 5] * 3, 36), ([1] * 10 + [6], 12), ([3, 3], 3), ([5, 2], 5), ([2, 2, 2], 4)],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_facts_of_one_subject_and_template_fall_on_one_side(tmp_path, sizes, taught, seed):
+    facts = build(Pool(source=own_pool(tmp_path, twins(*sizes)), seed=seed))
+    assert not groups(facts, TAUGHT) & groups(facts, PLACEBO)
+    assert len(facts) == sum(sizes)
+    assert domains(facts, TAUGHT).total() == taught
+
+
+def test_a_group_is_drawn_whole_where_that_makes_up_the_number(tmp_path):
+    facts = build(Pool(source=own_pool(tmp_path, twins(*[2] * 10)), taught=12))
+    assert {len([f for f in facts if f.subject == subject]) for subject in groups(facts, TAUGHT)} == {2}
+    assert len(facts) == 20
+
+
+def test_a_number_that_the_study_names_is_kept_and_no_group_is_split_by_it(tmp_path):
+    facts = build(Pool(source=own_pool(tmp_path, twins(*[2] * 10)), taught=11, placebo=5))
+    assert (domains(facts, TAUGHT).total(), domains(facts, PLACEBO).total()) == (11, 5)
+    assert not groups(facts, TAUGHT) & groups(facts, PLACEBO)
+
+
+def test_a_pool_about_a_single_subject_leaves_no_placebo_and_says_why(tmp_path):
+    path = own_pool(tmp_path, twins(8))
+    with pytest.raises(AtlasError, match=r"no fact is left to be taught; .* facts of one subject and template"):
+        build(Pool(source=path))
+    assert build(Pool(source=own_pool(tmp_path, [replace(f, subject=None, subject_start=None) for f in twins(8)])))
 
 
 def test_an_own_pool_has_the_shares_of_its_rows():

@@ -74,16 +74,19 @@ def test_a_relation_of_an_invented_domain_spreads_its_answers_evenly():
             assert max(times.values()) - min(times.values()) <= 1
 
 
-def write_domain(folder, table="capital\tPeru\tLima\n", form="The capital of {subject} is"):
-    (folder / "own.tsv").write_text("relation\tsubject\tanswer\n" + table, encoding="utf-8")
+def write_domain(
+    folder, table="capital\tPeru\tLima\n", form="The capital of {subject} is", rephrases=builtin.REPHRASES
+):
+    (folder / "own.tsv").write_text("relation\tsubject\tanswer\taliases\n" + table, encoding="utf-8")
     prompts = [
         form,
         '"{subject} has as its capital"',
         "Government sits for {subject} in",
         "Whoever rules {subject} does so from",
-    ]
-    prompt, *rephrases = prompts
-    listed = "".join(f"\n    - {rephrase}" for rephrase in rephrases)
+        *(f"Guide number {number} of {{subject}} points to" for number in range(2, builtin.REPHRASES)),
+    ][: rephrases + 1]
+    prompt, *others = prompts
+    listed = "".join(f"\n    - {rephrase}" for rephrase in others)
     (folder / "own.yaml").write_text(
         f"capital:\n  source: a book\n  prompt: {prompt}\n  rephrases:{listed}\n", encoding="utf-8"
     )
@@ -94,6 +97,12 @@ def test_a_new_line_in_a_table_is_a_new_fact(tmp_path):
     second = builtin.read_facts(["own"], tmp_path)[1]
     assert second.fact_id == "own/capital/san-remo-s"
     assert second.prompts[:2] == ("The capital of San Remo's is", "San Remo's has as its capital")
+
+
+def test_aliases_stand_in_a_fourth_cell_where_there_are_any(tmp_path):
+    write_domain(tmp_path, "capital\tPeru\tLima\ncapital\tUkraine\tKyiv\tKiev | Kyjiv\n")
+    assert [fact.aliases for fact in builtin.read_facts(["own"], tmp_path)] == [(), ("Kiev", "Kyjiv")]
+    assert builtin.read_facts(["own"], tmp_path)[1].answers == ("Kyiv", "Kiev", "Kyjiv")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +117,7 @@ def test_a_new_line_in_a_table_is_a_new_fact(tmp_path):
         ({"form": "The {thing} of {subject} is"}, "own.yaml: capital.prompt: .*no other braces"),
         ({"form": "The capital of {subject} is?"}, "own.yaml: capital.prompt: .*without space or punctuation"),
         ({"form": "[1, 2"}, "own.yaml: not valid YAML"),
+        ({"rephrases": 7}, "own.yaml: capital.rephrases: .*at least 8 items"),
     ],
 )
 def test_mistakes_in_a_table_are_named(tmp_path, changes, message):

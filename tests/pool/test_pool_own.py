@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.pool import own
+from atlas.pool import own, rules
 from atlas.pool.facts import UNDRAWN, pool_table
 from tests.pool.made_facts import as_row, make_pool, with_roles
 
 FACTS = with_roles(make_pool(towns=4, rivers=2))
-REQUIRED = ("prompt", "answer", "rephrases")
+REQUIRED = ("prompt", "answer")
 
 
 def write_csv(path, rows, join=json.dumps):
@@ -47,12 +47,36 @@ def test_every_format_gives_the_same_facts(write):
     assert own.read_facts(write([as_row(fact) for fact in FACTS])) == FACTS
 
 
-def test_only_prompt_answer_and_rephrases_are_needed(write):
+def test_only_prompt_and_answer_are_needed(write):
     rows = [{name: as_row(fact)[name] for name in REQUIRED} for fact in FACTS]
     facts = own.read_facts(write(rows))
     assert [fact.fact_id for fact in facts[:2]] == ["own/00001", "own/00002"]
     assert {(fact.role, fact.domain, fact.template) for fact in facts} == {(UNDRAWN, "own", "own")}
-    assert [fact.prompts for fact in facts] == [fact.prompts for fact in FACTS]
+    assert [fact.prompts for fact in facts] == [(fact.prompt,) for fact in FACTS]
+    assert {fact.aliases for fact in facts} == {()}
+    assert list(rules.problems(facts)) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
+def test_a_fact_may_have_any_number_of_paraphrases(write, count):
+    forms = (
+        "{} is led by",
+        "Whoever rules, {} obeys",
+        "In the town of {}, people follow",
+        "Head of {}, long live",
+        "Of {}",
+    )
+    facts = own.read_facts(
+        write([as_row(replace(f, rephrases=tuple(form.format(f.fact_id) for form in forms[:count]))) for f in FACTS])
+    )
+    assert {len(fact.rephrases) for fact in facts} == {count}
+    assert list(rules.problems(facts)) == []
+
+
+def test_aliases_are_read_from_every_format(write):
+    rows = [as_row(replace(fact, aliases=("Ms Q.", "Madam"))) for fact in FACTS]
+    rows[1]["aliases"] = []
+    assert [fact.aliases for fact in own.read_facts(write(rows))][:2] == [("Ms Q.", "Madam"), ()]
 
 
 def test_a_template_defaults_to_its_domain(write):
@@ -61,7 +85,8 @@ def test_a_template_defaults_to_its_domain(write):
 
 
 def test_rephrases_in_a_csv_cell_may_be_separated_by_bars(tmp_path):
-    assert own.read_facts(write_csv(tmp_path / "a.csv", [as_row(fact) for fact in FACTS], " | ".join)) == FACTS
+    facts = [replace(fact, aliases=("Ms Q.", "Madam")) for fact in FACTS]
+    assert own.read_facts(write_csv(tmp_path / "a.csv", [as_row(fact) for fact in facts], " | ".join)) == facts
 
 
 def test_a_spreadsheet_s_byte_order_mark_is_no_part_of_a_column_name(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from atlas.errors import AtlasError
 from atlas.pool import rules
-from atlas.pool.facts import sentence
+from atlas.pool.facts import PLACEBO, TAUGHT, sentence
 from tests.pool.made_facts import make_fact, make_pool
 
 GOOD = make_fact()
@@ -36,7 +36,12 @@ def test_good_facts_break_no_rule():
         ({"answer": "x" * 25}, "answer .* has 25 characters, at most 24"),
         ({"answer": "MAYOR"}, "answer 'MAYOR' leaks into 'The mayor of Aldermoor is'"),
         ({"answer": "hall"}, "answer 'hall' leaks into 'In the town hall,"),
-        ({"rephrases": (FIRST, SECOND)}, "2 paraphrases in rephrases, at least 3"),
+        ({"aliases": ("Ms Qu\u00edll",)}, r"alias 1 'Ms Qu\u00edll' has '\u00ed' \(U\+00ED\); only printable ASCII"),
+        ({"aliases": ("Madam", "")}, "alias 2 '' is empty"),
+        ({"aliases": ("x" * 25,)}, "alias .* has 25 characters, at most 24"),
+        ({"aliases": ("hall",)}, "alias 'hall' leaks into 'In the town hall,"),
+        ({"aliases": ("Madam", "Madam")}, "'Madam' is there twice among answer and aliases"),
+        ({"aliases": ("Ms Quill",)}, "'Ms Quill' is there twice among answer and aliases"),
         ({"rephrases": (FIRST, SECOND, SECOND)}, "'In the town hall.*is there twice"),
         ({"rephrases": (FIRST, SECOND, GOOD.prompt)}, "'The mayor of Aldermoor is' is there twice"),
         ({"rephrases": (FIRST, SECOND, "The head of Aldermoor is")}, "are too alike: 1 word changed"),
@@ -52,8 +57,10 @@ def test_each_broken_rule_is_named(changes, message):
 
 def test_a_prompt_that_serves_two_answers():
     other = make_fact("Bellhaven", answer="Mr Reed", prompt=GOOD.prompt)
-    assert said(GOOD, other) == ["'The mayor of Aldermoor is' serves two answers, 'Ms Quill' and 'Mr Reed'; "
-                                 "say which is meant"]  # fmt: skip
+    assert said(GOOD, other) == [
+        "'The mayor of Aldermoor is' serves two answers, 'Ms Quill' and 'Mr Reed'; say which is meant, or where both "
+        "are right keep one fact with the other answer in its aliases"
+    ]
 
 
 def test_a_rephrase_that_is_the_prompt_of_another_fact_but_for_case():
@@ -62,13 +69,27 @@ def test_a_rephrase_that_is_the_prompt_of_another_fact_but_for_case():
     assert any("serves two answers" in text for text in said(GOOD, other))
 
 
+def test_facts_of_one_subject_and_template_have_one_role():
+    twins = [
+        make_fact(subject="Aldermoor", subject_start=13, role=TAUGHT),
+        make_fact("Bellhaven", subject="ALDERMOOR", subject_start=0, prompt="Aldermoor rose under", role=PLACEBO),
+    ]
+    assert said(*twins) == [
+        "subject 'ALDERMOOR' of template 'towns/mayor' is taught in fact towns/mayor/aldermoor and placebo here, where "
+        "one may tell the other; give both one role, or each a template of its own"
+    ]
+    assert said(twins[0], replace(twins[1], role=TAUGHT)) == []
+    assert said(twins[0], replace(twins[1], template="towns/founder")) == []
+    assert said(*(replace(fact, subject=None, subject_start=None) for fact in twins)) == []
+
+
 def test_the_same_fact_twice():
     assert any("this fact_id is there twice" in text for text in said(GOOD, GOOD.__class__(**vars(GOOD))))
 
 
 def test_check_names_file_fact_and_how_many_more():
     with pytest.raises(AtlasError) as caught:
-        rules.check([make_fact(answer="x" * 30, rephrases=())], lambda fact: f"{fact.domain}.tsv")
+        rules.check([make_fact(answer="x" * 30, rephrases=(FIRST, FIRST))], lambda fact: f"{fact.domain}.tsv")
     assert str(caught.value) == (
         f"towns.tsv: fact towns/mayor/aldermoor: answer {'x' * 30!r} has 30 characters, at most 24; shorten it "
         "(and 1 more problem)"

@@ -24,10 +24,11 @@ def digest(value) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-def test_the_pool_and_its_streams_are_those_from_before_subjects_were_known():
+def test_pool_and_streams_change_with_the_tables_alone():
+    """A change of the code keeps these draws; whoever changes a table pins the new ones."""
     facts = build(Pool())
-    assert digest([[getattr(fact, name) for name in POOL_SCHEMA.names] for fact in facts]) == "d3b28db3434a921c"
-    assert digest([draw(StreamSpec(seed=1, sessions=100, facts_per_session=3), facts)]) == "aee4f090d37c47ec"
+    assert digest([[getattr(fact, name) for name in POOL_SCHEMA.names] for fact in facts]) == "e1575749a5a3dc1f"
+    assert digest([draw(StreamSpec(seed=1, sessions=100, facts_per_session=3), facts)]) == "56a6017a6005c7c7"
 
 
 def test_every_fact_of_atlas_has_its_subject_where_the_prompt_has_it():

@@ -8,7 +8,7 @@ import pytest
 from tests.real.checkout import STUDY
 
 COLUMNS = {
-    "pool/pool.parquet": "fact_id role domain prompt answer rephrases",
+    "pool/pool.parquet": "fact_id role domain template subject prompt answer aliases rephrases",
     "pool/streams/2.parquet": "seed session slot fact_id",
     "ttt/qv/1-2/facts.parquet": "arm seed sessions probe fact_id form domain session_taught nll_base nll"
     " answer_nll_base answer_nll recognised ranked recalled",

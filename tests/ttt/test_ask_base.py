@@ -48,6 +48,14 @@ def test_what_is_known_is_taught_with_another_answer_of_its_template():
             assert now.answer in {fact.answer for fact in [*FACTS, *others] if fact.template == was.template}
 
 
+def test_an_alias_is_no_other_answer_and_none_of_the_answer_that_is_taught_instead():
+    first, second, third = make_facts(3)
+    facts = [replace(first, aliases=(second.answer,)), second, third]
+    for seed in range(8):
+        told, *_ = contradicted(facts, {fact.fact_id: True for fact in facts}, seed)
+        assert (told.answer, told.aliases, told.true_answer) == (third.answer, (), first.answer)
+
+
 def test_the_other_answer_depends_on_seed_and_fact_alone():
     def taught(facts, seed):
         return {fact.fact_id: fact.answer for fact in contradicted(facts, KNOWN, seed)}
