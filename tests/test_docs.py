@@ -23,15 +23,18 @@ MADE = {"metrics.md", "gpu.md", "families.md"}  # by `atlas metrics`, benchmarks
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
-    """The site, built as `make docs` builds it; a warning would end the build."""
-    folder: Path = tmp_path_factory.mktemp("site")
+def site(made_once) -> Path:
+    """The site, built as `make docs` builds it."""
+    return made_once("site", _build)
+
+
+def _build(folder: Path) -> None:
+    """A warning ends it."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=REPOSITORY, env=quiet, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
-    return folder
 
 
 def test_every_page_is_built_and_needs_no_network(site):

@@ -13,15 +13,15 @@ ARMS = ("qv", "ffn", "qv_ffn", "ffn_random_base")
 
 
 @pytest.fixture(scope="session")
-def tables_folder(tmp_path_factory) -> Path:
+def tables_folder(made_once) -> Path:
     """Tables of four arms and the ablations: two seeds, checkpoints after 4 and 10 sessions."""
     arms = {name: arm for name, arm in arms_like_the_study().items() if name in ARMS}
     design = Design(seeds=(1, 2), checkpoints=(4, 10))
-    return make_tables(tmp_path_factory.mktemp("study"), arms, design, ablations_like_the_study())
+    return made_once("study", lambda folder: make_tables(folder, arms, design, ablations_like_the_study())) / "tables"
 
 
 @pytest.fixture(scope="session")
-def presets_folder(tmp_path_factory) -> Path:
+def presets_folder(made_once) -> Path:
     """Tables of two placements of one size, with both presets: three seeds, checkpoints after 4 and 10 sessions."""
     made = arms_like_the_study()
     arms = {"qv": made["qv"], "ffn_matched": made["ffn_matched"]}
@@ -31,11 +31,13 @@ def presets_folder(tmp_path_factory) -> Path:
     }
     arms["ffn_matched_forms"] = replace(arms["ffn_matched_recall"], recipe=RECALL | {"paraphrases": 1})
     design = Design(seeds=(1, 2, 3), checkpoints=(4, 10))
-    return make_tables(tmp_path_factory.mktemp("presets"), arms, design)
+    return made_once("presets", lambda folder: make_tables(folder, arms, design)) / "tables"
 
 
 @pytest.fixture(scope="session")
-def smallest_folder(tmp_path_factory) -> Path:
+def smallest_folder(made_once) -> Path:
     """Tables of one arm that the essay does not have, one seed and one checkpoint."""
     arms = {"mine": arms_like_the_study()["qv"]}
-    return make_tables(tmp_path_factory.mktemp("smallest"), arms, Design(seeds=(7,), checkpoints=(2,)))
+    return (
+        made_once("smallest", lambda folder: make_tables(folder, arms, Design(seeds=(7,), checkpoints=(2,)))) / "tables"
+    )

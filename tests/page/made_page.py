@@ -21,6 +21,7 @@ CHARTS = ("retention", "claims", "curve", "domains", "matrix", "contrasts", "con
 
 def make_page(folder: Path, tables: Path, save: Callable[[alt.TopLevelMixin, Path], None] = picture.save) -> Path:
     """Draw all charts, ``save`` them and write the page below ``folder``, which is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "tables").symlink_to(tables)
     for name in CHARTS:
         charts = importlib.import_module(f"atlas.charts.{name}").charts(Tables(tables))

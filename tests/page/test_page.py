@@ -22,9 +22,9 @@ from tests.synthetic import Design, arms_like_the_study
 
 
 @pytest.fixture(scope="module")
-def results(tables_folder, tmp_path_factory) -> Path:
+def results(tables_folder, made_once) -> Path:
     """A results folder with charts, tables and the page, as the rules make it."""
-    return make_page(tmp_path_factory.mktemp("results"), tables_folder)
+    return made_once("results", lambda folder: make_page(folder, tables_folder))
 
 
 @pytest.fixture(scope="module")

@@ -7,24 +7,27 @@ import pytest
 
 from tests.real import checkout
 
+CHECKOUT = "it's $HOME & (atlas)"
 UMASK = 0o027  # of the finished run: no common one, so that a step that sets its own is seen
 
 
 def pytest_collection_modifyitems(items):
-    """All tests that share the finished run go to one worker, so that it is made once."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.workflow)
-            item.add_marker(pytest.mark.xdist_group("finished" if "finished" in item.fixturenames else "fresh"))
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
+def finished(made_once):
     """A checkout whose study has run to its end, with the functions that each step called noted in ``calls/``.
 
     Look, do not touch.
     """
-    made = checkout.make(tmp_path_factory.mktemp("workflow") / "it's $HOME & (atlas)", checkout.STUDY)
+    return checkout.Checkout(made_once("workflow", _run_study) / CHECKOUT)
+
+
+def _run_study(folder):
+    made = checkout.make(folder / CHECKOUT, checkout.STUDY)
     calls = made.root / "calls"
     calls.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -35,7 +38,6 @@ def finished(tmp_path_factory):
             made.done()
         finally:
             os.umask(before)
-    return made
 
 
 @pytest.fixture
