@@ -150,6 +150,7 @@ def verdict(rows: pd.DataFrame) -> str:
 def rests_on(rows: pd.DataFrame, arms: list[str]) -> list[str]:
     """Which base, which checks refuse it, which colour is which arm, seeds and intervals."""
     first, names = rows.iloc[0], dict(zip(rows["arm"], rows["arm_reinit"], strict=True))
+    rests = f"{plural(int(first['bases']), 'base')}, {plural(int(first['draws']), 'draw')} of the re-initialisation"
     block = f"seeds {listed(first['refused_seeds'].split(','))}"
     without, given = (listed(first[f"refused_by{how}"].split(",")) or "no check" for how in ("", "_manifest"))
     many = rows["n_seeds"].max() > 1
@@ -159,8 +160,7 @@ def rests_on(rows: pd.DataFrame, arms: list[str]) -> list[str]:
         f"A loader that misses {listed(first['reinit'].split(','))} in every layer. As drawn for "
         f"{block}, refused without a manifest by {without}; with it by {given}.",
         f"Differences, mis-loaded minus certified{pairs}; figures: certified \u2192 mis-loaded.",
-        f"{seeds(rows)} on {plural(int(first['bases']), 'base')}, "
-        f"{plural(int(first['draws']), 'draw')} of what is missed; small dots: each seed's own paired difference; {bars}.",
+        f"{seeds(rows)} on {rests}; small dots: each seed's own paired difference; {bars}.",
     ]
 
 

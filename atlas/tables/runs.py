@@ -172,11 +172,11 @@ def read(folders: Sequence[Path]) -> Runs:
         _same(paths, records, 0, index, "base_params", "runs on bases of different size cannot be compared")
         start, replica = of_replica.setdefault(record.base_replica, index), record.base_replica
         _same(paths, records, start, index, "base_fingerprint", f"runs on different bases, both as replica {replica}")
-        for other in of_replica.values():
-            if (twin := records[other]).base_replica != replica and twin.base_fingerprint == record.base_fingerprint:
+        for earlier in of_replica.values():
+            if (twin := records[earlier]).base_replica != replica and twin.base_fingerprint == record.base_fingerprint:
                 raise AtlasError(
                     f"{path}: replica {replica} has base_fingerprint {record.base_fingerprint}, which is replica "
-                    f"{twin.base_replica} in {paths[other]}: one base counts once; make the run on its own base again"
+                    f"{twin.base_replica} in {paths[earlier]}: one base counts once; make the run on its own base again"
                 )
         for key in WITHIN_ARM:
             _same(paths, records, first.setdefault(record.arm, index), index, key, f"arm {record.arm!r} is mixed")
@@ -276,6 +276,10 @@ def sound(path: Path, table: pa.Table, record: RunRecord, key: Sequence[str]) ->
         raise AtlasError(f"{path}: column 'arm' holds {arms}, but run.json says {record.arm!r}; make the run again")
     if (seeds := sorted(pc.unique(table["seed"]).to_pylist())) != sorted(record.seeds):
         raise AtlasError(f"{path}: holds seeds {seeds}, but run.json says {sorted(record.seeds)}; make the run again")
+    if (replicas := pc.unique(table["base_replica"]).to_pylist()) != [record.base_replica]:
+        raise AtlasError(
+            f"{path}: column 'base_replica' holds {replicas}, but run.json says {record.base_replica}; make the run again"
+        )
     for name in table.column_names:
         column = table[name]
         if name not in MAY_BE_NULL and column.null_count:
