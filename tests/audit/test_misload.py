@@ -63,7 +63,9 @@ def test_it_is_the_base_that_an_arm_declares(base):
 
 
 def test_it_is_written_verified_and_refused_with_and_without_the_manifest(base):
-    (found,) = judge(*of(base), base / "corpus.txt", base / "guard", Misloads(reinit=[["up", "down"]], base_seed=0, seeds=[1, 2]))
+    (found,) = judge(
+        *of(base), base / "corpus.txt", base / "guard", Misloads(reinit=[["up", "down"]], base_seed=0, seeds=[1, 2])
+    )
     written = read_tensors(base / "guard" / "misloaded-up-down" / "base.safetensors")
     assert fingerprint(written) == found.fingerprint == found.without_manifest.fingerprint
     weights = {name for name in FEED_FORWARD if name.endswith("weight")}

@@ -87,9 +87,7 @@ def test_muon_is_torchs_muon_but_for_its_bfloat16():
 def test_the_first_replica_keeps_the_draws_of_a_study_of_one_base():
     shape = Model(layers=1, width=16, heads=2, ffn=16, context=16)
     first = fresh(shape, 3).get_parameter("model.decoder.layers.0.fc1.weight")
-    assert first[0, :4].tolist() == pytest.approx(
-        [0.0025609892, 0.0289113801, -0.0048178327, -0.0003780381], abs=1e-7
-    )
+    assert first[0, :4].tolist() == pytest.approx([0.0025609892, 0.0289113801, -0.0048178327, -0.0003780381], abs=1e-7)
     assert draws(3, 1, "windows").integers(1000, size=5).tolist() == [293, 997, 60, 23, 666]
     assert draws(3, 1, "init").integers(2**62) == rng(3, "base", "init").integers(2**62)
 

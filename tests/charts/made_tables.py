@@ -58,7 +58,9 @@ def make_tables(
         files.write_parquet(tables / "contrasts.parquet", contrasts.table(runs, plan), made_by)
     if confound.pairs(runs):
         made_by = table_step.provenance(confound.__name__, runs)
-        files.write_parquet(tables / "confound.parquet", confound.table(runs, [refused(design.seeds)], "made up"), made_by)
+        files.write_parquet(
+            tables / "confound.parquet", confound.table(runs, [refused(design.seeds)], "made up"), made_by
+        )
     if (shares := variance.table(runs)).num_rows:
         files.write_parquet(tables / "variance.parquet", shares, table_step.provenance(variance.__name__, runs))
     if (by_paraphrases := paraphrases.table(runs)).num_rows:

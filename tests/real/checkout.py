@@ -19,7 +19,7 @@ PARTS = (
     *("pyproject.toml", "requirements.lock", "requirements-cuda.lock"),
 )
 STUDY: dict[str, Any] = {
-    "seeds": ["1-2"],
+    "seeds": ["1-2", 3],  # two blocks, on two bases
     "facts_per_session": 2,
     "checkpoints": [1, 2],
     "pool": {"taught": 24, "placebo": 12, "shares": {"codes": 2, "identity": 1}},
@@ -35,6 +35,9 @@ STUDY: dict[str, Any] = {
     "contrasts": {"places": [["qv", "ffn"]], "recipe": [["qv", "qv_single_phase"]]},
     "ablations": {"qv_single_phase": {"targets": ["q", "v"], "ranks": 4, "recipe": {"phases": {"fast": None}}}},
 }
+
+
+ONE_BASE = STUDY | {"seeds": ["1-2"], "base": STUDY["base"] | {"replicas": 1}}
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def test_why_names_the_setting_and_what_follows(copy):
     slower["arms"]["ffn"]["ranks"] = 3
     copy.configure(slower)
     text = said(copy, "results/tables/retention.parquet")
-    assert text.startswith("results/tables/retention.parquet: 3 jobs would run\n")
+    assert text.startswith("results/tables/retention.parquet: 5 jobs would run\n")
     assert "teach arm=ffn block=1-2\n  setting changed: ranks: [4, 4] -> [3, 3]\n" in text
     assert "  setting changed: recipe.phases.slow.epochs: 1 -> 2\n" in text
     assert "tables_facts\n  follows teach, made again before it\n" in text
@@ -76,7 +76,7 @@ def test_why_names_the_section_of_the_study(copy):
     deeper = copying.deepcopy(STUDY)
     deeper["base"]["training"]["steps"] = 61
     copy.configure(deeper)
-    assert "pretrain\n  setting changed: base.training.steps: 60 -> 61\n" in said(copy, "base")
+    assert "pretrain replica=2\n  setting changed: base.training.steps: 60 -> 61\n" in said(copy, "base")
 
 
 def test_why_names_modules_changed_and_added(copy):
@@ -90,7 +90,7 @@ def test_why_names_modules_changed_and_added(copy):
 def test_why_names_the_input_that_changed_and_what_was_never_made(copy):
     with open(copy.root / "corpus-of-the-test.txt", "a") as file:
         file.write("More.\n")
-    copy.configure({**copying.deepcopy(STUDY), "seeds": ["1-2", 5]})
+    copy.configure({**copying.deepcopy(STUDY), "seeds": ["1-2", 3, 5]})
     text = said(copy, "ttt")
     assert "corpus\n  input changed: corpus-of-the-test.txt\n" in text
     assert "stream seed=5\n  not made yet\n" in text

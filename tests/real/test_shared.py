@@ -15,7 +15,7 @@ SHOWN = """
 import sys
 from atlas import cli
 
-for arguments in (["check", "results"], ["show", "--results", "results"], ["verify", "results/base/base.safetensors"]):
+for arguments in (["check", "results"], ["show", "--results", "results"], ["verify", "results/base/1/base.safetensors"]):
     sys.argv = ["atlas", *arguments]
     try:
         cli.main()

@@ -92,7 +92,9 @@ def test_a_row_says_on_how_many_bases_and_draws_it_rests(rows, tmp_path):
 
 
 def test_a_verdict_on_other_weights_is_not_taken(runs):
-    with pytest.raises(AtlasError, match=r"misloaded\.json: no mis-loaded base is one that arm 'ffn_broken' trained on: ee"):
+    with pytest.raises(
+        AtlasError, match=r"misloaded\.json: no mis-loaded base is one that arm 'ffn_broken' trained on: ee"
+    ):
         confound.table(runs, [misload(replica=2), misload((3,))], "misloaded.json")
 
 

@@ -114,7 +114,9 @@ def test_every_block_of_seeds_has_a_draw_of_its_own_that_arms_share():
 
 
 def test_a_base_in_the_place_of_another_replica_is_refused(inputs, tmp_path):
-    with pytest.raises(AtlasError, match=r"base.json: replica 1 of the base, but seeds \[1, 2\] are taught on replica 2"):
+    with pytest.raises(
+        AtlasError, match=r"base.json: replica 1 of the base, but seeds \[1, 2\] are taught on replica 2"
+    ):
         teach(inputs, tmp_path / "1-2", spec(base_replica=2))
 
 
