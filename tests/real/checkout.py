@@ -26,7 +26,7 @@ STUDY: dict[str, Any] = {
     "base": {
         "corpus": "corpus-of-the-test.txt",
         "model": {"layers": 2, "width": 32, "heads": 2, "ffn": 64, "context": 128},
-        "training": {"steps": 60, "batch": 8, "lr": 0.02},
+        "training": {"steps": 100, "batch": 8, "lr": 0.02},
         "max_val_loss": 3.5,
     },
     "recipe": {"phases": {"fast": {"steps": 2}, "slow": {"epochs": 1, "rehearsal": {"facts": 2}}}},

@@ -74,9 +74,9 @@ def test_why_names_the_setting_and_what_follows(copy):
 
 def test_why_names_the_section_of_the_study(copy):
     deeper = copying.deepcopy(STUDY)
-    deeper["base"]["training"]["steps"] = 61
+    deeper["base"]["training"]["steps"] = 101
     copy.configure(deeper)
-    assert "pretrain replica=2\n  setting changed: base.training.steps: 60 -> 61\n" in said(copy, "base")
+    assert "pretrain replica=2\n  setting changed: base.training.steps: 100 -> 101\n" in said(copy, "base")
 
 
 def test_why_names_modules_changed_and_added(copy):
