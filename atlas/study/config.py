@@ -75,7 +75,11 @@ class Study(Settings):
     """A whole study: the pool, the base, the recipe and the arms that are compared."""
 
     results: ResultsPath = Field("results", description="folder that everything is written to")
-    seeds: list[SeedEntry] = Field(["1-8"], min_length=1, description="seeds, or ranges 'a-b' trained as one block")
+    seeds: list[SeedEntry] = Field(
+        ["1-8"],
+        min_length=1,
+        description="seeds, or ranges 'a-b', trained in blocks of up to `lanes`; blocks go to the bases in this order",
+    )
     lanes: Positive = Field(4, description="most seeds trained together; longer ranges are cut into blocks")
     facts_per_session: Positive = 3
     checkpoints: list[Positive] = Field([30, 100], min_length=1, description="sessions at which all is probed")

@@ -278,7 +278,8 @@ def sound(path: Path, table: pa.Table, record: RunRecord, key: Sequence[str]) ->
         raise AtlasError(f"{path}: holds seeds {seeds}, but run.json says {sorted(record.seeds)}; make the run again")
     if (replicas := pc.unique(table["base_replica"]).to_pylist()) != [record.base_replica]:
         raise AtlasError(
-            f"{path}: column 'base_replica' holds {replicas}, but run.json says {record.base_replica}; make the run again"
+            f"{path}: column 'base_replica' holds {replicas}, but run.json says {record.base_replica}; make the run "
+            "again"
         )
     for name in table.column_names:
         column = table[name]
