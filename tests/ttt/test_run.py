@@ -105,9 +105,9 @@ def test_reinitialised_roles_and_no_others_differ():
 
 def test_every_block_of_seeds_has_a_draw_of_its_own_that_arms_share():
     drawn = {}
-    for seeds, roles in (([1, 2], ["up"]), ([3, 4], ["up"]), ([1], ["up"])):
+    for seeds in ([1, 2], [3, 4], [1]):
         model = make_model()
-        reinitialise(model, roles, base_seed=0, seeds=seeds)
+        reinitialise(model, ["up"], base_seed=0, seeds=seeds)
         drawn[tuple(seeds)] = fingerprint(model.state_dict())
     assert drawn[1, 2] != drawn[3, 4]
     assert drawn[1, 2] == drawn[1,]  # the first seed names it
