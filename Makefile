@@ -99,7 +99,7 @@ torture: $(VENV)/dev.stamp  ## kill the quick study 20 times at random moments; 
 .PHONY: bench
 bench: $(VENV)/dev.stamp  ## compare the engine with transformers and PEFT: time, memory, equal losses
 	snakemake base --quiet all
-	python -m benchmarks.engine --checkpoint results/base/base.safetensors
+	python -m benchmarks.engine --checkpoint results/base/1/base.safetensors
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp  ## formatters, linters, types, import contract

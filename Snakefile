@@ -55,8 +55,7 @@ rule pool:
 rule base:
     input:
         rules.corpus.output,
-        rules.pretrain.output,
-        rules.certify.output,
+        expand([*rules.pretrain.output, *rules.certify.output], replica=STUDY.replicas),
 
 
 rule ttt:

@@ -99,7 +99,11 @@ def _write(text: str, out: Path | None) -> None:
     "Check a checkpoint; exit 0 where all checks pass, else 1.",
     _option("checkpoint", type=Path, help="safetensors or GGUF file, model.safetensors.index.json, or their folder"),
     _option("--manifest", type=Path, help="its manifest (default: the .json of the same name, if there)"),
-    _option("--corpus", type=Path, help="text to measure the loss on (default: corpus.txt beside it, if there)"),
+    _option(
+        "--corpus",
+        type=Path,
+        help="text to measure the loss on (default: corpus.txt beside it or one folder up)",
+    ),
     _option("--all", action="store_true", help="show every module under every check, not only the worst"),
     _option("--json", action="store_true", help="print the whole report as JSON instead of tables"),
     epilog="Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
@@ -135,7 +139,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 @_command(
     "Print the part of the study that one step depends on, as JSON for its --spec.",
     _option("step", choices=["pool", "base", "stream", "run"], help="of atlas.pool, atlas.base or atlas.ttt"),
-    _option("name", nargs="?", help="the seed of a stream, the arm of a run (default: the first)"),
+    _option("name", nargs="?", help="replica of a base, seed of a stream, arm of a run (default: the first)"),
     _option("block", nargs="?", help="of a run's seeds, such as 1-4 (default: the first)"),
     STUDY,
 )
@@ -149,8 +153,10 @@ def _spec(arguments: argparse.Namespace) -> None:
     elif arguments.step == "stream":
         seeds = [str(seed) for seed in (*study.all_seeds, *study.search.seeds)]
         spec = study.stream_spec(int(_one_of("seed", arguments.name, seeds)))
+    elif arguments.step == "base":
+        spec = study.base.spec(int(_one_of("replica", arguments.name, [*map(str, study.replicas)])))
     else:
-        spec = study.pool if arguments.step == "pool" else study.base
+        spec = study.pool
     print(spec.model_dump_json(indent=2))
 
 
@@ -302,7 +308,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 @_command(
     "Write the base, or a run's base and adapters, as transformers and PEFT load them.",
-    _option("source", type=Path, help="results/base, or the folder of a run, such as results/ttt/qv/1-8"),
+    _option("source", type=Path, help="results/base/1, or the folder of a run, such as results/ttt/qv/1-4"),
     _option("out", type=Path, help="folder to write, new or empty: base/ and seed-N/ for a run"),
     _option("--base", type=Path, help="folder of the base that the run taught (default: that of its study)"),
 )

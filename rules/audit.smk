@@ -5,11 +5,12 @@ REINITS = reinits()
 
 if REINITS:
 
+    # As for the first block of seeds, which is taught on the first base.
     rule misload:
         input:
             corpus=f"{RESULTS}/base/corpus.txt",
-            checkpoint=f"{RESULTS}/base/base.safetensors",
-            manifest=f"{RESULTS}/base/base.json",
+            checkpoint=f"{RESULTS}/base/1/base.safetensors",
+            manifest=f"{RESULTS}/base/1/base.json",
         output:
             report=f"{RESULTS}/audit/misloaded.json",
             checkpoints=expand(
@@ -28,7 +29,13 @@ if REINITS:
             **asks_for(2000, 15),
         params:
             threads=threads_of("misload"),
-            spec=json.dumps({"reinit": REINITS, "base_seed": STUDY.base.seed}),
+            spec=json.dumps(
+                {
+                    "reinit": REINITS,
+                    "base_seed": STUDY.base.seed,
+                    "seeds": STUDY.blocks[STUDY.first_block],
+                }
+            ),
             code=code_of("atlas.audit.misload"),
         shell:
             step(
@@ -86,13 +93,16 @@ rule honest:
         )
 
 
-# Damage is done to the study's base and to a small model that is trained on the spot, with an earlier step of its
+# Damage is done to the study's first base and to a small model that is trained on the spot, with an earlier step of its
 # training and another seed beside it.
 rule damage:
     input:
         corpus=f"{RESULTS}/base/corpus.txt",
         base=lambda wildcards: {
-            "base": [f"{RESULTS}/base/base.safetensors", f"{RESULTS}/base/base.json"],
+            "base": [
+                f"{RESULTS}/base/1/base.safetensors",
+                f"{RESULTS}/base/1/base.json",
+            ],
             "small": [],
         }[wildcards.subject],
     output:

@@ -21,10 +21,12 @@ rule corpus:
         step("atlas.base.corpus --spec {params.spec:q} --out {output:q} --log {log:q}")
 
 
-# The base: pretrained here, or a language model from outside as it is.
+# The bases: pretrained here, or a language model from outside as it is. Only those that blocks of seeds are taught on.
 BASE_STEP = "atlas.base.adopt" if STUDY.outside else "atlas.base.pretrain"
 BESIDE = {
-    name: f"{RESULTS}/base/{name}.json" for name in ("lm", "tokenizer") if STUDY.outside
+    name: f"{RESULTS}/base/{{replica}}/{name}.json"
+    for name in ("lm", "tokenizer")
+    if STUDY.outside
 }
 
 
@@ -34,10 +36,12 @@ rule pretrain:
         model=outside_files(),
     output:
         **BESIDE,
-        checkpoint=f"{RESULTS}/base/base.safetensors",
-        manifest=f"{RESULTS}/base/base.json",
+        checkpoint=f"{RESULTS}/base/{{replica}}/base.safetensors",
+        manifest=f"{RESULTS}/base/{{replica}}/base.json",
     log:
-        f"{RESULTS}/logs/base/pretrain.log",
+        f"{RESULTS}/logs/base/{{replica}}/pretrain.log",
+    wildcard_constraints:
+        replica=one_of(STUDY.replicas),
     cache: CACHED
     group:
         "base"
@@ -48,7 +52,7 @@ rule pretrain:
         **asks_for(MEMORY, 60),
     params:
         threads=threads_of("pretrain"),
-        spec=STUDY.base.model_dump_json(),
+        spec=lambda wildcards: STUDY.base.spec(int(wildcards.replica)).model_dump_json(),
         step=BASE_STEP,
         code=code_of(BASE_STEP),
     shell:
@@ -61,13 +65,15 @@ rule pretrain:
 rule certify:
     input:
         corpus=f"{RESULTS}/base/corpus.txt",
-        checkpoint=f"{RESULTS}/base/base.safetensors",
-        manifest=f"{RESULTS}/base/base.json",
+        checkpoint=f"{RESULTS}/base/{{replica}}/base.safetensors",
+        manifest=f"{RESULTS}/base/{{replica}}/base.json",
     output:
-        certificate=f"{RESULTS}/base/certificate.json",
-        config=[] if STUDY.outside else f"{RESULTS}/base/config.json",
+        certificate=f"{RESULTS}/base/{{replica}}/certificate.json",
+        config=[] if STUDY.outside else f"{RESULTS}/base/{{replica}}/config.json",
     log:
-        f"{RESULTS}/logs/base/certify.log",
+        f"{RESULTS}/logs/base/{{replica}}/certify.log",
+    wildcard_constraints:
+        replica=one_of(STUDY.replicas),
     group:
         "base"
     conda:
@@ -77,7 +83,7 @@ rule certify:
         **asks_for(MEMORY, 15),
     params:
         threads=threads_of("certify"),
-        spec=STUDY.base.model_dump_json(),
+        spec=lambda wildcards: STUDY.base.spec(int(wildcards.replica)).model_dump_json(),
         code=code_of("atlas.base.certify"),
     shell:
         step(

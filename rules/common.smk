@@ -162,9 +162,22 @@ def rung_step(wildcards):
     return "atlas.search.edit_rung" if edits else "atlas.search.rung"
 
 
-def moments_of(arm):
-    """What an editor must leave alone; nothing for arms that train."""
-    return [f"{RESULTS}/ttt/covariance.safetensors"] if arm.edits else []
+def moments_of(arm, replica):
+    """What an editor must leave alone in a base; nothing for arms that train."""
+    return [f"{RESULTS}/ttt/covariance-{replica}.safetensors"] if arm.edits else []
+
+
+def certified(wildcards):
+    """The certified base of a job, and its corpus: of the replica that its name has, or that its block of seeds is
+    taught on; of all other jobs the first."""
+    block = STUDY.replica_of.get(wildcards.get("block"), 1)
+    folder = f"{RESULTS}/base/{wildcards.get('replica', block)}"
+    return {
+        "corpus": f"{RESULTS}/base/corpus.txt",
+        "checkpoint": f"{folder}/base.safetensors",
+        "manifest": f"{folder}/base.json",
+        "certificate": f"{folder}/certificate.json",
+    }
 
 
 def start_of(arm):
@@ -242,7 +255,7 @@ def given(name):
 
 def given_to(table):
     """The files that a table is given, the list of its runs first."""
-    planned = table in ("contrasts", "knowledge_contrasts")
+    planned = table in ("contrasts", "bases", "knowledge_contrasts")
     return [f"{runs_of(table)}.txt", *(["contrasts.json"] if planned else [])]
 
 

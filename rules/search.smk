@@ -4,15 +4,12 @@ SEARCHED = STUDY.search.arms if STUDY.search.sweeps else []
 # Rungs count from 0. Which candidates a rung tries is worked out from the trials of the one before.
 rule trials:
     input:
+        unpack(certified),
         pool=TAUGHT_POOL,
         streams=expand(
             f"{RESULTS}/pool/streams/{{seed}}.parquet", seed=STUDY.search.seeds
         ),
-        corpus=f"{RESULTS}/base/corpus.txt",
-        checkpoint=f"{RESULTS}/base/base.safetensors",
-        manifest=f"{RESULTS}/base/base.json",
-        certificate=f"{RESULTS}/base/certificate.json",
-        moments=lambda wildcards: moments_of(STUDY.search.arms[wildcards.arm]),
+        moments=lambda wildcards: moments_of(STUDY.search.arms[wildcards.arm], 1),
         start=lambda wildcards: start_of(STUDY.search.arms[wildcards.arm]),
         previous=lambda wildcards: (
             parts_of(wildcards.arm, int(wildcards.rung) - 1)

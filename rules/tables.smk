@@ -13,6 +13,7 @@ TABLES = (
     "claims",
     *(["paraphrases"] if asked.several_paraphrases(STUDY) else []),
     *(["variance"] if asked.crossed(STUDY) else []),
+    *(["bases"] if len(STUDY.replicas) > 1 and any(STUDY.contrasts.values()) else []),
     *(["ablations"] if STUDY.ablations else []),
     *(["confound"] if REINITS else []),
     *(["baselines"] if BASELINES else []),
@@ -26,7 +27,7 @@ LEDGER = beside("atlas/tables/claims.yaml")  # no code, so not in the code diges
 
 # Tables that one process makes, and then their charts: most of a table's time goes into imports and into reading runs.
 SESSIONS = ("curve", "matrix", "continual", "base_loss", "speedrun")
-COMPARISONS = ("contrasts", "knowledge_contrasts", "claims", "ablations")
+COMPARISONS = ("contrasts", "bases", "knowledge_contrasts", "claims", "ablations")
 BATCHES = {
     "facts": [name for name in TABLES if name not in (*SESSIONS, *COMPARISONS)],
     "sessions": [name for name in SESSIONS if name in TABLES],

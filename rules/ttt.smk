@@ -7,10 +7,8 @@ BASELINES = [name for name, arm in STUDY.arms.items() if arm.method != "lora"]
 # What the base knows already, and what it is taught instead.
 rule ask_base:
     input:
+        unpack(certified),
         pool=f"{RESULTS}/pool/pool.parquet",
-        checkpoint=f"{RESULTS}/base/base.safetensors",
-        manifest=f"{RESULTS}/base/base.json",
-        certificate=f"{RESULTS}/base/certificate.json",
     output:
         f"{RESULTS}/ttt/pool.parquet",
     log:
@@ -34,16 +32,15 @@ rule ask_base:
 
 rule teach:
     input:
+        unpack(certified),
         pool=TAUGHT_POOL,
         streams=lambda wildcards: [
             f"{RESULTS}/pool/streams/{seed}.parquet"
             for seed in STUDY.blocks[wildcards.block]
         ],
-        corpus=f"{RESULTS}/base/corpus.txt",
-        checkpoint=f"{RESULTS}/base/base.safetensors",
-        manifest=f"{RESULTS}/base/base.json",
-        certificate=f"{RESULTS}/base/certificate.json",
-        moments=lambda wildcards: moments_of(STUDY.arm(wildcards.arm)),
+        moments=lambda wildcards: moments_of(
+            STUDY.arm(wildcards.arm), STUDY.replica_of[wildcards.block]
+        ),
         start=lambda wildcards: start_of(STUDY.arm(wildcards.arm)),
     output:
         multiext(
@@ -88,14 +85,13 @@ rule teach:
 # What editors must leave alone: once for a base, whatever is written into it.
 rule covariance:
     input:
-        corpus=f"{RESULTS}/base/corpus.txt",
-        checkpoint=f"{RESULTS}/base/base.safetensors",
-        manifest=f"{RESULTS}/base/base.json",
-        certificate=f"{RESULTS}/base/certificate.json",
+        unpack(certified),
     output:
-        f"{RESULTS}/ttt/covariance.safetensors",
+        f"{RESULTS}/ttt/covariance-{{replica}}.safetensors",
     log:
-        f"{RESULTS}/logs/ttt/covariance.log",
+        f"{RESULTS}/logs/ttt/covariance-{{replica}}.log",
+    wildcard_constraints:
+        replica=one_of(STUDY.replicas),
     cache: CACHED
     conda:
         "../envs/atlas.yaml"
@@ -116,10 +112,7 @@ rule covariance:
 
 rule trace:
     input:
-        corpus=f"{RESULTS}/base/corpus.txt",
-        checkpoint=f"{RESULTS}/base/base.safetensors",
-        manifest=f"{RESULTS}/base/base.json",
-        certificate=f"{RESULTS}/base/certificate.json",
+        unpack(certified),
         known=[f"{RESULTS}/ttt/pool.parquet"] if STUDY.outside else [],
     output:
         f"{RESULTS}/ttt/trace.parquet",

@@ -62,6 +62,7 @@ class Design:
     seeds: tuple[int, ...] = (1, 2, 3, 4)
     checkpoints: tuple[int, ...] = (4, 10)
     facts_per_session: int = 3
+    replicas: int = 1  # of the base; blocks are dealt over them in turn
 
     @property
     def facts(self) -> int:
@@ -144,13 +145,15 @@ def write_study(
     design = design or Design()
     groups = [tuple(block) for block in blocks] or [design.seeds]
     return [
-        write_run(folder / name / "-".join(map(str, group)), name, arm, group, design)
+        write_run(folder / name / "-".join(map(str, group)), name, arm, group, design, at % design.replicas + 1)
         for name, arm in arms.items()
-        for group in groups
+        for at, group in enumerate(groups)
     ]
 
 
-def write_run(folder: Path, name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design) -> Path:
+def write_run(
+    folder: Path, name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design, replica: int = 1
+) -> Path:
     """Write one run: facts, matrix, sessions and run.json."""
     tables = {
         "facts": (FACTS, [facts_of(name, arm, seed, design) for seed in seeds]),
@@ -158,18 +161,19 @@ def write_run(folder: Path, name: str, arm: SyntheticArm, seeds: Sequence[int], 
         "sessions": (SESSIONS, [sessions_of(name, arm, seed, design) for seed in seeds]),
     }
     for table, (schema, frames) in tables.items():
-        write_frame(folder / f"{table}.parquet", pd.concat(frames), schema)
-    files.write_json(folder / "run.json", record_of(name, arm, seeds, design).model_dump(mode="json"))
+        write_frame(folder / f"{table}.parquet", pd.concat(frames).assign(base_replica=replica), schema)
+    files.write_json(folder / "run.json", record_of(name, arm, seeds, design, replica).model_dump(mode="json"))
     return folder
 
 
 def write_frame(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
-    """Write a frame as Parquet in the order and types of ``schema``."""
+    """Write a frame as Parquet in the order and types of ``schema``; of the first base, where it does not say."""
+    frame = frame.assign(base_replica=frame.get("base_replica", 1))
     table = pa.Table.from_pandas(frame[schema.names].reset_index(drop=True), schema=schema, preserve_index=False)
     files.write_parquet(path, table, {})
 
 
-def record_of(name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design) -> RunRecord:
+def record_of(name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design, replica: int = 1) -> RunRecord:
     """The record of a run that took 100 seconds a seed."""
     losses = [
         {"seed": seed, "sessions": sessions, "base": 1.5, "adapted": 1.5 + arm.rise + 0.01 * (seed % 3)}
@@ -191,8 +195,9 @@ def record_of(name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design
             "ranks": list(arm.ranks),
             "trainable_params": arm.trainable,
             "base_params": BASE_PARAMS,
-            "base_fingerprint": "f" * 64,
-            "frozen": frozen_of(arm),
+            "base_replica": replica,
+            "base_fingerprint": base_print(replica),
+            "frozen": frozen_of(arm, seeds, replica),
             "code_digest": "c" * 64,
             "recipe": recipe.model_dump(mode="json"),
             "method": arm.method,
@@ -209,13 +214,23 @@ def record_of(name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design
     )
 
 
-def frozen_of(arm: SyntheticArm) -> dict[str, Any]:
+def base_print(replica: int) -> str:
+    """The fingerprint of a base."""
+    return "0123456789abcdef"[16 - replica] * 64
+
+
+def random_print(seeds: Sequence[int], replica: int) -> str:
+    """The fingerprint of a base with roles left at random, as drawn for a block of seeds."""
+    return f"{seeds[0]:02x}{replica:02x}".rjust(64, "e")
+
+
+def frozen_of(arm: SyntheticArm, seeds: Sequence[int], replica: int) -> dict[str, Any]:
     """What a run says of its frozen weights: the base as it is, or with the declared roles changed."""
     paths = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.out_proj"}
     paths |= {"up": "fc1", "down": "fc2"}
     roles = sorted(f"model.decoder.layers.{layer}.{paths[role]}" for layer in range(LAYERS) for role in arm.reinit)
     names = sorted(f"{path}.{part}" for path in roles for part in ("weight", "bias"))
-    identity = "f" * 64 if not names else "e" * 64
+    identity = random_print(seeds, replica) if names else base_print(replica)
     return {"at_start": identity, "at_end": identity, "declared": names, "changed": names}
 
 

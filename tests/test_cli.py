@@ -30,9 +30,10 @@ def test_version_and_help():
     [
         (("pool",), pool_settings.Pool),
         (("base",), base_settings.Base),
+        (("base", 2), base_settings.Base),
         (("stream", 3), jobs.StreamSpec),
         (("run", "qv_mid"), jobs.RunSpec),
-        (("run", "ffn_no_rehearsal", "1-8"), jobs.RunSpec),
+        (("run", "ffn_no_rehearsal", "1-4"), jobs.RunSpec),
     ],
 )
 def test_specs_are_what_the_steps_take(arguments, kind):
@@ -50,7 +51,8 @@ def test_studies_are_laid_on_top_of_each_other():
     ("arguments", "message"),
     [
         (("spec", "run", "vq"), "arm 'vq' is not in the study; it has qv, ffn, "),
-        (("spec", "run", "qv", "7"), "block '7' is not in the study; it has 1-8"),
+        (("spec", "run", "qv", "7"), "block '7' is not in the study; it has 1-4, 5-8"),
+        (("spec", "base", "3"), "replica '3' is not in the study; it has 1, 2"),
         (("spec", "pool", "--study", "nowhere.yaml"), "nowhere.yaml: no such file"),
         (("verify", "nowhere.safetensors"), "nowhere"),
     ],

@@ -1,8 +1,8 @@
 """The confound, written down: load the base as a careless loader would, and see whether verification refuses it.
 
 The loader has a wrong map of names and does not insist on all of them (`strict=False`), so the modules that it
-misses stay as they were drawn. The draw is the one that the study's arms on such a base declare: these are the very
-weights that those arms train on.
+misses stay as they were drawn. The draw is the one that the study's arms on such a base declare for a block of seeds:
+these are the very weights that those arms train on there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Misloads(Settings):
 
     reinit: list[list[Role]] = Field(min_length=1, description="roles that a loader misses, one list a loader")
     base_seed: int
+    seeds: list[int] = Field(min_length=1, description="the block of seeds whose draw is taken")
 
 
 def load_carelessly(model: nn.Module, tensors: Mapping[str, Tensor], rename: Callable[[str], str]) -> list[str]:
@@ -45,12 +46,12 @@ def load_carelessly(model: nn.Module, tensors: Mapping[str, Tensor], rename: Cal
 
 
 def misloaded(
-    checkpoint: Path, manifest: Path, reinit: Sequence[Role], base_seed: int
+    checkpoint: Path, manifest: Path, reinit: Sequence[Role], base_seed: int, seeds: Sequence[int]
 ) -> tuple[Transformer, list[str]]:
     """The model that a careless loader makes of a checkpoint, and the tensors that it missed."""
     config = read_manifest(manifest).config
-    model = fresh(config.own, config.seed)
-    reinitialise(model, reinit, base_seed)
+    model = fresh(config.own, config.seed, config.replica)
+    reinitialise(model, reinit, base_seed, seeds)
     return model, load_carelessly(model, read_tensors(checkpoint), wrong_names(reinit))
 
 
@@ -58,7 +59,7 @@ def judge(checkpoint: Path, manifest: Path, corpus: Path, folder: Path, spec: Mi
     """Write each mis-loaded base below ``folder`` and verify it, without the manifest and with it."""
     found = []
     for reinit in spec.reinit:
-        model, missed = misloaded(checkpoint, manifest, reinit, spec.base_seed)
+        model, missed = misloaded(checkpoint, manifest, reinit, spec.base_seed, spec.seeds)
         path = folder / f"misloaded-{'-'.join(reinit)}" / checkpoint.name
         with files.together(path) as stage:
             files.write_json(stage / CONFIG, opt_config(model.config))
@@ -66,6 +67,7 @@ def judge(checkpoint: Path, manifest: Path, corpus: Path, folder: Path, spec: Mi
         found.append(
             Misload(
                 reinit=list(reinit),
+                seeds=spec.seeds,
                 missed=missed,
                 fingerprint=fingerprint(model.state_dict()),
                 without_manifest=verify_checkpoint(path, None, corpus),

@@ -98,7 +98,8 @@ def verify_checkpoint(
     if record and config:
         made, wanted = (section.model_dump(exclude={"max_val_loss"}) for section in (record.config, config))
         wrong = [f"{key}: made with {made[key]}, study has {wanted[key]}" for key in wanted if made[key] != wanted[key]]
-        found.append(counted("config", "the base was made with the study's keys", wrong, needs="manifest"))
+        sentence = f"the base was made with the study's keys, as its replica {config.replica}"
+        found.append(counted("config", sentence, wrong, needs="manifest"))
     return Certificate.of(found, identity)
 
 
@@ -106,7 +107,7 @@ def _by_manifest(model: LanguageModel, record: Manifest) -> Iterator[Check]:
     yield weight_checks.hashes(model.state_dict(), record.sha256)
     yield weight_checks.identity(model.state_dict(), record.fingerprint)
     if isinstance(record.config.model, Model):
-        first = dict(_matrices(fresh(record.config.model, record.config.seed)))
+        first = dict(_matrices(fresh(record.config.model, record.config.seed, record.config.replica)))
         moved = {name: float((used - first[name]).norm() / first[name].norm()) for name, used in _matrices(model)}
         sentence = "distance from the seed's initialisation, relative to its length"
         yield bounded("moved", sentence, moved, "at least", MOVED_LIMIT, needs="manifest")

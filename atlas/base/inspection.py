@@ -24,13 +24,14 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
     Args:
         path: safetensors or GGUF file, index of shards, or the folder of one.
         manifest: base.json of a checkpoint of Atlas's own; without it the .json of the same name, if there.
-        text: text to measure the loss on; without it the corpus.txt beside the checkpoint, if there.
+        text: text to measure the loss on; without it the corpus.txt beside the checkpoint or, where a study has it, in
+            the folder above, if there.
 
     Raises AtlasError where the file cannot be read, or nothing tells what model it should be.
     """
     checkpoint = checkpoint_in(path)
     if not checkpoint.is_file():
-        raise AtlasError(f"{path}: no such file; give a safetensors file, such as results/base/base.safetensors")
+        raise AtlasError(f"{path}: no such file; give a safetensors file, such as results/base/1/base.safetensors")
     gguf, beside = is_gguf(checkpoint), checkpoint.with_suffix(".json")
     if manifest and gguf:
         raise AtlasError(f"{manifest}: goes with checkpoints of Atlas's own, but {checkpoint} is GGUF; leave it out")
@@ -38,8 +39,8 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
         manifest = beside
     missing = {}
     if manifest or (not gguf and _is_own(checkpoint.parent / CONFIG)):
-        corpus = checkpoint.with_name("corpus.txt")
-        text = text or (corpus if corpus.is_file() else None)
+        places = (folder / "corpus.txt" for folder in checkpoint.absolute().parents[:2])
+        text = text or next((corpus for corpus in places if corpus.is_file()), None)
         certificate = verify_checkpoint(checkpoint, manifest, text)
         adopted = checkpoint.with_name(ADOPTED).is_file()
         words = "a model from outside, as a study took it" if adopted else "a model of Atlas's own"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -140,11 +141,16 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
                 module.bias.zero_()
 
 
-def fresh(config: Model, seed: int) -> Transformer:
+def fresh(config: Model, seed: int, replica: int = 1) -> Transformer:
     """The model as it was before its first training step, for a seed of the study (``base.seed``)."""
     model = Transformer(config)
-    initialise(model, torch.Generator().manual_seed(int(rng(seed, "base", "init").integers(2**62))))
+    initialise(model, torch.Generator().manual_seed(int(draws(seed, replica, "init").integers(2**62))))
     return model
+
+
+def draws(seed: int, replica: int, purpose: str) -> np.random.Generator:
+    """The random numbers of one of a study's bases. The first has the keys of a study that has no other."""
+    return rng(seed, "base", *([replica] if replica > 1 else []), purpose)
 
 
 def opt_config(config: Model) -> dict[str, Any]:

@@ -14,11 +14,10 @@ from torch.nn import functional as F
 from atlas.base.checkpoint import base_options, save
 from atlas.base.corpus import split
 from atlas.base.language import validation_loss
-from atlas.base.model import Transformer, fresh
+from atlas.base.model import Transformer, draws, fresh
 from atlas.base.muon import Muon
 from atlas.base.optimisers import AdamW
 from atlas.base.text import encode
-from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.study.base_settings import Base, Pretraining
 from atlas.workflow import files, progress
@@ -73,7 +72,7 @@ def train(config: Base, tokens: np.ndarray, after_step: Callable[[int, Transform
     Matrices inside the layers go by Muon, all other parameters by AdamW (Jordan et al. 2024; see atlas.base.muon).
     Raises AtlasError where the text is shorter than a window.
     """
-    model = fresh(config.own, config.seed)
+    model = fresh(config.own, config.seed, config.replica)
     inside = [parameter for name, parameter in model.named_parameters() if ".layers." in name and parameter.ndim == 2]
     others = [parameter for name, parameter in model.named_parameters() if ".layers." not in name or parameter.ndim < 2]
     optimisers: list[torch.optim.Optimizer] = [
@@ -122,7 +121,7 @@ def _windows(config: Base, tokens: np.ndarray) -> Iterator[Tensor]:
         raise AtlasError(
             f"corpus: {len(tokens)} characters to train on, expected at least {2 * size + 1}; use a longer text"
         )
-    draw = rng(config.seed, "base", "windows")
+    draw = draws(config.seed, config.replica, "windows")
     batch: list[np.ndarray] = []
     while True:
         starts = np.arange(draw.integers(size), len(tokens) - size, size)

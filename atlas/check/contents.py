@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -74,17 +75,22 @@ def _of_run(path: Path, columns: pa.Schema, key: tuple[str, ...]) -> None:
 
 def _corpus(path: Path) -> None:
     text(path)
-    _as_in_the_manifest(path, files.sha256(path), "corpus_sha256")
+    _as_in_a_manifest(path, sorted(path.parent.glob("*/base.json")), "corpus_sha256", files.sha256(path))
 
 
-def _as_in_the_manifest(path: Path, found: str, key: str) -> None:
-    """A file of the base must be what the manifest says; a manifest that is broken is named by itself."""
-    manifest = path.with_name("base.json")
-    try:
-        wanted = getattr(read_manifest(manifest), key) if manifest.is_file() else found
-    except AtlasError:
-        return
-    if found != wanted:
+def _weights(path: Path) -> None:
+    _as_in_a_manifest(path, [path.with_name("base.json")], "fingerprint", fingerprint(read_tensors(path)))
+
+
+def _as_in_a_manifest(path: Path, manifests: Sequence[Path], key: str, found: str) -> None:
+    """A file of the bases must be what a manifest says; a manifest that is lost or broken is named by itself, and one
+    that a study with more replicas has left behind may be of another corpus."""
+    said = {}
+    for manifest in manifests:
+        with suppress(AtlasError):
+            said[getattr(read_manifest(manifest), key)] = manifest
+    if said and found not in said:
+        wanted, manifest = next(iter(said.items()))
         raise DisagreeError(f"{path}: {key} {found}, but {manifest} says {wanted}")
 
 
@@ -154,11 +160,11 @@ FORMATS: Mapping[str, Reader] = MappingProxyType(
 
 # of these the format alone says whether they are whole
 OF_ONE_FORMAT = (
-    "base/config.json",
-    "base/lm.json",
-    "base/tokenizer.json",
+    "base/*/config.json",
+    "base/*/lm.json",
+    "base/*/tokenizer.json",
     "ttt/pool.parquet",
-    "ttt/covariance.safetensors",
+    "ttt/covariance-*.safetensors",
     "ttt/*/*/adapters.safetensors",
     "ttt/*/*/knockouts.parquet",
     "search/*/*.parquet",
@@ -178,9 +184,9 @@ READERS: tuple[tuple[str, Reader], ...] = (
     ("pool/pool.parquet", read_pool),
     ("pool/streams/*.parquet", read_stream),
     ("base/corpus.txt", _corpus),
-    ("base/base.safetensors", lambda path: _as_in_the_manifest(path, fingerprint(read_tensors(path)), "fingerprint")),
-    ("base/base.json", read_manifest),
-    ("base/certificate.json", read_certificate),
+    ("base/*/base.safetensors", _weights),
+    ("base/*/base.json", read_manifest),
+    ("base/*/certificate.json", read_certificate),
     ("ttt/*/*/run.json", read_record),
     ("ttt/*/*/facts.parquet", partial(_of_run, columns=FACTS, key=("sessions", "probe", "fact_id", "form"))),
     ("ttt/*/*/matrix.parquet", partial(_of_run, columns=MATRIX, key=("session", "fact_id"))),

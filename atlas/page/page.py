@@ -114,7 +114,7 @@ def provenance(path: Path) -> dict[str, Any]:
     }
     return {
         "Commit": footer.get("commit") or "not known",
-        "Base fingerprint": footer.get("base_fingerprint"),
+        **{f"Base {replica}": print_ for replica, print_ in footer.get("base_fingerprints", {}).items()},
         "Code of the runs": ", ".join(sorted(set(footer.get("run_code_digests", {}).values()))),
         "Code of the tables": footer.get("code_digest"),
         "Seeds": ", ".join(map(str, footer.get("seeds", []))),

@@ -114,6 +114,7 @@ def retention(results: Path) -> str:
     """The tables of all arms."""
     tables = Tables(results / "tables")
     rows, arms = tables.retention.query("domain == 'all'"), tables.arms
+    taught = files.provenance_of(results / "tables" / "retention.parquet")["base_fingerprints"]
     loss = {(row["arm"], row["sessions"]): row for row in tables.base_loss.to_dict("records")}
     checkpoints = []
     for sessions, here in each_checkpoint(rows):
@@ -126,7 +127,7 @@ def retention(results: Path) -> str:
     return markdown(
         "retention",
         seeds=rows["n_seeds"].max(),
-        base=files.read_json(results / "base" / "base.json"),
+        bases={replica: files.read_json(results / "base" / replica / "base.json") for replica in taught},
         hours=_hours(results),
         heading=["Arm", "Parameters", *COLUMNS, "Loss on Shakespeare"],
         checkpoints=checkpoints,

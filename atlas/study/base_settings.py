@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from atlas.errors import AtlasError
@@ -37,9 +40,7 @@ class Pretraining(Settings):
     weight_decay: float = Field(0.1, ge=0, description="of the matrices")
 
 
-class Base(Settings):
-    """The frozen model that adapters are attached to."""
-
+class _Base(Settings):
     corpus: OwnPath = Field("shakespeare", description="'shakespeare' (fetched, hash-checked) or a text file")
     validation: float = Field(0.05, gt=0, lt=0.5, description="share of the corpus, from its end, for validation")
     seed: int = 0
@@ -57,3 +58,29 @@ class Base(Settings):
         if isinstance(self.model, str):
             raise AtlasError(f"base.model: {self.model} comes from outside; this takes a model that is pretrained here")
         return self.model
+
+
+class Base(_Base):
+    """One frozen model that adapters are attached to: what the steps that make and certify it depend on."""
+
+    replica: Positive = Field(1, description="which of the study's bases, from 1")
+
+
+class Bases(_Base):
+    """The frozen models that adapters are attached to, alike but for initialisation and order of the text."""
+
+    replicas: Positive = Field(
+        2,
+        description="bases that are pretrained; blocks of seeds are dealt over them in the order of `seeds`. A model "
+        "from outside is one base: leave it out there, or write 1",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_from_outside(cls, given: Any) -> Any:
+        outside = isinstance(given, Mapping) and isinstance(given.get("model"), str) and "replicas" not in given
+        return {**given, "replicas": 1} if outside else given
+
+    def spec(self, replica: int) -> Base:
+        """What one of the bases depends on, which is not how many there are."""
+        return Base(**self.model_dump(exclude={"replicas"}), replica=replica)

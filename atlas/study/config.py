@@ -15,7 +15,7 @@ from atlas.metrics import CHOICES
 from atlas.phrases import plural
 from atlas.study import strict_yaml
 from atlas.study.arm import Arm, check_arm
-from atlas.study.base_settings import Base, Model
+from atlas.study.base_settings import Bases, Model
 from atlas.study.jobs import Candidate, Device, Keys, Probes, RungSpec, RunSpec, StreamSpec, Tracing
 from atlas.study.model_shape import shape_of
 from atlas.study.overlays import narrowed, or_null
@@ -75,14 +75,18 @@ class Study(Settings):
     """A whole study: the pool, the base, the recipe and the arms that are compared."""
 
     results: ResultsPath = Field("results", description="folder that everything is written to")
-    seeds: list[SeedEntry] = Field(["1-8"], min_length=1, description="seeds, or ranges 'a-b' trained as one block")
-    lanes: Positive = Field(8, description="most seeds trained together; longer ranges are cut into blocks")
+    seeds: list[SeedEntry] = Field(
+        ["1-8"],
+        min_length=1,
+        description="seeds, or ranges 'a-b', trained in blocks of up to `lanes`; blocks go to the bases in this order",
+    )
+    lanes: Positive = Field(4, description="most seeds trained together; longer ranges are cut into blocks")
     facts_per_session: Positive = 3
     checkpoints: list[Positive] = Field([30, 100], min_length=1, description="sessions at which all is probed")
     alpha: float = Field(32, gt=0, description="LoRA's alpha: an adapter's output is scaled by alpha / rank")
     device: Device = Field("cpu", description="where runs train; auto: a GPU where there is one")
     pool: Pool = Pool()
-    base: Base = Base()
+    base: Bases = Bases()
     recipe: Recipe = Recipe.model_validate({})
     probes: Probes = Probes()
     counterfactual: float | None = Field(
@@ -138,6 +142,7 @@ class Study(Settings):
         if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
             yield f"seeds: seed {twice[0]} is listed twice; every seed may be used once"
         yield from self._problems_of_sessions()
+        yield from self._problems_of_replicas()
         for name in sorted(self.arms.keys() & self.ablations.keys()):
             yield f"ablations.{name}: {name} is an arm and an ablation; one of the two needs another name"
         for kind, arms in (("arms", self.arms), ("ablations", self.ablations)):
@@ -160,6 +165,18 @@ class Study(Settings):
             yield (
                 f"ablation_checkpoints: {strangers[0]} is not among checkpoints {self.checkpoints}; an ablation is "
                 "compared with its arm, so it is probed where the arm is"
+            )
+
+    def _problems_of_replicas(self) -> Iterator[str]:
+        if self.outside and self.base.replicas != 1:
+            yield (
+                f"base.replicas: {self.base.replicas}, but {self.outside} comes from outside and is one base; leave "
+                "the key out, or write 1"
+            )
+        elif self.counterfactual is not None and len(self.replicas) > 1:
+            yield (
+                f"counterfactual: what is taught follows what one base knows, but blocks of seeds are dealt over "
+                f"{len(self.replicas)}; write base.replicas: 1"
             )
 
     def _problems_of_contrasts(self) -> Iterator[str]:
@@ -227,11 +244,32 @@ class Study(Settings):
     @property
     def blocks(self) -> dict[str, list[int]]:
         """Block name to seeds. An entry of ``seeds`` never shares a block with another: new entries run alone."""
+        by_first = sorted(self._blocks_as_written.items(), key=lambda block: block[1])
+        return dict(by_first)  # whichever entry is written first, tables list the runs in one order
+
+    @cached_property
+    def _blocks_as_written(self) -> dict[str, list[int]]:
         cut = [
             seeds[i : i + self.lanes] for seeds in map(seeds_of, self.seeds) for i in range(0, len(seeds), self.lanes)
         ]
-        cut.sort()  # whichever entry is written first, tables list the runs in one order
         return {f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else str(seeds[0]): seeds for seeds in cut}
+
+    @property
+    def first_block(self) -> str:
+        """The block that is written first, which entries that are added behind leave first."""
+        return next(iter(self._blocks_as_written))
+
+    @cached_property
+    def replica_of(self) -> dict[str, int]:
+        """Block name to the base that it is taught on, from 1: dealt in turn, in the order of ``seeds`` as written, so
+        that an entry added behind leaves all blocks before it on theirs.
+        """
+        return {block: at % self.base.replicas + 1 for at, block in enumerate(self._blocks_as_written)}
+
+    @property
+    def replicas(self) -> list[int]:
+        """The bases that blocks are taught on: as many as ``base.replicas`` says, or as there are blocks."""
+        return sorted({*self.replica_of.values()})
 
     def arm(self, name: str) -> Arm:
         """An arm or ablation by name; KeyError where there is none."""
@@ -258,9 +296,9 @@ class Study(Settings):
     def run_spec(self, name: str, block: str) -> RunSpec:
         """The part of the study that one run depends on, and nothing else: what it leaves out reruns nothing."""
         points = self.checkpoints if name in self.arms else self.ablation_points
-        return self._run_spec(name, self.arm(name), self.blocks[block], points)
+        return self._run_spec(name, self.arm(name), self.blocks[block], self.replica_of[block], points)
 
-    def _run_spec(self, name: str, arm: Arm, seeds: list[int], checkpoints: list[int]) -> RunSpec:
+    def _run_spec(self, name: str, arm: Arm, seeds: list[int], replica: int, checkpoints: list[int]) -> RunSpec:
         return RunSpec(
             arm=name,
             seeds=seeds,
@@ -273,6 +311,7 @@ class Study(Settings):
             probes=self.probes,
             reinit=arm.base.reinit,
             base_seed=self.base.seed,
+            base_replica=replica,
             device=self.device,
             method=arm.method,
             editing=arm.settings,
@@ -282,7 +321,7 @@ class Study(Settings):
         """The part of the study that a rung of the search depends on; rungs count from 0."""
         search, points = self.search, [self.search.rungs[rung]]
         candidates = search.candidates(arm).items()
-        runs = {name: self._run_spec(arm, made, search.seeds, points) for name, made in candidates}
+        runs = {name: self._run_spec(arm, made, search.seeds, 1, points) for name, made in candidates}
         return RungSpec(
             run=next(iter(runs.values())),
             candidates={

@@ -69,6 +69,7 @@ class RunSpec(Settings):
     probes: Probes
     reinit: Roles
     base_seed: int
+    base_replica: Positive = Field(1, description="which base is taught, from 1")
     device: Device
     method: Method = "lora"
     editing: Editing | None = Field(None, description="settings of the editor; null where a recipe trains")

@@ -14,7 +14,9 @@ from atlas.ttt.run_files import RunRecord
 
 def table(runs: Runs) -> pa.Table:
     """One row an arm, in the order of the runs."""
-    return table_step.as_table([described(runs.first(arm)) for arm in runs.arms], ARMS)
+    return table_step.as_table(
+        [described(runs.first(arm)) | {"bases": runs.bases(runs.seeds)} for arm in runs.arms], ARMS
+    )
 
 
 def described(record: RunRecord) -> dict[str, Any]:

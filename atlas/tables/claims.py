@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from atlas.metrics import NET_OF, OF_FACTS
+from atlas.phrases import plural
 from atlas.tables import decidable, inference, ledger, table_step, verdicts
 from atlas.tables.columns import CLAIMS
 from atlas.tables.intervals import BySeed
@@ -77,9 +78,17 @@ def _each(claim: Claim, book: Ledger, study: Quantities, under: Under, runs: Run
         for metric in OF_FACTS:
             one = Judged(claim, under.preset, metric, arms, said)
             try:
-                yield _on_facts(one, claim, book, study).noted(claim.remark)
+                yield _on_facts(one, claim, book, study).noted(claim.remark).noted(_rests_on(arms, runs))
             except NotMeasuredError as lack:
                 yield one.noted(str(lack))
+
+
+def _rests_on(arms: Sequence[str], runs: Runs) -> str | None:
+    """On how many bases and draws a claim rests that is about a base left at random; None of other claims."""
+    draws = [runs.draws(arm, runs.seeds) for arm in arms if runs.first(arm).reinit]
+    if not draws:
+        return None
+    return f"on {plural(runs.bases(runs.seeds), 'base')}, {plural(max(draws), 'draw')} of the re-initialisation"
 
 
 def _on_parameters(claim: Exact, book: Ledger, runs: Runs) -> Judged:
@@ -212,6 +221,7 @@ def table(runs: Runs) -> pa.Table:
             "ci_high": one.found.high,
             "placebo": one.placebo,
             "n_seeds": one.n_seeds,
+            "bases": runs.bases(one.exact),
             "p_value": one.p_value,
             "p_adjusted": one.p_adjusted,
             "margin": one.margin,

@@ -46,6 +46,9 @@ COLUMNS = {
     "seed": COUNT,  # null in the row over all seeds
     # what figures rest on
     "n_seeds": COUNT,
+    "bases": COUNT,  # that the seeds were taught on: see `base.replicas`
+    "draws": COUNT,  # of the re-initialisation, one a block of seeds and its base
+    "base_replica": COUNT,  # which base, from 1
     "n_facts": COUNT,  # facts of a seed (the mean, rounded, where seeds differ)
     "n_tests": LARGE,  # facts of all seeds together
     "n": LARGE,  # the same
@@ -86,6 +89,7 @@ COLUMNS = {
     "value_reinit": NUMBER,
     "refused_by": TEXT,  # checks that refuse the mis-loaded base without a manifest; empty: accepted
     "refused_by_manifest": TEXT,
+    "refused_seeds": TEXT,  # "1,2,3,4"
     # of the search for recipes: means over seeds
     "candidate": TEXT,
     **dict.fromkeys(SEARCHED, NUMBER),
@@ -116,7 +120,7 @@ COLUMNS = {
 """Every column of every table to its type."""
 
 _CELL = ("sessions", "probe", "metric", "domain")
-_COUNTS = ("n_seeds", "n_facts", "n_tests")
+_COUNTS = ("n_seeds", "bases", "n_facts", "n_tests")
 _INTERVAL = ("value", "ci_low", "ci_high")
 _TRAINED = ("arm", "recipe", "targets", "ranks", "trainable_params")
 
@@ -125,7 +129,9 @@ def _table(*names: str) -> pa.Schema:
     return pa.schema([(name, COLUMNS[name]) for name in names])
 
 
-ARMS = _table("arm", "method", "targets", "ranks", "reinit", "recipe", "trainable_params", "base_params", "share")
+ARMS = _table(
+    *("arm", "method", "targets", "ranks", "reinit", "recipe", "trainable_params", "base_params", "share", "bases"),
+)
 RETENTION = _table("arm", *_CELL, *_COUNTS, *_INTERVAL, "few_seeds", "chance", "contract")
 CONTRASTS = _table(
     *("family", "arm_a", "arm_b", *_CELL, *_COUNTS, "value_a", "value_b"),
@@ -190,15 +196,20 @@ CLAIMS = _table(
     *("label", "statement", "rule", "preset", "arms"),
     "metric",  # params for parameter counts, none for what has none
     "unit",  # share, difference, slope (a tenfold of facts), spread; parameters, multiple; none
-    *("essay_value", "essay_ci_low", "essay_ci_high", "measured", "ci_low", "ci_high", "placebo", "n_seeds"),
+    *("essay_value", "essay_ci_low", "essay_ci_high", "measured", "ci_low", "ci_high", "placebo", "n_seeds", "bases"),
     *("p_value", "p_adjusted"),  # of claims of order and spread; corrected over a topic under one metric
     *("margin", "verdict"),  # reproduced, contradicted, unresolved, not testable
     *("verdict_half", "verdict_twice", "note"),
 )
 CONFOUND = _table(
-    *("arm", "arm_reinit", "reinit", "sessions", "probe", "metric", "seed", "n_seeds", "n_facts"),
+    *("arm", "arm_reinit", "reinit", "sessions", "probe", "metric", "seed", "n_seeds", "bases", "draws", "n_facts"),
     "value",  # on the certified base; null in the rows of single seeds
     "value_reinit",
     *("diff", "ci_low", "ci_high", "p_value"),  # value_reinit - value, paired
     *("refused_by", "refused_by_manifest"),
+    "refused_seeds",  # the block whose weights were verified
+)
+BASES = _table(
+    *("family", "arm_a", "arm_b", "sessions", "probe", "metric", "base_replica", "n_seeds", "n_facts"),
+    *("value_a", "value_b", "diff", "ci_low", "ci_high", "contract"),  # over the seeds of one base
 )

@@ -1,14 +1,16 @@
 """The confound: each arm on the certified base beside the same arm on a mis-loaded one, paired by seed.
 
 A pair is an arm whose study leaves roles of the base at a fresh initialisation, and the arm that differs from it in
-nothing else. What verification says of that base stands in every row, and is about the very weights: their
-fingerprint must be the one that the runs trained on.
+nothing else. Each block of seeds has a draw of its own on its base; a row says how many bases and draws it rests on.
+What verification says of the weights of one block stands in every row, and is about these very weights: their
+fingerprint must be the one that the runs of that block trained on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +34,18 @@ from atlas.workflow.steps import run_step
 def table(runs: Runs, misloads: Sequence[Misload], origin: str) -> pa.Table:
     """Per pair, checkpoint, probe and metric: one row over all seeds, then one a seed with its difference alone.
 
-    ``origin`` is the file of the misloads. Raises AtlasError where it has no base with the fingerprint that a run
-    trained on.
+    ``origin`` is the file of the misloads. Raises AtlasError where none of them is what a run of its seeds trained on.
     """
     paired = Paired.of(runs)
     rows: list[dict[str, Any]] = []
     for arm, other in pairs(runs):
-        about = {"arm": arm, "arm_reinit": other, **_verdicts(runs.first(other), misloads, origin)}
+        about = {"arm": arm, "arm_reinit": other, **_verdicts(runs.of(other), misloads, origin)}
         for found in paired.compare(other, arm).values():
             if found.cell.domain != ALL:
                 continue
             diff, values = found.diff, {"value": found.value_b, "value_reinit": found.value_a}
             cell = about | asdict(found.cell) | {"n_facts": diff.n_facts}
+            cell |= {"bases": runs.bases(diff.exact), "draws": runs.draws(other, diff.exact)}
             rows.append(cell | asdict(diff) | values | {"diff": diff.value, "p_value": found.p_value})
             for seed, difference in diff.exact.items():
                 rows.append(cell | {"n_seeds": diff.n_seeds, "seed": seed, "diff": float(difference)})
@@ -65,18 +67,19 @@ def _placement(record: RunRecord) -> tuple[object, ...]:
     return record.method, record.editing, set(record.targets), record.ranks, record.recipe
 
 
-def _verdicts(record: RunRecord, misloads: Sequence[Misload], origin: str) -> dict[str, Any]:
-    """What verification said of the weights that an arm's runs trained on."""
-    frozen = record.frozen.at_start
-    for misload in misloads:
-        if misload.fingerprint == frozen:
+def _verdicts(records: Sequence[RunRecord], misloads: Sequence[Misload], origin: str) -> dict[str, Any]:
+    """What verification said of the weights that the runs of an arm trained on, in one of its blocks."""
+    for record, misload in product(records, misloads):
+        if (record.seeds, record.frozen.at_start) == (misload.seeds, misload.fingerprint):
             return {
                 "reinit": ",".join(record.reinit),
                 "refused_by": _refusal(misload.without_manifest),
                 "refused_by_manifest": _refusal(misload.with_manifest),
+                "refused_seeds": ",".join(map(str, misload.seeds)),
             }
+    trained = ", ".join(f"{record.frozen.at_start} (seeds {record.seeds})" for record in records)
     raise AtlasError(
-        f"{origin}: no mis-loaded base with fingerprint {frozen}, which arm {record.arm!r} trained on; "
+        f"{origin}: no mis-loaded base is one that arm {records[0].arm!r} trained on: {trained}; "
         "make it again with atlas.audit.misload from the same base"
     )
 

@@ -115,7 +115,7 @@ def table(runs: Runs, plan: Contrasts) -> pa.Table:
     rows = compared(Paired.of(runs), plan)
     if rows.empty:
         return CONTRASTS.empty_table()
-    return table_step.as_table(reading_order(rows, "place", places(plan)), CONTRASTS)
+    return table_step.as_table(reading_order(runs.with_bases(rows), "place", places(plan)), CONTRASTS)
 
 
 def compared(paired: Paired, plan: Contrasts) -> pd.DataFrame:

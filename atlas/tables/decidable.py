@@ -1,4 +1,4 @@
-"""What a number of seeds can decide at all: said when a study is read, not after hours.
+"""What a number of seeds, and of blocks of them, can tell at all: said when a study is read, not after hours.
 
 Nothing here that is slow to import: every snakemake command asks.
 """
@@ -41,9 +41,21 @@ def undecidable(study: Study) -> str:
     )
 
 
+def unused_bases(study: Study) -> str:
+    """That there are fewer blocks of seeds than bases, in one line with the remedy; empty where there are not."""
+    blocks, bases = len(study.blocks), study.base.replicas
+    if blocks >= bases:
+        return ""
+    return (
+        f"base.replicas: {bases}, but {plural(blocks, 'block')} of seeds {'is' if blocks == 1 else 'are'} taught on "
+        f"{plural(blocks, 'base')}, and no other is made; add entries to seeds, lower lanes, or write base.replicas: "
+        f"{blocks}"
+    )
+
+
 def warn(study: Study) -> None:
-    """Say what cannot be decided, where there is anything."""
-    if line := undecidable(study):
+    """Say what cannot be decided, and which bases are not used, where there is anything."""
+    for line in filter(None, (undecidable(study), unused_bases(study))):
         print(f"atlas: warning: {line}", file=sys.stderr)
 
 

@@ -28,7 +28,9 @@ CELL = ["arm", "sessions", "kind", "probe"]
 def table(runs: Runs) -> pa.Table:
     """One row per arm, checkpoint, kind of fact, probe and metric; of kinds and probes that there are."""
     scores = scores_by_kind(runs.facts).rename(columns={"domain": "kind"})
-    rows = [row for metric in BY_KIND for row in counted(scores, metric, CELL).rows()]
+    rows = [
+        row | {"bases": runs.bases(row["exact"])} for metric in BY_KIND for row in counted(scores, metric, CELL).rows()
+    ]
     order = {name: at for at, name in enumerate(runs.arms)}
     rows.sort(key=lambda row: (order[row["arm"]], row["sessions"], KINDS.index(row["kind"]), row["probe"] != "taught"))
     return table_step.as_table(rows, KNOWLEDGE)

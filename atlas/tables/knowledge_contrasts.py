@@ -24,7 +24,7 @@ def table(runs: Runs, plan: Contrasts) -> pa.Table:
     rows = contrasts.compared(Paired(runs.arms, scores_by_kind(runs.facts), BY_KIND), plan)
     if rows.empty:
         return KNOWLEDGE_CONTRASTS.empty_table()
-    rows = rows.rename(columns={"domain": "kind"})
+    rows = runs.with_bases(rows).rename(columns={"domain": "kind"})
     order = {"kind": list(KINDS), "probe": list(PROBES), "place": contrasts.places(plan)}
     ordered = rows.sort_values(
         ["place", "sessions", "kind", "probe"],

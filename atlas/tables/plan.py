@@ -13,7 +13,16 @@ from pathlib import Path
 from atlas.phrases import plural
 from atlas.study.config import Precision, Study
 from atlas.tables.contrasts import Cell, Paired
-from atlas.tables.decidable import LEVEL, SEEDS_TO_DECIDE, attainable, more_seeds, planned, undecidable, written
+from atlas.tables.decidable import (
+    LEVEL,
+    SEEDS_TO_DECIDE,
+    attainable,
+    more_seeds,
+    planned,
+    undecidable,
+    unused_bases,
+    written,
+)
 from atlas.tables.inference import MOST_SEEDS, seeds_for, spread_interval
 from atlas.tables.intervals import Estimate
 from atlas.tables.runs import read
@@ -30,8 +39,9 @@ class Seeds:
 
 
 def advice(study: Study, cores: int) -> str:
-    """The advice in words: what the seeds can decide, then what the precision takes, as far as runs tell."""
-    return "\n".join([*_decides(study), *_precision(study, cores)])
+    """The advice in words: what the seeds can decide, on which bases, then what the precision takes, as far as runs
+    tell."""
+    return "\n".join([*_decides(study), *_bases(study), *_precision(study, cores)])
 
 
 def _decides(study: Study) -> list[str]:
@@ -43,6 +53,14 @@ def _decides(study: Study) -> list[str]:
         or f"{seeds} seeds can decide {plural(planned(study), 'planned comparison')}: p can fall to "
         f"{attainable(seeds):.3g} in a family of any size"
     ]
+
+
+def _bases(study: Study) -> list[str]:
+    dealt = [
+        f"base {replica}: seeds {', '.join(block for block, base in study.replica_of.items() if base == replica)}"
+        for replica in study.replicas
+    ]
+    return [line for line in ("; ".join(dealt), unused_bases(study)) if line]
 
 
 def _precision(study: Study, cores: int) -> list[str]:

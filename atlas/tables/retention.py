@@ -33,7 +33,7 @@ def frame(runs: Runs) -> pd.DataFrame:
         for place, found in counted(scores, metric, CELL).estimates(net=True):
             chance = of_metric[tuple(place[name] for name in CELL)] if place["metric"] == metric else 0.0
             rows.append(place | asdict(found) | {"chance": chance})
-    return reading_order(pd.DataFrame(rows), "arm", runs.arms)
+    return reading_order(runs.with_bases(pd.DataFrame(rows)), "arm", runs.arms)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Runs are compared only where they may be; every refusal names the files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,29 @@ class Runs:
     def seeds(self) -> list[int]:
         """All seeds, sorted."""
         return sorted({seed for record in self.records for seed in record.seeds})
+
+    @cached_property
+    def replica_of(self) -> dict[int, int]:
+        """Seed to the base that all arms were taught on with it."""
+        return {seed: record.base_replica for record in self.records for seed in record.seeds}
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Replica to the fingerprint of the certified base, in order."""
+        found = {record.base_replica: record.base_fingerprint for record in self.records}
+        return {str(replica): found[replica] for replica in sorted(found)}
+
+    def bases(self, seeds: Iterable[int]) -> int:
+        """How many bases some seeds rest on."""
+        return len({self.replica_of[seed] for seed in seeds})
+
+    def draws(self, arm: str, seeds: Collection[int]) -> int:
+        """How many draws of a re-initialised base an arm's runs of some seeds rest on."""
+        return len({record.frozen.at_start for record in self.of(arm) if not {*seeds}.isdisjoint(record.seeds)})
+
+    def with_bases(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Rows with the figures of single seeds (``exact``), and how many bases these seeds rest on."""
+        return rows.assign(bases=[self.bases(exact) for exact in rows["exact"]])
 
     @cached_property
     def facts(self) -> pd.DataFrame:
@@ -144,12 +167,21 @@ def read(folders: Sequence[Path]) -> Runs:
     paths = [folder / "run.json" for folder in folders]
     records = [read_record(path) for path in paths]
     first: dict[str, int] = {}  # arm to the index of its first run
-    for index, record in enumerate(records):
-        for key in ("base_fingerprint", "base_params"):
-            _same(paths, records, 0, index, key, "runs on different bases cannot be compared")
+    of_replica: dict[int, int] = {}  # replica to the index of its first run
+    for index, (path, record) in enumerate(zip(paths, records, strict=True)):
+        _same(paths, records, 0, index, "base_params", "runs on bases of different size cannot be compared")
+        start, replica = of_replica.setdefault(record.base_replica, index), record.base_replica
+        _same(paths, records, start, index, "base_fingerprint", f"runs on different bases, both as replica {replica}")
+        for earlier in of_replica.values():
+            if (twin := records[earlier]).base_replica != replica and twin.base_fingerprint == record.base_fingerprint:
+                raise AtlasError(
+                    f"{path}: replica {replica} has base_fingerprint {record.base_fingerprint}, which is replica "
+                    f"{twin.base_replica} in {paths[earlier]}: one base counts once; make the run on its own base again"
+                )
         for key in WITHIN_ARM:
             _same(paths, records, first.setdefault(record.arm, index), index, key, f"arm {record.arm!r} is mixed")
     _same_frozen(paths, records)
+    _same_replica(paths, records)
     seen: dict[tuple[str, int], Path] = {}
     for path, record in zip(paths, records, strict=True):
         for seed in record.seeds:
@@ -175,18 +207,34 @@ def _short(value: object) -> str:
 
 
 def _same_frozen(paths: Sequence[Path], records: Sequence[RunRecord]) -> None:
-    """Every run trained on the certified base, or on it with exactly the declared tensors changed, the same for all
-    runs that declare the same roles."""
-    first: dict[frozenset[str], int] = {}  # roles left at a fresh initialisation, to the first run that declares them
+    """Every run trained on its certified base, or on it with exactly the declared tensors changed, the same for all
+    runs that declare the same roles for the same seeds of the same base."""
+    first: dict[tuple[object, ...], int] = {}  # what a draw belongs to, to the first run that rests on it
     for index, (path, record) in enumerate(zip(paths, records, strict=True)):
         if problem := _strayed(record):
             raise AtlasError(f"{path}: {problem}; the figures are of another base, so delete the run and make it again")
-        start = first.setdefault(frozenset(record.reinit), index)
+        block = record.seeds[0] if record.reinit else None  # the base itself is the same for all blocks
+        start = first.setdefault((record.base_replica, frozenset(record.reinit), block), index)
         if record.frozen.at_start != records[start].frozen.at_start:
             raise AtlasError(
                 f"{path}: trained on weights {record.frozen.at_start}, but {paths[start]}, which declares the same "
-                f"reinit {record.reinit}, on {records[start].frozen.at_start}; delete the older run and make it again"
+                f"reinit {record.reinit} for the same seeds, on {records[start].frozen.at_start}; delete the older run "
+                "and make it again"
             )
+
+
+def _same_replica(paths: Sequence[Path], records: Sequence[RunRecord]) -> None:
+    """Arms are paired by seed, so with a seed all of them are taught on the same base."""
+    first: dict[int, int] = {}  # seed to the index of its first run
+    for index, (path, record) in enumerate(zip(paths, records, strict=True)):
+        for seed in record.seeds:
+            other = first.setdefault(seed, index)
+            if record.base_replica != records[other].base_replica:
+                raise AtlasError(
+                    f"{path}: seed {seed} is taught on replica {record.base_replica} of the base, but on replica "
+                    f"{records[other].base_replica} in {paths[other]}; arms are compared seed by seed on one base, so "
+                    "make both runs with one study"
+                )
 
 
 def _strayed(record: RunRecord) -> str | None:
@@ -228,6 +276,11 @@ def sound(path: Path, table: pa.Table, record: RunRecord, key: Sequence[str]) ->
         raise AtlasError(f"{path}: column 'arm' holds {arms}, but run.json says {record.arm!r}; make the run again")
     if (seeds := sorted(pc.unique(table["seed"]).to_pylist())) != sorted(record.seeds):
         raise AtlasError(f"{path}: holds seeds {seeds}, but run.json says {sorted(record.seeds)}; make the run again")
+    if (replicas := pc.unique(table["base_replica"]).to_pylist()) != [record.base_replica]:
+        raise AtlasError(
+            f"{path}: column 'base_replica' holds {replicas}, but run.json says {record.base_replica}; make the run "
+            "again"
+        )
     for name in table.column_names:
         column = table[name]
         if name not in MAY_BE_NULL and column.null_count:

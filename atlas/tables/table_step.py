@@ -90,7 +90,7 @@ def provenance(module: str, runs: Runs) -> dict[str, Any]:
     return {
         "step": module,
         "commit": commit(),
-        "base_fingerprint": runs.records[0].base_fingerprint,
+        "base_fingerprints": runs.fingerprints,
         "code_digest": code_digest(module),
         "run_code_digests": {record.arm: record.code_digest for record in runs.records},
         "seeds": runs.seeds,

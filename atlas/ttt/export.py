@@ -27,7 +27,7 @@ def export(source: Path, out: Path, base: Path | None = None) -> list[Path]:
     """Write what lies in ``source`` in folders of their own below ``out`` and return them.
 
     Args:
-        source: results/base, for the base; or the folder of a run, for its base and an adapter a seed, or, where whole
+        source: results/base/1, for a base; or the folder of a run, for its base and an adapter a seed, or, where whole
             matrices were changed, a model a seed.
         out: folder that is not there yet, or empty.
         base: folder of the base that the run taught; None: where the workflow has it.
@@ -37,10 +37,12 @@ def export(source: Path, out: Path, base: Path | None = None) -> list[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise AtlasError(f"{out}: there is something already; name a folder that is new or empty")
     if (source / RECORD).is_file():
-        return list(_export_run(source, base or source.parents[2] / "base", out))
+        return list(_export_run(source, base, out))
     if (source / CHECKPOINT).is_file():
         return [_write(out, own(load_base(source), source))]
-    raise AtlasError(f"{source}: neither {RECORD} nor {CHECKPOINT} is there; name the folder of a run, or results/base")
+    raise AtlasError(
+        f"{source}: neither {RECORD} nor {CHECKPOINT} is there; name the folder of a run, or results/base/1"
+    )
 
 
 def how_to_load(folder: Path) -> str:
@@ -63,11 +65,12 @@ def own(model: LanguageModel, folder: Path) -> Transformer:
     return model
 
 
-def _export_run(folder: Path, base: Path, out: Path) -> Iterator[Path]:
-    """Write what the run in ``folder`` taught the base in ``base``, seed by seed."""
+def _export_run(folder: Path, given: Path | None, out: Path) -> Iterator[Path]:
+    """Write what the run in ``folder`` taught its base, seed by seed."""
     record, weights = read_record(folder / RECORD), folder / "adapters.safetensors"
+    base = given or folder.parents[2] / "base" / str(record.base_replica)
     model = load_base(base)
-    reinitialise(model, record.reinit, read_manifest(base / "base.json").config.seed)
+    reinitialise(model, record.reinit, read_manifest(base / "base.json").config.seed, record.seeds)
     if (found := fingerprint(model.state_dict())) != record.frozen.at_start:
         raise AtlasError(
             f"{base}: fingerprint {found}, but {folder / RECORD} was taught on {record.frozen.at_start}; give the "

@@ -21,13 +21,14 @@ from atlas.ttt.engine.lanes import base_weights, chosen
 from atlas.ttt.run_files import Frozen
 
 
-def reinitialise(model: LanguageModel, roles: Sequence[Role], base_seed: int) -> list[str]:
+def reinitialise(model: LanguageModel, roles: Sequence[Role], base_seed: int, seeds: Sequence[int]) -> list[str]:
     """Put the linear layers of some roles back to a fresh initialisation, as a loader that skips them would.
 
-    Returns the names of the tensors, sorted. The draw depends on the base seed alone: all lanes share one frozen base.
+    Returns the names of the tensors, sorted. Each block of ``seeds`` has a draw of its own, keyed by its first one: all
+    lanes share one frozen base, and arms that are taught to the same block share it, too.
     """
     found = chosen(model, roles)
-    generator = torch.Generator().manual_seed(int(rng(base_seed, "reinit").integers(2**62)))
+    generator = torch.Generator().manual_seed(int(rng(base_seed, "reinit", seeds[0]).integers(2**62)))
     for site in found:
         initialise(site.linear, generator)
     return sorted(f"{site.path}.{name}" for site in found for name in site.linear.state_dict())

@@ -32,6 +32,7 @@ def facts_table(course: Course) -> pa.Table:
             {
                 "arm": course.spec.arm,
                 "seed": seed,
+                "base_replica": course.spec.base_replica,
                 "sessions": point.sessions,
                 "probe": [probe.kind for probe in probes],
                 "fact_id": [probe.fact.fact_id for probe in probes],
@@ -67,6 +68,7 @@ def matrix_table(course: Course) -> pa.Table:
             {
                 "arm": course.spec.arm,
                 "seed": seed,
+                "base_replica": course.spec.base_replica,
                 "session": taught.session,
                 "fact_id": fact_ids,
                 "session_taught": [taught_in[fact_id] for fact_id in fact_ids],
@@ -90,6 +92,7 @@ def sessions_table(course: Course) -> pa.Table:
             {
                 "arm": course.spec.arm,
                 "seed": seed,
+                "base_replica": course.spec.base_replica,
                 "session": taught.session,
                 "phase": [*phases] or ["none"],
                 "steps": [trace.steps[lane] for trace in taught.traces] or [0],

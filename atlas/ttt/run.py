@@ -80,7 +80,8 @@ def carry_out(
     losses = base_losses(course, ready.validation)
     record = RunRecord(
         **spec.model_dump(
-            include={"arm", "seeds", "targets", "ranks", "recipe", "reinit", "method", "editing"}, warnings="error"
+            include={"arm", "seeds", "base_replica", "targets", "ranks", "recipe", "reinit", "method", "editing"},
+            warnings="error",
         ),
         trainable_params=course.adapters.parameters,
         base_params=sum(parameter.numel() for parameter in course.adapters.model.parameters()),
@@ -123,8 +124,13 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
     Raises AtlasError where the base is not certified, pool, streams and spec do not fit, or there is no GPU to use.
     """
     manifest, pool, corpus = read_manifest(inputs.manifest), str(inputs.pool), str(inputs.corpus)
+    if manifest.config.replica != spec.base_replica:
+        raise AtlasError(
+            f"{inputs.manifest}: replica {manifest.config.replica} of the base, but seeds {spec.seeds} are taught on "
+            f"replica {spec.base_replica}; give the base of that folder"
+        )
     model = load_certified(inputs.checkpoint, inputs.manifest, inputs.certificate)
-    watch = Watch(model, manifest.sha256, reinitialise(model, spec.reinit, spec.base_seed))
+    watch = Watch(model, manifest.sha256, reinitialise(model, spec.reinit, spec.base_seed, spec.seeds))
     training, validation = split(files.read_text(inputs.corpus), manifest.config.validation)
     held_out = model.text.encode(validation[: spec.probes.val_chars + 1], corpus)
     facts = read_pool(inputs.pool)

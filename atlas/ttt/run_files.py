@@ -25,6 +25,7 @@ FACTS = pa.schema(
     [
         ("arm", pa.string()),
         ("seed", pa.int32()),
+        ("base_replica", pa.int32()),  # which base was taught, from 1
         ("sessions", pa.int32()),  # how many sessions were taught when this was measured
         ("probe", pa.string()),  # one of PROBES
         ("fact_id", pa.string()),
@@ -51,6 +52,7 @@ MATRIX = pa.schema(
     [
         ("arm", pa.string()),
         ("seed", pa.int32()),
+        ("base_replica", pa.int32()),
         ("session", pa.int32()),
         ("fact_id", pa.string()),
         ("session_taught", pa.int32()),
@@ -67,6 +69,7 @@ SESSIONS = pa.schema(
     [
         ("arm", pa.string()),
         ("seed", pa.int32()),
+        ("base_replica", pa.int32()),
         ("session", pa.int32()),
         ("phase", pa.string()),  # of the recipe, in its order; "none" where it has none
         ("steps", pa.int32()),
@@ -127,6 +130,7 @@ class RunRecord(Settings):
     ranks: list[int] = Field(description="layer by layer")
     trainable_params: Count = Field(description="of one seed: of its adapters, or of the matrices that change")
     base_params: Annotated[int, Field(gt=0)]
+    base_replica: Annotated[int, Field(gt=0)] = Field(1, description="which of the study's bases was taught, from 1")
     base_fingerprint: str = Field(description="of the certified base, before any reinit that the arm asks for")
     frozen: Frozen
     code_digest: str

@@ -42,7 +42,7 @@ def test_a_map_of_names_that_is_right_misses_nothing(base):
 
 
 def test_the_modules_that_are_missed_stay_as_they_were_drawn(base):
-    model, missed = misloaded(*of(base), UP_DOWN, base_seed=3)
+    model, missed = misloaded(*of(base), UP_DOWN, base_seed=3, seeds=[5, 6])
     assert missed == FEED_FORWARD
     trained = read_tensors(base / "base.safetensors")
     for name, tensor in model.state_dict().items():
@@ -53,15 +53,19 @@ def test_it_is_the_base_that_an_arm_declares(base):
     """Bit for bit: what the guard refuses is what the confound's arms train on."""
     arm = Transformer(CONFIG.own)
     arm.load_state_dict(read_tensors(base / "base.safetensors"))
-    declared = reinitialise(arm, UP_DOWN, base_seed=3)
+    declared = reinitialise(arm, UP_DOWN, base_seed=3, seeds=[5, 6])
     watch = Watch(arm, read_manifest(base / "base.json").sha256, declared)
-    model, missed = misloaded(*of(base), UP_DOWN[::-1], base_seed=3)
+    model, missed = misloaded(*of(base), UP_DOWN[::-1], base_seed=3, seeds=[5, 6])
     assert missed == declared
     assert fingerprint(model.state_dict()) == watch.at_start
+    other, _ = misloaded(*of(base), UP_DOWN, base_seed=3, seeds=[7, 8])
+    assert fingerprint(other.state_dict()) != watch.at_start
 
 
 def test_it_is_written_verified_and_refused_with_and_without_the_manifest(base):
-    (found,) = judge(*of(base), base / "corpus.txt", base / "guard", Misloads(reinit=[["up", "down"]], base_seed=0))
+    (found,) = judge(
+        *of(base), base / "corpus.txt", base / "guard", Misloads(reinit=[["up", "down"]], base_seed=0, seeds=[1, 2])
+    )
     written = read_tensors(base / "guard" / "misloaded-up-down" / "base.safetensors")
     assert fingerprint(written) == found.fingerprint == found.without_manifest.fingerprint
     weights = {name for name in FEED_FORWARD if name.endswith("weight")}
@@ -74,7 +78,7 @@ def test_it_is_written_verified_and_refused_with_and_without_the_manifest(base):
 
 def test_the_step_writes_its_report(base):
     out = base / "guard" / "misloaded.json"
-    spec = json.dumps({"reinit": [["q"], ["up", "down"]], "base_seed": 0})
+    spec = json.dumps({"reinit": [["q"], ["up", "down"]], "base_seed": 0, "seeds": [1, 2]})
     checkpoint, manifest = map(str, of(base))
     options = ["--checkpoint", checkpoint, "--manifest", manifest, "--corpus", str(base / "corpus.txt")]
     main(["--spec", spec, *options, "--threads", "1", "--out", str(out)])

@@ -296,3 +296,12 @@ def test_the_certificate_is_plain_json(base):
     assert {"name", "passed", "measured", "limit", "detail"} <= certificate["checks"][0].keys()
     recorded = files.read_json(base / "base.json")["sha256"]
     assert {name: sha256_of(tensor) for name, tensor in load_file(base / "base.safetensors").items()} == recorded
+
+
+def test_a_replica_in_the_place_of_another_is_refused_and_the_certificate_names_its_own(base):
+    second = CONFIG.model_copy(update={"replica": 2})
+    assert failures(verify(base, second))[0] == {"config"}
+    (odd,) = [check.detail for check in verify(base, second).checks if not check.passed]
+    assert odd == "replica: made with 1, study has 2"
+    (told,) = [check.detail for check in verify(base).checks if check.name == "config"]
+    assert told.endswith("as its replica 1")

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from atlas.base.model import draws, fresh
 from atlas.base.muon import Muon, orthogonalise
 from atlas.base.pretrain import _rate, _windows, main, train
 from atlas.base.text import encode
+from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.guard.tensors import fingerprint
 from atlas.study.base_settings import Base, Model, Pretraining
@@ -80,6 +82,25 @@ def test_muon_is_torchs_muon_but_for_its_bfloat16():
     moved, expected = ours.detach() - start, theirs.detach() - start
     assert torch.nn.functional.cosine_similarity(moved.ravel(), expected.ravel(), dim=0) > 0.995
     assert moved.norm().item() == pytest.approx(expected.norm().item(), rel=0.03)
+
+
+def test_the_first_replica_keeps_the_draws_of_a_study_of_one_base():
+    shape = Model(layers=1, width=16, heads=2, ffn=16, context=16)
+    first = fresh(shape, 3).get_parameter("model.decoder.layers.0.fc1.weight")
+    assert first[0, :4].tolist() == pytest.approx([0.0025609892, 0.0289113801, -0.0048178327, -0.0003780381], abs=1e-7)
+    assert draws(3, 1, "windows").integers(1000, size=5).tolist() == [293, 997, 60, 23, 666]
+    assert draws(3, 1, "init").integers(2**62) == rng(3, "base", "init").integers(2**62)
+
+
+def test_replicas_differ_in_initialisation_and_order_of_the_text():
+    tokens = encode("To be, or not to be, that is the question.\n" * 40)
+    starts, losses = set(), set()
+    for replica in (1, 2, 3):
+        one = TINY.model_copy(update={"training": Pretraining(steps=1, batch=4), "replica": replica})
+        starts.add(fingerprint(fresh(one.own, one.seed, one.replica).state_dict()))
+        losses.add(draws(one.seed, one.replica, "windows").integers(2**62))
+        assert fingerprint(train(one, tokens).model.state_dict()) == fingerprint(train(one, tokens).model.state_dict())
+    assert len(starts) == len(losses) == 3
 
 
 def test_the_command_writes_checkpoint_and_manifest(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from atlas.audit.misload_report import Misload
@@ -27,7 +27,7 @@ from atlas.tables import (
 )
 from atlas.tables.runs import read
 from atlas.workflow import files
-from tests.synthetic import Design, SyntheticArm, write_study
+from tests.synthetic import Design, SyntheticArm, random_print, write_study
 
 STEPS = {
     "arms": arms,
@@ -58,7 +58,9 @@ def make_tables(
         files.write_parquet(tables / "contrasts.parquet", contrasts.table(runs, plan), made_by)
     if confound.pairs(runs):
         made_by = table_step.provenance(confound.__name__, runs)
-        files.write_parquet(tables / "confound.parquet", confound.table(runs, [refused()], "made up"), made_by)
+        files.write_parquet(
+            tables / "confound.parquet", confound.table(runs, [refused(design.seeds)], "made up"), made_by
+        )
     if (shares := variance.table(runs)).num_rows:
         files.write_parquet(tables / "variance.parquet", shares, table_step.provenance(variance.__name__, runs))
     if (by_paraphrases := paraphrases.table(runs)).num_rows:
@@ -74,14 +76,16 @@ def make_tables(
     return tables
 
 
-def refused() -> Misload:
+def refused(seeds: Sequence[int]) -> Misload:
     """What verification says of the synthetic arms' mis-loaded base."""
+    fingerprint = random_print(seeds, replica=1)
     failed = Check(name="spectrum", passed=False, measured=1.0, limit=6.0, detail="as if fresh")
-    certificate = Certificate(passed=False, fingerprint="e" * 64, checks=[failed])
+    certificate = Certificate(passed=False, fingerprint=fingerprint, checks=[failed])
     return Misload(
         reinit=["up", "down"],
+        seeds=list(seeds),
         missed=[],
-        fingerprint="e" * 64,
+        fingerprint=fingerprint,
         without_manifest=certificate,
         with_manifest=certificate,
     )

@@ -267,7 +267,11 @@ def test_the_confounds_title_says_whether_the_base_was_refused(tables_folder):
     assert confound.verdict(rows) == "Verification refuses the mis-loaded base, even without a manifest"
     assert "not without the manifest" in confound.verdict(rows.assign(refused_by=""))
     assert confound.verdict(rows.assign(refused_by="", refused_by_manifest="")).endswith("accepts the mis-loaded base")
-    assert "Refused without a manifest by spectrum" in confound.rests_on(rows, ["ffn"])[0]
+    first, *_, seeds = confound.rests_on(rows, ["ffn"])
+    assert first.endswith("As drawn for seeds 1 and 2, refused without a manifest by spectrum; with it by spectrum.")
+    assert seeds.startswith("2 seeds on 1 base, 1 draw of the re-initialisation; ")
+    many = confound.rests_on(rows.assign(bases=2, draws=3), ["ffn"])
+    assert many[-1].startswith("2 seeds on 2 bases, 3 draws of the re-initialisation; ")
     assert "ffn_random_base minus ffn" in confound.rests_on(rows, ["ffn"])[1]
 
 

@@ -29,7 +29,7 @@ def atlas_verify(monkeypatch, capsys):
 
 @pytest.fixture
 def own(tmp_path):
-    """A folder as the stage base leaves it."""
+    """A folder with a base, and its corpus beside it."""
     files.write_text(tmp_path / "corpus.txt", TEXT)
     put(tmp_path, as_if_trained(0))
     files.write_json(tmp_path / "config.json", opt_config(CONFIG.own))
@@ -48,6 +48,17 @@ def test_a_checkpoint_that_passes(own, atlas_verify, name):
     assert "passed all" in out
     assert "FAILED" not in out
     assert "not checked" not in out
+
+
+def test_the_corpus_of_a_study_lies_in_the_folder_above_its_bases(own, atlas_verify):
+    (own / "2").mkdir()
+    for name in ("base.safetensors", "base.json", "config.json"):
+        (own / name).rename(own / "2" / name)
+    code, out, _ = atlas_verify(own / "2" / "base.safetensors")
+    assert code == 0
+    assert "not checked" not in out
+    (own / "corpus.txt").unlink()
+    assert "not checked: the loss" in atlas_verify(own / "2" / "base.safetensors")[1]
 
 
 def test_a_checkpoint_that_fails_names_checks_and_tensors(own, atlas_verify):

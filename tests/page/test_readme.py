@@ -22,6 +22,9 @@ def retention(**values):
     return row_of(RETENTION, **{**defaults, **values})
 
 
+BASES = {"base_fingerprints": {"1": "f" * 64, "2": "e" * 64}}
+
+
 @pytest.fixture
 def results(tmp_path):
     tables = {
@@ -38,8 +41,10 @@ def results(tmp_path):
         ),
     }
     for name, (schema, rows) in tables.items():
-        files.write_parquet(tmp_path / "tables" / f"{name}.parquet", pa.Table.from_pylist(rows, schema), {})
-    files.write_json(tmp_path / "base" / "base.json", {"val_loss": 1.4999, "steps": 1500, "seconds": 420})
+        files.write_parquet(tmp_path / "tables" / f"{name}.parquet", pa.Table.from_pylist(rows, schema), BASES)
+    for replica, loss in enumerate((1.4999, 1.5123), start=1):
+        manifest = {"val_loss": loss, "steps": 1500, "seconds": 420 * replica}
+        files.write_json(tmp_path / "base" / str(replica) / "base.json", manifest)
     return tmp_path
 
 
@@ -53,7 +58,7 @@ def test_one_table_a_checkpoint_in_rising_order(results):
 
 def test_a_figure_that_few_seeds_carry_says_so(results):
     rows = [retention(sessions=30, n_facts=90, value=0.0, ci_low=0.0, ci_high=0.02, few_seeds=True)]
-    files.write_parquet(results / "tables" / "retention.parquet", pa.Table.from_pylist(rows, RETENTION), {})
+    files.write_parquet(results / "tables" / "retention.parquet", pa.Table.from_pylist(rows, RETENTION), BASES)
     text = readme.retention(results)
     assert "| 0.0% (0 to 2), few seeds |" in text
     assert "*few seeds*: fewer than half of them, or none, carry the figure" in text
@@ -61,7 +66,9 @@ def test_a_figure_that_few_seeds_carry_says_so(results):
 
 def test_the_price_that_the_base_paid_is_told(results):
     text = readme.retention(results)
-    assert "1.500 nats per character, after 1,500 steps in 7.0 minutes" in text
+    assert (
+        "base 1: 1.500 nats per character, after 1,500 steps in 7.0 minutes. Validation loss of base 2: 1.512" in text
+    )
     assert "| `qv` | 65,536 (7%) | 50.0% (25 to 75) |  |  |  |  |  | 1.50 → 1.68 |" in text
 
 
@@ -152,7 +159,7 @@ def test_the_cost_of_all_runs_is_told(results):
 
 def test_a_single_session_and_seed_are_one(results):
     only = [retention(sessions=1, n_facts=1, n_seeds=1, value=1.0, ci_low=None, ci_high=None)]
-    files.write_parquet(results / "tables" / "retention.parquet", pa.Table.from_pylist(only, RETENTION), {})
+    files.write_parquet(results / "tables" / "retention.parquet", pa.Table.from_pylist(only, RETENTION), BASES)
     text = readme.retention(results)
     assert "**After 1 session (1 fact)**" in text
     assert "Means over 1 seed, " in text

@@ -19,14 +19,14 @@ PARTS = (
     *("pyproject.toml", "requirements.lock", "requirements-cuda.lock"),
 )
 STUDY: dict[str, Any] = {
-    "seeds": ["1-2"],
+    "seeds": ["1-2", 3],  # two blocks, on two bases
     "facts_per_session": 2,
     "checkpoints": [1, 2],
     "pool": {"taught": 24, "placebo": 12, "shares": {"codes": 2, "identity": 1}},
     "base": {
         "corpus": "corpus-of-the-test.txt",
         "model": {"layers": 2, "width": 32, "heads": 2, "ffn": 64, "context": 128},
-        "training": {"steps": 60, "batch": 8, "lr": 0.02},
+        "training": {"steps": 100, "batch": 8, "lr": 0.02},
         "max_val_loss": 3.5,
     },
     "recipe": {"phases": {"fast": {"steps": 2}, "slow": {"epochs": 1, "rehearsal": {"facts": 2}}}},
@@ -35,6 +35,9 @@ STUDY: dict[str, Any] = {
     "contrasts": {"places": [["qv", "ffn"]], "recipe": [["qv", "qv_single_phase"]]},
     "ablations": {"qv_single_phase": {"targets": ["q", "v"], "ranks": 4, "recipe": {"phases": {"fast": None}}}},
 }
+
+
+ONE_BASE = STUDY | {"seeds": ["1-2"], "base": STUDY["base"] | {"replicas": 1}}
 
 
 @dataclass(frozen=True)

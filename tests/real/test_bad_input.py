@@ -68,8 +68,8 @@ def test_a_lagging_environment_and_a_plan_that_cannot_decide_are_each_named_once
     printed = fresh.done("--dry-run").splitlines()
     said = [line for line in printed if "requirements.lock" in line]
     (undecided,) = [line for line in printed if "cannot decide" in line]
-    assert undecided.startswith("atlas: warning: seeds: 2 seeds cannot decide 2 planned comparisons, however large")
-    assert undecided.endswith('for verdicts, write seeds: ["1-2", "3-6"]')
+    assert undecided.startswith("atlas: warning: seeds: 3 seeds cannot decide 2 planned comparisons, however large")
+    assert undecided.endswith('for verdicts, write seeds: ["1-2", 3, "4-6"]')
     assert len(said) == 1
     assert said[0].startswith("atlas: warning: 1 package differs from requirements.lock (in brackets): torch 2.")
     assert said[0].endswith("run: python -m pip install --requirement requirements.lock")
@@ -116,8 +116,8 @@ def test_a_missing_corpus_is_named(fresh):
         ("ttt/ffn/1-2/run.json", "tables/arms.parquet"),
         ("pool/pool.parquet", "pool/streams/1.parquet"),
         ("pool/streams/2.parquet", "ttt/qv/1-2/run.json"),
-        ("base/base.safetensors", "ttt/qv/1-2/run.json"),
-        ("base/certificate.json", "ttt/qv/1-2/run.json"),
+        ("base/1/base.safetensors", "ttt/qv/1-2/run.json"),
+        ("base/1/certificate.json", "ttt/qv/1-2/run.json"),
         ("tables/retention.parquet", "index.html"),
     ],
 )
@@ -141,8 +141,8 @@ def test_broken_code_stops_only_what_needs_it_and_deletes_nothing(copy):
 def test_control_c_keeps_what_is_finished_and_the_same_command_goes_on(fresh):
     base = {**STUDY["base"], "training": {"steps": 100_000, "batch": 8}}
     fresh.configure(study(base=base))
-    corpus, checkpoint = fresh.file("base/corpus.txt"), fresh.file("base/base.safetensors")
-    target = "results/base/base.safetensors"
+    corpus, checkpoint = fresh.file("base/corpus.txt"), fresh.file("base/1/base.safetensors")
+    target = "results/base/1/base.safetensors"
     # what a shell starts in the background ignores interrupts, and so would all that the tests start
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
@@ -155,7 +155,7 @@ def test_control_c_keeps_what_is_finished_and_the_same_command_goes_on(fresh):
         start_new_session=True,
     ) as running:
         signal.signal(signal.SIGINT, before)
-        wait_for(fresh.file("logs/base/pretrain.log"))
+        wait_for(fresh.file("logs/base/1/pretrain.log"))
         time.sleep(5)  # past the imports, into the training
         made = corpus.stat().st_mtime_ns
         os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to Snakemake and to its jobs
@@ -165,7 +165,7 @@ def test_control_c_keeps_what_is_finished_and_the_same_command_goes_on(fresh):
     assert "Traceback" not in printed, printed
     assert corpus.stat().st_mtime_ns == made
     assert not checkpoint.exists()
-    assert not list(fresh.file("base").glob("*.partial"))
+    assert not list(fresh.file("base").rglob("*.partial"))
     fresh.configure(STUDY)
     fresh.done(target)
     assert checkpoint.exists()

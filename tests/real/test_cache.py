@@ -9,7 +9,7 @@ from tests.real.test_edits import code
 
 TARGET = "results/ttt/qv/1-2/run.json"
 RUN = ("run.json", "facts.parquet", "matrix.parquet", "sessions.parquet", "adapters.safetensors")
-COSTLY = ("base/corpus.txt", "base/base.safetensors", "base/base.json", *(f"ttt/qv/1-2/{name}" for name in RUN))
+COSTLY = ("base/corpus.txt", "base/1/base.safetensors", "base/1/base.json", *(f"ttt/qv/1-2/{name}" for name in RUN))
 
 
 def contents(made):
@@ -18,7 +18,7 @@ def contents(made):
 
 def ran(made):
     """The costly jobs that said something: of what comes from the cache the log is empty."""
-    logs = {"corpus": "base/corpus", "pretrain": "base/pretrain", "teach": "ttt/qv/1-2"}
+    logs = {"corpus": "base/corpus", "pretrain": "base/1/pretrain", "teach": "ttt/qv/1-2"}
     return {rule for rule, name in logs.items() if made.file(f"logs/{name}.log").stat().st_size}
 
 

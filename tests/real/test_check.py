@@ -24,10 +24,10 @@ from tests.real.checkout import REPOSITORY
 from tests.real.torture import timeless
 
 ONE_OF_EACH = (
-    "base/base.json",
-    "base/base.safetensors",
-    "base/certificate.json",
-    "base/config.json",
+    "base/1/base.json",
+    "base/1/base.safetensors",
+    "base/2/certificate.json",
+    "base/1/config.json",
     "base/corpus.txt",
     "charts/claims.md",
     "charts/curve.html",
@@ -132,7 +132,7 @@ def test_damage_of_any_kind_to_any_file_is_found_and_no_other_file_is_named(resu
     assert damaged(results) == set()
 
 
-@pytest.mark.parametrize("name", ["base/base.json", "base/base.safetensors", "ttt/qv/1-2/run.json"])
+@pytest.mark.parametrize("name", ["base/1/base.json", "base/1/base.safetensors", "ttt/qv/1-2/run.json"])
 def test_files_that_agree_with_a_damaged_one_are_not_blamed_for_it(results, name):
     for change in FLIPS.values():
         with damage_to(results, [name], change):
@@ -149,7 +149,7 @@ def test_files_without_a_checksum_that_are_cut_are_found_by_their_format(results
 
 
 def test_flipped_bits_without_a_list_of_checksums_are_found_where_the_files_carry_their_own(results):
-    names = {"base/base.safetensors", "base/corpus.txt", "charts/curve.png"}
+    names = {"base/1/base.safetensors", "base/corpus.txt", "charts/curve.png"}
     with no_sums(results):
         for kind, change in FLIPS.items():
             with damage_to(results, names, change):
@@ -193,7 +193,7 @@ def test_lost_files_and_a_list_that_was_cut_are_named(results):
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_flipped_bit_in_a_list_is_blamed_on_the_list_and_on_no_file(results, data):
-    folder = results / data.draw(st.sampled_from(["tables", "base", "ttt/qv/1-2", "."]))
+    folder = results / data.draw(st.sampled_from(["tables", "base", "base/1", "ttt/qv/1-2", "."]))
     listed = folder / checksums.NAME
     whole = listed.read_bytes()
     at = data.draw(st.integers(0, 8 * len(whole) - 1))
@@ -265,7 +265,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(results, monkeypatch)
 
 
 def test_logs_scratch_and_hidden_files_are_left_alone(results):
-    for name in ("logs/base/pretrain.log", "ttt/qv/1-2/.state.json", "tables/.a.parquet.x.partial/a.parquet"):
+    for name in ("logs/base/1/pretrain.log", "ttt/qv/1-2/.state.json", "tables/.a.parquet.x.partial/a.parquet"):
         (results / name).parent.mkdir(exist_ok=True)
         (results / name).write_bytes(b"\xff\0")
     assert damaged(results) == set()
@@ -322,7 +322,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         scan.scan(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["pool/pool.parquet", "base/config.json", "base/base.json", "base/corpus.txt"])
+@pytest.mark.parametrize("name", ["pool/pool.parquet", "base/1/config.json", "base/1/base.json", "base/corpus.txt"])
 def test_whatever_is_lost_is_made_again_by_the_plain_command(copy, name):
     copy.file(name).unlink()
     assert name in copy.planned()

@@ -20,8 +20,8 @@ def jobs(rule, names, *more):
     return {" ".join([rule, name, *more]) for name in names}
 
 
-def teach(*arms, block="1-2"):
-    return jobs("teach", arms or ARMS, block)
+def teach(*arms, blocks=("1-2", "3")):
+    return {job for block in blocks for job in jobs("teach", arms or ARMS, block)}
 
 
 def tables(batches=BATCHES):
@@ -36,12 +36,13 @@ def given(*names):
     return jobs("given", names)
 
 
-STREAMS = jobs("stream", "12")
+STREAMS = jobs("stream", "123")
 GIVEN = given("arms.txt", "arms_and_ablations.txt", "ablations.txt")
 SHOWN = charts() | {"prose", "page"}
 RESULTS = tables() | SHOWN
 TAUGHT = teach() | RESULTS
-BASE = {"pretrain", "certify"}
+CERTIFY = jobs("certify", "12")
+BASE = jobs("pretrain", "12") | CERTIFY
 # a table of the arms' own runs does not read the ablation
 ABLATION_ONLY = tables("comparisons") | charts("comparisons") | {"prose", "page"}
 
@@ -152,7 +153,7 @@ EDITS = {
     "the order of teaching": (code("atlas/pool/streams.py", "draw"), STREAMS | TAUGHT),
     "the corpus": (code("atlas/base/corpus.py", "own_text"), {"corpus"} | BASE | TAUGHT),
     "pretraining": (code("atlas/base/pretrain.py", "train"), BASE | TAUGHT),
-    "a check of the base": (code("atlas/guard/weight_checks.py", "static"), {"certify"} | TAUGHT),
+    "a check of the base": (code("atlas/guard/weight_checks.py", "static"), CERTIFY | TAUGHT),
     "how other projects' checkpoints are read": (code("atlas/guard/verification.py", "read_foreign"), set()),
     "an editor, where no arm edits": (code("atlas/ttt/editors/rome.py", "Rome"), set()),
     "the adapters": (code("atlas/ttt/engine/lora.py", "Adapters"), TAUGHT),
@@ -206,7 +207,7 @@ EDITS = {
         config(arms={"qv": STUDY["arms"]["qv"]}, contrasts={"recipe": STUDY["contrasts"]["recipe"]}),
         RESULTS | given("arms.txt", "arms_and_ablations.txt", "contrasts.json"),
     ),
-    "a new seed": (config(seeds=["1-2", 5]), {"stream 5"} | teach(block="5") | RESULTS | GIVEN),
+    "a new seed": (config(seeds=["1-2", 3, 5]), {"stream 5"} | teach(blocks=["5"]) | RESULTS | GIVEN),
     "an ablation": (
         config(
             **of(
@@ -228,6 +229,8 @@ EDITS = {
     "the checkpoints of the ablations": (config(ablation_checkpoints=[2]), teach("qv_single_phase") | ABLATION_ONLY),
     "the pool": (config(**of("pool", seed=7)), {"facts"} | STREAMS | TAUGHT),
     "the base": (config(**of("base", seed=7)), BASE | TAUGHT),
+    "one base for all": (config(**of("base", replicas=1)), teach(blocks=["3"]) | RESULTS),
+    "more bases than there are blocks": (config(**of("base", replicas=3)), set()),
     "the comparisons": (
         config(contrasts={"places": STUDY["contrasts"]["places"]}),
         ABLATION_ONLY | given("contrasts.json"),

@@ -32,7 +32,7 @@ def test_three_kills_at_random_moments_change_nothing(finished, tmp_path):
 
 
 SLOW_BASE = {**STUDY["base"], "training": {"steps": 100_000, "batch": 8}}
-TARGET = "results/base/base.safetensors"
+TARGET = "results/base/1/base.safetensors"
 SAID = "said.log"  # by Snakemake and its job
 
 
@@ -43,7 +43,7 @@ def training(checkout):
     with checkout.begun(SAID, TARGET) as running:
         try:
             until = time.monotonic() + 180
-            while not checkout.file("logs/base/pretrain.log").exists():
+            while not checkout.file("logs/base/1/pretrain.log").exists():
                 assert time.monotonic() < until
                 time.sleep(0.1)
             yield running
@@ -61,7 +61,7 @@ def test_a_second_snakemake_is_refused_while_the_first_lives_and_goes_on_once_it
     fresh.configure(STUDY)
     assert list((fresh.root / ".snakemake" / "locks").glob("*.lock"))
     fresh.done(TARGET)
-    assert fresh.file("base/base.safetensors").exists()
+    assert fresh.file("base/1/base.safetensors").exists()
 
 
 def test_ctrl_c_while_a_job_runs_is_told_without_a_traceback_and_leaves_no_lock(fresh):

@@ -53,15 +53,15 @@ def outside(fresh):
     (fresh.root / "corpus-of-the-test.txt").rename(fresh.root / f"corpus {ODD}")
     base = {"corpus": f"corpus {ODD}", "model": f"model {ODD}", "max_val_loss": 1000}
     study = STUDY | {"base": base, "arms": ARMS, "ablations": {}, "contrasts": {"places": [["qv", "ffn"]]}}
-    study |= {"results": f"results/{ODD}"}
+    study |= {"results": f"results/{ODD}", "seeds": ["1-2"]}
     fresh.configure(study | {"counterfactual": 0, "trace": {"cases": 2, "samples": 2}, "keys": {"characters": 2048}})
     return fresh
 
 
 def test_a_study_runs_on_a_model_from_outside_and_again_where_that_changes(outside):
     outside.done("tables", *(f"results/{ODD}/{name}" for name in ("ttt/trace.parquet", "charts/retention.svg")))
-    manifest = json.loads(outside.file(f"{ODD}/base/base.json").read_text())
-    certificate = json.loads(outside.file(f"{ODD}/base/certificate.json").read_text())
+    manifest = json.loads(outside.file(f"{ODD}/base/1/base.json").read_text())
+    certificate = json.loads(outside.file(f"{ODD}/base/1/certificate.json").read_text())
     assert certificate["passed"]
     assert certificate["fingerprint"] == manifest["fingerprint"]
     names = {check["name"] for check in certificate["checks"]}
@@ -85,7 +85,7 @@ def test_a_study_runs_on_a_model_from_outside_and_again_where_that_changes(outsi
     assert outside.jobs("tables") == set()
     config = outside.root / f"model {ODD}" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"rope_theta": 5000.0}))
-    assert "pretrain" in outside.jobs("tables")
+    assert "pretrain 1" in outside.jobs("tables")
 
 
 def test_what_a_model_from_outside_cannot_have_is_said_at_once(outside):

@@ -61,7 +61,7 @@ def test_rules_hand_the_candidates_to_the_step_that_tries_them(commands):
     assert "-m atlas.search.rung " in commands["qv"]
     assert "--moments" not in commands["qv"]
     assert "-m atlas.search.edit_rung " in commands["rome"]
-    assert "--moments results/ttt/covariance.safetensors " in commands["rome"]
+    assert "--moments results/ttt/covariance-1.safetensors " in commands["rome"]
 
 
 def test_a_value_that_is_a_default_is_not_taken_for_the_presets(commands):

@@ -15,7 +15,8 @@ SHOWN = """
 import sys
 from atlas import cli
 
-for arguments in (["check", "results"], ["show", "--results", "results"], ["verify", "results/base/base.safetensors"]):
+checkpoint = "results/base/1/base.safetensors"
+for arguments in (["check", "results"], ["show", "--results", "results"], ["verify", checkpoint]):
     sys.argv = ["atlas", *arguments]
     try:
         cli.main()

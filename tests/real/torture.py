@@ -39,7 +39,7 @@ LEAST_TEACHING = 0.4  # of all kills
 TIMES = {"seconds_train", "seconds_score", "core_seconds"}
 OF_TIMES = {"speed", "speedrun"}  # a chart and a table that times are the point of
 EQUAL_BYTES = (
-    "base/base.safetensors",
+    "base/*/base.safetensors",
     "pool/pool.parquet",
     "charts/*.json",
     "charts/*.svg",

@@ -38,6 +38,6 @@ def slurm(tmp_path_factory):
 @pytest.fixture(scope="session")
 def undisturbed(slurm, tmp_path_factory):  # noqa: ARG001  where there is no cluster, nothing need run
     """A checkout whose study has run without a cluster. Look, do not touch."""
-    made = checkout.make(tmp_path_factory.mktemp("local") / "atlas", checkout.STUDY)
+    made = checkout.make(tmp_path_factory.mktemp("local") / "atlas", checkout.ONE_BASE)
     made.done(*TARGETS)
     return made

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.real.checkout import REPOSITORY, STUDY, Checkout, make
+from tests.real.checkout import ONE_BASE, REPOSITORY, Checkout, make
 from tests.real.torture import problems
 from tests.slurm import scheduler
 from tests.slurm.conftest import TARGETS
@@ -43,7 +43,7 @@ class Storm:
 @pytest.fixture(scope="module")
 def storm(slurm, tmp_path_factory):  # noqa: ARG001  it has to be up
     """A run in which one job hangs past its time, one takes more memory than it has, and one is cancelled."""
-    made = make(tmp_path_factory.mktemp("storm") / "atlas", STUDY)
+    made = make(tmp_path_factory.mktemp("storm") / "atlas", ONE_BASE)
     with scheduler.snakemake(made, *TARGETS, *documented(), *RESOURCES) as running:
         hanging = scheduler.wait_for("pretraining", lambda: scheduler.processes(made, "atlas.base.pretrain"))
         scheduler.jobs(BASE, "RUNNING")[-1].hang(hanging)

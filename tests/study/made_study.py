@@ -7,8 +7,9 @@ from atlas.study.config import Study
 
 def jobs_of(study: Study) -> dict[str, str]:
     """All that jobs of a study are given, as rules write it into params: a change of it reruns the job."""
-    given = {"results": study.results, "corpus": study.base.corpus, "blocks": " ".join(study.blocks)}
-    specs = {"pool": study.pool, "base": study.base, "guard": study.guard, "keys": study.keys, "trace": study.tracing}
+    given = {"results": study.results, "corpus": study.base.corpus, "replicas": str(sorted(study.replica_of.items()))}
+    specs = {"pool": study.pool, "guard": study.guard, "keys": study.keys, "trace": study.tracing}
+    specs |= {f"base {replica}": study.base.spec(replica) for replica in study.replicas}
     specs |= {f"stream {seed}": study.stream_spec(seed) for seed in (*study.all_seeds, *study.search.seeds)}
     for arm in (*study.arms, *study.ablations):
         specs |= {f"run {arm} {block}": study.run_spec(arm, block) for block in study.blocks}

@@ -13,6 +13,7 @@ from tests.study.made_study import jobs_of
 
 BASE = {
     "seeds": [3, "5-6", "9-11"],
+    "base": {"replicas": 1},  # blocks are dealt over more in the order that they are written in
     "arms": {
         "qv": {"targets": ["q", "v"]},
         "all_random": {"targets": ["q", "k", "v", "o", "up", "down"], "base": {"reinit": ["q", "up", "down"]}},

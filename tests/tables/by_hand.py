@@ -22,7 +22,7 @@ def runs_with(
     """One run of an arm whose facts or matrix (``name``) hold exactly ``rows``; columns not given are zero."""
     schema = {"facts": FACTS, "matrix": MATRIX}[name]
     run = write_run(folder / arm / "block", arm, ARM, seeds, Design(tuple(seeds)))
-    zero = dict.fromkeys(schema.names, 0) | {"arm": arm}
+    zero = dict.fromkeys(schema.names, 0) | {"arm": arm, "base_replica": 1}
     frame = pd.DataFrame([zero | dict(row) for row in rows])
     flags = [field.name for field in schema if field.type == pa.bool_()]
     write_frame(run / f"{name}.parquet", frame.astype(dict.fromkeys(flags, bool)), schema)

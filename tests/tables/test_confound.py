@@ -11,7 +11,7 @@ from atlas.tables import confound
 from atlas.tables.runs import read
 from atlas.tables.scores import fact_scores
 from atlas.workflow import files
-from tests.synthetic import Design, SyntheticArm, write_study
+from tests.synthetic import Design, SyntheticArm, random_print, write_study
 
 ARMS = {
     "qv": SyntheticArm(),
@@ -20,20 +20,26 @@ ARMS = {
     "ffn_broken": SyntheticArm(("up", "down"), recall=0.1, reinit=("up", "down")),
     "alone": SyntheticArm(("o",), reinit=("up", "down")),
 }
-DESIGN = Design(seeds=(3, 5, 8), checkpoints=(2, 4))
+DESIGN = Design(seeds=(3, 5, 8), checkpoints=(2, 4), replicas=2)
 
 
 def check(name: str, passed: bool) -> Check:
     return Check(name=name, passed=passed, measured=0.0, limit=1.0, detail=name)
 
 
-def misload(fingerprint: str = "e" * 64) -> Misload:
-    """A mis-loaded base that two checks refuse, and with a manifest a third."""
+def misload(seeds: tuple[int, ...] = (3, 5), replica: int = 1) -> Misload:
+    """A mis-loaded base that two checks refuse, and with a manifest a third, as drawn for some seeds."""
+    fingerprint = random_print(seeds, replica)
     checks = [check("names", True), check("spectrum", False), check("constants", False), check("sha256", False)]
     without = Certificate(passed=False, fingerprint=fingerprint, checks=checks[:3])
     given = Certificate(passed=False, fingerprint=fingerprint, checks=checks)
     return Misload(
-        reinit=["up", "down"], missed=[], fingerprint=fingerprint, without_manifest=without, with_manifest=given
+        reinit=["up", "down"],
+        seeds=list(seeds),
+        missed=[],
+        fingerprint=fingerprint,
+        without_manifest=without,
+        with_manifest=given,
     )
 
 
@@ -44,7 +50,7 @@ def runs(tmp_path):
 
 @pytest.fixture
 def rows(runs):
-    return confound.table(runs, [misload("0" * 64), misload()], "misloaded.json").to_pandas()
+    return confound.table(runs, [misload((4,)), misload()], "misloaded.json").to_pandas()
 
 
 def test_a_pair_differs_in_its_base_alone(runs):
@@ -75,11 +81,21 @@ def test_every_reading_has_a_row_over_all_seeds_and_one_a_seed(rows):
 def test_what_refuses_the_base_stands_in_every_row(rows):
     assert set(rows["refused_by"]) == {"spectrum,constants"}
     assert set(rows["refused_by_manifest"]) == {"spectrum,constants,sha256"}
+    assert set(rows["refused_seeds"]) == {"3,5"}
+
+
+def test_a_row_says_on_how_many_bases_and_draws_it_rests(rows, tmp_path):
+    assert set(zip(rows["bases"], rows["draws"], strict=True)) == {(2, 2)}
+    one = read(write_study(tmp_path / "one", ARMS, replace(DESIGN, replicas=1), blocks=[[3], [5], [8]]))
+    rows = confound.table(one, [misload((8,))], "misloaded.json").to_pandas()
+    assert set(zip(rows["bases"], rows["draws"], strict=True)) == {(1, 3)}
 
 
 def test_a_verdict_on_other_weights_is_not_taken(runs):
-    with pytest.raises(AtlasError, match=r"misloaded\.json: no mis-loaded base with fingerprint eee.*'ffn_broken'"):
-        confound.table(runs, [misload("0" * 64)], "misloaded.json")
+    with pytest.raises(
+        AtlasError, match=r"misloaded\.json: no mis-loaded base is one that arm 'ffn_broken' trained on: ee"
+    ):
+        confound.table(runs, [misload(replica=2), misload((3,))], "misloaded.json")
 
 
 def test_a_study_without_such_arms_gives_an_empty_table(tmp_path):
@@ -92,5 +108,5 @@ def test_the_report_of_the_guard_is_checked_when_it_is_read(tmp_path):
     files.write_json(path, MisloadReport(misloads=[misload()]).model_dump())
     assert confound.read_misloads(path) == [misload()]
     files.write_json(path, {"misloads": [{"reinit": ["up"]}]})
-    with pytest.raises(AtlasError, match=r"misloaded\.json: misloads\.0\.missed: Field required"):
+    with pytest.raises(AtlasError, match=r"misloaded\.json: misloads\.0\.seeds: Field required"):
         confound.read_misloads(path)

@@ -111,9 +111,16 @@ def test_what_can_be_decided_is_said_before_anything_has_run(results, changes, s
         "seeds: 4 seeds cannot decide 1 planned comparison, however large the difference: p cannot fall below 0.125, "
         'and a verdict takes p < 0.05; for verdicts, write seeds: ["1-4", "5-6"]'
     )
-    assert few[1].startswith(said)
+    assert few[1] == "base 1: seeds 1-4"
+    assert few[2] == (
+        "base.replicas: 2, but 1 block of seeds is taught on 1 base, and no other is made; add entries to seeds, lower "
+        "lanes, or write base.replicas: 1"
+    )
+    assert few[3].startswith(said)
     enough = plan.advice(planned(results, seeds=["1-4", "5-6"], **CONTRASTS, **changes), cores=1).splitlines()
     assert enough[0] == "6 seeds can decide 1 planned comparison: p can fall to 0.0312 in a family of any size"
+    assert enough[1] == "base 1: seeds 1-4; base 2: seeds 5-6"
+    assert enough[2].startswith(said)
 
 
 def test_without_contrasts_nothing_is_to_be_decided(results):
@@ -127,4 +134,4 @@ def test_one_seed_is_too_few(tmp_path):
     lines = plan.advice(planned(tmp_path, seeds=[1], **CONTRASTS), cores=1).splitlines()
     assert lines[0].startswith("seeds: 1 seed cannot decide 1 planned comparison, ")
     assert lines[0].endswith('write seeds: [1, "2-6"]')
-    assert "fewer than two seeds" in lines[1]
+    assert "fewer than two seeds" in lines[3]

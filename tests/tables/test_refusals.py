@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,52 @@ def test_a_declared_reinit_is_no_mistake(with_reinit):
 def test_a_reinit_that_was_not_done(with_reinit, changes, complaint):
     odd = change_record(with_reinit[2], **frozen(with_reinit[2], **changes))
     assert complaint in refusal(with_reinit, odd)
+
+
+@pytest.fixture
+def on_two_bases(tmp_path) -> list[Path]:
+    """qv and two arms with a base at random, seeds 1-2 on the first base and 3 on the second."""
+    up_down: tuple[Role, ...] = ("up", "down")
+    arms = {"qv": ARMS["qv"], "a": SyntheticArm(reinit=up_down), "b": SyntheticArm(up_down, reinit=up_down)}
+    return write_study(tmp_path, arms, replace(DESIGN, replicas=2), blocks=[[1, 2], [3]])
+
+
+def test_blocks_may_rest_on_different_bases_and_draws(on_two_bases):
+    runs = read(on_two_bases)
+    assert runs.replica_of == {1: 1, 2: 1, 3: 2}
+    assert (runs.bases([1, 2]), runs.bases([2, 3])) == (1, 2)
+    assert (runs.draws("a", [1, 2]), runs.draws("b", [1, 2, 3]), runs.draws("qv", [1, 2])) == (1, 2, 1)
+    assert set(runs.fingerprints) == {"1", "2"}
+    assert runs.facts.groupby("base_replica")["seed"].unique().map(set).to_dict() == {1: {1, 2}, 2: {3}}
+
+
+def test_a_seed_on_another_base_than_in_the_other_arms(on_two_bases):
+    first = json.loads((on_two_bases[0] / "run.json").read_text())
+    same = {key: first[key] for key in ("base_fingerprint", "frozen")}
+    odd = change_record(on_two_bases[1], base_replica=1, **same)
+    message = refusal(on_two_bases, on_two_bases[3] / "run.json", odd)
+    assert "seed 3 is taught on replica 2 of the base, but on replica 1 in" in message
+
+
+def test_two_bases_under_one_number(on_two_bases):
+    odd = change_record(on_two_bases[3], base_replica=1)
+    assert "runs on different bases, both as replica 1" in refusal(on_two_bases, odd, on_two_bases[0] / "run.json")
+
+
+def test_one_base_under_two_numbers(on_two_bases):
+    odd = change_record(on_two_bases[1], base_fingerprint="f" * 64)
+    assert "one base counts once" in refusal(on_two_bases, odd, on_two_bases[0] / "run.json")
+
+
+def test_a_table_of_another_base_than_its_record(on_two_bases):
+    path = change_facts(on_two_bases[1], lambda facts: facts.assign(base_replica=1))
+    assert "column 'base_replica' holds [1], but run.json says 2" in refusal(on_two_bases, path)
+
+
+def test_draws_differ_between_blocks_but_not_within_one(on_two_bases):
+    drawn = json.loads((on_two_bases[2] / "run.json").read_text())["frozen"]
+    odd = change_record(on_two_bases[5], frozen=drawn)  # the weights of the other block
+    assert "for the same seeds" in refusal(on_two_bases, odd, on_two_bases[3] / "run.json")
 
 
 def test_two_arms_with_one_reinit_on_different_weights(with_reinit):

@@ -76,7 +76,7 @@ def test_a_step_writes_its_table_with_provenance_and_the_same_bytes_each_time(st
     assert set(table["arm"].to_pylist()) == set(read(runs).arms)
     footer = files.provenance_of(first)
     assert footer["step"] == f"atlas.tables.{step}"
-    assert footer["base_fingerprint"] == "f" * 64
+    assert footer["base_fingerprints"] == {"1": "f" * 64}
     assert footer["run_code_digests"]["qv"] == "c" * 64
     assert footer["seeds"] == [1, 2]
 

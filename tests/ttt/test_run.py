@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from atlas.base.checkpoint import load_certified, save
 from atlas.errors import AtlasError
+from atlas.guard.tensors import fingerprint
 from atlas.study.base_settings import Base
 from atlas.study.recipes import Recipe
 from atlas.ttt.frozen import reinitialise
@@ -92,14 +93,31 @@ def test_without_rehearsal_only_new_facts_are_trained(inputs, tmp_path):
 
 def test_reinitialised_roles_and_no_others_differ():
     model, fresh = make_model(), make_model()
-    names = reinitialise(model, ["up", "down"], base_seed=0)
+    names = reinitialise(model, ["up", "down"], base_seed=0, seeds=[1, 2])
     paths = [f"model.decoder.layers.{layer}.{name}" for layer in (0, 1) for name in ("fc1", "fc2")]
     assert names == sorted(f"{path}.{part}" for path in paths for part in ("weight", "bias"))
     before, after = fresh.state_dict(), model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == set(names)
-    assert reinitialise(fresh, ["up", "down"], base_seed=0) == names
+    assert reinitialise(fresh, ["up", "down"], base_seed=0, seeds=[1, 2]) == names
     assert all(torch.equal(fresh.state_dict()[name], after[name]) for name in after)
+
+
+def test_every_block_of_seeds_has_a_draw_of_its_own_that_arms_share():
+    drawn = {}
+    for seeds in ([1, 2], [3, 4], [1]):
+        model = make_model()
+        reinitialise(model, ["up"], base_seed=0, seeds=seeds)
+        drawn[tuple(seeds)] = fingerprint(model.state_dict())
+    assert drawn[1, 2] != drawn[3, 4]
+    assert drawn[1, 2] == drawn[1,]  # the first seed names it
+
+
+def test_a_base_in_the_place_of_another_replica_is_refused(inputs, tmp_path):
+    with pytest.raises(
+        AtlasError, match=r"base.json: replica 1 of the base, but seeds \[1, 2\] are taught on replica 2"
+    ):
+        teach(inputs, tmp_path / "1-2", spec(base_replica=2))
 
 
 def test_no_certificate_no_run(spoilt, tmp_path):
