@@ -49,10 +49,8 @@ EDITOR = Arm(
 METHODS = [*RECIPES, "memit"]
 SESSIONS = 12  # of one fact each; the retention matrix leaves out 9 and 11, unless it has all sessions
 STUDIES: dict[str, dict[str, Any]] = {
-    "one checkpoint": {"checkpoints": [12]},
-    "a shorter study": {"checkpoints": [6, 9]},
-    "the whole matrix": {"checkpoints": [2, 12], "probes": {"matrix": "all"}},
-    "other probes": {"checkpoints": [4, 12], "probes": {"alternatives": 1, "val_chars": 97}},
+    "one checkpoint": {"checkpoints": [12], "probes": {"alternatives": 1, "val_chars": 97}},
+    "a shorter study": {"checkpoints": [6, 9], "probes": {"matrix": "all"}},
 }
 
 
