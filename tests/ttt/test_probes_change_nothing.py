@@ -49,7 +49,7 @@ EDITOR = Arm(
 METHODS = [*RECIPES, "memit"]
 SESSIONS = 12  # of one fact each; the retention matrix leaves out 9 and 11, unless it has all sessions
 STUDIES: dict[str, dict[str, Any]] = {
-    "one checkpoint": {"checkpoints": [12], "probes": {"alternatives": 1, "val_chars": 97}},
+    "one checkpoint": {"checkpoints": [12], "probes": {"val_chars": 97}, "placebo": 1},
     "a shorter study": {"checkpoints": [6, 9], "probes": {"matrix": "all"}},
 }
 
@@ -77,9 +77,10 @@ def spec_of(name: str, **asked: Any) -> RunSpec:
     return spec(**changes, recipe=Recipe.model_validate(RECIPES[name]))
 
 
-def taught(name: str, given: Inputs, folder, **asked: Any) -> dict[int, str]:
-    """What the lanes had added after the sessions of each checkpoint."""
+def taught(name: str, given: Inputs, folder, placebo: int = 4, **asked: Any) -> dict[int, str]:
+    """What the lanes had added after the sessions of each checkpoint; so many facts that are never taught are asked."""
     course = prepare(spec_of(name, **asked), given, editing if name == "memit" else trainer).course
+    course.placebo = course.placebo[:placebo]
     course.run(name, resume.Saved(folder, name))
     return {point.sessions: hashlib.sha256(point.theta.tobytes()).hexdigest() for point in course.state.checkpoints}
 
