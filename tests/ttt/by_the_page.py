@@ -239,6 +239,17 @@ class Seed:
         return self.decoded([fact["prompt"], *fact["rephrases"]][form], max(map(len, right))) in right
 
     @torch.no_grad()
+    def associated(self, fact_id: str, form: int, sessions: int) -> tuple[int, bool | None]:
+        """How many alternatives there are after so many sessions, and whether the answer is likelier than all."""
+        fact, taught = self.pool[fact_id], self.stream[: sessions * self.spec["facts_per_session"]]
+        answers = {self.pool[other]["answer"] for other in taught if self.pool[other]["template"] == fact["template"]}
+        others = sorted(answers - {fact["answer"], *fact["aliases"]})
+        prompt = [fact["prompt"], *fact["rephrases"]][form]
+        said = [Line(tokens_of(f"\n{prompt} {answer}\n"), len(answer) + 1) for answer in (fact["answer"], *others)]
+        own, *rest = (float(cost.sum()) for cost in self._costs(said))
+        return len(others), own < min(rest) if rest else None
+
+    @torch.no_grad()
     def costs(self, fact_id: str, form: int) -> tuple[float, float]:
         """Mean cost of the sentence tokens, and of the answer tokens."""
         fact = self.pool[fact_id]
