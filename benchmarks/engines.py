@@ -53,11 +53,11 @@ class Atlas:
     def steps(self, count: int) -> np.ndarray:
         session = self._session(len(self.task.lines[0]))
         recipe = Recipe(preset="steps", clip=self.task.recipe.clip, phases={"all": self.task.steps(count)})
-        _, (trace,), _ = Trainer(self.adapters, recipe, self.task.device).session(self.learner, session)
+        _, (trace,), _ = Trainer(self.adapters, recipe, self.task.device).train(self.learner, session)
         return trace.losses
 
     def session(self) -> np.ndarray:
-        _, traces, _ = self.trainer.session(self.learner, self._session(self.task.new))
+        _, traces, _ = self.trainer.train(self.learner, self._session(self.task.new))
         return np.concatenate([trace.losses for trace in traces])
 
     def _session(self, new: int) -> Session:

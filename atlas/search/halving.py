@@ -25,7 +25,7 @@ TRIALS = pa.schema(
         ("val_loss_base", pa.float64()),  # nats per character
         ("val_loss", pa.float64()),  # with the adapter
         ("characters", pa.int64()),  # tokens that were trained, each as often as it was
-        ("core_seconds", pa.float64()),  # of training, and of the scoring that it chooses by
+        ("core_seconds", pa.float64()),  # of training, with what its recipe measures to choose by
         ("recipe", pa.string()),  # JSON; of an editor, its settings
     ]
 )

@@ -113,7 +113,7 @@ def attempt(
     saved.discard()
     facts = facts_table(course).to_pandas()
     shares = facts.groupby(["seed", "probe"])[["recalled", "ranked", "recognised"]].mean()
-    seconds = sum(taught.seconds_train + taught.seconds_score for taught in course.state.sessions)
+    seconds = sum(taught.seconds_train for taught in course.state.sessions)
     trials = []
     for lane, seed in enumerate(spec.seeds):
         taught, rephrased, placebo = (shares.loc[(seed, probe)] for probe in PROBES)

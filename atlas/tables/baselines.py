@@ -121,7 +121,7 @@ def _seconds(runs: Runs, arm: str, size: int) -> Iterator[dict[str, Any]]:
         for record in records:
             once = sessions[sessions["seed"] == record.seeds[0]].drop_duplicates("session")  # of all lanes together
             counts = once["session"] == point if record.at_once else once["session"] <= point
-            spent += record.threads * float(once.loc[counts, "seconds_train"].sum())
+            spent += float(once.loc[counts, "seconds_train"].sum())
         yield {"metric": "edit_seconds", "sessions": point, "n_seeds": seeds, "value": spent / (seeds * point * size)}
 
 

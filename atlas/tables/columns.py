@@ -62,7 +62,7 @@ COLUMNS = {
     "censored": FLAG,  # retention did not fall to half within the run
     "facts_per_parameter": NUMBER,
     "qualifies": FLAG,  # recall of at least 99%
-    "core_seconds": NUMBER,  # of a seed: training and the scoring that recipes choose by, not probes
+    "core_seconds": NUMBER,  # of a seed: training with what its recipe measures to choose by, not probes
     "characters": LARGE,  # trained, of a seed
     "commit": TEXT,
     "source": TEXT,  # of variance: recipe, place, size, their interactions, seed, error

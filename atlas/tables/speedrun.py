@@ -36,7 +36,7 @@ def table(runs: Runs) -> pa.Table:
 
 
 def _spent(runs: Runs, arm: str, sessions: int) -> dict[str, float | int]:
-    """Core-seconds, of training and of the scoring that recipes choose by, and characters trained, a seed on average.
+    """Core-seconds of training, with what a recipe measures to choose by, and characters trained, a seed on average.
 
     Probes are no part of the race and are not counted.
     """
@@ -45,7 +45,7 @@ def _spent(runs: Runs, arm: str, sessions: int) -> dict[str, float | int]:
     seconds = 0.0
     for record in runs.of(arm):
         once = rows[rows["seed"] == record.seeds[0]].drop_duplicates("session")  # of all lanes of a run together
-        seconds += float((once["seconds_train"] + once["seconds_score"]).sum())
+        seconds += float(once["seconds_train"].sum())
     return {"core_seconds": seconds / seeds, "characters": round(rows["characters"].sum() / seeds)}
 
 

@@ -1,4 +1,7 @@
-"""The course of a run: all sessions of one arm for a block of seeds, taught together as lanes."""
+"""The course of a run: all sessions of one arm for a block of seeds, taught together as lanes.
+
+After each session the teacher goes on from what it knows itself. What a course measures is for the reader alone.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ from atlas.pool.facts import Fact
 from atlas.study.jobs import RunSpec
 from atlas.ttt.engine.scoring import Scores, score, score_base
 from atlas.ttt.probes import Probe, Prober, ProbeScores, measure
-from atlas.ttt.recipe import weakness
 from atlas.ttt.resume import Saved
 from atlas.ttt.session import Estimates, Learner, Session, Teacher, Trace
 from atlas.workflow import progress
@@ -27,7 +29,8 @@ class TaughtSession:
 
     ``traces`` has one for each phase of the teacher, in order, none where it did nothing. ``columns`` are the facts
     that the retention matrix has after this session, int64 (measured,), ``scores`` theirs; ``ahead`` the scores of the
-    next session's facts, not taught yet. Seconds are those of all cores on a processor, of the clock on a GPU.
+    next session's facts, not taught yet. Seconds are those of all cores on a processor, of the clock on a GPU: of the
+    teacher, with all that it measures for its own choices, and of what is measured to be shown.
     """
 
     session: int
@@ -89,8 +92,14 @@ class Course:
         self.state = RunState(self.teacher.learner(theta), Estimates.none(len(self.items), len(self.items[0])))
 
     @property
-    def _theta(self) -> Tensor:
-        return torch.from_numpy(self.state.learner.theta).to(self.device)
+    def is_base(self) -> bool:
+        """Whether the lanes stay the base: nothing is taught, and nothing was before."""
+        return self.start is None and not (self.spec.editing or self.spec.recipe.active)
+
+    @property
+    def _theta(self) -> Tensor | None:
+        """What the lanes have added by now; None where they are the base."""
+        return None if self.is_base else torch.tensor(self.state.learner.theta, device=self.device)
 
     def run(self, label: str, saved: Saved) -> None:
         """Teach all sessions that are left and measure at the checkpoints; ``saved`` keeps the state now and then."""
@@ -114,8 +123,8 @@ class Course:
         self.state.seconds_before = before
 
     def _teach(self, number: int) -> None:
-        """Teach one session, and measure what the retention matrix and the choice of the weakest need of it."""
-        started = self._clock()
+        """Teach one session, and measure the facts that the retention matrix shows of it."""
+        began = self._clock()
         new = self.spec.facts_per_session
         size, known = new * self.phrasings, new * number
 
@@ -123,37 +132,28 @@ class Course:
             return rng(self.spec.base_seed, self.spec.seeds[lane], number, purpose)
 
         session = Session(self.items, (number - 1) * size, size, self.state.estimates, draw)
-        self.state.learner, traces, trained = self.teacher.session(self.state.learner, session)
-        seconds = self._clock() - started
-        columns = np.arange(0)  # the facts that the retention matrix has after the session
+        self.state.learner, traces = self.teacher.session(self.state.learner, session)
+        taught = self._clock()
+        columns = np.arange(0)
         if self.teacher.teaches(known):
             every = self.spec.probes.matrix == "all" or number in self.spec.checkpoints or on_schedule(number)
             columns = np.arange(0 if every else known - new, known)
-        scores, ahead = self._score(known, columns, trained)
+        scores = self._score(np.concatenate([columns, np.arange(known, len(self.lines[0]))[:new]]))
+        shown, ahead = (scores.lines(part) for part in (slice(len(columns)), slice(len(columns), None)))
         norms = np.linalg.norm(self.state.learner.theta, axis=1)
-        spent = seconds, self._clock() - started - seconds
-        self.state.sessions.append(TaughtSession(number, traces, norms, columns, scores, ahead, *spent))
+        spent = taught - began, self._clock() - taught
+        self.state.sessions.append(TaughtSession(number, traces, norms, columns, shown, ahead, *spent))
 
     def _clock(self) -> float:
         """Core-seconds, which a busy machine does not lengthen; seconds on a GPU, which works beside the processor."""
         return time.process_time() if self.device.type == "cpu" else time.perf_counter()
 
-    def _score(self, known: int, columns: np.ndarray, trained: Sequence[np.ndarray]) -> tuple[Scores, Scores]:
-        """Scores of the facts ``columns`` and of the next session's facts; and news for the estimates."""
-        size, recipe = self.spec.facts_per_session, self.spec.recipe
-        budget = recipe.budget if recipe.chooses_by_loss else 0  # items to measure for the choice of the weakest
-        due = columns * self.phrasings
-        asked = self.state.estimates.to_measure(known * self.phrasings, due, trained, budget)
-        self.adapters.bind(self._theta)
-        lines = [
-            [*(items[i] for i in some), *facts[known : known + size]]
-            for items, facts, some in zip(self.items, self.lines, asked, strict=True)
-        ]
-        scores = score(self.adapters, lines, self.device)
-        losses = weakness(recipe, scores)
-        for lane, some in enumerate(asked):
-            self.state.estimates.note(lane, some, losses[lane, : len(some)])
-        return scores.lines(slice(len(columns))), scores.lines(slice(asked.shape[1], None))
+    def _score(self, facts: np.ndarray) -> Scores:
+        """Scores of some facts of every lane, by their places in its stream."""
+        if (theta := self._theta) is None:
+            return self.base.lines(facts)
+        self.adapters.bind(theta)
+        return score(self.adapters, [[lines[i] for i in facts] for lines in self.lines], self.device)
 
     def probes(self, sessions: int) -> list[list[Probe]]:
         """Every lane's probes after so many sessions."""

@@ -108,14 +108,20 @@ class Prober:
 
 
 @torch.inference_mode()
-def measure(model: LaneModel, theta: Tensor, lanes: Sequence[Sequence[Probe]], device: torch.device) -> ProbeScores:
-    """Score every lane's probes under the base and with ``theta``, and rank the answers with it."""
+def measure(
+    model: LaneModel, theta: Tensor | None, lanes: Sequence[Sequence[Probe]], device: torch.device
+) -> ProbeScores:
+    """Score every lane's probes under the base and with ``theta``, and rank the answers with it.
+
+    Without ``theta`` all lanes are the base, and what it scored is theirs, too.
+    """
     lines = [[probe.line for probe in lane] for lane in lanes]
     base = score_base(model, lines, device)
     model.bind(theta)
-    adapted = Scores.empty(len(lanes), len(lanes[0]))
+    adapted = base if theta is None else Scores.empty(len(lanes), len(lanes[0]))
     ranking = Ranking([[probe.question for probe in lane] for lane in lanes])
     for forward in passes(model, lines, device):
-        forward.fill(adapted)
+        if theta is not None:
+            forward.fill(adapted)
         ranking.bound(forward)
     return ProbeScores(base, adapted, ranking.settle(model, device))

@@ -1,7 +1,8 @@
 """A recipe at work: one session of test-time training, phase by phase, for all lanes at once.
 
 Every phase trains a copy of what the lanes added and blends it in; which facts, how long and how is said by
-``atlas.study.recipes.Phase``.
+``atlas.study.recipes.Phase``. Behind the last one the recipe looks at what it trained and at some other facts, so that
+the next session can choose the weakest. Nothing else that is measured of a run has a part in this.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from atlas.study.recipes import Phase, Recipe, Rehearsal, Until
 from atlas.ttt.engine.descent import Descent, Loss, OptimiserState, loss
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import Line, windows
-from atlas.ttt.engine.scoring import Scores
+from atlas.ttt.engine.scoring import Scores, score
 from atlas.ttt.session import Learner, Session, Trace
 
 
@@ -53,8 +54,15 @@ class Trainer:
         anchors = [phase.anchor for phase in self.recipe.active.values() if phase.anchor]
         return next((anchor.memory for anchor in anchors if anchor.by == "importance"), None)
 
-    def session(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace], list[np.ndarray]]:
+    def session(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace]]:
         """Teach one session; ``learner`` is not changed. See ``atlas.ttt.session.Teacher``."""
+        after, traces, trained = self.train(learner, session)
+        if self.recipe.chooses_by_losses:
+            self._measure(after, session, trained)
+        return after, traces
+
+    def train(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace], list[np.ndarray]]:
+        """All phases of a session, and of each lane the items that they trained without noting their losses since."""
         theta, importance = (torch.from_numpy(part).to(self.device) for part in (learner.theta, learner.importance))
         optimisers, kept, traces = list(learner.optimisers), [], []
         trained: list[list[np.ndarray]] = [[np.arange(0)] for _ in range(session.lanes)]
@@ -68,7 +76,7 @@ class Trainer:
             kept += [descent.state()] if remembers else []
             if not items.chooses_anew:  # otherwise what was trained has been noted step by step
                 for lane, chosen in enumerate(items.chosen):
-                    trained[lane].append(chosen[chosen < session.stored])
+                    trained[lane].append(chosen)
         if self._weighs is not None:
             importance = self._weighed(theta, importance * self._weighs, session)
         after = Learner(theta.cpu().numpy(), kept, importance.cpu().numpy(), learner.written)
@@ -117,6 +125,21 @@ class Trainer:
             session.estimates.note(lane, some, weakness(self.recipe, ours))
             if len(some):
                 end.note(lane, some, ours.recalled, ours.answer_nll)
+
+    def _measure(self, learner: Learner, session: Session, trained: Sequence[np.ndarray]) -> None:
+        """Note the losses of what was ``trained``, and of as many other items as the budget allows.
+
+        A pass of its own, since which lines run together decides how their losses are rounded.
+        """
+        known = session.stored + session.new
+        asked = session.estimates.to_measure(known, trained, self.recipe.budget)
+        if not asked.size:
+            return
+        self.adapters.bind(torch.tensor(learner.theta, device=self.device))
+        lines = [[lane[i] for i in some] for lane, some in zip(session.lines, asked, strict=True)]
+        losses = weakness(self.recipe, score(self.adapters, lines, self.device))
+        for lane, (some, found) in enumerate(zip(asked, losses, strict=True)):
+            session.estimates.note(lane, some, found)
 
     def _weighed(self, theta: Tensor, squares: Tensor, session: Session) -> Tensor:
         """The importance of each parameter, (lanes, parameters), with that for the session's facts added to it.

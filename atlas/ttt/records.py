@@ -123,15 +123,17 @@ def _joined(schema: pa.Schema, parts: Sequence[Columns]) -> pa.Table:
 
 def base_losses(course: Course, validation: np.ndarray) -> list[ValLoss]:
     """Loss on the base's validation text, unsigned (tokens,), without and with what was taught, at each checkpoint and
-    lane by lane: what teaching cost the base."""
+    lane by lane: what teaching cost the base. Lanes that are the base have its loss."""
     taught, losses = course.adapters, []
     taught.bind(None)
     base = validation_loss(taught.model, validation)
     for point in course.state.checkpoints:
         theta = torch.from_numpy(point.theta).to(course.device)
         for lane, seed in enumerate(course.spec.seeds):
-            taught.bind(theta[lane : lane + 1])
-            adapted = validation_loss(taught.model, validation)
+            adapted = base
+            if not course.is_base:
+                taught.bind(theta[lane : lane + 1])
+                adapted = validation_loss(taught.model, validation)
             losses.append(ValLoss(seed=seed, sessions=point.sessions, base=base, adapted=adapted))
     return losses
 

@@ -78,8 +78,9 @@ SESSIONS = pa.schema(
         ("loss_last", pa.float32()),
         ("lr", pa.float32()),  # at its peak; null without steps
         ("adapter_norm", pa.float32()),  # after the session
-        ("seconds_train", pa.float32()),  # of the session, all lanes and cores together; of the clock on a GPU
-        ("seconds_score", pa.float32()),
+        # of the session, all lanes and cores together; of the clock on a GPU
+        ("seconds_train", pa.float32()),  # with what the recipe measures for its own choices
+        ("seconds_score", pa.float32()),  # of the facts that matrix.parquet has
     ]
 )
 """sessions.parquet: one row per (seed, session, phase)."""

@@ -1,9 +1,9 @@
 """One session as a course hands it to whatever teaches: its facts, and what is known of those stored before.
 
 To choose the weakest facts exactly, all that was ever taught must be measured after every session, at a cost that grows
-with the square of the sessions. Here a session measures a bounded number, and the choice goes by each fact's last
-known loss: fresh for what was just trained, stale for the others, of which those that seem weakest and those that were
-not looked at for longest are measured again.
+with the square of the sessions. Here a recipe measures a bounded number, and chooses by each fact's last known loss:
+fresh for what was just trained, stale for the others, of which those that seem weakest and those that were not looked
+at for longest are measured again. Only what the recipe itself measures counts: probes never change what is taught.
 """
 
 from __future__ import annotations
@@ -45,30 +45,26 @@ class Estimates:
         self.losses[lane, columns] = losses
         self.measured[lane, columns] = self.measured[lane].max() + 1
 
-    def to_measure(
-        self, known: int, scheduled: np.ndarray, rehearsed: Sequence[np.ndarray], budget: int | None
-    ) -> np.ndarray:
+    def to_measure(self, known: int, trained: Sequence[np.ndarray], budget: int | None) -> np.ndarray:
         """Which items to measure after a session.
 
         Args:
             known: items taught so far, the first ones of each lane.
-            scheduled: items that are measured in any case, the same for all lanes.
-            rehearsed: of each lane, the stored items that the session trained again.
+            trained: of each lane, the items that the session trained; they come first.
             budget: how many items to measure beyond these; half of them seem the weakest, half were not measured for
                 longest. None: all.
 
         Returns:
-            int64, (lanes, measured), ``scheduled`` first.
+            int64, (lanes, measured).
         """
-        count = known if budget is None else min(known, len(scheduled) + max(map(len, rehearsed)) + budget)
+        count = known if budget is None else min(known, max(map(len, trained)) + budget)
         asked = []
-        for losses, measured, some in zip(self.losses, self.measured, rehearsed, strict=True):
-            chosen = np.concatenate([scheduled, np.setdiff1d(some, scheduled)])
-            rest = np.setdiff1d(np.arange(known), chosen)
-            weakest = rest[np.argsort(-losses[rest], kind="stable")][: (count - len(chosen)) // 2]
+        for losses, measured, some in zip(self.losses, self.measured, trained, strict=True):
+            rest = np.setdiff1d(np.arange(known), some)
+            weakest = rest[np.argsort(-losses[rest], kind="stable")][: (count - len(some)) // 2]
             rest = np.setdiff1d(rest, weakest)
             oldest = rest[np.argsort(measured[rest], kind="stable")]
-            asked.append(np.concatenate([chosen, weakest, oldest])[:count])
+            asked.append(np.concatenate([some, weakest, oldest])[:count])
         return np.stack(asked)
 
 
@@ -82,7 +78,7 @@ class Session:
     Attributes:
         lines: the items of each lane, those of later sessions included.
         stored: items taught before this session; ``new`` more are taught by it.
-        estimates: what is known of the items' losses; training adds to it.
+        estimates: what is known of the items' losses; teaching adds to it.
         draw: random draws of the session.
     """
 
@@ -149,10 +145,9 @@ class Teacher(Protocol):
     def teaches(self, facts: int) -> bool:
         """Whether the session that ends with so many facts is one that changes anything."""
 
-    def session(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace], list[np.ndarray]]:
-        """Teach one session; ``learner`` is not changed.
+    def session(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace]]:
+        """Teach one session, and measure what later ones go by; ``learner`` is not changed.
 
         Returns:
-            The learner after it; a trace for each phase that there was; and of each lane the stored items that were
-            trained without noting what is known of them since.
+            The learner after it, and a trace for each phase that there was.
         """

@@ -22,7 +22,7 @@ def session_on(device: torch.device, recipe: Recipe) -> tuple[np.ndarray, np.nda
     adapters = Adapters.attach(make_model().double().to(device), ["q", "v", "up", "down"], [4, 4], alpha=8)
     trainer = Trainer(adapters, recipe, device)
     learner = trainer.learner(adapters.initial(0, range(LANES)).double().numpy())
-    after, traces, _ = trainer.session(learner, made_session(OLD, NEW, KNOWN))
+    after, traces = trainer.session(learner, made_session(OLD, NEW, KNOWN))
     adapters.bind(torch.from_numpy(after.theta).to(device))
     return np.concatenate([trace.losses for trace in traces]), score(adapters, OLD, device).nll
 

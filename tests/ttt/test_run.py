@@ -14,6 +14,7 @@ from atlas.errors import AtlasError
 from atlas.guard.tensors import fingerprint
 from atlas.study.base_settings import Base
 from atlas.study.recipes import Recipe
+from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.frozen import reinitialise
 from atlas.ttt.run import main
 from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record
@@ -89,6 +90,35 @@ def test_without_rehearsal_only_new_facts_are_trained(inputs, tmp_path):
     quiet = spec(recipe=Recipe.model_validate({"phases": {"slow": {"rehearsal": None}}}))
     sessions = pq.read_table(teach(inputs, tmp_path / "1-2", quiet) / "sessions.parquet").to_pandas()
     assert set(sessions.loc[sessions["phase"] == "slow", "steps"]) == {3}
+
+
+def test_an_arm_that_teaches_nothing_is_the_base_and_runs_as_no_other(run, inputs, tmp_path, monkeypatch):
+    bind, bound = LaneModel.bind, []
+
+    def noted(self, theta):
+        bound.append(theta)
+        bind(self, theta)
+
+    monkeypatch.setattr(LaneModel, "bind", noted)
+    still = spec(recipe=Recipe.model_validate({"phases": {"fast": None, "slow": None}}))
+    out = teach(inputs, tmp_path / "1-2", still)
+    assert bound
+    assert all(theta is None for theta in bound)
+    facts, matrix = (pq.read_table(out / f"{name}.parquet").to_pandas() for name in ("facts", "matrix"))
+    for name, rows in (("facts", facts), ("matrix", matrix)):
+        keys = [key for key in ("seed", "sessions", "session", "probe", "fact_id", "form") if key in rows]
+        assert (pq.read_table(run / f"{name}.parquet").to_pandas()[keys] == rows[keys]).all(axis=None)
+    assert not facts["recognised"].any()
+    for column in ("nll", "answer_nll", "recalled", "answered"):
+        assert (facts[column] == facts[f"{column}_base"]).all()
+    assert (matrix["nll"] == matrix["nll_base"]).all()
+    assert (matrix["nll_before"] == matrix["nll_base"]).all()
+    assert all(entry.adapted == entry.base for entry in read_record(out / "run.json").val_loss)
+    tensors = load_file(out / "adapters.safetensors")
+    assert {name.rpartition(".")[2]: bool(tensor.any()) for name, tensor in tensors.items()} == {
+        "lora_A": True,
+        "lora_B": False,
+    }
 
 
 def test_reinitialised_roles_and_no_others_differ():

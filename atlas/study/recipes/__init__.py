@@ -115,7 +115,9 @@ class Recipe(Settings):
     )
     clip: float = Field(1.0, gt=0, description="largest gradient norm of a lane")
     budget: Count | None = Field(
-        36, description="stored facts measured a session to know the weakest; null: all of them, the exact choice"
+        36,
+        description="facts measured after a session to know the weakest, beside those that it trained; null: all, the "
+        "exact choice",
     )
     phases: dict[Name, Phase | None] = Field(description="in this order; null leaves one of the preset out")
 
@@ -144,9 +146,10 @@ class Recipe(Settings):
         return {name: phase for name, phase in self.phases.items() if phase}
 
     @property
-    def chooses_by_loss(self) -> bool:
-        """Whether any phase needs to know which stored facts are the weakest."""
-        return any(phase.rehearsal and phase.rehearsal.choice == "weakest" for phase in self.active.values())
+    def chooses_by_losses(self) -> bool:
+        """Whether any phase chooses stored facts by their losses, or by when those were measured last."""
+        choices = [phase.rehearsal for phase in self.active.values() if phase.rehearsal]
+        return any(choice.choice == "weakest" or choice.unseen for choice in choices)
 
 
 @cache

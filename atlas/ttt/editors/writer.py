@@ -61,11 +61,11 @@ class Writer:
         """Whether facts are written by the session that ends with so many."""
         return self.at_once is None or facts in self.at_once
 
-    def session(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace], list[np.ndarray]]:
+    def session(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace]]:
         """Write the facts of one session; ``learner`` is not changed."""
-        end, nothing = session.stored + session.new, [np.arange(0)] * session.lanes
+        end = session.stored + session.new
         if not self.teaches(end):
-            return learner, [], nothing
+            return learner, []
         begin = session.stored if self.at_once is None else 0
         self.editor.state = EditorState(learner.theta, learner.written) if self.at_once is None else self.fresh
         facts = [lane[begin:end] for lane in self.streams]
@@ -76,7 +76,7 @@ class Writer:
         steps, characters = np.rint(effort.steps), np.rint(effort.steps * answers * lines)
         trace = Trace(np.stack([effort.first, effort.last]), steps.astype(np.int64), characters.astype(np.int64))
         state = self.editor.state
-        return Learner(state.theta, [], learner.importance, state.written), [trace], nothing
+        return Learner(state.theta, [], learner.importance, state.written), [trace]
 
 
 def editing(given: Given) -> Writer:

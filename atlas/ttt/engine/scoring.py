@@ -59,7 +59,7 @@ class Scores:
         )
         return cls(*(part.cpu().numpy() for part in found))
 
-    def lines(self, part: slice) -> Scores:
+    def lines(self, part: slice | np.ndarray) -> Scores:
         """The scores of some of the lines."""
         return Scores(*(values[..., part] for values in self.all))
 

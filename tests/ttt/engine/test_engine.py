@@ -44,7 +44,7 @@ def as_the_plain_engine(adapters: LaneModel, recipe: Recipe, lanes: int) -> None
     learner = trainer.learner(theta.numpy())
     plain = [plain_engine.Plain(model, adapters, recipe, lane) for lane in theta]
     for _ in range(2):
-        learner, traces, _ = trainer.session(learner, made_session(OLD[:lanes], NEW[:lanes], KNOWN[:lanes]))
+        learner, traces, _ = trainer.train(learner, made_session(OLD[:lanes], NEW[:lanes], KNOWN[:lanes]))
         losses = np.concatenate([trace.losses for trace in traces])
         for lane, alone in enumerate(plain):
             orders = {name: draw(lane, f"{name} order") for name in recipe.active}
