@@ -63,7 +63,8 @@ def values() -> dict[str, Any]:
         "arms_table": table(["Arm", "Targets", "Ranks"], arms(study)),
         "editing_tables": "\n\n".join(editing_table(method) for method in BY_METHOD),
         "sites": literal("atlas/study/editor_settings.py", "EditSite"),
-        "ledger_table": table(["Claim", "Topic", "Rule", "Reproduced if"], claims()),
+        "ledger_table": table(["Claim", "Topic", "Rule", "Reproduced if"], claims(ledger.read())),
+        "baseline_ledger_table": table(["Claim", "Who claims it", "Reproduced if"], baseline_claims()),
         "claims": len(ledger.read().all_claims),
         "figures": len(ledger.read().figures),
         "vague": vague_figures(),
@@ -148,7 +149,12 @@ def vague_figures() -> int:
     )
 
 
-def claims() -> list[list[str]]:
-    """Every claim of the ledger in a row."""
-    book = ledger.read()
+def claims(book: ledger.Ledger) -> list[list[str]]:
+    """Every claim of a ledger in a row."""
     return [[claim.statement, claim.topic, claim.rule, rule(claim, book)] for claim in book.all_claims]
+
+
+def baseline_claims() -> list[list[str]]:
+    """Every claim on editors and fine-tuning in a row."""
+    book = ledger.read(ledger.BASELINES)
+    return [[claim.statement, claim.remark or "", rule(claim, book)] for claim in book.all_claims]
