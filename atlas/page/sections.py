@@ -82,8 +82,8 @@ ARMS = Section(
     "An arm is a place for the adapters: linear layers (targets) and a rank for each of the model's layers. The share "
     "is that of the adapter in base and adapter together. Where the method is not lora, whole matrices change, and the "
     "share is theirs in the base. What a session takes is said of a seed, on average: facts in the loss of a step and "
-    "tokens that the loss was taken over, each as often as it was, and core-seconds of training and of the scoring that "
-    "a recipe chooses by. The facts of an editor are those that it writes.",
+    "tokens that the loss was taken over, each as often as it was, and core-seconds of training and of the scoring by "
+    "which a recipe chooses. The facts of an editor are those that it writes.",
 )
 
 
