@@ -203,8 +203,7 @@ def claims_in_words(tables: Tables) -> Markup:
 
 def baseline_claims(tables: Tables) -> Markup:
     """The ledger of the baselines in words; empty where the study has not the arms of any claim."""
-    there = tables.has("baseline_claims") and len(tables.baseline_claims)
-    return ledger_in_words(tables.baseline_claims) if there else Markup()
+    return ledger_in_words(tables.baseline_claims) if len(tables.baseline_claims) else Markup()
 
 
 def ledger_in_words(claims: pd.DataFrame) -> Markup:

@@ -56,7 +56,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "baselines": (parts.baselines_tables, parts.baseline_claims),
 }
 """HTML that stands below a chart, made from tables."""
-MORE = {"curve": ("continual",), "knowledge": ("knowledge_contrasts",)}
+MORE = {"curve": ("continual",), "baselines": ("baseline_claims",), "knowledge": ("knowledge_contrasts",)}
 """Tables that these parts show, beside those of the chart."""
 
 
