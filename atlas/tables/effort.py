@@ -15,7 +15,7 @@ from atlas.ttt.run_files import RunRecord
 
 
 @dataclass(frozen=True)
-class Effort:
+class SessionEffort:
     """What a seed takes a session, on average over seeds and sessions."""
 
     session_facts: float  # in the loss of a step, each as often as it was; of an editor, facts written
@@ -23,11 +23,11 @@ class Effort:
     session_seconds: float  # core-seconds: training, and the scoring that recipes choose by
 
 
-def effort(runs: Runs, arm: str) -> Effort:
+def effort(runs: Runs, arm: str) -> SessionEffort:
     """What the sessions of an arm take."""
     rows = runs.sessions[runs.sessions["arm"] == arm]
     taken = rows.drop_duplicates(["seed", "session"])
-    return Effort(
+    return SessionEffort(
         session_facts=_facts(rows, runs.first(arm), runs.facts_per_session) / len(taken),
         session_tokens=float(rows["characters"].sum()) / len(taken),
         session_seconds=spent(runs, arm, int(rows["session"].max()))["core_seconds"] / taken["session"].nunique(),

@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
+from atlas.study.settings import Role
 from atlas.tables import contrasts
 from atlas.tables.runs import read
 from atlas.tables.unlike import SAME_SIZE, unlike
 from atlas.ttt.run_files import RunRecord
 from tests.synthetic import Design, SyntheticArm, record_of, write_study
 
-UP_DOWN, ALL = ("up", "down"), ("q", "k", "v", "o", "up", "down")
+UP_DOWN: tuple[Role, ...] = ("up", "down")
+ALL: tuple[Role, ...] = ("q", "k", "v", "o", *UP_DOWN)
 
 
 def recall(rate: float) -> dict[str, Any]:
