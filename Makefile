@@ -41,7 +41,7 @@ quick: $(VENV)/runtime.stamp  ## the same workflow on a tiny study, in results-q
 	@echo "atlas: its figures show that the workflow works, nothing else"
 
 .PHONY: baselines
-baselines: $(VENV)/runtime.stamp  ## the first facts one by one, by adapters, fine-tuning and editors, in results-baselines
+baselines: $(VENV)/runtime.stamp  ## fine-tuning and editors beside the adapters that remember, in results-baselines
 	$(call study,results-baselines,--configfile studies/baselines.yaml)
 
 SMOLLM2 := models/SmolLM2-135M-Instruct.Q4_1.gguf

@@ -21,7 +21,7 @@ from atlas.pool.facts import HELD_OUT
 from atlas.study import config
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.recipes import PRESETS, preset
-from atlas.tables import decidable, inference, intervals, ledger, verdicts
+from atlas.tables import decidable, inference, intervals, ledger, unlike, verdicts
 from atlas.tables.claims import rule
 
 ROOT = Path(__file__).parents[1]
@@ -63,13 +63,15 @@ def values() -> dict[str, Any]:
         "arms_table": table(["Arm", "Targets", "Ranks"], arms(study)),
         "editing_tables": "\n\n".join(editing_table(method) for method in BY_METHOD),
         "sites": literal("atlas/study/editor_settings.py", "EditSite"),
-        "ledger_table": table(["Claim", "Topic", "Rule", "Reproduced if"], claims()),
+        "ledger_table": table(["Claim", "Topic", "Rule", "Reproduced if"], claims(ledger.read())),
+        "baseline_ledger_table": table(["Claim", "Who claims it", "Reproduced if"], baseline_claims()),
         "claims": len(ledger.read().all_claims),
         "figures": len(ledger.read().figures),
         "vague": vague_figures(),
         "confidence": f"{intervals.CONFIDENCE:.0%}",
         "level": decidable.LEVEL,
         "seeds_to_decide": decidable.SEEDS_TO_DECIDE,
+        "same_size": f"{unlike.SAME_SIZE:.0%}",
         "power": f"{inference.POWER:.0%}",
         "citation": yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")),
         "digest": (ROOT / "atlas/workflow/digest/README.md").read_text(encoding="utf-8"),
@@ -148,7 +150,12 @@ def vague_figures() -> int:
     )
 
 
-def claims() -> list[list[str]]:
-    """Every claim of the ledger in a row."""
-    book = ledger.read()
+def claims(book: ledger.Ledger) -> list[list[str]]:
+    """Every claim of a ledger in a row."""
     return [[claim.statement, claim.topic, claim.rule, rule(claim, book)] for claim in book.all_claims]
+
+
+def baseline_claims() -> list[list[str]]:
+    """Every claim on editors and fine-tuning in a row."""
+    book = ledger.read(ledger.BASELINES)
+    return [[claim.statement, claim.remark or "", rule(claim, book)] for claim in book.all_claims]

@@ -256,7 +256,11 @@ def given(name):
 def given_to(table):
     """The files that a table is given, the list of its runs first."""
     planned = table in ("contrasts", "bases", "knowledge_contrasts")
-    return [f"{runs_of(table)}.txt", *(["contrasts.json"] if planned else [])]
+    return [
+        f"{runs_of(table)}.txt",
+        *(["contrasts.json"] if planned else []),
+        *(["tuned.json"] if table == "arms" else []),
+    ]
 
 
 def table_command(table):

@@ -16,18 +16,27 @@ TABLES = (
     *(["bases"] if len(STUDY.replicas) > 1 and any(STUDY.contrasts.values()) else []),
     *(["ablations"] if STUDY.ablations else []),
     *(["confound"] if REINITS else []),
-    *(["baselines"] if BASELINES else []),
+    *(["baselines", "baseline_claims"] if BASELINES else []),
     *(
         ["knowledge", "knowledge_contrasts"]
         if STUDY.outside or STUDY.counterfactual is not None
         else []
     ),
 )
-LEDGER = beside("atlas/tables/claims.yaml")  # no code, so not in the code digest
+# no code, so not in the code digest
+LEDGER = beside("atlas/tables/claims.yaml")
+BASELINE_LEDGER = beside("atlas/tables/baseline_claims.yaml")
 
 # Tables that one process makes, and then their charts: most of a table's time goes into imports and into reading runs.
 SESSIONS = ("curve", "matrix", "continual", "base_loss", "speedrun")
-COMPARISONS = ("contrasts", "bases", "knowledge_contrasts", "claims", "ablations")
+COMPARISONS = (
+    "contrasts",
+    "bases",
+    "knowledge_contrasts",
+    "claims",
+    "baseline_claims",
+    "ablations",
+)
 BATCHES = {
     "facts": [name for name in TABLES if name not in (*SESSIONS, *COMPARISONS)],
     "sessions": [name for name in SESSIONS if name in TABLES],
@@ -44,6 +53,9 @@ GIVEN = {
     **{f"{name}.txt": "\n".join(runs) for name, runs in RUNS.items()},
     "trials.txt": "\n".join(trials_of_all()),
     "contrasts.json": json.dumps({"contrasts": STUDY.contrasts}),
+    "tuned.json": json.dumps(
+        {"tuned": {arm: tuned.model_dump() for arm, tuned in STUDY.tuned.items()}}
+    ),
 }
 
 
@@ -86,7 +98,14 @@ for batch, members in BATCHES.items():
                     name for table in members for name in given_to(table)
                 )
             ],
-            ledger=[LEDGER] if "claims" in members else [],
+            ledger=[
+                ledger
+                for table, ledger in (
+                    ("claims", LEDGER),
+                    ("baseline_claims", BASELINE_LEDGER),
+                )
+                if table in members
+            ],
             misloads=(
                 [f"{RESULTS}/audit/misloaded.json"] if "confound" in members else []
             ),

@@ -327,9 +327,12 @@ def sessions_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.D
     """All rows of sessions.parquet of one seed."""
     sessions = np.arange(1, design.checkpoints[-1] + 1)
     constant = dict.fromkeys(SESSIONS.names, 1.0) | dict.fromkeys(("seconds_train", "seconds_score"), arm.seconds)
-    phases = [("fast", 20), ("slow", 12)]
+    recipe = record_of(name, arm, [seed], design).recipe
+    steps = {phase: said.steps or 12 for phase, said in recipe.active.items()} or {"none": 0}
+    if arm.method in BY_METHOD:
+        steps = {arm.method: 5}
     frames = [
-        pd.DataFrame({**constant, "arm": name, "seed": seed, "session": sessions, "phase": phase, "steps": steps})
-        for phase, steps in phases
+        pd.DataFrame({**constant, "arm": name, "seed": seed, "session": sessions, "phase": phase, "steps": taken})
+        for phase, taken in steps.items()
     ]
     return pd.concat(frames)

@@ -26,7 +26,7 @@ ROW_HEIGHT, LABELS, GAP = 19, 216, 22  # pixels
 
 
 def charts(tables: Tables) -> Iterator[Chart]:
-    """One block of rows a family, one column a metric, one row a pair and checkpoint.
+    """One block of rows a family and what its pairs differ in, one column a metric, one row a pair and checkpoint.
 
     The picture has a metric's net where there is one. On the page a pair is shown where one of its arms is chosen.
     """
@@ -38,11 +38,11 @@ def charts(tables: Tables) -> Iterator[Chart]:
         name="contrasts",
         rows=pd.concat(live).sort_index().drop(columns=["domain", "probe", "contract", "n_tests"]),
         marks=differences,
-        blocks=[block(part, metrics) for _, part in pictured.groupby("family", sort=False)],
+        blocks=[block(part, metrics) for _, part in pictured.groupby(["family", "differs"], sort=False)],
         title=finding(last(rows[rows["metric"] == HEADLINE])),
         subtitle=rests_on(pictured),
         said=said(cells(rows), finding, rests_on),
-        columns=told("text", pair="Comparison", family="Family")
+        columns=told("text", pair="Comparison", differs="Arms differ in", family="Family")
         | told("share", value_a="First", value_b="Second")
         | measured("Difference", "diff", "points")
         | told("text", said="Verdict", reason="Reason")
@@ -63,15 +63,16 @@ def dressed(contrasts: pd.DataFrame) -> pd.DataFrame:
     pair = rows["arm_a"] + " \N{MINUS SIGN} " + rows["arm_b"]
     return rows.assign(
         pair=pair,
-        key=rows["family"] + ": " + pair + " · " + rows["sessions"].astype(str),
+        key=rows["family"] + ": " + pair + " · " + rows["sessions"].astype(str) + " · " + rows["differs"],
         said=rows["verdict"].map({verdict: name for verdict, (name, _, _) in LOOKS.items()}),
     )
 
 
 def block(rows: pd.DataFrame, metrics: list[str]) -> Block:
-    """The comparisons of one family: a panel a metric, each with its own scale."""
+    """The comparisons of one family whose arms differ in the same: a panel a metric, each with its own scale."""
     family, pairs = rows["family"].iloc[0], rows.groupby(["arm_a", "arm_b"]).ngroups
-    heading = f"{family.replace('_', ' ').capitalize()}: {plural(pairs, 'comparison')}"
+    compared = plural(pairs, "comparison of arms that differ in", "comparisons of arms that differ in")
+    heading = f"{family.replace('_', ' ').capitalize()}: {compared} {rows['differs'].iloc[0]}"
     panels = [(REGISTRY[metric].label.lower(), with_missed(rows[rows["metric"] == metric])) for metric in metrics]
     return Block(panels, heading, across=len(panels))
 
@@ -99,12 +100,13 @@ def differences(panel: Panel) -> alt.LayerChart:
         **({} if panel.live else {"labelFlush": 20}),
     )
     x = horizontal(axis, panel.scale(-bound, bound))
-    label = "split(datum.value, ': ')[1]"
+    part = "split(split(datum.value, ': ')[1], ' · ')"
+    label = f"{part}[0] + ': ' + {part}[2]" if panel.live else f"{part}[0] + ' · ' + {part}[1]"
     names = panel.names(
         LABELS,
         HALF,
         labelFontSize=11,
-        labelExpr=f"split({label}, ' · ')[0]" if panel.live else label,
+        labelExpr=label,
         **({} if panel.live else {"maxExtent": LABELS, "labelLimit": LABELS}),
     )
     order = list(dict.fromkeys(panel.rows.sort_values("sessions", kind="stable")["key"]))
@@ -145,7 +147,8 @@ def rests_on(rows: pd.DataFrame) -> list[str]:
         f"Taught facts, first arm minus second, and after how many sessions. {basis(rows)}.",
         "A verdict needs p < 0.05 in the sign-flip test over seeds, corrected for the family in its column, and an "
         "interval without 0.",
-        "Grey: differences that so many seeds would have missed in more than one of five studies.",
+        "Grey: differences that so many seeds would have missed in more than one of five studies. Where arms differ in "
+        "several things, a difference cannot be put down to one of them.",
     ]
 
 

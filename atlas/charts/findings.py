@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from atlas.metrics import NET_OF, OF_FACTS
+from atlas.phrases import listed as listed  # the charts take all their phrases from here
 from atlas.phrases import plural
 from atlas.tables.verdicts import CONTRADICTED, NOT_TESTABLE, REPRODUCED, UNRESOLVED
 
@@ -54,12 +55,6 @@ def amount(value: float, low: float, high: float, unit: str) -> str:
 def sentences(parts: Iterable[str]) -> str:
     """``One thing. Another thing.``"""
     return " ".join(f"{part}." for part in parts)
-
-
-def listed(items: Iterable[object]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    *head, last = map(str, items)
-    return f"{', '.join(head)} and {last}" if head else last
 
 
 def after(sessions: Any) -> str:

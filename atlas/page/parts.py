@@ -36,6 +36,12 @@ BASELINES = {
     "Core-seconds a fact": ("edit_seconds", ".2f"),
 }
 """Heading of a column to the metric that it shows, and how its figures are written."""
+EFFORT = {
+    "Facts a session": ("session_facts", ",.0f"),
+    "Tokens a session": ("session_tokens", ",.0f"),
+    "Core-seconds a session": ("session_seconds", ",.2f"),
+}
+"""Heading of a column to what teaching takes, and how its figures are written."""
 CONTINUAL = {
     "Average": ("average", None),
     "When just taught": ("retention", 0),
@@ -88,14 +94,17 @@ def each_checkpoint(rows: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
 
 
 def arms_table(tables: Tables) -> Markup:
-    """Every arm with its targets, ranks and parameters."""
+    """Every arm: its place, its parameters, what a session takes, and how the learning rate was chosen."""
     rows = {}
     for arm in tables.arms.to_dict("records"):
         targets, ranks, reinit = (arm[name].replace(",", ", ") for name in ("targets", "ranks", "reinit"))
         size = (f"{arm['trainable_params']:,}", f"{arm['share']:.1%}")
-        rows[arm["arm"]] = [*map(Written, (arm["method"], targets, ranks, reinit or "none", arm["recipe"], *size))]
-    columns = ("Method", "Targets", "Ranks", "Base left at random", "Recipe", "Parameters", "Share")
-    return html("tables", tables=[ArmTable(columns, rows, texts=5)], folded="")
+        taken = [f"{arm[name]:{form}}" for name, form in EFFORT.values()]
+        words = (arm["method"], targets, ranks, reinit or "none", arm["recipe"], arm["tuning"])
+        rows[arm["arm"]] = [*map(Written, (*words, *size, *taken))]
+    words = ("Method", "Targets", "Ranks", "Base left at random", "Recipe", "Learning rate, and how it was chosen")
+    columns = (*words, "Parameters", "Share", *EFFORT)
+    return html("tables", tables=[ArmTable(columns, rows, texts=len(words))], folded="")
 
 
 def retention_tables(tables: Tables) -> Markup:
@@ -188,9 +197,19 @@ def untrained_in_words(controls: pd.DataFrame) -> Markup:
 
 
 def claims_in_words(tables: Tables) -> Markup:
-    """The ledger in words, one part to open for each outcome."""
+    """The essay's ledger in words."""
+    return ledger_in_words(tables.claims)
+
+
+def baseline_claims(tables: Tables) -> Markup:
+    """The ledger of the baselines in words; empty where the study has not the arms of any claim."""
+    return ledger_in_words(tables.baseline_claims) if len(tables.baseline_claims) else Markup()
+
+
+def ledger_in_words(claims: pd.DataFrame) -> Markup:
+    """A ledger in words, one part to open for each outcome."""
     text = MarkdownIt("zero", {"html": False}).enable("emphasis")
-    found = prose.by_outcome(tables.claims)
+    found = prose.by_outcome(claims)
     lists = [
         (
             f"{outcome}: {plural(len(found[outcome]), 'claim')}",
@@ -200,7 +219,7 @@ def claims_in_words(tables: Tables) -> Markup:
         for outcome, meaning in prose.OUTCOMES.items()
         if outcome in found
     ]
-    return html("lists", intro=prose.summary(tables.claims), lists=lists, folded=True)
+    return html("lists", intro=prose.summary(claims), lists=lists, folded=True)
 
 
 def comparisons(tables: Tables) -> Markup:

@@ -53,10 +53,10 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "knowledge": (parts.knowledge_tables, parts.comparisons),
     "arms": (parts.arms_table,),
     "curve": (parts.continual_tables,),
-    "baselines": (parts.baselines_tables,),
+    "baselines": (parts.baselines_tables, parts.baseline_claims),
 }
 """HTML that stands below a chart, made from tables."""
-MORE = {"curve": ("continual",), "knowledge": ("knowledge_contrasts",)}
+MORE = {"curve": ("continual",), "baselines": ("baseline_claims",), "knowledge": ("knowledge_contrasts",)}
 """Tables that these parts show, beside those of the chart."""
 
 
@@ -81,7 +81,9 @@ ARMS = Section(
     ("arms",),
     "An arm is a place for the adapters: linear layers (targets) and a rank for each of the model's layers. The share "
     "is that of the adapter in base and adapter together. Where the method is not lora, whole matrices change, and the "
-    "share is theirs in the base.",
+    "share is theirs in the base. What a session takes is said of a seed, on average: facts in the loss of a step and "
+    "tokens that the loss was taken over, each as often as it was, and core-seconds of training and of the scoring by "
+    "which a recipe chooses. The facts of an editor are those that it writes.",
 )
 
 

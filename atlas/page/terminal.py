@@ -129,7 +129,7 @@ def _figure(name: Any, row: Mapping[Any, Any]) -> str:
         return amount(value, float("nan"), float("nan"), row["unit"])
     if name in ("diff", "mde") or (name in ("ci_low", "ci_high") and "diff" in row):
         return f"{100 * value:+.1f}"
-    if name == "core_seconds":
+    if name in ("core_seconds", "session_facts", "session_tokens"):
         return f"{value:,.0f}"
     return f"{value:.1%}" if name in SHARE_COLUMNS else f"{value:.3g}"
 
@@ -191,6 +191,8 @@ def in_words(row: Mapping[Any, Any], planned: bool) -> Iterator[str]:
     basis = f"paired over {plural(row['n_seeds'], 'seed')} of {plural(row['n_facts'], 'fact')}"
     interval = f"95% interval {100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f}"
     yield f"{a} less {b}: {100 * row['diff']:+.1f} points, {interval}, {basis}."
+    several = "; which of these the difference comes from, this pair cannot tell" if " and " in row["differs"] else ""
+    yield f"The two arms differ in {row['differs']}{several}."
     if row["verdict"] == "unresolved":
         yield f"Verdict: unresolved, {row['reason']}."
     else:

@@ -13,6 +13,7 @@ from atlas.study.editor_settings import BY_METHOD, Editing, EditorMethod, layers
 from atlas.study.paths import OwnPath
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Role, Roles, Settings, laid_over, mistakes
+from atlas.study.tuning import Tuned
 
 Method = Literal["lora", "finetune", EditorMethod]
 """How facts are taught: LoRA adapters or whole matrices that a recipe trains, or an editor (``editor_settings``)."""
@@ -44,6 +45,11 @@ class Arm(Settings):
     base: ArmBase = ArmBase()
     start: OwnPath | None = Field(
         None, description="folder of a PEFT adapter that every seed begins with; null: a fresh one; for adapters only"
+    )
+    tuned: Tuned | None = Field(
+        None,
+        description="how the learning rate, or an editor's settings, were chosen, for the reader: a change reruns no "
+        "run; null: they were not tuned",
     )
 
     @property

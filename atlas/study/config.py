@@ -24,6 +24,7 @@ from atlas.study.pool_settings import Pool
 from atlas.study.recipes import Recipe
 from atlas.study.search_space import Search
 from atlas.study.settings import BETWEEN, LARGEST_SEED, Name, Positive, Seed, Settings, mistakes
+from atlas.study.tuning import Tuned, check_tuned
 
 
 class Precision(Settings):
@@ -218,9 +219,12 @@ class Study(Settings):
         if not self.outside and "gate" in arm.targets:
             yield f"{where}.targets: the base that is pretrained here has no gate; name other layers"
         try:
-            arm.recipe_over(self.recipe)
+            recipe = arm.recipe_over(self.recipe)
         except ValidationError as error:
             yield from (f"{where}.recipe.{mistake}" for mistake in mistakes(error))
+            return
+        if arm.tuned:
+            yield from check_tuned(f"{where}.tuned", arm.tuned, recipe, self.all_seeds)
 
     @property
     def outside(self) -> str | None:
@@ -331,6 +335,11 @@ class Study(Settings):
             counts=search.counts()[: rung + 1],
             jobs=search.jobs,
         )
+
+    @property
+    def tuned(self) -> dict[str, Tuned]:
+        """The arms that were tuned, and how."""
+        return {name: arm.tuned for name, arm in self.arms.items() if arm.tuned}
 
     def recipe_of(self, name: str) -> Recipe:
         """What an arm or ablation trains by."""

@@ -14,7 +14,19 @@ from atlas.phrases import plural
 from atlas.tables import decidable, inference, ledger, table_step, verdicts
 from atlas.tables.columns import CLAIMS
 from atlas.tables.intervals import BySeed
-from atlas.tables.ledger import Claim, Combined, Exact, Ledger, Measure, Order, PrintedValue, Same, Spread, Untestable
+from atlas.tables.ledger import (
+    OF_BASELINES,
+    Claim,
+    Combined,
+    Exact,
+    Ledger,
+    Measure,
+    Order,
+    PrintedValue,
+    Same,
+    Spread,
+    Untestable,
+)
 from atlas.tables.quantities import NotMeasuredError, Quantities, Under, arms_named, under_each
 from atlas.tables.runs import Runs
 
@@ -53,15 +65,17 @@ class Judged:
         return len(self.exact)
 
 
-def judge(book: Ledger, runs: Runs) -> list[Judged]:
+def judge(book: Ledger, runs: Runs, presets: Sequence[Under] = ()) -> list[Judged]:
     """Judge every claim under every preset and metric that it is read under, in the order of the ledger.
 
-    Under the first preset all claims are there, testable or not; under a further one those alone that it can test.
+    Under the first preset all claims are there, testable or not, but for those on baselines that the study does not
+    have; under a further one those alone that it can test.
     """
+    asked = [one for one in book.all_claims if one.topic not in OF_BASELINES or {*arms_named(one)} <= {*runs.arms}]
     judged: list[Judged] = []
-    for under in under_each(book, runs):
+    for under in presets or under_each(book, runs):
         study = Quantities(under.runs, book.facts_per_session)
-        found = _in_families([one for claim in book.all_claims for one in _each(claim, book, study, under, runs)])
+        found = _in_families([one for claim in asked for one in _each(claim, book, study, under, runs)])
         first = not judged
         judged += [one for one in found if first or (one.preset != ANY and one.verdict != verdicts.NOT_TESTABLE)]
     return judged
@@ -78,7 +92,8 @@ def _each(claim: Claim, book: Ledger, study: Quantities, under: Under, runs: Run
         for metric in OF_FACTS:
             one = Judged(claim, under.preset, metric, arms, said)
             try:
-                yield _on_facts(one, claim, book, study).noted(claim.remark).noted(_rests_on(arms, runs))
+                found = _on_facts(one, claim, book, study)
+                yield found.noted(*resized(claim, under), claim.remark, _rests_on(arms, runs))
             except NotMeasuredError as lack:
                 yield one.noted(str(lack))
 
@@ -89,6 +104,15 @@ def _rests_on(arms: Sequence[str], runs: Runs) -> str | None:
     if not draws:
         return None
     return f"on {plural(runs.bases(runs.seeds), 'base')}, {plural(max(draws), 'draw')} of the re-initialisation"
+
+
+def resized(claim: Claim, under: Under) -> list[str]:
+    """What is to be said of the sizes of the arms that stand for those of a claim. Raises NotMeasuredError where the
+    claim is a figure of an adapter of the essay's size."""
+    notes = [under.resized[arm] for arm in arms_named(claim) if arm in under.resized]
+    if notes and isinstance(claim, PrintedValue):
+        raise NotMeasuredError(notes[0])
+    return notes
 
 
 def _on_parameters(claim: Exact, book: Ledger, runs: Runs) -> Judged:
@@ -201,6 +225,11 @@ def _in_families(judged: Sequence[Judged]) -> list[Judged]:
 def table(runs: Runs) -> pa.Table:
     """One row per preset, claim and metric, in the order of the ledger."""
     book = ledger.read()
+    return rows_of(judge(book, runs), book, runs)
+
+
+def rows_of(judged: Sequence[Judged], book: Ledger, runs: Runs) -> pa.Table:
+    """Claims that were judged as a table."""
     rows = [
         {
             "claim_id": one.claim.id,
@@ -230,7 +259,7 @@ def table(runs: Runs) -> pa.Table:
             "verdict_twice": one.at_twice,
             "note": "; ".join(one.notes),
         }
-        for one in judge(book, runs)
+        for one in judged
     ]
     return table_step.as_table(rows, CLAIMS)
 

@@ -25,6 +25,10 @@ COLUMNS = {
     "trainable_params": LARGE,  # of adapters, or of the matrices that change
     "base_params": LARGE,
     "share": NUMBER,  # trainable / (base + trainable); where the base's own change, trainable / base; see VARIANCE, too
+    "session_facts": NUMBER,  # facts in the loss of a step, a session on average, each as often as it was
+    "session_tokens": NUMBER,  # that the loss was taken over, likewise
+    "session_seconds": NUMBER,  # core-seconds of a session of a seed: training and the scoring that recipes choose by
+    "tuning": TEXT,  # how the learning rate was chosen, or an editor's settings
     "reference": TEXT,  # the arm that an ablation varies; itself for a reference
     "variant": TEXT,  # what the recipe of an ablation is called; the preset for a reference
     "place": TEXT,  # the arm of the same place and recipe that was taught the fewest paraphrases
@@ -74,6 +78,7 @@ COLUMNS = {
     "family": TEXT,  # of the study's `contrasts`; p is corrected for a family in one cell
     "arm_a": TEXT,
     "arm_b": TEXT,
+    "differs": TEXT,  # what the two arms differ in: "place and size", see atlas.tables.unlike
     "value_a": NUMBER,
     "value_b": NUMBER,
     "diff": NUMBER,  # a minus b: mean over seeds of the paired differences
@@ -131,10 +136,11 @@ def _table(*names: str) -> pa.Schema:
 
 ARMS = _table(
     *("arm", "method", "targets", "ranks", "reinit", "recipe", "trainable_params", "base_params", "share", "bases"),
+    *("session_facts", "session_tokens", "session_seconds", "tuning"),
 )
 RETENTION = _table("arm", *_CELL, *_COUNTS, *_INTERVAL, "few_seeds", "chance", "contract")
 CONTRASTS = _table(
-    *("family", "arm_a", "arm_b", *_CELL, *_COUNTS, "value_a", "value_b"),
+    *("family", "arm_a", "arm_b", "differs", *_CELL, *_COUNTS, "value_a", "value_b"),
     *("diff", "ci_low", "ci_high"),  # the interval is of the difference, for this contrast alone
     "few_seeds",  # of either arm
     *("p_value", "p_adjusted", "p_attainable", "effect", "mde", "verdict", "reason", "contract"),
@@ -201,6 +207,7 @@ CLAIMS = _table(
     *("margin", "verdict"),  # reproduced, contradicted, unresolved, not testable
     *("verdict_half", "verdict_twice", "note"),
 )
+BASELINE_CLAIMS = CLAIMS
 CONFOUND = _table(
     *("arm", "arm_reinit", "reinit", "sessions", "probe", "metric", "seed", "n_seeds", "bases", "draws", "n_facts"),
     "value",  # on the certified base; null in the rows of single seeds

@@ -6,6 +6,9 @@ lies above 0, ``b > a`` where it lies below 0, and else ``unresolved`` with the 
 any p-value to get there, the reason says so. Each cell is a question of its own: no correction is made over metrics,
 probes, domains or sessions.
 
+Beside each pair stands what its arms differ in, such as ``place`` or ``place and size``: where it is several things,
+the difference cannot be put down to one of them. Arms are of one size where their parameters differ by at most 5%.
+
 Arms are compared seed by seed and fact by fact: all were taught and asked the same facts in the same order. A seed that
 was taught nothing of a domain is left out there, and has its sign flipped for the contrasts of the family that have it.
 """
@@ -30,6 +33,7 @@ from atlas.tables.inference import effect_size, sign_flip, smallest_difference, 
 from atlas.tables.intervals import Estimate, carried_by_few
 from atlas.tables.runs import Runs
 from atlas.tables.scores import ALL, counted, fact_scores, reading_order, with_all_domains
+from atlas.tables.unlike import unlike
 
 CELL = ["sessions", "probe", "domain"]
 
@@ -112,16 +116,19 @@ def table(runs: Runs, plan: Contrasts) -> pa.Table:
 
     Raises AtlasError where a contrast names an arm without runs.
     """
-    rows = compared(Paired.of(runs), plan)
+    rows = compared(Paired.of(runs), plan, runs)
     if rows.empty:
         return CONTRASTS.empty_table()
     return table_step.as_table(reading_order(runs.with_bases(rows), "place", places(plan)), CONTRASTS)
 
 
-def compared(paired: Paired, plan: Contrasts) -> pd.DataFrame:
+def compared(paired: Paired, plan: Contrasts, runs: Runs) -> pd.DataFrame:
     """The rows of all planned contrasts in every cell that both arms have; ``place`` names the contrast."""
     rows = pd.DataFrame([row for family, pairs in plan.contrasts.items() for row in _family(family, pairs, paired)])
-    return rows if rows.empty else rows.assign(place=rows["family"] + " " + rows["arm_a"] + " " + rows["arm_b"])
+    if rows.empty:
+        return rows
+    differs = [unlike(runs.first(a), runs.first(b)) for a, b in zip(rows["arm_a"], rows["arm_b"], strict=True)]
+    return rows.assign(place=rows["family"] + " " + rows["arm_a"] + " " + rows["arm_b"], differs=differs)
 
 
 def places(plan: Contrasts) -> list[str]:

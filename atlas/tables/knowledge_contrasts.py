@@ -21,7 +21,7 @@ def table(runs: Runs, plan: Contrasts) -> pa.Table:
 
     Raises AtlasError where a contrast names an arm without runs.
     """
-    rows = contrasts.compared(Paired(runs.arms, scores_by_kind(runs.facts), BY_KIND), plan)
+    rows = contrasts.compared(Paired(runs.arms, scores_by_kind(runs.facts), BY_KIND), plan, runs)
     if rows.empty:
         return KNOWLEDGE_CONTRASTS.empty_table()
     rows = runs.with_bases(rows).rename(columns={"domain": "kind"})

@@ -29,10 +29,27 @@ from atlas.tables import intervals
 from atlas.tables.intervals import Floats
 
 SOURCE = Path(__file__).with_name("claims.yaml")
+BASELINES = Path(__file__).with_name("baseline_claims.yaml")
 
 Topic = Literal[
-    "size", "retention", "rephrasing", "placement", "domains", "confound", "layers", "recipe", "editing", "mechanism"
+    "size",
+    "retention",
+    "rephrasing",
+    "placement",
+    "domains",
+    "confound",
+    "layers",
+    "recipe",
+    "editing",
+    "mechanism",
+    # of the baselines' own ledger
+    "editors",
+    "finetuning",
 ]
+
+OF_BASELINES = ("editing", "editors", "finetuning")
+"""Topics of claims about editors and fine-tuning: only a study that has the arms of one, such as
+studies/baselines.yaml, is asked about it."""
 
 
 class ArmCell(Settings):
@@ -151,12 +168,14 @@ Claim = Exact | PrintedValue | Order | Same | Spread | Untestable
 
 
 class Ledger(Settings):
-    """All that the essay claims."""
+    """All that the essay claims, or what is claimed of the baselines."""
 
     base_params: Positive = Field(description="parameters of the base that the essay's shares follow from")
     facts_per_session: Positive = Field(description="that the essay teaches")
-    effect: tuple[Name, Name] = Field(description="the arms whose figures the essay compares: half of it is the margin")
-    figures: list[EssayFigure] = Field(min_length=1)
+    effect: tuple[Name, Name] | None = Field(
+        None, description="the arms whose figures the essay compares: half of it is the margin"
+    )
+    figures: list[EssayFigure]
     claims: list[Annotated[Exact | Order | Same | Spread | Untestable, Field(discriminator="rule")]]
 
     @model_validator(mode="after")
@@ -170,10 +189,8 @@ class Ledger(Settings):
     def _has_margins(self) -> Ledger:
         for claim in self.all_claims:
             if isinstance(claim, PrintedValue | Same) and not self.margin(claim):
-                one, other = claim.effect or self.effect
-                raise ValueError(
-                    f"claim {claim.id}: the essay prints no difference of {one} and {other}; name two arms by effect"
-                )
+                arms = " and ".join(claim.effect or self.effect or ("any arms",))
+                raise ValueError(f"claim {claim.id}: the essay prints no difference of {arms}; name two arms by effect")
         return self
 
     @property
@@ -190,9 +207,9 @@ class Ledger(Settings):
     def margin(self, claim: PrintedValue | Same) -> float:
         """Half of what the essay's figures of two arms, or their slopes, differ by where a claim is about; over all
         facts where they do not differ in a domain. 0 where the essay prints no difference."""
-        cell = claim.plus[0]
-        for domain in (cell.domain, "all"):
-            one, other = (cell.model_copy(update={"arm": arm, "domain": domain}) for arm in claim.effect or self.effect)
+        cell, compared = claim.plus[0], claim.effect or self.effect
+        for domain in (cell.domain, "all") if compared else ():
+            one, other = (cell.model_copy(update={"arm": arm, "domain": domain}) for arm in compared or ())
             found = published(claim.model_copy(update={"plus": [one], "minus": [other]}), self)
             if found and found.value:
                 return abs(found.value) / 2

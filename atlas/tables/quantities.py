@@ -2,8 +2,9 @@
 estimate over seeds.
 
 The ledger names arms as the default study does, taught by the essay's recipe. Under another preset the arm at the same
-place (method, targets, ranks and what of the base is left at random) stands for it, whatever it is called. Editors
-follow no recipe: they stand beside the arms of every preset.
+place (method, targets, ranks and what of the base is left at random) stands for it, whatever it is called; where there
+is none, one of another rank, so that places can be compared at equal parameters. Editors follow no recipe: they stand
+beside the arms of every preset.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache, cached_property
 from typing import Any
@@ -58,6 +59,7 @@ class Under:
     preset: str
     runs: Runs
     own: Mapping[str, str]  # what the study calls an arm that stands for one of the ledger
+    resized: Mapping[str, str] = field(default_factory=dict)  # arms of the ledger that one of another size stands for
 
     def named(self, arm: str) -> str:
         """The study's name of an arm of the ledger."""
@@ -91,7 +93,7 @@ def arms_named(claim: Claim) -> list[str]:
 
 
 def _under(preset: str, named: list[str], runs: Runs) -> Under | None:
-    standing = {}
+    standing, resized = {}, {}
     for arm in named:
         record = runs.first(arm)
         if record.recipe.preset == preset:
@@ -99,18 +101,42 @@ def _under(preset: str, named: list[str], runs: Runs) -> Under | None:
         # the first arm at the place stands for it, since others vary its recipe; so nothing stands for such a variant
         elif arm == _first(record, record.recipe.preset, runs) and (found := _first(record, preset, runs)):
             standing[arm] = found
+    for arm in named:
+        found = None if arm in standing else _of_another_rank(arm, preset, runs)
+        if found and found not in standing.values():
+            standing[arm] = found
+            sizes = [f"{runs.first(name).trainable_params:,}" for name in (found, arm)]
+            resized[arm] = f"{found} stands for {arm}, with {sizes[0]} parameters, not {sizes[1]}"
     if not standing:
         return None
     own = [arm for arm in runs.arms if runs.first(arm).editing or runs.first(arm).recipe.preset == preset]
     names = {arm: arm for arm in own} | {found: arm for arm, found in standing.items()}
     records = [one.model_copy(update={"arm": names[one.arm]}) for one in runs.records if one.arm in names]
-    return Under(preset, Renamed((), tuple(records), runs, names), standing)
+    return Under(preset, Renamed((), tuple(records), runs, names), standing, resized)
 
 
 def _first(like: RunRecord, preset: str, runs: Runs) -> str | None:
     """The first arm of a preset that trains at the place of another arm."""
     records = (record for record in runs.records if record.recipe.preset == preset and record.recipe.active)
     return next((record.arm for record in records if _place(record) == _place(like)), None)
+
+
+def _of_another_rank(arm: str, preset: str, runs: Runs) -> str | None:
+    """The first arm of a preset on the targets of another arm; both with one rank for all layers."""
+    record = runs.first(arm)
+    if len(set(record.ranks)) > 1 or arm != _first(record, record.recipe.preset, runs):
+        return None
+    alike = (
+        (one.arm, one.model_copy(update={"ranks": record.ranks})) for one in runs.records if len(set(one.ranks)) == 1
+    )
+    return next(
+        (
+            name
+            for name, one in alike
+            if one.recipe.preset == preset and one.recipe.active and _place(one) == _place(record)
+        ),
+        None,
+    )
 
 
 def _place(record: RunRecord) -> tuple[object, ...]:

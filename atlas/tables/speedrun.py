@@ -8,6 +8,7 @@ import pyarrow as pa
 from atlas.tables import retention, table_step
 from atlas.tables.arms import described
 from atlas.tables.columns import SPEEDRUN
+from atlas.tables.effort import spent
 from atlas.tables.runs import Runs
 
 GOAL = 0.99  # recall of all facts taught
@@ -23,7 +24,7 @@ def table(runs: Runs) -> pa.Table:
             **share[["sessions", "n_seeds", "n_facts", "ci_low", "ci_high"]],
             "recall": share["value"],
             "qualifies": share["value"] >= GOAL,
-            **_spent(runs, share["arm"], share["sessions"]),
+            **spent(runs, share["arm"], share["sessions"]),
             "commit": table_step.commit(),
         }
         for _, share in recall.iterrows()
@@ -33,20 +34,6 @@ def table(runs: Runs) -> pa.Table:
         ["n_facts", "qualifies", "core_seconds"], ascending=[False, False, True], kind="stable"
     )
     return table_step.as_table(ordered, SPEEDRUN)
-
-
-def _spent(runs: Runs, arm: str, sessions: int) -> dict[str, float | int]:
-    """Core-seconds of training, with what a recipe measures to choose by, and characters trained, a seed on average.
-
-    Probes are no part of the race and are not counted.
-    """
-    seeds = sum(len(record.seeds) for record in runs.of(arm))
-    rows = runs.sessions[(runs.sessions["arm"] == arm) & (runs.sessions["session"] <= sessions)]
-    seconds = 0.0
-    for record in runs.of(arm):
-        once = rows[rows["seed"] == record.seeds[0]].drop_duplicates("session")  # of all lanes of a run together
-        seconds += float(once["seconds_train"].sum())
-    return {"core_seconds": seconds / seeds, "characters": round(rows["characters"].sum() / seeds)}
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import pytest
 
 from atlas.charts import baselines, trace
 from atlas.charts.study_tables import Tables
-from atlas.page import page, sections
-from atlas.tables import arms, retention, table_step
+from atlas.page import page, parts, sections
+from atlas.tables import arms, baseline_claims, retention, table_step
 from atlas.tables import baselines as baselines_table
 from atlas.tables.runs import read
 from atlas.ttt.editors.trace_columns import KINDS, POSITIONS, TRACE
@@ -20,7 +20,7 @@ from tests.charts.test_charts_drawn import NETWORK, ending, run_step
 from tests.synthetic import Design, write_study
 from tests.synthetic import baselines as baseline_arms
 
-STEPS = {"arms": arms, "retention": retention, "baselines": baselines_table}
+STEPS = {"arms": arms, "retention": retention, "baselines": baselines_table, "baseline_claims": baseline_claims}
 
 
 def traced(cases: int) -> pa.Table:
@@ -101,6 +101,9 @@ def test_the_section_has_the_figures_of_every_checkpoint_and_links_to_its_table(
     shown = {part.section.name: part for part in sections.present(tables, {"baselines": "<svg>", "trace": "<svg>"}, {})}
     text = page.section(shown["baselines"], tables, "tables")
     assert "tables/baselines.parquet" in text
+    assert "tables/baseline_claims.parquet" in text
+    assert "MEMIT is sturdier than ROME over 90 edits." in text  # of its arms; that it was not probed then is said, too
+    assert "r-ROME" not in text  # the study has no such arm
     assert text.count("data-sessions=") == 2
     for name in ("Paraphrase", "Specificity", "Growth of the norm", "Core-seconds a fact"):
         assert text.count(f">{name}<") == 2
@@ -110,6 +113,21 @@ def test_the_section_has_the_figures_of_every_checkpoint_and_links_to_its_table(
     figure = shown["baselines"].alive[0].described()
     assert figure["checkpoints"] == [4, 10]
     assert "datum.value >= 0.05" in json.dumps(figure["spec"])
+
+
+def test_a_study_without_baselines_has_no_word_of_them(tables_folder):
+    tables = Tables(tables_folder)
+    assert not {"baselines", "trace"} & {part.section.name for part in sections.present(tables, {}, {})}
+    assert "editing" not in set(tables.claims["topic"])
+
+
+def test_beside_every_arm_stands_what_a_session_takes_and_how_its_rate_was_chosen(results):
+    text = parts.arms_table(Tables(results / "tables"))
+    for heading in ("Facts a session", "Tokens a session", "Core-seconds a session", "Learning rate, and how it was"):
+        assert heading in text
+    row = Tables(results / "tables").arms.set_index("arm").loc["qv"]
+    assert f"<td>{row['session_facts']:,.0f}</td><td>{row['session_tokens']:,.0f}</td>" in text
+    assert "0.003, that of preset essay, not tuned</td>" in text
 
 
 def test_the_trace_says_where_most_comes_back(results, tmp_path):

@@ -244,8 +244,8 @@ def test_the_page_of_prose_has_every_claim_and_the_rules(folder, tmp_path):
             prose.main()
     text = (tmp_path / "a.md").read_text()
     assert text == (tmp_path / "b.md").read_text()
-    for claim in ledger.read().all_claims:
-        assert text.count(f"- **{claim.statement}**") == 1
+    for claim in ledger.read().all_claims:  # of editors, which this study has none of, nothing is said
+        assert text.count(f"- **{claim.statement}**") == (claim.topic != "editing")
     assert "Reproduced if within 2.7 points of 94.7%." in text
     assert "corrected for the claims on one topic under one metric" in " ".join(text.split())
     assert not re.search(r"\bnan\b", text)

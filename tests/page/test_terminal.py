@@ -97,7 +97,10 @@ def test_a_planned_pair_is_told_from_the_table_either_way_round(results):
     assert f"qv less ffn: {100 * row['diff']:+.1f} points" in text
     assert f"{100 * row['ci_low']:+.1f} to {100 * row['ci_high']:+.1f}, paired over 8 seeds of 30 facts" in text
     assert "Planned: family around" in text
+    mixed = "The two arms differ in place and size; which of these the difference comes from, this pair cannot tell."
+    assert mixed in text
     turned = terminal.compare(results, "ffn", "qv", Aspect())
+    assert mixed in turned
     assert f"ffn less qv: {-100 * row['diff']:+.1f} points" in turned
     assert f"{-100 * row['ci_high']:+.1f} to {-100 * row['ci_low']:+.1f}" in turned
 
@@ -106,6 +109,7 @@ def test_an_unplanned_pair_is_worked_out_from_the_runs_and_said_to_be(results):
     text = terminal.compare(results, "ffn", "untrained", Aspect(metric="recognition"))
     assert "Verdict: ffn is above untrained, p = 0.0078 in the sign-flip test over seeds" in text
     assert "Not planned: " in text
+    assert "The two arms differ in teaching.\n" in text
     assert "Few seeds carry the figure of one of the two, or none does" in text  # untrained recognises nothing
     assert "Few seeds" not in terminal.compare(results, "qv", "ffn", Aspect())
 

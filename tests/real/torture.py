@@ -36,7 +36,7 @@ VICTIMS = ("snakemake", "a job", "both")
 TEACH = ("ttt.run", "ttt.edit")  # the steps that teach an arm: the costly ones, which go on from a session
 LOOK_AGAIN = 2.0  # seconds, at most, where a kill waits for one of them
 LEAST_TEACHING = 0.4  # of all kills
-TIMES = {"seconds_train", "seconds_score", "core_seconds"}
+TIMES = {"seconds_train", "seconds_score", "core_seconds", "session_seconds"}
 OF_TIMES = {"speed", "speedrun"}  # a chart and a table that times are the point of
 EQUAL_BYTES = (
     "base/*/base.safetensors",

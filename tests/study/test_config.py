@@ -1,5 +1,6 @@
 """The study: what it accepts, how it is cut into runs, and how it complains."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import get_args
@@ -16,6 +17,7 @@ from atlas.study.arm import Method
 from atlas.study.base_settings import Model
 from atlas.study.editor_settings import MemitSettings
 from atlas.study.recipes import Phase
+from atlas.tables import decidable
 
 REPOSITORY = Path(__file__).parents[2]
 ARMS = {"qv": {"targets": ["q", "v"]}}
@@ -25,7 +27,12 @@ def study(**keys):
     return config.study({"arms": ARMS, **keys})
 
 
-def test_the_default_study_has_the_arms_of_the_essay_its_controls_and_baselines():
+def laid_on(*names):
+    """The default study with others on top."""
+    return config.load(REPOSITORY / "config.yaml", *(REPOSITORY / "studies" / f"{name}.yaml" for name in names))
+
+
+def test_the_default_study_has_the_arms_of_the_essay_its_controls_and_the_recipe_that_remembers():
     loaded = config.load(REPOSITORY / "config.yaml")
     assert list(loaded.arms) == [
         "qv",
@@ -38,23 +45,30 @@ def test_the_default_study_has_the_arms_of_the_essay_its_controls_and_baselines(
         "qv_random_base",
         "untrained",
         "qv_recall",
-        "ffn_recall",
-        "finetune_all",
-        "finetune_ffn",
-        "finetune_attention",
-        "finetune_all_bare",
-        "finetune_ffn_bare",
-        "finetune_attention_bare",
-        "rome",
-        "r_rome",
-        "memit",
-        "memit_at_once",
-        "alphaedit",
+        "ffn_matched_recall",
+        "all_recall",
     ]
+    assert {arm.method for arm in loaded.arms.values()} == {"lora"}
+    assert len(loaded.ablations) == 6
     assert loaded.arms["qv_mid"].layer_ranks(4) == [4, 32, 32, 4]
     assert loaded.run_spec("ffn_random_base", "1-4").reinit == ["up", "down"]
     assert loaded.checkpoints == [30, 100]
     assert len(loaded.all_seeds) >= 4
+
+
+def test_places_are_compared_at_equal_parameters():
+    loaded = config.load(REPOSITORY / "config.yaml")
+    sizes = {name: arm.adapter_parameters(loaded.shape) for name, arm in loaded.arms.items()}
+    assert sizes["qv"] == 4 * 32 * 2 * (128 + 128) == 65_536
+    assert [sizes[name] for name in ("qv_recall", "ffn_matched_recall", "all_recall")] == [65_536, 66_560, 64_512]
+    assert sizes["ffn_matched"] == sizes["ffn_matched_recall"]
+    budget, per_rank = sizes["qv"], sizes["all_recall"] // 7
+    assert min(range(1, 129), key=lambda rank: abs(rank * per_rank - budget)) == 7  # no other rank comes nearer
+    recall = {name: loaded.recipe_of(name) for name in ("qv_recall", "ffn_matched_recall", "all_recall")}
+    same = {name: one.model_copy(update={"phases": {}}) for name, one in recall.items()}
+    assert same["qv_recall"] == same["ffn_matched_recall"] == same["all_recall"]
+    first, *others = (one.active["all"].model_copy(update={"lr": 0.5}) for one in recall.values())
+    assert all(other == first for other in others)
 
 
 def test_ablations_change_only_what_their_name_says():
@@ -73,18 +87,20 @@ def test_ablations_change_only_what_their_name_says():
         assert shuffled.active == plain.active | {"slow": slow.model_copy(update={"rehearsal": random})}
 
 
-def test_the_quick_study_keeps_every_arm_that_adapts_and_of_the_baselines_one_of_a_kind():
-    default = config.load(REPOSITORY / "config.yaml")
-    quick = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / "quick.yaml")
-    adapters, baselines = (
-        {name: arm for name, arm in default.arms.items() if (arm.method == "lora") is own} for own in (True, False)
-    )
-    assert quick.arms.items() >= adapters.items()
-    assert {arm.method for name, arm in quick.arms.items() if name in baselines} == {"finetune", "rome", "memit"}
-    assert quick.arms.keys() <= default.arms.keys()
+def test_the_quick_study_has_every_arm_of_the_default_one_and_of_the_baselines_one_of_a_kind():
+    default, baselines, quick = (laid_on(*names) for names in ((), ("baselines",), ("quick",)))
+    assert quick.arms.items() >= default.arms.items()
+    others = quick.arms.keys() - default.arms.keys()
+    assert {quick.arms[name].method for name in others} == {"finetune", "rome", "memit"}
+    assert {name: quick.arms[name].method for name in others} == {name: baselines.arms[name].method for name in others}
 
 
-ON_TOP_OF = {"smollm2_edits": "smollm2", "smollm2_gpu": "smollm2"}
+ON_TOP_OF = {
+    "smollm2_edits": "smollm2",
+    "smollm2_gpu": "smollm2",
+    "first_edits": "baselines",
+    "whole_pool": "baselines",
+}
 
 
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("studies/*.yaml")), ids=lambda path: path.stem)
@@ -304,10 +320,10 @@ def test_a_study_on_top_keeps_the_arms_that_it_names_and_what_compares_them():
 
 def test_null_leaves_an_arm_out_and_what_compares_it():
     asked = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
-    asked["arms"] |= {"qv": None, "memit": None}
+    asked["arms"] |= {"qv": None, "all_recall": None}
     asked["ablations"] |= {"ffn_single_phase": None}
     loaded, some = config.load(REPOSITORY / "config.yaml"), config.study(asked)
-    assert some.arms == {name: arm for name, arm in loaded.arms.items() if name not in ("qv", "memit")}
+    assert some.arms == {name: arm for name, arm in loaded.arms.items() if name not in ("qv", "all_recall")}
     assert [*some.ablations] == [name for name in loaded.ablations if name != "ffn_single_phase"]
     left = {*some.arms, *some.ablations}
     assert some.contrasts == {
@@ -346,21 +362,55 @@ def test_what_is_left_out_takes_no_misnamed_contrast_along():
         study(arms=arms, only=["gone"])
 
 
-def test_the_default_study_has_baselines_of_every_method_at_the_settings_searched_for():
-    default = config.load(REPOSITORY / "config.yaml")
-    assert {arm.method for arm in default.arms.values()} == {*get_args(Method)}
+def test_the_study_of_the_baselines_has_arms_of_every_method_and_fine_tuning_by_both_recipes():
+    baselines = laid_on("baselines")
+    assert {arm.method for arm in baselines.arms.values()} == {*get_args(Method)}
     for place in ("all", "ffn", "attention"):
-        with_, bare = (default.run_spec(f"finetune_{place}{end}", "1-4").recipe for end in ("", "_bare"))
+        with_, bare, recall = (baselines.recipe_of(f"finetune_{place}{end}") for end in ("", "_bare", "_recall"))
         slow = with_.active["slow"]
         assert slow.rehearsal
         assert bare.active == with_.active | {"slow": slow.model_copy(update={"rehearsal": None})}
+        assert recall.preset == "recall"
+        assert baselines.arms[f"finetune_{place}_recall"].tuned is None  # nobody has searched its rate
 
 
-@pytest.mark.parametrize("name", ["baselines", "whole_pool"])
-def test_a_study_of_the_baselines_teaches_the_default_arms_on_the_default_base(name):
-    default = config.load(REPOSITORY / "config.yaml")
-    other = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies" / f"{name}.yaml")
-    assert other.arms == {arm: default.arms[arm] for arm in other.arms}
+@pytest.mark.parametrize("names", [("baselines",), ("baselines", "first_edits"), ("baselines", "whole_pool")])
+def test_a_study_of_the_baselines_is_on_the_base_and_the_arms_of_the_default_one(names):
+    default, other = laid_on(), laid_on(*names)
+    shared = other.arms.keys() & default.arms.keys()
+    assert {"qv_recall", "ffn_matched_recall"} <= shared
+    assert {arm: other.arms[arm] for arm in shared} == {arm: default.arms[arm] for arm in shared}
     assert {"rome", "r_rome", "memit", "memit_at_once", "alphaedit", "finetune_ffn"} <= {*other.arms}
     assert (other.base, other.pool, other.ablations) == (default.base, default.pool, {})
     assert other.results != default.results
+
+
+@pytest.mark.parametrize("names", [(), ("baselines",), ("sizes",), ("forms",), ("baselines", "whole_pool")])
+def test_all_that_these_studies_plan_can_be_decided_by_their_seeds(names):
+    laid = laid_on(*names)
+    assert decidable.planned(laid)
+    assert decidable.undecidable(laid) == ""
+    assert decidable.attainable(len(laid.all_seeds)) == 2 / 2**8
+
+
+def test_the_baselines_plan_comparisons_of_their_own_and_the_default_study_none_with_them():
+    default, baselines = laid_on(), laid_on("baselines")
+    assert [*default.contrasts] == ["essay", "controls", "ranks", "recall", "presets", "recipe"]
+    assert {frozenset(pair) for pair in default.contrasts["recall"]} == {
+        frozenset(pair) for pair in itertools.combinations(["qv_recall", "ffn_matched_recall", "all_recall"], 2)
+    }
+    assert [*baselines.contrasts] == ["editors", "finetuning", "rehearsal", "among_baselines"]
+    compared = {arm for pairs in baselines.contrasts.values() for pair in pairs for arm in pair}
+    others = {name for name, arm in baselines.arms.items() if arm.method != "lora"}
+    assert others <= compared
+
+
+def test_every_placement_of_the_recipe_that_remembers_is_searched_for():
+    default, search = laid_on(), laid_on("search").search
+    places = {name: default.arms[name].place_in(default.shape) for name in default.arms if name.endswith("_recall")}
+    assert {name: arm.place_in(default.shape) for name, arm in search.arms.items()} == places
+    baselines = laid_on("baselines")
+    for name in ("search_baselines", "search_at_once"):
+        searched = laid_on(name).search.arms
+        assert searched.keys() <= baselines.arms.keys()
+        assert all(arm.method == baselines.arms[arm_name].method for arm_name, arm in searched.items())

@@ -105,3 +105,25 @@ def test_editors_stand_beside_the_arms_of_every_preset(monkeypatch):
     judged = claims.table(runs).to_pandas().set_index(["preset", "claim_id", "metric"])
     for preset in arms:
         assert judged.loc[(preset, "attention_over_rome_30", "recall"), "verdict"] != "not testable"
+
+
+def test_an_arm_of_another_rank_stands_for_a_place_where_none_has_its_size(monkeypatch):
+    small = {
+        "qv_recall": SyntheticArm(recipe=RECALL),
+        "qv_again": SyntheticArm(ranks=(16,) * 4, recipe=RECALL),  # qv has one of its size already
+        "small_ffn": SyntheticArm(("up", "down"), ranks=(13,) * 4, recipe=RECALL),
+    }
+    monkeypatch.setattr("tests.tables.made_claims.ARMS", ARMS | small)
+    kept = {("small_ffn", sessions, "taught"): Fraction(1) for sessions in (30, 100)}
+    names = ["qv", "ffn", "qv_mid", "qv_single_phase", "untrained", *small]
+    runs = study(AS_PUBLISHED | kept, arms=names)
+    recall = quantities.under_each(BOOK, runs)[1]
+    assert recall.own == {"qv": "qv_recall", "ffn": "small_ffn"}  # nothing stands for ranks of several sizes
+    assert [*recall.resized] == ["ffn"]
+    frame = claims.table(runs).to_pandas().query("preset == 'recall' and metric == 'recall'").set_index("claim_id")
+    central = frame.loc["attention_ahead_100"]
+    assert (central["arms"], central["verdict"]) == ("qv_recall,small_ffn", "contradicted")
+    assert "small_ffn stands for ffn, with 66,560 parameters, not 163,840" in central["note"]
+    assert "retention_qv_100" in frame.index
+    assert "retention_ffn_100" not in frame.index  # a figure is that of an adapter of its size
+    assert "stands for" not in frame.loc["retention_qv_100", "note"]
