@@ -251,6 +251,7 @@ def table_command(table):
     runs, *spec = map(given, given_to(table))
     options = {
         "ablations": ["--references", *varied_arms()],
+        "association": ["--pool", TAUGHT_POOL],
         "confound": ["--misloads", f"{RESULTS}/audit/misloaded.json"],
     }
     words = [

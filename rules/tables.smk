@@ -2,6 +2,7 @@ RUN_FILES = ("run.json", "facts.parquet", "matrix.parquet", "sessions.parquet")
 TABLES = (
     "arms",
     "retention",
+    "association",
     "contrasts",
     "continual",
     "controls",
@@ -85,6 +86,7 @@ for batch, members in BATCHES.items():
                     name for table in members for name in given_to(table)
                 )
             ],
+            pool=[TAUGHT_POOL] if "association" in members else [],
             ledger=[LEDGER] if "claims" in members else [],
             misloads=(
                 [f"{RESULTS}/audit/misloaded.json"] if "confound" in members else []

@@ -32,7 +32,8 @@ class SyntheticArm:
     targets: tuple[Role, ...] = ("q", "v")
     ranks: tuple[int, ...] = (32,) * LAYERS
     recall: float = 0.5
-    ranked: float = 0.8
+    association: float = 0.8
+    familiarity: float = 0.9
     recognition: float = 0.97
     placebo_recognition: float = 0.85
     forgetting: float = 0.01  # how much of the rates a session of age takes away
@@ -72,17 +73,18 @@ def arms_like_the_study() -> dict[str, SyntheticArm]:
     """The default arms, with rates near what was seen beforehand."""
     up_down: tuple[Role, ...] = ("up", "down")
     return {
-        "qv": SyntheticArm(recall=0.16, ranked=0.33, placebo_recognition=0.93, rise=0.31),
-        "ffn": SyntheticArm(up_down, recall=0.22, ranked=0.41, placebo_recognition=0.88, rise=0.45),
-        "qv_ffn": SyntheticArm(("q", "v", *up_down), recall=0.25, ranked=0.44, rise=0.52),
-        "qv_mid": SyntheticArm(ranks=(4, 32, 32, 4), recall=0.13, ranked=0.29),
-        "qv_edge": SyntheticArm(ranks=(32, 4, 4, 32), recall=0.11, ranked=0.28),
-        "ffn_matched": SyntheticArm(up_down, ranks=(13,) * LAYERS, recall=0.18, ranked=0.37),
-        "ffn_random_base": SyntheticArm(up_down, recall=0.02, ranked=0.12, reinit=up_down, rise=0.9),
-        "qv_random_base": SyntheticArm(recall=0.06, ranked=0.18, reinit=up_down, rise=0.7),
+        "qv": SyntheticArm(recall=0.16, association=0.33, placebo_recognition=0.93, rise=0.31),
+        "ffn": SyntheticArm(up_down, recall=0.22, association=0.41, placebo_recognition=0.88, rise=0.45),
+        "qv_ffn": SyntheticArm(("q", "v", *up_down), recall=0.25, association=0.44, rise=0.52),
+        "qv_mid": SyntheticArm(ranks=(4, 32, 32, 4), recall=0.13, association=0.29),
+        "qv_edge": SyntheticArm(ranks=(32, 4, 4, 32), recall=0.11, association=0.28),
+        "ffn_matched": SyntheticArm(up_down, ranks=(13,) * LAYERS, recall=0.18, association=0.37),
+        "ffn_random_base": SyntheticArm(up_down, recall=0.02, association=0.12, reinit=up_down, rise=0.9),
+        "qv_random_base": SyntheticArm(recall=0.06, association=0.18, reinit=up_down, rise=0.7),
         "untrained": SyntheticArm(
             recall=0,
-            ranked=0,
+            association=0.25,
+            familiarity=0.75,
             recognition=0,
             placebo_recognition=0,
             rise=0,
@@ -100,7 +102,7 @@ def many_arms() -> dict[str, SyntheticArm]:
         name: SyntheticArm(
             up_down if "ffn" in name else ("q", "v"),
             recall=recall,
-            ranked=0.5 + recall / 2,
+            association=0.5 + recall / 2,
             placebo_recognition=0.5,
             recipe={"phases": {"fast": {"blend": 0.1 * number}}},
         )
@@ -254,19 +256,31 @@ def facts_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Data
     return frame.astype({"session_taught": "Int32"})
 
 
+def alternatives_of(facts: pd.DataFrame, sessions: int) -> np.ndarray:
+    """How many other answers were taught by then in the template of each fact: none for one fact in ten."""
+    number = facts["fact_id"].str.extract(r"(\d+)$", expand=False).astype(int).to_numpy()
+    return np.where(number % 10 == 9, 0, 1 + number % 3 + sessions // 10)
+
+
 def _probed(
     name: str, arm: SyntheticArm, seed: int, sessions: int, probe: str, facts: pd.DataFrame, form: int
 ) -> pd.DataFrame:
     draws = rng("synthetic", name, seed, sessions, probe, form)
     share = {"taught": 1.0, "rephrase": 0.2, "placebo": 0.0}[probe]
     recognition = {"taught": arm.recognition, "rephrase": 0.9 * arm.recognition, "placebo": arm.placebo_recognition}
+    association = {"taught": arm.association, "rephrase": 0.6 * arm.association, "placebo": 1 - arm.familiarity}
     chance = draws.random((3, len(facts)))
-    recognised = chance[0] < recognition[probe]
+    recognised, associated, recalled = (
+        drawn < rate
+        for drawn, rate in zip(chance, (recognition[probe], association[probe], share * arm.recall), strict=True)
+    )
+    alternatives = alternatives_of(facts, sessions)
     base = 2.0 + draws.random(len(facts))
     nll = base - np.where(recognised, 0.5, -0.5)
     return facts.assign(
         arm=name,
         seed=seed,
+        base_replica=1,
         sessions=sessions,
         probe=probe,
         form=form,
@@ -275,11 +289,12 @@ def _probed(
         answer_nll_base=base,
         answer_nll=nll,
         recognised=recognised,
-        ranked=chance[1] < 0.02 + share * arm.ranked,
-        recalled=chance[2] < share * arm.recall,
-        alternatives=50,
+        recalled=recalled,
+        associated=np.where(alternatives > 0, associated, None),
+        alternatives=alternatives,
+        decoded=np.where(recalled, "as taught", "otherwise"),
         recalled_base=False,
-        answered=chance[2] < share * arm.recall,
+        answered=recalled,
         answered_base=False,
         contradicts=False,
     )
@@ -300,6 +315,7 @@ def matrix_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Dat
     return rows.assign(
         arm=name,
         seed=seed,
+        base_replica=1,
         nll_base=base,
         nll=nll,
         recalled=chance[1] < arm.recall * kept,
@@ -311,7 +327,7 @@ def matrix_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Dat
 def sessions_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.DataFrame:
     """All rows of sessions.parquet of one seed."""
     sessions = np.arange(1, design.checkpoints[-1] + 1)
-    constant = dict.fromkeys(SESSIONS.names, 1.0) | dict.fromkeys(("seconds_train", "seconds_score"), arm.seconds)
+    constant = dict.fromkeys(SESSIONS.names, 1) | dict.fromkeys(("seconds_train", "seconds_score"), arm.seconds)
     phases = [("fast", 20), ("slow", 12)]
     frames = [
         pd.DataFrame({**constant, "arm": name, "seed": seed, "session": sessions, "phase": phase, "steps": steps})

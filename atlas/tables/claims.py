@@ -41,6 +41,7 @@ class Judged:
     verdict: str = verdicts.NOT_TESTABLE
     at_half: str = ""  # the verdict at half the margin; empty where a claim has none
     at_twice: str = ""
+    left_out: int = 0  # facts of all seeds in its cells that have no score of the metric
     notes: tuple[str, ...] = ()
 
     def noted(self, *notes: str | None) -> Judged:
@@ -103,6 +104,8 @@ def _on_facts(one: Judged, claim: PrintedValue | Order | Same | Spread, book: Le
     """The same claim, judged by what a study measured. Raises NotMeasuredError."""
     measured = study.spread(claim, one.metric) if isinstance(claim, Spread) else study.combined(claim, one.metric)
     one = replace(one, found=measured.measure, exact=measured.exact).noted(measured.detail)
+    if isinstance(claim, Combined):
+        one = replace(one, left_out=study.left_out([cell for _, cell in claim.signed], one.metric))
     if one.metric in NET_OF and isinstance(claim, Combined):
         one = _beside_placebo(one, claim, study)
     if isinstance(claim, PrintedValue):
@@ -211,6 +214,7 @@ def table(runs: Runs) -> pa.Table:
             "ci_low": one.found.low,
             "ci_high": one.found.high,
             "placebo": one.placebo,
+            "left_out": one.left_out,
             "n_seeds": one.n_seeds,
             "p_value": one.p_value,
             "p_adjusted": one.p_adjusted,

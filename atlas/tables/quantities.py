@@ -177,6 +177,11 @@ class Quantities:
         found = sample and estimate(sample)
         return found.value if found else None
 
+    def left_out(self, cells: Sequence[ArmCell], metric: str) -> int:
+        """How many facts of some cells have no score of a metric."""
+        samples = [self._cells[metric].sample(place) for place in dict.fromkeys(cell.place for cell in cells)]
+        return sum(sample.left_out for sample in samples if sample)
+
     def spread(self, claim: Spread, metric: str) -> Quantity:
         """By how much recipes spread wider than placements: the root of the difference of the two variances.
 
@@ -219,7 +224,10 @@ class Quantities:
                 raise NotMeasuredError(f"the study has no arm {cell.arm!r}")
             if not any(place[:2] == (cell.arm, cell.sessions) for place in self._cells["recall"].cells):
                 raise NotMeasuredError(f"the study does not probe {cell.arm!r} after {cell.sessions} sessions")
-            raise NotMeasuredError(f"the study asks {cell.arm!r} no facts of this kind ({cell.probe}, {cell.domain})")
+            none = f"the study asks {cell.arm!r} no facts of this kind"
+            if self._cells["recall"].sample(cell.place):
+                none = f"no fact of this kind that {cell.arm!r} is asked has an alternative"
+            raise NotMeasuredError(f"{none} ({cell.probe}, {cell.domain})")
         if self._runs.facts_per_session != self._expected:
             raise NotMeasuredError(
                 f"the study teaches {self._runs.facts_per_session} facts a session, the essay {self._expected}"

@@ -48,6 +48,7 @@ def table(runs: Runs) -> pa.Table:
         return VARIANCE.empty_table()
     scores = fact_scores(runs.facts[runs.facts["arm"].isin(chosen.arms.values())]).astype({"arm": str, "probe": str})
     means = scores.groupby(["sessions", "probe", "arm", "seed"], observed=True)[list(OF_FACTS)].mean()
+    unscored = scores[list(OF_FACTS)].isna().groupby([scores["sessions"], scores["probe"]], observed=True).sum()
     about = {"n_seeds": len(runs.seeds), "levels": str(chosen)}
     rows = []
     for (sessions, probe), of_cell in means.groupby(level=["sessions", "probe"]):
@@ -55,9 +56,12 @@ def table(runs: Runs) -> pa.Table:
             by_arm = of_cell[metric].droplevel(["sessions", "probe"]).unstack("seed")
             if set(by_arm.index) != set(chosen.arms.values()):
                 continue  # some were not probed here
+            left_out = int(unscored.loc[(sessions, probe), metric])
             cells = [by_arm.loc[arm, runs.seeds].to_numpy(float) for arm in chosen.arms.values()]
+            if np.isnan(cells).any():
+                continue  # the metric leaves out all facts of a seed, so that the design is not balanced
             grid = np.array(cells).reshape(*chosen.shape, len(runs.seeds))
-            cell = {"sessions": sessions, "probe": probe, "metric": metric, **about}
+            cell = {"sessions": sessions, "probe": probe, "metric": metric, "left_out": left_out, **about}
             rows += [cell | asdict(component) for component in decompose(grid, chosen.factors)]
     return table_step.as_table(rows, VARIANCE)
 

@@ -25,6 +25,7 @@ FACTS = pa.schema(
     [
         ("arm", pa.string()),
         ("seed", pa.int32()),
+        ("base_replica", pa.int32()),  # which base was taught, from 1
         ("sessions", pa.int32()),  # how many sessions were taught when this was measured
         ("probe", pa.string()),  # one of PROBES
         ("fact_id", pa.string()),
@@ -36,9 +37,10 @@ FACTS = pa.schema(
         ("answer_nll_base", pa.float32()),  # nats per token of answer and line end
         ("answer_nll", pa.float32()),
         ("recognised", pa.bool_()),
-        ("ranked", pa.bool_()),
-        ("recalled", pa.bool_()),
-        ("alternatives", pa.int32()),  # how many other answers the ranked metric compared with
+        ("recalled", pa.bool_()),  # what was decoded is the answer or an alias
+        ("associated", pa.bool_()),  # the answer is likelier than every alternative; null where there is none
+        ("alternatives", pa.int32()),  # how many other answers were taught so far in the same template
+        ("decoded", pa.string()),  # what greedy decoding gives before its line end
         ("recalled_base", pa.bool_()),
         ("answered", pa.bool_()),  # greedy decoding gives the answer first, whatever comes behind
         ("answered_base", pa.bool_()),
@@ -51,6 +53,7 @@ MATRIX = pa.schema(
     [
         ("arm", pa.string()),
         ("seed", pa.int32()),
+        ("base_replica", pa.int32()),
         ("session", pa.int32()),
         ("fact_id", pa.string()),
         ("session_taught", pa.int32()),
@@ -67,6 +70,7 @@ SESSIONS = pa.schema(
     [
         ("arm", pa.string()),
         ("seed", pa.int32()),
+        ("base_replica", pa.int32()),
         ("session", pa.int32()),
         ("phase", pa.string()),  # of the recipe, in its order; "none" where it has none
         ("steps", pa.int32()),
