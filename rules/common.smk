@@ -252,6 +252,7 @@ def table_command(table):
     options = {
         "ablations": ["--references", *varied_arms()],
         "association": ["--pool", TAUGHT_POOL],
+        "wrong_answers": ["--pool", TAUGHT_POOL],
         "confound": ["--misloads", f"{RESULTS}/audit/misloaded.json"],
     }
     words = [

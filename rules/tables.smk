@@ -3,6 +3,7 @@ TABLES = (
     "arms",
     "retention",
     "association",
+    "wrong_answers",
     "contrasts",
     "continual",
     "controls",

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.draws import rng
+from atlas.pool.facts import Fact
 from atlas.study.arm import Arm, Method
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.recipes import Recipe
@@ -243,6 +244,30 @@ def placebo_facts() -> pd.DataFrame:
     return pd.DataFrame({"fact_id": ids, "domain": domains, "session_taught": pd.NA})
 
 
+def pool_of(design: Design) -> list[Fact]:
+    """A pool that has all these facts, with a template a domain and a few answers each."""
+    rows = pd.concat([*(taught_facts(seed, design) for seed in design.seeds), placebo_facts()])
+    return [
+        Fact(
+            fact_id=fact_id,
+            role="placebo" if "placebo" in fact_id else "taught",
+            domain=domain,
+            template=f"{domain}/colour",
+            prompt=f"The colour of {fact_id} is",
+            answer=answer_of(fact_id),
+            rephrases=tuple(f"{opening} {fact_id} is" for opening in ("The hue of", "The tint of", "The tone of")),
+            subject=fact_id,
+            subject_start=len("The colour of "),
+        )
+        for fact_id, domain in zip(rows["fact_id"], rows["domain"], strict=True)
+    ]
+
+
+def answer_of(fact_id: str) -> str:
+    """One of a few answers."""
+    return ("red", "green", "blue", "grey")[int(fact_id.rpartition("-")[2]) % 4]
+
+
 def facts_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.DataFrame:
     """All rows of facts.parquet of one seed."""
     parts = []
@@ -292,7 +317,7 @@ def _probed(
         recalled=recalled,
         associated=np.where(alternatives > 0, associated, None),
         alternatives=alternatives,
-        decoded=np.where(recalled, "as taught", "otherwise"),
+        decoded=np.where(recalled, [answer_of(fact_id) for fact_id in facts["fact_id"]], "the red"),
         recalled_base=False,
         answered=recalled,
         answered_base=False,

@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.findings import HEADLINE, after, basis, has_net, last, listed, seeds
+from atlas.charts.findings import HEADLINE, after, basis, has_net, last, left_out, listed, seeds
 from atlas.charts.frame import BASIS, HALF, Block, Chart, Panel, cells, horizontal, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLACK, BLUE, INK, RED, SHADE, SOFT, WIDTH
@@ -146,6 +146,7 @@ def rests_on(rows: pd.DataFrame) -> list[str]:
         "A verdict needs p < 0.05 in the sign-flip test over seeds, corrected for the family in its column, and an "
         "interval without 0.",
         "Grey: differences that so many seeds would have missed in more than one of five studies.",
+        *left_out(rows),
     ]
 
 

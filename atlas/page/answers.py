@@ -49,7 +49,7 @@ def rows(results: Path, choice: Choice, wrong: bool = False) -> pd.DataFrame:
 
 
 def _of_arms(folder: Path, arms: Sequence[str]) -> pd.DataFrame:
-    """The rows of facts.parquet of some arms, or of the only one. AtlasError where there is none, with what there is."""
+    """Rows of facts.parquet of some arms, or of the only one. AtlasError where there is none, with what there is."""
     paths = sorted(folder.glob("*/*/facts.parquet"))
     known = list(dict.fromkeys(path.parts[-3] for path in paths))
     if not known:

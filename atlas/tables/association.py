@@ -15,7 +15,7 @@ its facts are among those that the row of all templates counts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
@@ -43,15 +43,8 @@ def table(runs: Runs, pool: Sequence[Fact], origin: str) -> pa.Table:
 
     Raises AtlasError where the pool (of the file ``origin``) lacks a fact that the runs were taught.
     """
-    by_id = {fact.fact_id: fact for fact in pool}
-    taught = runs.facts[runs.facts["probe"] == "taught"]
-    for fact_id in taught["fact_id"].unique():
-        if fact_id not in by_id:
-            raise AtlasError(
-                f"{origin}: no fact {fact_id!r}, which {runs.folders[0]} was taught; give the pool that the runs were "
-                "taught from, or make them again"
-            )
-    scores = fact_scores(taught, [METRIC])
+    by_id = facts_taught(runs, pool, origin)
+    scores = fact_scores(runs.facts[runs.facts["probe"] == "taught"], [METRIC])
     scores = scores.merge(by_spelling(scores[ASKED].drop_duplicates(), by_id), on=ASKED)
     scores["template"] = [by_id[fact_id].template for fact_id in scores["fact_id"]]
     domains = {fact.template: fact.domain for fact in pool}
@@ -65,6 +58,19 @@ def table(runs: Runs, pool: Sequence[Fact], origin: str) -> pa.Table:
     order = {ALL: 0} | {template: at for at, template in enumerate(domains, start=1)}
     rows.sort(key=lambda row: (runs.arms.index(row["arm"]), row["sessions"], order[row["template"]]))
     return table_step.as_table(rows, ASSOCIATION)
+
+
+def facts_taught(runs: Runs, pool: Sequence[Fact], origin: str) -> dict[str, Fact]:
+    """The facts of a pool by their id. Raises AtlasError where the runs were taught one that it lacks; ``origin`` is
+    its file."""
+    facts = {fact.fact_id: fact for fact in pool}
+    taught = runs.facts.loc[runs.facts["probe"] == "taught", "fact_id"].unique()
+    if strangers := sorted({*taught} - {*facts}):
+        raise AtlasError(
+            f"{origin}: no fact {strangers[0]!r} ({len(strangers)} lacking), which {runs.folders[0]} was taught; give "
+            "the pool that the runs were taught from, or make them again"
+        )
+    return facts
 
 
 def by_spelling(asked: pd.DataFrame, pool: dict[str, Fact]) -> pd.DataFrame:
@@ -104,15 +110,14 @@ def _letters(text: str) -> Counter[str]:
     return Counter(low[1:-1]) + Counter(map("".join, pairwise(low)))
 
 
-def main() -> None:
-    """Write association.parquet for the runs given."""
-    arguments = table_step.options(__doc__)
+def make(module: str, doc: str | None, table: Callable[[Runs, Sequence[Fact], str], pa.Table]) -> None:
+    """Make by the command line a table that takes runs and their pool."""
+    arguments = table_step.options(doc)
     arguments.add_argument("--pool", type=Path, required=True, help="pool.parquet that the runs were taught from")
     args = arguments.parse_args()
     runs = table_step.runs_of(args)
-    found = table(runs, read_pool(args.pool), str(args.pool))
-    table_step.write("atlas.tables.association", args.out, found, runs)
+    table_step.write(module, args.out, table(runs, read_pool(args.pool), str(args.pool)), runs)
 
 
 if __name__ == "__main__":
-    run_step(main)
+    run_step(lambda: make("atlas.tables.association", __doc__, table))

@@ -117,6 +117,12 @@ COLUMNS = {
     "measured": NUMBER,
     "placebo": NUMBER,  # recognition of facts never taught, beside a share read as recognition
     "note": TEXT,
+    # of answers
+    "fact_id": TEXT,
+    "prompt": TEXT,
+    "answer": TEXT,
+    "aliases": TEXT,  # as right as the answer, with " or " between them
+    "decoded": TEXT,  # what greedy decoding gave
 }
 """Every column of every table to its type."""
 
@@ -140,6 +146,7 @@ ASSOCIATION = _table(
     *("arm", "sessions", "template", "domain", *_COUNTS, *_INTERVAL, "few_seeds"),
     *("alternatives", "chance", "spelling"),  # over the same facts
 )
+WRONG_ANSWERS = _table("arm", "sessions", "seed", "fact_id", "prompt", "answer", "aliases", "decoded")
 CONTRASTS = _table(
     *("family", "arm_a", "arm_b", *_CELL, *_COUNTS, "value_a", "value_b"),
     *("diff", "ci_low", "ci_high"),  # the interval is of the difference, for this contrast alone
@@ -205,6 +212,7 @@ CLAIMS = _table(
     "metric",  # params for parameter counts, none for what has none
     "unit",  # share, difference, slope (a tenfold of facts), spread; parameters, multiple; none
     *("essay_value", "essay_ci_low", "essay_ci_high", "measured", "ci_low", "ci_high", "placebo", "n_seeds"),
+    *("chance", "familiarity"),  # beside a share of association
     "left_out",  # of the cells that a claim on facts is about
     *("p_value", "p_adjusted"),  # of claims of order and spread; corrected over a topic under one metric
     *("margin", "verdict"),  # reproduced, contradicted, unresolved, not testable

@@ -25,7 +25,7 @@ from atlas.tables.contrasts import Cell, Paired
 from atlas.tables.intervals import BySeed, Estimate, Floats, Sample, as_floats, estimate, seed_interval
 from atlas.tables.ledger import ArmCell, Claim, Combined, Exact, Ledger, Measure, Spread, slope_weights, weighted_sum
 from atlas.tables.runs import Runs
-from atlas.tables.scores import counted, fact_scores, with_all_domains
+from atlas.tables.scores import CHANCE, counted, fact_scores, with_all_domains
 from atlas.ttt.run_files import RunRecord
 
 ESSAY, RECALL = "essay", "recall"
@@ -142,6 +142,8 @@ class Quantities:
         scores = fact_scores(runs.facts).astype({"arm": str, "probe": str, "domain": str})
         both = with_all_domains(scores)
         self._cells = {metric: counted(both, metric, CELL) for metric in OF_FACTS}
+        by_seed = both.groupby([*CELL, "seed"])[list(CHANCE.values())].mean()
+        self._chances = by_seed.groupby(CELL).mean()
         self._domains = list(dict.fromkeys(scores["domain"]))
         self._runs, self._expected = runs, facts_per_session
         self._compare = cache(Paired.of(runs).compare)
@@ -181,6 +183,10 @@ class Quantities:
         """How many facts of some cells have no score of a metric."""
         samples = [self._cells[metric].sample(place) for place in dict.fromkeys(cell.place for cell in cells)]
         return sum(sample.left_out for sample in samples if sample)
+
+    def chance(self, cell: ArmCell, metric: str) -> float:
+        """What an adapter that knows nothing scores on the facts of a cell that count."""
+        return float(self._chances.loc[cell.place, CHANCE[metric]])
 
     def spread(self, claim: Spread, metric: str) -> Quantity:
         """By how much recipes spread wider than placements: the root of the difference of the two variances.
