@@ -18,7 +18,7 @@ from atlas.workflow import files
 
 NAME = "answers"
 READ = ("arm", "seed", "sessions", "probe", "fact_id", "form", "domain", "recalled", "decoded", "contradicts")
-COLUMNS = ("arm", "seed", "sessions", "probe", "domain", "fact_id", "prompt", "answer", "aliases", "decoded", "right")
+COLUMNS = ("arm", "seed", "sessions", "probe", "fact_id", "prompt", "answer", "aliases", "decoded", "right")
 
 
 def rows(results: Path, choice: Choice, wrong: bool = False) -> pd.DataFrame:
