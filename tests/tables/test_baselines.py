@@ -67,6 +67,7 @@ def runs(tmp_path):
         {
             "arm": "rome",
             "seed": seed,
+            "base_replica": 1,
             "session": sessions,
             "fact_id": f"f{i}",
             "session_taught": 1 + i // 2,
