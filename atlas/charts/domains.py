@@ -22,11 +22,15 @@ def charts(tables: Tables) -> Iterator[Chart]:
     """One block of cells a metric, after the last checkpoint."""
     arms, rows = tables.names, page_rows(tables)
     mine = rows[(rows["domain"] != "all") & (rows["probe"] == "taught")]
-    pictured = last(mine)
+    pictured, whole = last(mine), rows[(rows["domain"] == "all") & (rows["probe"] == "taught")]
     panels = [(REGISTRY[metric].title, pictured[pictured["metric"] == metric]) for metric in (HEADLINE, ESSAYS)]
 
     def finding(rows: pd.DataFrame) -> list[str]:
         return [ends(rows, arms[0])]
+
+    def basis(part: pd.DataFrame) -> list[str]:
+        same = whole["metric"].isin(part["metric"]) & whole["sessions"].isin(part["sessions"])
+        return [*rests_on(part), *left_out(whole[same])]
 
     yield Chart(
         name="domains",
@@ -37,7 +41,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
         blocks=[Block(panels, across=1)],
         title=finding(panels[0][1]),
         subtitle=rests_on(pictured),
-        said=said(cells(mine), finding, rests_on),
+        said=said(cells(mine), finding, basis),
         columns=ARM
         | told("text", domain="Domain")
         | measured()
@@ -123,13 +127,13 @@ def ends(rows: pd.DataFrame, arm: str) -> str:
 
 def rests_on(rows: pd.DataFrame) -> list[str]:
     """Seeds, how to read a cell, and how much the smallest domains can tell."""
+    square = "the square facts never taught"
+    if set(rows["metric"]) == {AMONG_TAUGHT}:
+        square = "the square how often a taught answer comes first on prompts never taught, the tick chance"
     lines = [
         f"Taught facts {after(rows['sessions'].iloc[0])}; {seeds(rows)}; below each domain its facts a seed; the line "
-        "in a cell is the 95% interval, from 0% at its left end to 100% at its right, the square facts never taught."
+        f"in a cell is the 95% interval, from 0% at its left end to 100% at its right, {square}."
     ]
-    if AMONG_TAUGHT in set(rows["metric"]):
-        lines[0] += " Of association the square is how often a taught answer comes first there, and the tick is chance."
-        lines += left_out(rows)
     if few := list(rows.loc[rows["n_tests"] < FEW, "domain"].unique()):
         lines.append(f"Fewer than {FEW} facts in all seeds together, so hardly an estimate: {listed(few)}.")
     return lines
