@@ -315,7 +315,7 @@ def _probed(
         answer_nll=nll,
         recognised=recognised,
         recalled=recalled,
-        associated=np.where(alternatives > 0, associated, None),
+        associated=pd.Series(associated, index=facts.index, dtype=object).where(alternatives > 0, None),
         alternatives=alternatives,
         decoded=np.where(recalled, [answer_of(fact_id) for fact_id in facts["fact_id"]], "the red"),
         recalled_base=False,

@@ -42,7 +42,7 @@ def rows(results: Path, choice: Choice, wrong: bool = False) -> pd.DataFrame:
     frame = frame.assign(
         prompt=[fact.prompts[form] for fact, form in zip(asked, frame["form"], strict=True)],
         answer=[fact.answer for fact in asked],
-        aliases=[" or ".join(fact.aliases) or None for fact in asked],
+        aliases=pd.Series([" or ".join(fact.aliases) or None for fact in asked], index=frame.index, dtype=object),
         right=frame["recalled"],
     )
     return frame.loc[~frame["right"] if wrong else frame.index, list(COLUMNS)]

@@ -143,7 +143,7 @@ class Quantities:
         both = with_all_domains(scores)
         self._cells = {metric: counted(both, metric, CELL) for metric in OF_FACTS}
         by_seed = both.groupby([*CELL, "seed"])[list(CHANCE.values())].mean()
-        self._chances = by_seed.groupby(CELL).mean()
+        self._chances = by_seed.groupby(CELL).mean().to_dict("index")
         self._domains = list(dict.fromkeys(scores["domain"]))
         self._runs, self._expected = runs, facts_per_session
         self._compare = cache(Paired.of(runs).compare)
@@ -186,7 +186,7 @@ class Quantities:
 
     def chance(self, cell: ArmCell, metric: str) -> float:
         """What an adapter that knows nothing scores on the facts of a cell that count."""
-        return float(self._chances.loc[cell.place, CHANCE[metric]])
+        return float(self._chances[cell.place][CHANCE[metric]])
 
     def spread(self, claim: Spread, metric: str) -> Quantity:
         """By how much recipes spread wider than placements: the root of the difference of the two variances.

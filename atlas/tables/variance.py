@@ -48,7 +48,6 @@ def table(runs: Runs) -> pa.Table:
         return VARIANCE.empty_table()
     scores = fact_scores(runs.facts[runs.facts["arm"].isin(chosen.arms.values())]).astype({"arm": str, "probe": str})
     means = scores.groupby(["sessions", "probe", "arm", "seed"], observed=True)[list(OF_FACTS)].mean()
-    unscored = scores[list(OF_FACTS)].isna().groupby([scores["sessions"], scores["probe"]], observed=True).sum()
     about = {"n_seeds": len(runs.seeds), "levels": str(chosen)}
     rows = []
     for (sessions, probe), of_cell in means.groupby(level=["sessions", "probe"]):
@@ -56,7 +55,8 @@ def table(runs: Runs) -> pa.Table:
             by_arm = of_cell[metric].droplevel(["sessions", "probe"]).unstack("seed")
             if set(by_arm.index) != set(chosen.arms.values()):
                 continue  # some were not probed here
-            left_out = int(unscored.loc[(sessions, probe), metric])
+            asked = scores[(scores["sessions"] == sessions) & (scores["probe"] == probe)]
+            left_out = int(asked[metric].isna().sum())
             cells = [by_arm.loc[arm, runs.seeds].to_numpy(float) for arm in chosen.arms.values()]
             if np.isnan(cells).any():
                 continue  # the metric leaves out all facts of a seed, so that the design is not balanced

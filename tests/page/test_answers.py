@@ -50,7 +50,8 @@ def results(tmp_path) -> Path:
             rows += [said(arm, seed, 2, "rephrase", SEA, "Ur", form=1), said(arm, seed, 2, "placebo", NEVER, "Ur")]
             frame = pd.DataFrame(rows).astype({field.name: bool for field in FACTS if field.type == "bool"})
             write_frame(tmp_path / "ttt" / arm / str(seed) / "facts.parquet", frame.assign(associated=None), FACTS)
-    return tmp_path
+    folder: Path = tmp_path
+    return folder
 
 
 def test_the_first_seed_the_last_checkpoint_and_facts_as_taught_are_shown(results):
@@ -118,7 +119,7 @@ def test_the_command_prints_tables_and_csv_and_says_where_there_is_nothing(resul
         monkeypatch.setattr(sys, "argv", ["atlas", "show", "answers", "--results", str(results), *options])
         with pytest.raises(SystemExit, match=r"^0$"):
             cli.main()
-        return capsys.readouterr().out
+        return str(capsys.readouterr().out)
 
     assert shown("--arm", "qv", "--seed", "4", "--wrong", "--csv").splitlines()[1].endswith("of 4,False")
     assert "answers: no row is of this choice" in shown("--arm", "qv", "--probe", "rephrase", "--wrong")
