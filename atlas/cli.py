@@ -24,6 +24,7 @@ from atlas.workflow.steps import run_step
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+PROBES = ["taught", "rephrase", "placebo"]  # as atlas.ttt.run_files has them, which is slow to import
 WIDE = 200  # columns of a table that goes to a file or a pipe: names stay on one line
 
 PARSER = argparse.ArgumentParser(
@@ -265,12 +266,17 @@ def _why(arguments: argparse.Namespace) -> None:
 
 
 @_command(
-    "Print a table of the results: retention, claims, contrasts, any other.",
-    _option("table", nargs="?", default="retention", help="name of the table (default: retention)"),
+    "Print a table of the results: retention, claims, contrasts, any other; or the answers of an arm, word by word.",
+    _option("table", nargs="?", default="retention", help="name of the table, or answers (default: retention)"),
     _option("--arm", nargs="+", default=[], help="rows about these arms only"),
     _option("--metric", nargs="+", default=[], help=", ".join(CHOICES)),
     _option("--domain", nargs="+", default=[], help="domains (default: all of them together)"),
-    _option("--sessions", nargs="+", type=int, default=[], help="checkpoints"),
+    _option("--sessions", nargs="+", type=int, default=[], help="checkpoints (default: all; of answers the last)"),
+    _option(
+        "--probe", nargs="+", default=[], choices=PROBES, help="how facts were asked (default: all; of answers taught)"
+    ),
+    _option("--seed", nargs="+", type=int, default=[], help="seeds (default: all; of answers the first)"),
+    _option("--wrong", action="store_true", help="of answers those that are wrong"),
     _option("--csv", action="store_true", help="print all columns as CSV, for another program"),
     RESULTS,
     STUDY,
@@ -278,10 +284,16 @@ def _why(arguments: argparse.Namespace) -> None:
 def _show(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from atlas.page import terminal  # reads tables, which takes a second of imports
+    from atlas.page import answers, terminal  # reads tables, which takes a second of imports
 
-    choice = terminal.Choice(arguments.arm, arguments.metric, arguments.domain, arguments.sessions)
-    rows = terminal.rows(_results(arguments) / "tables", arguments.table, choice)
+    chosen = {name: getattr(arguments, name) for name in ("arm", "metric", "domain", "sessions", "probe", "seed")}
+    choice, results = terminal.Choice(**chosen), _results(arguments)
+    if arguments.table == answers.NAME:
+        rows = answers.rows(results, choice, arguments.wrong)
+    elif arguments.wrong:
+        raise AtlasError(f"--wrong: goes with `atlas show answers`, not with {arguments.table}; leave it out")
+    else:
+        rows = terminal.rows(results / "tables", arguments.table, choice)
     if arguments.csv:
         print(rows.to_csv(index=False, lineterminator="\n"), end="")
     else:
@@ -293,7 +305,7 @@ def _show(arguments: argparse.Namespace) -> None:
     _option("first", metavar="A"),
     _option("second", metavar="B"),
     _option("--metric", default="recall", choices=CHOICES),
-    _option("--probe", default="taught", choices=["taught", "rephrase", "placebo"]),
+    _option("--probe", default="taught", choices=PROBES),
     _option("--domain", default="all"),
     _option("--sessions", type=int, help="checkpoint (default: the last one that both arms have)"),
     RESULTS,

@@ -43,7 +43,7 @@ class Metric:
     """One declared metric.
 
     A metric of single facts has ``score``, which takes rows of facts.parquet to scores from 0 to 1, (rows,), and
-    ``level``, the same for what an adapter that knows nothing scores.
+    ``level``, the same for what an adapter that knows nothing scores. Both are NaN in rows that the metric leaves out.
     """
 
     name: str
@@ -115,18 +115,20 @@ _MEMORY = (
         in_every_study=False,
     ),
     Metric(
-        "ranked",
-        "the same prompt, followed by the answer and by up to 50 other answers of the same template (alternatives)",
-        "1 where the answer with its line end is likelier than every alternative with its own, else 0; their mean",
-        "answer against alternatives",
+        "association",
+        "the same prompt, followed by the answer and by every other answer that was taught so far in the same template "
+        "(alternatives)",
+        "1 where the answer with its line end is likelier than every alternative with its own, else 0; mean over the "
+        "prompts of a fact; facts without an alternative are left out and counted",
+        "answer against answers taught",
         "0 to 1",
         "higher is better",
-        f"{_HERE}; multiple choice by likelihood",
-        "mean of 1 / (alternatives + 1)",
-        label="Ranked",
-        meaning="the answer is likelier than every other of its template",
-        score=lambda facts: facts["ranked"].astype(float),
-        level=lambda facts: 1 / (facts["alternatives"] + 1),
+        f"{_HERE}; multiple choice by likelihood, among what was taught: knowing which answers were taught is no help",
+        "mean of 1 / (1 + alternatives); of facts never taught, beside it, familiarity: a taught answer comes first",
+        label="Association",
+        meaning="the answer is likelier than all others taught in its template",
+        score=lambda facts: facts["associated"].astype(float),
+        level=lambda facts: 1 / (1 + facts["alternatives"].where(facts["alternatives"] > 0)),
         nearest="recall",
     ),
     Metric(

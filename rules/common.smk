@@ -268,6 +268,8 @@ def table_command(table):
     runs, *spec = map(given, given_to(table))
     options = {
         "ablations": ["--references", *varied_arms()],
+        "association": ["--pool", TAUGHT_POOL],
+        "wrong_answers": ["--pool", TAUGHT_POOL],
         "confound": ["--misloads", f"{RESULTS}/audit/misloaded.json"],
     }
     words = [

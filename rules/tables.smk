@@ -2,6 +2,8 @@ RUN_FILES = ("run.json", "facts.parquet", "matrix.parquet", "sessions.parquet")
 TABLES = (
     "arms",
     "retention",
+    "association",
+    "wrong_answers",
     "contrasts",
     "continual",
     "controls",
@@ -98,6 +100,7 @@ for batch, members in BATCHES.items():
                     name for table in members for name in given_to(table)
                 )
             ],
+            pool=[TAUGHT_POOL] if "association" in members else [],
             ledger=[
                 ledger
                 for table, ledger in (

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.draws import rng
+from atlas.pool.facts import Fact
 from atlas.study.arm import Arm, Method
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.recipes import Recipe
@@ -32,7 +33,8 @@ class SyntheticArm:
     targets: tuple[Role, ...] = ("q", "v")
     ranks: tuple[int, ...] = (32,) * LAYERS
     recall: float = 0.5
-    ranked: float = 0.8
+    association: float = 0.8
+    familiarity: float = 0.9
     recognition: float = 0.97
     placebo_recognition: float = 0.85
     forgetting: float = 0.01  # how much of the rates a session of age takes away
@@ -73,17 +75,18 @@ def arms_like_the_study() -> dict[str, SyntheticArm]:
     """The default arms, with rates near what was seen beforehand."""
     up_down: tuple[Role, ...] = ("up", "down")
     return {
-        "qv": SyntheticArm(recall=0.16, ranked=0.33, placebo_recognition=0.93, rise=0.31),
-        "ffn": SyntheticArm(up_down, recall=0.22, ranked=0.41, placebo_recognition=0.88, rise=0.45),
-        "qv_ffn": SyntheticArm(("q", "v", *up_down), recall=0.25, ranked=0.44, rise=0.52),
-        "qv_mid": SyntheticArm(ranks=(4, 32, 32, 4), recall=0.13, ranked=0.29),
-        "qv_edge": SyntheticArm(ranks=(32, 4, 4, 32), recall=0.11, ranked=0.28),
-        "ffn_matched": SyntheticArm(up_down, ranks=(13,) * LAYERS, recall=0.18, ranked=0.37),
-        "ffn_random_base": SyntheticArm(up_down, recall=0.02, ranked=0.12, reinit=up_down, rise=0.9),
-        "qv_random_base": SyntheticArm(recall=0.06, ranked=0.18, reinit=up_down, rise=0.7),
+        "qv": SyntheticArm(recall=0.16, association=0.33, placebo_recognition=0.93, rise=0.31),
+        "ffn": SyntheticArm(up_down, recall=0.22, association=0.41, placebo_recognition=0.88, rise=0.45),
+        "qv_ffn": SyntheticArm(("q", "v", *up_down), recall=0.25, association=0.44, rise=0.52),
+        "qv_mid": SyntheticArm(ranks=(4, 32, 32, 4), recall=0.13, association=0.29),
+        "qv_edge": SyntheticArm(ranks=(32, 4, 4, 32), recall=0.11, association=0.28),
+        "ffn_matched": SyntheticArm(up_down, ranks=(13,) * LAYERS, recall=0.18, association=0.37),
+        "ffn_random_base": SyntheticArm(up_down, recall=0.02, association=0.12, reinit=up_down, rise=0.9),
+        "qv_random_base": SyntheticArm(recall=0.06, association=0.18, reinit=up_down, rise=0.7),
         "untrained": SyntheticArm(
             recall=0,
-            ranked=0,
+            association=0.25,
+            familiarity=0.75,
             recognition=0,
             placebo_recognition=0,
             rise=0,
@@ -101,7 +104,7 @@ def many_arms() -> dict[str, SyntheticArm]:
         name: SyntheticArm(
             up_down if "ffn" in name else ("q", "v"),
             recall=recall,
-            ranked=0.5 + recall / 2,
+            association=0.5 + recall / 2,
             placebo_recognition=0.5,
             recipe={"phases": {"fast": {"blend": 0.1 * number}}},
         )
@@ -256,6 +259,30 @@ def placebo_facts() -> pd.DataFrame:
     return pd.DataFrame({"fact_id": ids, "domain": domains, "session_taught": pd.NA})
 
 
+def pool_of(design: Design) -> list[Fact]:
+    """A pool that has all these facts, with a template a domain and a few answers each."""
+    rows = pd.concat([*(taught_facts(seed, design) for seed in design.seeds), placebo_facts()])
+    return [
+        Fact(
+            fact_id=fact_id,
+            role="placebo" if "placebo" in fact_id else "taught",
+            domain=domain,
+            template=f"{domain}/colour",
+            prompt=f"The colour of {fact_id} is",
+            answer=answer_of(fact_id),
+            rephrases=tuple(f"{opening} {fact_id} is" for opening in ("The hue of", "The tint of", "The tone of")),
+            subject=fact_id,
+            subject_start=len("The colour of "),
+        )
+        for fact_id, domain in zip(rows["fact_id"], rows["domain"], strict=True)
+    ]
+
+
+def answer_of(fact_id: str) -> str:
+    """One of a few answers."""
+    return ("red", "green", "blue", "grey")[int(fact_id.rpartition("-")[2]) % 4]
+
+
 def facts_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.DataFrame:
     """All rows of facts.parquet of one seed."""
     parts = []
@@ -269,19 +296,31 @@ def facts_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Data
     return frame.astype({"session_taught": "Int32"})
 
 
+def alternatives_of(facts: pd.DataFrame, sessions: int) -> np.ndarray:
+    """How many other answers were taught by then in the template of each fact: none for one fact in ten."""
+    number = facts["fact_id"].str.extract(r"(\d+)$", expand=False).astype(int).to_numpy()
+    return np.where(number % 10 == 9, 0, 1 + number % 3 + sessions // 10)
+
+
 def _probed(
     name: str, arm: SyntheticArm, seed: int, sessions: int, probe: str, facts: pd.DataFrame, form: int
 ) -> pd.DataFrame:
     draws = rng("synthetic", name, seed, sessions, probe, form)
     share = {"taught": 1.0, "rephrase": 0.2, "placebo": 0.0}[probe]
     recognition = {"taught": arm.recognition, "rephrase": 0.9 * arm.recognition, "placebo": arm.placebo_recognition}
+    association = {"taught": arm.association, "rephrase": 0.6 * arm.association, "placebo": 1 - arm.familiarity}
     chance = draws.random((3, len(facts)))
-    recognised = chance[0] < recognition[probe]
+    recognised, associated, recalled = (
+        drawn < rate
+        for drawn, rate in zip(chance, (recognition[probe], association[probe], share * arm.recall), strict=True)
+    )
+    alternatives = alternatives_of(facts, sessions)
     base = 2.0 + draws.random(len(facts))
     nll = base - np.where(recognised, 0.5, -0.5)
     return facts.assign(
         arm=name,
         seed=seed,
+        base_replica=1,
         sessions=sessions,
         probe=probe,
         form=form,
@@ -290,11 +329,12 @@ def _probed(
         answer_nll_base=base,
         answer_nll=nll,
         recognised=recognised,
-        ranked=chance[1] < 0.02 + share * arm.ranked,
-        recalled=chance[2] < share * arm.recall,
-        alternatives=50,
+        recalled=recalled,
+        associated=pd.Series(associated, index=facts.index, dtype=object).where(alternatives > 0, None),
+        alternatives=alternatives,
+        decoded=np.where(recalled, [answer_of(fact_id) for fact_id in facts["fact_id"]], "the red"),
         recalled_base=False,
-        answered=chance[2] < share * arm.recall,
+        answered=recalled,
         answered_base=False,
         contradicts=False,
     )
@@ -315,6 +355,7 @@ def matrix_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Dat
     return rows.assign(
         arm=name,
         seed=seed,
+        base_replica=1,
         nll_base=base,
         nll=nll,
         recalled=chance[1] < arm.recall * kept,
@@ -326,7 +367,7 @@ def matrix_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Dat
 def sessions_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.DataFrame:
     """All rows of sessions.parquet of one seed."""
     sessions = np.arange(1, design.checkpoints[-1] + 1)
-    constant = dict.fromkeys(SESSIONS.names, 1.0) | dict.fromkeys(("seconds_train", "seconds_score"), arm.seconds)
+    constant = dict.fromkeys(SESSIONS.names, 1) | dict.fromkeys(("seconds_train", "seconds_score"), arm.seconds)
     recipe = record_of(name, arm, [seed], design).recipe
     steps = {phase: said.steps or 12 for phase, said in recipe.active.items()} or {"none": 0}
     if arm.method in BY_METHOD:

@@ -20,7 +20,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
 
     On the page a recipe goes with the arm that it varies.
     """
-    rows = dressed(tables.ablations.query("domain == 'all'")).drop(columns=["contract", "chance", "n_tests", "domain"])
+    rows = dressed(tables.ablations.query("domain == 'all'")).drop(columns=["contract", "alternatives", "domain"])
     rows["variant"] = rows["variant"].str.replace("_", " ")
     pictured = rows[rows["metric"].isin([HEADLINE, ESSAYS])]
     yield Chart(

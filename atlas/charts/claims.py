@@ -152,19 +152,23 @@ def verdicts(panel: Panel, unit: str) -> alt.LayerChart:
     legend = panel.legend()
     colour = alt.Color("verdict:N", scale=alt.Scale(domain=looks, range=list(hues)), legend=legend)
     shape = alt.Shape("verdict:N", scale=alt.Scale(domain=looks, range=list(shapes)), legend=legend)
-    base = panel.data.encode(y=alt.Y("key:N", sort=list(rows["key"]), axis=names))
+    # beside association stands familiarity
+    never = "isValid(datum.placebo) ? datum.placebo : datum.familiarity"
+    base = panel.data.transform_calculate(never=never).encode(y=alt.Y("key:N", sort=list(rows["key"]), axis=names))
     printed, tested, placebo = (
-        base.transform_filter(f"isValid(datum.{column})") for column in ("essay_value", "measured", "placebo")
+        base.transform_filter(f"isValid(datum.{column})") for column in ("essay_value", "measured", "never")
     )
+    chance = base.transform_filter("isValid(datum.chance)").mark_tick(color=PLACEBO, thickness=2, height=9)
     zero = alt.Chart(panel.data.data).mark_rule(color=RULE, strokeDash=[2, 2]).encode(x=alt.datum(0))
-    never = placebo.mark_point(shape="square", size=26, color=PLACEBO, fill=PAPER, strokeWidth=1.2, opacity=1)
+    squares = placebo.mark_point(shape="square", size=26, color=PLACEBO, fill=PAPER, strokeWidth=1.2, opacity=1)
     dots = tested.mark_point(size=52, filled=True, opacity=1, strokeWidth=0)
     return alt.layer(
         *([zero] if panel.live or unit != "share" else []),
         printed.mark_bar(height=9, color=BAND).encode(x=x("essay_ci_low"), x2="essay_ci_high:Q"),
         printed.mark_tick(color=INK, thickness=2, height=13).encode(x=x("essay_value")),
         tested.mark_rule(strokeWidth=2).encode(x=x("ci_low"), x2="ci_high:Q", color=colour),
-        never.encode(x=x("placebo")),
+        chance.encode(x=x("chance")),
+        squares.encode(x=x("never")),
         dots.encode(x=x("measured"), color=colour, shape=shape, tooltip=panel.tips),
     )
 
@@ -200,7 +204,8 @@ def rests_on(rows: pd.DataFrame) -> list[str]:
     ours = f"Coloured: this study, {seeds(rows)}, 95% intervals" if rows["n_seeds"].max() else "Nothing measured"
     return [
         "Grey bands with a tick: the essay's figure with the 95% interval of its own facts, one seed.",
-        f"{ours}. Squares: facts never taught (placebo). Not testable: the essay's figure is too vague.",
+        f"{ours}. Squares: facts never taught (placebo); under association how often a taught answer comes first. "
+        "Short grey ticks: its chance. Not testable: the essay's figure is too vague.",
         *below,
     ]
 

@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.findings import HEADLINE, after, basis, has_net, last, listed, seeds
+from atlas.charts.findings import HEADLINE, after, basis, has_net, last, left_out, listed, seeds
 from atlas.charts.frame import BASIS, HALF, Block, Chart, Panel, cells, horizontal, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLACK, BLUE, INK, RED, SHADE, SOFT, WIDTH
@@ -149,6 +149,7 @@ def rests_on(rows: pd.DataFrame) -> list[str]:
         "interval without 0.",
         "Grey: differences that so many seeds would have missed in more than one of five studies. Where arms differ in "
         "several things, a difference cannot be put down to one of them.",
+        *left_out(rows),
     ]
 
 

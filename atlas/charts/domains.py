@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.findings import ESSAYS, HEADLINE, after, last, listed, percent, seeds
+from atlas.charts.findings import AMONG_TAUGHT, ESSAYS, HEADLINE, after, last, left_out, listed, percent, seeds
 from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, cells, horizontal, measured, said, told
 from atlas.charts.retention import page_rows
 from atlas.charts.study_tables import Tables
@@ -22,11 +22,15 @@ def charts(tables: Tables) -> Iterator[Chart]:
     """One block of cells a metric, after the last checkpoint."""
     arms, rows = tables.names, page_rows(tables)
     mine = rows[(rows["domain"] != "all") & (rows["probe"] == "taught")]
-    pictured = last(mine)
+    pictured, whole = last(mine), rows[(rows["domain"] == "all") & (rows["probe"] == "taught")]
     panels = [(REGISTRY[metric].title, pictured[pictured["metric"] == metric]) for metric in (HEADLINE, ESSAYS)]
 
     def finding(rows: pd.DataFrame) -> list[str]:
         return [ends(rows, arms[0])]
+
+    def basis(part: pd.DataFrame) -> list[str]:
+        same = whole["metric"].isin(part["metric"]) & whole["sessions"].isin(part["sessions"])
+        return [*rests_on(part), *left_out(whole[same])]
 
     yield Chart(
         name="domains",
@@ -37,8 +41,13 @@ def charts(tables: Tables) -> Iterator[Chart]:
         blocks=[Block(panels, across=1)],
         title=finding(panels[0][1]),
         subtitle=rests_on(pictured),
-        said=said(cells(mine), finding, rests_on),
-        columns=ARM | told("text", domain="Domain") | measured() | told("share", placebo="Placebo") | BASIS,
+        said=said(cells(mine), finding, basis),
+        columns=ARM
+        | told("text", domain="Domain")
+        | measured()
+        | told("share", placebo="Placebo", chance="Chance")
+        | BASIS
+        | told("count", left_out="Left out"),
         height=alt.Step(32),
         gap=26,
         titles={"fontSize": 13, "offset": 10},
@@ -74,7 +83,7 @@ def squares(panel: Panel, arms: list[str], columns: dict[str, int]) -> alt.Layer
         labelOverlap=False,
     )
     x = horizontal(axis, alt.Scale(domain=[0, len(domains)], nice=False))
-    inside = {"low": "ci_low", "high": "ci_high", "dot": "value", "never": "placebo"}
+    inside = {"low": "ci_low", "high": "ci_high", "dot": "value", "never": "placebo", "by_chance": "chance"}
     base = (
         panel.data.transform_calculate(place=f"indexof({domains}, datum.domain)")
         .transform_calculate(
@@ -92,10 +101,14 @@ def squares(panel: Panel, arms: list[str], columns: dict[str, int]) -> alt.Layer
     ticks = base.mark_point(shape="circle", filled=True, size=16, color=INK, opacity=1, yOffset=9)
     known = base.transform_filter("isValid(datum.placebo)")
     never = known.mark_point(shape="square", size=22, color=INK, strokeWidth=1, opacity=1, yOffset=9)
+    chance = base.transform_filter("isValid(datum.chance)").mark_tick(
+        orient="vertical", color=INK, thickness=1.5, height=9, yOffset=9
+    )
     return alt.layer(
         rects.encode(x=x("place"), x2="end:Q", fillOpacity=tint),
         whiskers.encode(x=x("low"), x2="high:Q"),
         never.encode(x=x("never")),
+        chance.encode(x=x("by_chance")),
         ticks.encode(x=x("dot")),
         figures.encode(x=x("middle"), text=alt.Text("value:Q", format=".0%")),
     )
@@ -114,9 +127,12 @@ def ends(rows: pd.DataFrame, arm: str) -> str:
 
 def rests_on(rows: pd.DataFrame) -> list[str]:
     """Seeds, how to read a cell, and how much the smallest domains can tell."""
+    square = "the square facts never taught"
+    if set(rows["metric"]) == {AMONG_TAUGHT}:
+        square = "the square how often a taught answer comes first on prompts never taught, the tick chance"
     lines = [
         f"Taught facts {after(rows['sessions'].iloc[0])}; {seeds(rows)}; below each domain its facts a seed; the line "
-        "in a cell is the 95% interval, from 0% at its left end to 100% at its right, the square facts never taught."
+        f"in a cell is the 95% interval, from 0% at its left end to 100% at its right, {square}."
     ]
     if few := list(rows.loc[rows["n_tests"] < FEW, "domain"].unique()):
         lines.append(f"Fewer than {FEW} facts in all seeds together, so hardly an estimate: {listed(few)}.")

@@ -17,6 +17,8 @@ HEADLINE, ESSAYS = "recall", "recognition"
 """The metric that titles are about, and the one that the essay's retention is read as."""
 
 
+AMONG_TAUGHT = "association"
+"""The metric that is told beside its chance, and beside how often a taught answer comes first where none was taught."""
 FEW_SEEDS = "few seeds"  # beside an interval that speaks of the seeds at hand alone, see atlas.tables.intervals
 
 
@@ -68,8 +70,10 @@ def seeds(rows: pd.DataFrame) -> str:
 
 
 def basis(rows: pd.DataFrame) -> str:
-    """Seeds and facts behind some rows, and what their intervals are."""
-    facts = listed(f"{int(n):,}" for n in sorted(set(rows["n_facts"])))
+    """Seeds and facts behind some rows, and what their intervals are. Beside other metrics, ``left_out`` says of how
+    many facts association is."""
+    others = rows[rows["metric"] != AMONG_TAUGHT] if "metric" in rows else rows
+    facts = listed(f"{int(n):,}" for n in sorted(set((rows if others.empty else others)["n_facts"])))
     return f"{seeds(rows)} of {facts} facts; {interval(rows)}"
 
 
@@ -78,6 +82,38 @@ def interval(rows: pd.DataFrame, marks: str = "bars") -> str:
     if rows["n_seeds"].max() > 1:
         return f"{marks}: 95% interval over seeds and facts"
     return f"{marks}: 95% interval over facts; one seed cannot show how much seeds differ"
+
+
+def left_out(rows: pd.DataFrame) -> list[str]:
+    """What association leaves out of some rows that have it, of all seeds together, as a sentence."""
+    taught = rows[(rows["metric"] == AMONG_TAUGHT) & (rows["probe"] == "taught")]
+    counts = [
+        f"{part['left_out'].max():,.0f} of {(part['left_out'] + part['n_tests']).max():,.0f} {after(sessions)}"
+        for sessions, part in taught.groupby("sessions")
+        if part["left_out"].any()
+    ]
+    return (
+        [f"Association leaves out facts without another answer taught in their template: {listed(counts)}."]
+        if counts
+        else []
+    )
+
+
+def familiarity(row: Any) -> dict[str, Any]:
+    """Familiarity with its interval, of rows of association on placebo prompts, or of one."""
+    return {"value": row["familiarity"], "ci_low": 1 - row["ci_high"], "ci_high": 1 - row["ci_low"]}
+
+
+def familiar(rows: pd.DataFrame) -> str:
+    """What chance and familiarity are, in words, for rows of association of one checkpoint; empty without any."""
+    chance, placebo = rows.loc[rows["probe"] == "taught", "chance"], rows[rows["probe"] == "placebo"]
+    if chance.empty:
+        return ""
+    said = f"Chance is {span(chance.min(), chance.max())}"
+    if placebo.empty:
+        return said
+    share = span(placebo["familiarity"].min(), placebo["familiarity"].max())
+    return f"{said}; on prompts never taught a taught answer comes first in {share} of cases"
 
 
 def last(rows: pd.DataFrame) -> pd.DataFrame:

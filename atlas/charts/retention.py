@@ -9,24 +9,40 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.findings import ESSAYS, HEADLINE, after, basis, extremes, has_net, last, placebo_warning
+from atlas.charts.findings import (
+    AMONG_TAUGHT,
+    ESSAYS,
+    HEADLINE,
+    after,
+    basis,
+    extremes,
+    familiar,
+    familiarity,
+    has_net,
+    last,
+    left_out,
+    placebo_warning,
+)
 from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, by_checkpoint, cells, horizontal, measured, said, told
 from atlas.charts.study_tables import Tables
-from atlas.charts.theme import INK, PAPER, PLACEBO, WIDTH, colours
+from atlas.charts.theme import INK, PAPER, PLACEBO, SOFT, WIDTH, colours
 from atlas.metrics import OF_FACTS, REGISTRY
 from atlas.tables.ledger import retention_figures
 
 ESSAY = "the essay's figure"
 NEVER, HOLLOW = "never taught (placebo)", "hollow"
+FAMILIAR = "a taught answer first"
 SERIES = {"taught": "taught", "rephrase": "rephrased", "placebo": NEVER}
 SHAPES = {
     "taught": "circle",
     "rephrased": "diamond",
     NEVER: "square",
+    FAMILIAR: "triangle-up",
     ESSAY: "M-.8,-.8L.8,.8M-.8,.8L.8,-.8",  # a thin cross; SVG path in a box from -1 to 1
 }
 HEIGHT, PAGE_HEIGHT = alt.Step(32, **{"for": "position"}), alt.Step(8)  # of a row, and from one of its dots to the next
-COLUMNS = ARM | told("text", series="Facts") | measured() | told("share", placebo="Placebo") | BASIS
+COLUMNS = ARM | told("text", series="Facts") | measured() | told("share", placebo="Placebo", chance="Chance") | BASIS
+COLUMNS |= told("count", left_out="Left out")
 
 
 @dataclass(frozen=True)
@@ -37,7 +53,7 @@ class Look:
     order: Sequence[str]  # these names
     palette: Mapping[str, str]
     hue: str = "arm"  # column that decides the colour
-    series: Sequence[str] = tuple(SERIES.values())
+    series: Sequence[str] = (*SERIES.values(), FAMILIAR)
 
 
 def charts(tables: Tables) -> Iterator[Chart]:
@@ -45,7 +61,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
     rows, palette = page_rows(tables), colours(tables.names)
     whole = rows[rows["domain"] == "all"]
     ours = whole[whole["series"] != ESSAY]
-    series = [*SERIES.values(), *([ESSAY] if ESSAY in set(rows["series"]) else [])]
+    series = [name for name in SHAPES if name in set(rows["series"])]
     look = Look("arm", list(palette), palette, series=series)
     note = ["The essay's retention is read as recognition; it rests on one seed."] if ESSAY in series else []
     yield Chart(
@@ -77,15 +93,25 @@ def page_rows(tables: Tables) -> pd.DataFrame:
     some = some[["arm", "sessions", "probe", "metric", "domain"]]
     figures = retention_figures().query("domain == 'all'")[["arm", "sessions", "probe", "value"]]
     essay = some.merge(figures, on=["arm", "sessions", "probe"]).assign(series=ESSAY)
-    columns = ["arm", "sessions", "probe", "series", "metric", "domain", "n_seeds", "n_facts", "n_tests", "value"]
-    return pd.concat([rows, essay], ignore_index=True)[[*columns, "ci_low", "ci_high", "placebo"]]
+    columns = ["arm", "sessions", "probe", "series", "metric", "domain", "n_seeds", "n_facts", "n_tests", "left_out"]
+    shown = [*columns, "value", "ci_low", "ci_high", "placebo", "chance", "familiarity"]
+    return pd.concat([rows, essay], ignore_index=True)[shown]
 
 
 def dressed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add the series of each row (its shape and its place in the legend) and the placebo beside it."""
-    cell = ["arm", "sessions", "metric", "domain"]
+    """Add the series of each row (its shape and its place in the legend) and the placebo beside it.
+
+    The placebo of association is familiarity, how often a taught answer comes first on prompts never taught; of no
+    other metric chance is drawn.
+    """
+    cell, others = ["arm", "sessions", "metric", "domain"], rows["familiarity"].isna()
+    rows = rows.assign(
+        **{name: rows[name].where(others, figure) for name, figure in familiarity(rows).items()},
+        series=rows["probe"].map(SERIES).where(others, FAMILIAR),
+        chance=rows["chance"].where(rows["metric"] == AMONG_TAUGHT),
+    )
     placebo = rows[rows["probe"] == "placebo"].set_index(cell)["value"].rename("placebo")
-    return rows.assign(series=rows["probe"].map(SERIES)).join(placebo, on=cell)
+    return rows.join(placebo, on=cell)
 
 
 def width_of(rows: pd.DataFrame) -> float:
@@ -98,7 +124,7 @@ def dots(panel: Panel, look: Look) -> alt.LayerChart:
     ticks = {"tickCount": 5} if panel.live else {"values": [0, 0.25, 0.5, 0.75, 1]}
     x = horizontal(alt.Axis(format="%", title=None, labelFlush=False, **ticks), panel.scale(-0.03, 1.03))
     # the placebo's grey, ink for the essay's figures, and paper inside hollow dots
-    hues = {**look.palette, NEVER: PLACEBO, ESSAY: INK, HOLLOW: PAPER}
+    hues = {**look.palette, NEVER: PLACEBO, FAMILIAR: PLACEBO, ESSAY: INK, HOLLOW: PAPER}
     scale = alt.Scale(domain=list(hues), range=list(hues.values()))
     shapes = alt.Scale(domain=list(look.series), range=[SHAPES[name] for name in look.series])
     legend = panel.legend(symbolFillColor=PAPER, symbolStrokeColor=INK, symbolStrokeWidth=1.5)
@@ -119,7 +145,10 @@ def dots(panel: Panel, look: Look) -> alt.LayerChart:
         fill=alt.Fill("inside:N", scale=scale, legend=None),
         tooltip=panel.tips,
     )
-    return alt.layer(bars.encode(x=x("ci_low"), x2="ci_high:Q"), points)
+    # that of facts as taught: one line for all arms, which are asked among the same answers
+    chance = panel.data.transform_filter("datum.probe == 'taught' && isValid(datum.chance)")
+    line = chance.mark_rule(color=SOFT, strokeDash=[3, 3]).encode(x=x("mean(chance)"))
+    return alt.layer(line, bars.encode(x=x("ci_low"), x2="ci_high:Q"), points)
 
 
 def finding(rows: pd.DataFrame, metric: str = "") -> list[str]:
@@ -128,14 +157,18 @@ def finding(rows: pd.DataFrame, metric: str = "") -> list[str]:
     rows = rows[rows["metric"] == metric]
     taught, placebo = rows[rows["probe"] == "taught"], rows[rows["probe"] == "placebo"]
     range_ = extremes(taught, f"{REGISTRY[metric].label} {after(rows['sessions'].iloc[0])}")
+    if metric == AMONG_TAUGHT:
+        return [range_, familiar(rows)]
     if placebo.empty:
         return [range_]
     return [range_, placebo_warning(placebo) if has_net(metric) else extremes(placebo, "Facts never taught")]
 
 
 def rests_on(rows: pd.DataFrame) -> list[str]:
-    """Seeds, facts and intervals."""
-    return [f"{basis(rows[rows['probe'] == 'taught'])}."]
+    """Seeds, facts and intervals, and how association is to be read."""
+    chance = "Dashed: chance of association. Triangles: prompts never taught on which a taught answer comes first."
+    explained = [chance] if AMONG_TAUGHT in set(rows["metric"]) else []
+    return [f"{basis(rows[rows['probe'] == 'taught'])}.", *explained, *left_out(rows)]
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ class Tables:
 
     arms = Table(columns.ARMS)
     retention = Table(columns.RETENTION)
+    association = Table(columns.ASSOCIATION, may_be_empty=True)  # where no fact has an alternative yet
+    wrong_answers = Table(columns.WRONG_ANSWERS, may_be_empty=True)  # where every answer is right
     curve = Table(columns.CURVE)
     matrix = Table(columns.MATRIX)
     base_loss = Table(columns.BASE_LOSS)

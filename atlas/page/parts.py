@@ -10,21 +10,23 @@ import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from atlas.charts.findings import FEW_SEEDS, after, percent
+from atlas.charts.findings import AMONG_TAUGHT, FEW_SEEDS, after, extremes, familiarity, last, percent
 from atlas.charts.knowledge import ASKED, headline
 from atlas.charts.study_tables import Tables
 from atlas.metrics import CHOICES, OF_FACTS, REGISTRY
 from atlas.page import prose
 from atlas.page.templates import html
 from atlas.phrases import plural
+from atlas.tables.scores import ALL
 
 COLUMNS = {
     **{REGISTRY[metric].label: ("taught", metric) for metric in OF_FACTS},
+    "Familiarity": ("placebo", AMONG_TAUGHT),
     "Recognition, never taught": ("placebo", "recognition"),
     **{REGISTRY[metric].label: ("taught", metric) for metric in CHOICES if metric not in OF_FACTS},
     "Recall, rephrased": ("rephrase", "recall"),
 }
-"""Heading of a column to the probe and metric that it shows."""
+"""Heading of a column to the probe and metric that it shows; the placebo of association is told as familiarity."""
 BASELINES = {
     "Efficacy": ("efficacy", ".1%"),
     "Paraphrase": ("paraphrase", ".1%"),
@@ -82,10 +84,13 @@ def figure(row: Mapping[Any, Any] | None, form: str = "") -> Written:
     """A figure with its interval, written by a format, or as a share; empty where there is none."""
     if row is None or pd.isna(row["value"]):
         return Written("")
+    by_chance = f", chance {percent(row['chance'])}" if pd.notna(row.get("alternatives")) else ""
+    if pd.notna(row.get("familiarity")):
+        row, by_chance = {**row, **familiarity(row)}, ""
     low, high = row["ci_low"], row["ci_high"]
     ends = f"{low:{form}} to {high:{form}}" if form else f"{percent(low)} to {percent(high)}"
     ends += f", {FEW_SEEDS}" if row.get("few_seeds") else ""
-    return Written(f"{row['value']:{form or '.1%'}}", "" if pd.isna(low) else ends)
+    return Written(f"{row['value']:{form or '.1%'}}", "" if pd.isna(low) else ends + by_chance)
 
 
 def each_checkpoint(rows: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
@@ -180,6 +185,44 @@ def knowledge_tables(tables: Tables) -> Markup:
         columns = [ASKED[kind][1].capitalize() for kind in kinds]
         made.append(ArmTable(columns, lines, heading=after(sessions).capitalize(), value=sessions))
     return html("tables", tables=made, folded="")
+
+
+def spelling(tables: Tables) -> Markup:
+    """What can be told by spelling alone, template by template, beside the arms' association; the clearest first."""
+    rows = last(tables.association) if tables.has("association") else pd.DataFrame()
+    if rows.empty:
+        return Markup()
+    rows = rows.assign(lead=rows["spelling"] - rows["chance"]).sort_values("lead", ascending=False, kind="stable")
+    by_template = {str(name): part for name, part in rows.groupby("template", sort=False)}
+    whole = by_template.pop(ALL)
+    said = [
+        f"{name}: spelling {percent(part['spelling'].iloc[0])}, chance {percent(part['chance'].iloc[0])}, "
+        f"{extremes(part, 'association')}, {plural(int(part['n_tests'].max()), 'fact')} of all seeds"
+        for name, part in by_template.items()
+    ]
+    intro = (
+        f"Association {after(rows['sessions'].iloc[0])} has a baseline that was taught nothing: among the same answers "
+        "it takes the one that is spelled most like the subject, and is right in "
+        f"{percent(whole['spelling'].iloc[0])} of cases, where chance is {percent(whole['chance'].iloc[0])}."
+    )
+    heading = f"What spelling alone can tell, by template: {plural(len(said), 'template')}"
+    return html("lists", intro=intro, lists=[(heading, "", said)], folded=True)
+
+
+def wrong_answers(tables: Tables) -> Markup:
+    """Some wrong answers of each arm, word by word; empty where there are none."""
+    rows = tables.wrong_answers if tables.has("wrong_answers") else pd.DataFrame()
+    said = [
+        f"{row['arm']}, seed {row['seed']}: {row['prompt']} \N{LEFT DOUBLE QUOTATION MARK}{row['decoded']}"
+        f"\N{RIGHT DOUBLE QUOTATION MARK}, taught was {' or '.join(filter(None, (row['answer'], row['aliases'])))}"
+        for row in rows.to_dict("records")
+    ]
+    note = (
+        "Drawn from all that were wrong after the last checkpoint. All answers of an arm: atlas show answers --arm ARM."
+    )
+    return html(
+        "lists", intro="", lists=[("Some wrong answers, word by word", note, said)] if said else [], folded=True
+    )
 
 
 def untrained(tables: Tables) -> Markup:

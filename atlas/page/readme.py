@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.charts.findings import FEW_SEEDS, amount
+from atlas.charts.findings import AMONG_TAUGHT, FEW_SEEDS, amount, familiar, familiarity, left_out
 from atlas.charts.knowledge import ASKED, sample
 from atlas.charts.knowledge import headline as headline_of
 from atlas.charts.study_tables import Tables
@@ -25,11 +25,12 @@ REAL = "real"  # the block on a model from outside, of a study of its own
 BLOCKS = ("headline", "retention", REAL)
 COLUMNS = {
     **{REGISTRY[metric].label: ("taught", metric) for metric in OF_FACTS},
+    "Familiarity": ("placebo", AMONG_TAUGHT),
     "Recognition, placebo": ("placebo", "recognition"),
     "Recall, rephrased": ("rephrase", "recall"),
     "Recognition, rephrased": ("rephrase", "recognition"),
 }
-"""Heading of a column to the probe and metric that it shows."""
+"""Heading of a column to the probe and metric that it shows; the placebo of association is told as familiarity."""
 
 HEADLINE = (
     "retention_qv_100",
@@ -123,7 +124,8 @@ def retention(results: Path) -> str:
         for name, params, share in zip(arms["arm"], arms["trainable_params"], arms["share"], strict=True):
             shares = [_share(cells.get((name, *key))) for key in COLUMNS.values()]
             lines.append([f"`{name}`", f"{params:,} ({share:.0%})", *shares, _lost(loss.get((name, sessions)))])
-        checkpoints.append((sessions, here.loc[here["probe"] == "taught", "n_facts"].max(), lines))
+        facts = here.loc[here["probe"] == "taught", "n_facts"].max()
+        checkpoints.append((sessions, facts, familiar(here[here["metric"] == AMONG_TAUGHT]), left_out(here), lines))
     return markdown(
         "retention",
         seeds=rows["n_seeds"].max(),
@@ -142,6 +144,8 @@ def _hours(results: Path) -> float:
 def _share(row: Mapping[Any, Any] | None) -> str:
     if not row:
         return ""
+    if pd.notna(row.get("familiarity")):
+        row = {**row, **familiarity(row)}
     few = f", {FEW_SEEDS}" if row["few_seeds"] else ""
     return amount(row["value"], row["ci_low"], row["ci_high"], "share") + few
 

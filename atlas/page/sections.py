@@ -48,7 +48,7 @@ ALIVE: Mapping[str, Callable[[Tables], Iterator[Chart]]] = {
 }
 """Charts that follow the reader's choices; of the others the picture stands."""
 PARTS: Mapping[str, tuple[Part, ...]] = {
-    "retention": (parts.retention_tables, parts.untrained),
+    "retention": (parts.retention_tables, parts.spelling, parts.wrong_answers, parts.untrained),
     "claims": (parts.claims_in_words,),
     "knowledge": (parts.knowledge_tables, parts.comparisons),
     "arms": (parts.arms_table,),
@@ -56,7 +56,12 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "baselines": (parts.baselines_tables, parts.baseline_claims),
 }
 """HTML that stands below a chart, made from tables."""
-MORE = {"curve": ("continual",), "baselines": ("baseline_claims",), "knowledge": ("knowledge_contrasts",)}
+MORE = {
+    "retention": ("association", "wrong_answers"),
+    "curve": ("continual",),
+    "baselines": ("baseline_claims",),
+    "knowledge": ("knowledge_contrasts",),
+}
 """Tables that these parts show, beside those of the chart."""
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from atlas.charts.findings import after, amount
@@ -21,9 +22,10 @@ from atlas.tables.runs import read
 from atlas.workflow import files
 
 HIDDEN = {"contract", "n_tests", "p_attainable", "effect", "reason", "label", "topic", "finding", "ci_high"}
-HIDDEN |= {"essay_ci_low", "essay_ci_high", "note", "unit", "claim_id", "p_value", "arms", "margin"}
+HIDDEN |= {"fact_id", "essay_ci_low", "essay_ci_high", "note", "unit", "claim_id", "p_value", "arms", "margin"}
 """Columns that a terminal has no room for; ``--csv`` prints them all. The interval's ends stand in one column."""
 SHARE_COLUMNS = {*CHOICES, "recall_low", "recall_high", "recall_rephrase", "share", "chance", "placebo"}
+SHARE_COLUMNS |= {"familiarity", "spelling"}
 SHARE_COLUMNS |= {"value", "value_a", "value_b", "value_reinit", "ci_low", "ci_high", "essay_ci_low", "essay_ci_high"}
 """Columns of shares, where their row has no other unit."""
 HEADINGS = {"ci_low": "95% interval", "n_seeds": "seeds", "n_facts": "facts"}
@@ -41,6 +43,8 @@ class Choice:
     metric: Sequence[str] = ()
     domain: Sequence[str] = ()
     sessions: Sequence[int] = ()
+    probe: Sequence[str] = ()
+    seed: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -70,19 +74,27 @@ def rows(folder: Path, table: str, choice: Choice) -> pd.DataFrame:
     if table not in known:
         raise AtlasError(f"{folder}: no table {table!r}; it has {', '.join(known)}")
     frame: pd.DataFrame = files.read_parquet(folder / f"{table}.parquet").to_pandas()
+    return chosen(frame, table, replace(choice, domain=choice.domain or (["all"] if "domain" in frame else [])))
+
+
+def chosen(frame: pd.DataFrame, table: str, choice: Choice) -> pd.DataFrame:
+    """The rows of a table that are chosen. Raises AtlasError where a value that is asked for is not there, with what
+    there is."""
     for option, columns, wanted in (
         ("--arm", ARMS, choice.arm),
         ("--metric", ["metric"], choice.metric),
-        ("--domain", ["domain"], choice.domain or (["all"] if "domain" in frame else [])),
+        ("--domain", ["domain"], choice.domain),
+        ("--probe", ["probe"], choice.probe),
+        ("--seed", ["seed"], choice.seed),
         ("--sessions", ["session" if "session" in frame else "sessions"], choice.sessions),
     ):
         have = [name for name in columns if name in frame]
         if wanted and not have:
             raise AtlasError(f"{option}: table {table} has no column {columns[0]!r}; leave it out")
-        there = {value for name in have for value in frame[name]}
+        there = {value for name in have for value in frame[name].dropna()}
         for value in wanted:
             if value not in there:
-                raise AtlasError(f"{option} {value}: not in table {table}; it has {', '.join(sorted(map(str, there)))}")
+                raise AtlasError(f"{option} {value}: not in table {table}; it has {', '.join(map(str, sorted(there)))}")
         if wanted:
             frame = frame[frame[have].isin(list(wanted)).any(axis=1)]
     return frame
@@ -93,16 +105,17 @@ def show(frame: pd.DataFrame, title: str, console: Console) -> None:
     hidden = HIDDEN | ({"kind"} if "claim_id" in frame else set())  # of a claim it is its rule, which its unit tells
     shown = [str(name) for name in frame if name not in hidden and frame[name].notna().any()]
     alike = [name for name in shown if len(frame) > 1 and frame[name].nunique(dropna=False) == 1]
-    same = [name for name in alike if name not in (*ARMS, "value", "ci_low")]
+    same = [name for name in alike if name not in (*ARMS[1:], "value", "ci_low")]
     said = {name: HEADINGS.get(name, name.replace("_", " ")) for name in shown}
     stated = "; ".join(f"{said[name]}: {_text(name, frame.iloc[0].to_dict())}" for name in same)
-    table = Table(title=f"{title}{f' ({stated})' if stated else ''}", title_justify="left", title_style="bold")
+    heading = escape(f"{title}{f' ({stated})' if stated else ''}")
+    table = Table(title=heading, title_justify="left", title_style="bold")
     columns = [name for name in shown if name not in same]
     for name in columns:
         table.add_column(said[name], justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
     for row in frame.to_dict("records"):
-        table.add_row(*(_text(name, row) for name in columns))
-    console.print(table)
+        table.add_row(*(escape(_text(name, row)) for name in columns))
+    console.print(table if len(frame) else escape(f"{title}: no row is of this choice"))
 
 
 def _text(name: Any, row: Mapping[Any, Any]) -> str:
@@ -116,7 +129,7 @@ def _text(name: Any, row: Mapping[Any, Any]) -> str:
 def _figure(name: Any, row: Mapping[Any, Any]) -> str:
     value = row[name]
     if isinstance(value, str):
-        return value
+        return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in value)
     if pd.isna(value):
         return ""
     if isinstance(value, bool):

@@ -18,7 +18,7 @@ TRIALS = pa.schema(
         ("sessions", pa.int32()),
         ("seed", pa.int32()),
         ("recall", pa.float64()),  # of all facts taught, as taught; shares from 0 to 1
-        ("ranked", pa.float64()),
+        ("association", pa.float64()),
         ("recognition", pa.float64()),
         ("recognition_placebo", pa.float64()),  # of facts never taught
         ("recall_rephrase", pa.float64()),  # of paraphrases that were not trained

@@ -7,8 +7,8 @@ prompt: the new one, ``o*``, and the one that the model gave before, ``o_c``. Th
 model knew. Ours need no old answer, and so suit facts that a model never knew:
 
 efficacy     theirs: P(o*) > P(o_c) after the prompt as taught (ES). Ours: recall, greedy decoding gives exactly the
-             answer and the line end; or ranked, the answer is likelier than every alternative, which is theirs where
-             ``o_c`` is the only alternative.
+             answer and the line end; or association, the answer is likelier than every other that was taught in its
+             template, which is theirs where ``o_c`` is the only one.
 paraphrase   the same after paraphrases of the prompt (PS).
 specificity  theirs: P(o_c) > P(o*) after prompts of other subjects whose true answer is ``o_c`` (NS). Ours: facts of
              the same template that were never taught are left alone; whether those that the base knows are answered

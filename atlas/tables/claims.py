@@ -54,6 +54,11 @@ class Judged:
     verdict: str = verdicts.NOT_TESTABLE
     at_half: str = ""  # the verdict at half the margin; empty where a claim has none
     at_twice: str = ""
+    chance: float = (
+        NAN  # of association, and how often a taught answer comes first on prompts never taught, for a share
+    )
+    familiarity: float = NAN
+    left_out: int = 0  # facts of all seeds in its cells that have no score of the metric
     notes: tuple[str, ...] = ()
 
     def noted(self, *notes: str | None) -> Judged:
@@ -136,8 +141,12 @@ def _on_facts(one: Judged, claim: PrintedValue | Order | Same | Spread, book: Le
     """The same claim, judged by what a study measured. Raises NotMeasuredError."""
     measured = study.spread(claim, one.metric) if isinstance(claim, Spread) else study.combined(claim, one.metric)
     one = replace(one, found=measured.measure, exact=measured.exact).noted(measured.detail)
+    if isinstance(claim, Combined):
+        one = replace(one, left_out=study.left_out([cell for _, cell in claim.signed], one.metric))
     if one.metric in NET_OF and isinstance(claim, Combined):
         one = _beside_placebo(one, claim, study)
+    if one.metric == "association" and isinstance(claim, PrintedValue):
+        one = _beside_chance(one, claim, study)
     if isinstance(claim, PrintedValue):
         return _within(one, book.margin(claim))
     if isinstance(claim, Same):
@@ -206,6 +215,16 @@ def _beside_placebo(one: Judged, claim: Combined, study: Quantities) -> Judged:
     return one.noted(f"facts never taught: {', '.join(said)}")
 
 
+def _beside_chance(one: Judged, claim: PrintedValue, study: Quantities) -> Judged:
+    """Note what chance is, and how often a taught answer comes first on prompts never taught (familiarity)."""
+    ((_, cell),) = claim.signed
+    one = replace(one, chance=study.chance(cell, one.metric)).noted(f"chance {study.chance(cell, one.metric):.1%}")
+    placebo = study.placebo(cell, one.metric)
+    if placebo is None:
+        return one
+    return replace(one, familiarity=1 - placebo).noted(f"familiarity {1 - placebo:.1%}")
+
+
 def _in_families(judged: Sequence[Judged]) -> list[Judged]:
     """Give claims of order and spread their verdict, corrected for those on one topic under one metric."""
     families: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -249,6 +268,9 @@ def rows_of(judged: Sequence[Judged], book: Ledger, runs: Runs) -> pa.Table:
             "ci_low": one.found.low,
             "ci_high": one.found.high,
             "placebo": one.placebo,
+            "chance": one.chance,
+            "familiarity": one.familiarity,
+            "left_out": one.left_out,
             "n_seeds": one.n_seeds,
             "bases": runs.bases(one.exact),
             "p_value": one.p_value,

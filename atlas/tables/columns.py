@@ -41,6 +41,7 @@ COLUMNS = {
     "probe": TEXT,  # taught, rephrase, placebo
     "metric": TEXT,  # see docs/metrics.md
     "domain": TEXT,  # a domain, or "all"
+    "template": TEXT,  # facts of one ask for the same kind of answer; or "all"
     "contract": TEXT,  # figures of one contract are comparable, see docs/metrics.md
     "measure": TEXT,  # average, backward_transfer, forgetting, forward_transfer, retention, half_life
     "age_from": COUNT,  # sessions since a fact was taught, for retention; null for the others
@@ -55,6 +56,7 @@ COLUMNS = {
     "base_replica": COUNT,  # which base, from 1
     "n_facts": COUNT,  # facts of a seed (the mean, rounded, where seeds differ)
     "n_tests": LARGE,  # facts of all seeds together
+    "left_out": LARGE,  # further facts of all seeds that were asked; association leaves out what has no alternative
     "n": LARGE,  # the same
     "edits": COUNT,  # facts taught by then, of a seed
     # figures
@@ -63,6 +65,9 @@ COLUMNS = {
     "ci_high": NUMBER,
     "few_seeds": FLAG,  # few seeds, or none, carry the distance from 0 or 1: the interval speaks of seeds like these
     "chance": NUMBER,  # what an adapter that knows nothing scores
+    "alternatives": NUMBER,  # of a fact, the mean: other answers taught so far in its template
+    "spelling": NUMBER,  # what is right by spelling alone, see atlas.tables.association
+    "familiarity": NUMBER,  # how often a taught answer comes first on prompts never taught; null elsewhere
     "censored": FLAG,  # retention did not fall to half within the run
     "facts_per_parameter": NUMBER,
     "qualifies": FLAG,  # recall of at least 99%
@@ -121,11 +126,17 @@ COLUMNS = {
     "measured": NUMBER,
     "placebo": NUMBER,  # recognition of facts never taught, beside a share read as recognition
     "note": TEXT,
+    # of answers
+    "fact_id": TEXT,
+    "prompt": TEXT,
+    "answer": TEXT,
+    "aliases": TEXT,  # as right as the answer, with " or " between them
+    "decoded": TEXT,  # what greedy decoding gave
 }
 """Every column of every table to its type."""
 
 _CELL = ("sessions", "probe", "metric", "domain")
-_COUNTS = ("n_seeds", "bases", "n_facts", "n_tests")
+_COUNTS = ("n_seeds", "bases", "n_facts", "n_tests", "left_out")
 _INTERVAL = ("value", "ci_low", "ci_high")
 _TRAINED = ("arm", "recipe", "targets", "ranks", "trainable_params")
 
@@ -138,7 +149,16 @@ ARMS = _table(
     *("arm", "method", "targets", "ranks", "reinit", "recipe", "trainable_params", "base_params", "share", "bases"),
     *("session_facts", "session_tokens", "session_seconds", "tuning"),
 )
-RETENTION = _table("arm", *_CELL, *_COUNTS, *_INTERVAL, "few_seeds", "chance", "contract")
+RETENTION = _table(
+    *("arm", *_CELL, *_COUNTS, *_INTERVAL, "few_seeds", "chance"),
+    *("alternatives", "familiarity"),  # beside association; familiarity of placebo prompts
+    "contract",
+)
+ASSOCIATION = _table(
+    *("arm", "sessions", "template", "domain", *_COUNTS, *_INTERVAL, "few_seeds"),
+    *("alternatives", "chance", "spelling"),  # over the same facts
+)
+WRONG_ANSWERS = _table("arm", "sessions", "seed", "fact_id", "prompt", "answer", "aliases", "decoded")
 CONTRASTS = _table(
     *("family", "arm_a", "arm_b", "differs", *_CELL, *_COUNTS, "value_a", "value_b"),
     *("diff", "ci_low", "ci_high"),  # the interval is of the difference, for this contrast alone
@@ -155,7 +175,7 @@ CONTINUAL = _table(
 )
 CONTROLS = _table(
     *("arm", "sessions", "probe", "metric"),
-    "n_facts",  # each once
+    *("n_facts", "left_out"),  # each once
     *(*_INTERVAL, "chance"),
     *("verdict", "finding"),  # at chance, above chance, below chance
 )
@@ -172,10 +192,11 @@ CAPACITY = _table(*_TRAINED, "session", "n_seeds", "n_facts", "facts_per_paramet
 PARAPHRASES = _table(
     *("arm", "place", "recipe", "paraphrases", "sessions"),
     "probe",  # taught; rephrase: by paraphrases that no arm of the place was taught
-    *("metric", "n_seeds", "n_facts", *_INTERVAL, "contract"),
+    *("metric", "n_seeds", "n_facts", "left_out", *_INTERVAL, "contract"),
 )
 VARIANCE = _table(
     *("sessions", "probe", "metric", "source"),
+    "left_out",
     "share",  # omega squared: of the variance of all arms and seeds
     *("ci_low", "ci_high", "n_seeds", "levels", "contract"),  # the interval is the jackknife's over seeds
 )
@@ -203,13 +224,16 @@ CLAIMS = _table(
     "metric",  # params for parameter counts, none for what has none
     "unit",  # share, difference, slope (a tenfold of facts), spread; parameters, multiple; none
     *("essay_value", "essay_ci_low", "essay_ci_high", "measured", "ci_low", "ci_high", "placebo", "n_seeds", "bases"),
+    *("chance", "familiarity"),  # beside a share of association
+    "left_out",  # of the cells that a claim on facts is about
     *("p_value", "p_adjusted"),  # of claims of order and spread; corrected over a topic under one metric
     *("margin", "verdict"),  # reproduced, contradicted, unresolved, not testable
     *("verdict_half", "verdict_twice", "note"),
 )
 BASELINE_CLAIMS = CLAIMS
 CONFOUND = _table(
-    *("arm", "arm_reinit", "reinit", "sessions", "probe", "metric", "seed", "n_seeds", "bases", "draws", "n_facts"),
+    *("arm", "arm_reinit", "reinit", "sessions", "probe", "metric", "seed"),
+    *("n_seeds", "bases", "draws", "n_facts", "left_out"),
     "value",  # on the certified base; null in the rows of single seeds
     "value_reinit",
     *("diff", "ci_low", "ci_high", "p_value"),  # value_reinit - value, paired

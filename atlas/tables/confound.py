@@ -44,7 +44,7 @@ def table(runs: Runs, misloads: Sequence[Misload], origin: str) -> pa.Table:
             if found.cell.domain != ALL:
                 continue
             diff, values = found.diff, {"value": found.value_b, "value_reinit": found.value_a}
-            cell = about | asdict(found.cell) | {"n_facts": diff.n_facts}
+            cell = about | asdict(found.cell) | {"n_facts": diff.n_facts, "left_out": diff.left_out}
             cell |= {"bases": runs.bases(diff.exact), "draws": runs.draws(other, diff.exact)}
             rows.append(cell | asdict(diff) | values | {"diff": diff.value, "p_value": found.p_value})
             for seed, difference in diff.exact.items():

@@ -82,7 +82,9 @@ class Paired:
 
     def __init__(self, arms: Sequence[str], scores: pd.DataFrame, metrics: Collection[str]) -> None:
         named = scores.astype(dict.fromkeys(("arm", "probe", "domain", "fact_id"), str))
-        self._scores = named.pivot(index=[*CELL, "seed", "fact_id"], columns="arm", values=list(metrics))
+        index = [*CELL, "seed", "fact_id"]
+        self._scores = named.pivot(index=index, columns="arm", values=list(metrics))
+        self._asked = named.assign(asked=True).pivot(index=index, columns="arm", values="asked").notna()
         self._arms, self._metrics = arms, metrics
 
     @classmethod
@@ -96,13 +98,14 @@ class Paired:
             if arm not in self._arms:
                 raise AtlasError(f"contrast {arm_a} - {arm_b}: no run of {arm!r} among {', '.join(self._arms)}")
         found = {}
+        asked = self._asked[[arm_a, arm_b]].all(axis=1)
         for metric in self._metrics:
-            both = self._scores[metric][[arm_a, arm_b]].dropna().reset_index()
-            both["diff"] = both[arm_a] - both[arm_b]
+            both = self._scores.loc[asked, metric][[arm_a, arm_b]].reset_index()
+            both["diff"] = both[arm_a] - both[arm_b]  # NaN where the metric leaves the fact out, for either arm
             by_seed = both.groupby([*CELL, "seed"])[[arm_a, arm_b]].mean()
             for place, diff in counted(both, metric, CELL, "diff", signed=True).estimates(net=True):
                 cell = Cell(**place)
-                values = by_seed.xs((cell.sessions, cell.probe, cell.domain))
+                values = by_seed.xs((cell.sessions, cell.probe, cell.domain)).dropna()
                 few = any(carried_by_few(values[arm].to_numpy(float)) for arm in (arm_a, arm_b))
                 if cell.metric in NET_OF.values():  # over the seeds that have placebo facts, too
                     values = (values - by_seed.xs((cell.sessions, "placebo", cell.domain))).dropna()

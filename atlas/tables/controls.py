@@ -3,8 +3,8 @@
 An arm is a control where its recipe trains nothing (has no phases). It must answer as the base does:
 its recognition is exactly 0, because its sentences cannot be likelier than under the base, and it recalls exactly what
 the base recalls. Anything else is a fault of the scoring, and refused. Metrics whose level is no exact one are held
-against it: that of a choice among alternatives is 1 / (alternatives + 1). Its seeds differ only in which facts they are
-asked, so each fact counts once.
+against it: that of a choice among alternatives is 1 / (1 + alternatives). Its seeds differ only in which facts they are
+asked, and among which alternatives, so each fact counts once, by its mean over the seeds that ask it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def table(runs: Runs) -> pa.Table:
     controls = [arm for arm in runs.arms if not runs.first(arm).teaches]
     facts = runs.facts[runs.facts["arm"].isin(controls)]
     _answers_of_the_base(runs, facts)
-    once = fact_scores(facts).drop_duplicates([*CELL, "fact_id"]).assign(seed=0)
+    scores = fact_scores(facts).drop(columns=["domain", "seed"])
+    once = scores.groupby([*CELL, "fact_id"], observed=True, sort=False).mean().reset_index().assign(seed=0)
     rows: list[dict[str, Any]] = []
     for metric in OF_FACTS:
         chances = {cell: of_cell[CHANCE[metric]].mean() for cell, of_cell in once.groupby(CELL, observed=True)}

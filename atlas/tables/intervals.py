@@ -66,6 +66,7 @@ class Sample:
     signed: bool = False  # scores are differences, from -1 to 1; else from 0 to 1
     metric: str = ""  # what the scores are of
     seeds: tuple[int, ...] = ()  # whose tallies these are; numbered from 0 where none are named
+    left_out: int = 0  # facts of all seeds that were asked, too, and have no score
 
     @property
     def facts(self) -> Ints:
@@ -120,6 +121,7 @@ class Estimate:
     exact: BySeed  # what the value is the mean of
     spread: float  # standard deviation of one seed's figure; not below what its facts alone give
     few_seeds: bool = False  # few seeds, or none, carry its distance from 0 or 1: it cannot speak of rarer ones
+    left_out: int = 0  # facts of all seeds that were asked, too, and have no score
 
     @property
     def by_seed(self) -> Floats:
@@ -135,6 +137,7 @@ def estimate(sample: Sample, minus: Sample | None = None) -> Estimate | None:
     """
     if minus and minus.metric != sample.metric:
         insist_comparable(sample.metric, minus.metric)
+    left_out = sample.left_out
     keep = sample.facts > 0 if minus is None else (sample.facts > 0) & (minus.facts > 0)
     if not keep.any():
         return None
@@ -154,7 +157,7 @@ def estimate(sample: Sample, minus: Sample | None = None) -> Estimate | None:
         low, high = max(value - half, -limit), min(value + half, limit)  # a difference cannot leave the limits
     of_a_seed, of_all = round(sample.facts.mean()), int(sample.facts.sum())
     few = not sample.signed and any(carried_by_few(part.means) for part in (sample, minus) if part)
-    return Estimate(len(by_seed), of_a_seed, of_all, value, low, high, exact, spread, few)
+    return Estimate(len(by_seed), of_a_seed, of_all, value, low, high, exact, spread, few, left_out)
 
 
 def carried_by_few(shares: Floats) -> bool:

@@ -26,7 +26,7 @@ from atlas.tables.contrasts import Cell, Paired
 from atlas.tables.intervals import BySeed, Estimate, Floats, Sample, as_floats, estimate, seed_interval
 from atlas.tables.ledger import ArmCell, Claim, Combined, Exact, Ledger, Measure, Spread, slope_weights, weighted_sum
 from atlas.tables.runs import Runs
-from atlas.tables.scores import counted, fact_scores, with_all_domains
+from atlas.tables.scores import CHANCE, counted, fact_scores, with_all_domains
 from atlas.ttt.run_files import RunRecord
 
 ESSAY, RECALL = "essay", "recall"
@@ -168,6 +168,8 @@ class Quantities:
         scores = fact_scores(runs.facts).astype({"arm": str, "probe": str, "domain": str})
         both = with_all_domains(scores)
         self._cells = {metric: counted(both, metric, CELL) for metric in OF_FACTS}
+        by_seed = both.groupby([*CELL, "seed"])[list(CHANCE.values())].mean()
+        self._chances = by_seed.groupby(CELL).mean().to_dict("index")
         self._domains = list(dict.fromkeys(scores["domain"]))
         self._runs, self._expected = runs, facts_per_session
         self._compare = cache(Paired.of(runs).compare)
@@ -202,6 +204,15 @@ class Quantities:
         sample = self._cells[metric].sample((cell.arm, cell.sessions, "placebo", cell.domain))
         found = sample and estimate(sample)
         return found.value if found else None
+
+    def left_out(self, cells: Sequence[ArmCell], metric: str) -> int:
+        """How many facts of some cells have no score of a metric."""
+        samples = [self._cells[metric].sample(place) for place in dict.fromkeys(cell.place for cell in cells)]
+        return sum(sample.left_out for sample in samples if sample)
+
+    def chance(self, cell: ArmCell, metric: str) -> float:
+        """What an adapter that knows nothing scores on the facts of a cell that count."""
+        return float(self._chances[cell.place][CHANCE[metric]])
 
     def spread(self, claim: Spread, metric: str) -> Quantity:
         """By how much recipes spread wider than placements: the root of the difference of the two variances.
@@ -245,7 +256,10 @@ class Quantities:
                 raise NotMeasuredError(f"the study has no arm {cell.arm!r}")
             if not any(place[:2] == (cell.arm, cell.sessions) for place in self._cells["recall"].cells):
                 raise NotMeasuredError(f"the study does not probe {cell.arm!r} after {cell.sessions} sessions")
-            raise NotMeasuredError(f"the study asks {cell.arm!r} no facts of this kind ({cell.probe}, {cell.domain})")
+            none = f"the study asks {cell.arm!r} no facts of this kind"
+            if self._cells["recall"].sample(cell.place):
+                none = f"no fact of this kind that {cell.arm!r} is asked has an alternative"
+            raise NotMeasuredError(f"{none} ({cell.probe}, {cell.domain})")
         if self._runs.facts_per_session != self._expected:
             raise NotMeasuredError(
                 f"the study teaches {self._runs.facts_per_session} facts a session, the essay {self._expected}"

@@ -22,7 +22,7 @@ from atlas.workflow import files
 
 WITHIN_ARM = ("code_digest", "method", "editing", "recipe", "targets", "ranks", "reinit", "trainable_params")
 ASKED = ["arm", "seed", "sessions", "probe", "fact_id", "form"]
-MAY_BE_NULL = {"session_taught", "loss_first", "loss_last", "lr"}
+MAY_BE_NULL = {"session_taught", "associated", "loss_first", "loss_last", "lr"}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from atlas.ttt.run_files import PROBES
 ALL = "all"  # the domain that stands for all domains together
 CHANCE = {name: f"{name}_chance" for name in OF_FACTS}
 """Metric to the column of ``fact_scores`` that says what an adapter that knows nothing scores."""
+ALTERNATIVES = "alternatives"
 PER_FACT = ["arm", "sessions", "probe", "domain", "seed", "fact_id"]
 
 
@@ -23,12 +25,13 @@ def fact_scores(facts: pd.DataFrame, metrics: Sequence[str] = OF_FACTS) -> pd.Da
     """Score each fact once: a fact asked by several prompts gets the mean over its prompts.
 
     Returns columns arm, sessions, probe, domain, seed, fact_id, one per metric and one per chance level (see
-    ``CHANCE``), all from 0 to 1.
+    ``CHANCE``), all from 0 to 1, NaN where a metric leaves a fact out, and ``alternatives``, NaN where there are none.
     """
     declared = {name: REGISTRY[name] for name in metrics}
     scores = {name: metric.score(facts) for name, metric in declared.items() if metric.score}
     chances = {CHANCE[name]: metric.level(facts) for name, metric in declared.items() if name in CHANCE}
-    return mean_by_fact(facts[PER_FACT].assign(**scores, **chances))
+    some = facts[ALTERNATIVES].where(facts[ALTERNATIVES] > 0)
+    return mean_by_fact(facts[PER_FACT].assign(**scores, **chances, alternatives=some))
 
 
 def mean_by_fact(scores: pd.DataFrame) -> pd.DataFrame:
@@ -60,6 +63,7 @@ class Counted:
 
     cells: pd.MultiIndex
     counts: Ints  # (cells, seeds, levels)
+    left_out: Ints  # (cells,): how many facts of all seeds have no score
     levels: Floats  # (levels,)
     seeds: tuple[int, ...]
     signed: bool = False  # scores are differences
@@ -69,7 +73,11 @@ class Counted:
         """The sample of a cell, or None where nothing was scored."""
         if cell not in self.cells:
             return None
-        return Sample(self.counts[self.cells.get_loc(cell)], self.levels, self.signed, self.metric, self.seeds)
+        at = self.cells.get_loc(cell)
+        if not self.counts[at].any():
+            return None
+        left_out = int(self.left_out[at])
+        return Sample(self.counts[at], self.levels, self.signed, self.metric, self.seeds, left_out)
 
     def estimates(self, net: bool = False) -> Iterator[tuple[dict[str, Any], Estimate]]:
         """What names each cell, the metric included, and the estimate of it, in the order of the cells.
@@ -98,20 +106,21 @@ def counted(
     """Count the scores of a metric by cell and seed; ``cell`` names the columns that make a cell.
 
     The scores are in ``column`` (default: the one named as the metric). ``signed`` says that they are differences, from
-    -1 to 1. Scores that are the same fraction are one level, whatever its arithmetic made of the last digit.
+    -1 to 1. Scores that are the same fraction are one level, whatever its arithmetic made of the last digit. A fact
+    without a score (NaN) is left out of its cell, and counted.
     """
     found, at = np.unique(scores[column or metric].to_numpy(np.float64), return_inverse=True)
-    levels, level_of = np.unique([float(as_fraction(score)) for score in found], return_inverse=True)
-    level = level_of[at]
+    scored = ~np.isnan(found)  # NaN comes last, and once
+    levels, level_of = np.unique([float(as_fraction(score)) for score in found[scored]], return_inverse=True)
+    level = np.append(level_of, len(levels)).astype(int)[at]  # the last one stands for no score
     seeds, seed = np.unique(scores["seed"].to_numpy(), return_inverse=True)
     grouped = scores.groupby(list(cell), observed=True, sort=True)
-    size = len(seeds) * len(levels)
-    flat = grouped.ngroup().to_numpy() * size + seed * len(levels) + level
-    counts = np.bincount(flat, minlength=grouped.ngroups * size)
+    shape = grouped.ngroups, len(seeds), len(levels) + 1
+    flat = np.ravel_multi_index((grouped.ngroup().to_numpy(), seed, level), shape) if len(scores) else level
+    counts = np.bincount(flat, minlength=math.prod(shape)).reshape(shape)
     cells = grouped.size().index
     index = cells if isinstance(cells, pd.MultiIndex) else pd.MultiIndex.from_arrays([cells])
-    by_seed = counts.reshape(grouped.ngroups, len(seeds), len(levels))
-    return Counted(index, by_seed, levels, tuple(seeds.tolist()), signed, metric)
+    return Counted(index, counts[..., :-1], counts[..., -1].sum(axis=1), levels, tuple(seeds.tolist()), signed, metric)
 
 
 def reading_order(rows: pd.DataFrame, first: str, values: Sequence[object]) -> pd.DataFrame:

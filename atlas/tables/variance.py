@@ -55,9 +55,13 @@ def table(runs: Runs) -> pa.Table:
             by_arm = of_cell[metric].droplevel(["sessions", "probe"]).unstack("seed")
             if set(by_arm.index) != set(chosen.arms.values()):
                 continue  # some were not probed here
+            asked = scores[(scores["sessions"] == sessions) & (scores["probe"] == probe)]
+            left_out = int(asked[metric].isna().sum())
             cells = [by_arm.loc[arm, runs.seeds].to_numpy(float) for arm in chosen.arms.values()]
+            if np.isnan(cells).any():
+                continue  # the metric leaves out all facts of a seed, so that the design is not balanced
             grid = np.array(cells).reshape(*chosen.shape, len(runs.seeds))
-            cell = {"sessions": sessions, "probe": probe, "metric": metric, **about}
+            cell = {"sessions": sessions, "probe": probe, "metric": metric, "left_out": left_out, **about}
             rows += [cell | asdict(component) for component in decompose(grid, chosen.factors)]
     return table_step.as_table(rows, VARIANCE)
 

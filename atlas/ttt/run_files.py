@@ -37,9 +37,10 @@ FACTS = pa.schema(
         ("answer_nll_base", pa.float32()),  # nats per token of answer and line end
         ("answer_nll", pa.float32()),
         ("recognised", pa.bool_()),
-        ("ranked", pa.bool_()),
-        ("recalled", pa.bool_()),
-        ("alternatives", pa.int32()),  # how many other answers the ranked metric compared with
+        ("recalled", pa.bool_()),  # what was decoded is the answer or an alias
+        ("associated", pa.bool_()),  # the answer is likelier than every alternative; null where there is none
+        ("alternatives", pa.int32()),  # how many other answers were taught so far in the same template
+        ("decoded", pa.string()),  # what greedy decoding gives before its line end
         ("recalled_base", pa.bool_()),
         ("answered", pa.bool_()),  # greedy decoding gives the answer first, whatever comes behind
         ("answered_base", pa.bool_()),

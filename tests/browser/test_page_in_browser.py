@@ -71,9 +71,9 @@ def test_without_arms_the_charts_say_so_and_come_back(opened):
 
 
 def test_the_address_keeps_the_choice(opened):
-    opened.open(1440, choice="#metric=ranked&sessions=10&arms=qv+ffn")
+    opened.open(1440, choice="#metric=association&sessions=10&arms=qv+ffn")
     status = opened.run("return document.getElementById('status').textContent")
-    assert status.startswith("Ranked after 10 sessions, 2 of 16 arms")
+    assert status.startswith("Association after 10 sessions, 2 of 16 arms")
     opened.press("input[value=recognition_net]")
     assert opened.run("return location.hash") == "#metric=recognition_net&sessions=10&arms=qv+ffn"
     aside = opened.run("return document.querySelector('[data-figure=curve] .aside').textContent")
@@ -114,7 +114,7 @@ def test_the_keyboard_is_enough(opened):
     opened.run("document.querySelector('input[name=metric]:checked').focus()")
     opened.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
     opened.wait()
-    assert opened.run("return document.getElementById('status').textContent").startswith("Ranked")
+    assert opened.run("return document.getElementById('status').textContent").startswith("Association")
     opened.run("document.querySelector('.bar summary').focus()")
     opened.driver.switch_to.active_element.send_keys(Keys.ENTER)
     assert opened.run("return document.querySelector('.bar details').open")

@@ -10,6 +10,7 @@ from atlas.guard.report import Certificate, Check
 from atlas.tables import (
     ablations,
     arms,
+    association,
     base_loss,
     capacity,
     claims,
@@ -24,10 +25,11 @@ from atlas.tables import (
     speedrun,
     table_step,
     variance,
+    wrong_answers,
 )
 from atlas.tables.runs import read
 from atlas.workflow import files
-from tests.synthetic import Design, SyntheticArm, random_print, write_study
+from tests.synthetic import Design, SyntheticArm, pool_of, random_print, write_study
 
 STEPS = {
     "arms": arms,
@@ -51,6 +53,9 @@ def make_tables(
     runs = read(write_study(folder / "ttt", study, design))
     for name, step in STEPS.items():
         files.write_parquet(tables / f"{name}.parquet", step.table(runs), table_step.provenance(step.__name__, runs))
+    for name, step in (("association", association), ("wrong_answers", wrong_answers)):
+        made = step.table(runs, pool_of(design), "made up")
+        files.write_parquet(tables / f"{name}.parquet", made, table_step.provenance(step.__name__, runs))
     names = list(study)
     if len(names) > 1:
         plan = contrasts.Contrasts(contrasts={"around": list(zip(names, [*names[1:], names[0]], strict=True))})

@@ -162,19 +162,19 @@ def test_the_summary_says_how_far_a_further_preset_reaches():
 def test_the_chart_has_a_further_preset_below_the_claim():
     rows = claims.keyed(both_presets("unresolved", "contradicted"))
     assert rows["key"].tolist() == [prose.CENTRAL, f"{prose.CENTRAL}|recall", "y"]
-    assert claims.finding(rows)[1] == "Preset recall, 1 claim, reproduced: recall 0, ranked 0 and recognition 0"
+    assert claims.finding(rows)[1] == "Preset recall, 1 claim, reproduced: recall 0, association 0 and recognition 0"
     assert "below a claim, with preset recall" in claims.rests_on(rows)[-1]
 
 
 def test_an_entry_has_every_figure_and_says_a_shared_note_once():
     rows = [
         row("recall", verdict="contradicted", measured=-0.064, ci_low=-0.104, ci_high=-0.025, note="few; open"),
-        row("ranked", verdict="unresolved", measured=0.0, ci_low=-0.01, ci_high=0.01, note="open"),
+        row("association", verdict="unresolved", measured=0.0, ci_low=-0.01, ci_high=0.01, note="open"),
     ]
     rows = [one | {"essay_value": 0.0533, "essay_ci_low": 0.029, "essay_ci_high": 0.085} for one in rows]
     assert prose.entry(rows) == (
         "**A beats b.** Essay: +5.3 points (+2.9 to +8.5). Recall: -6.4 points (-10.4 to -2.5), contradicted (few). "
-        "Ranked: +0.0 points (-1.0 to +1.0), unresolved. Note: open."
+        "Association: +0.0 points (-1.0 to +1.0), unresolved. Note: open."
     )
 
 
@@ -182,12 +182,12 @@ def test_an_entry_says_the_rule_and_what_another_margin_makes_of_a_verdict():
     rows = [
         row("recall", verdict="unresolved", measured=0.9, rule="within 3 points of 95%", unit="share", note="few")
         | {"verdict_half": "not testable", "verdict_twice": "contradicted"},
-        row("ranked", verdict="reproduced", measured=0.95, rule="within 3 points of 95%", unit="share")
+        row("association", verdict="reproduced", measured=0.95, rule="within 3 points of 95%", unit="share")
         | {"verdict_half": "reproduced", "verdict_twice": "reproduced"},
     ]
     assert prose.entry(rows) == (
         "**A beats b.** Reproduced if within 3 points of 95%. Recall: 90.0%, unresolved (not testable at half the "
-        "margin; contradicted at twice the margin; few). Ranked: 95.0%, reproduced."
+        "margin; contradicted at twice the margin; few). Association: 95.0%, reproduced."
     )
 
 

@@ -46,7 +46,7 @@ def page_data(text: str) -> dict[str, Any]:
 
 
 def test_a_chart_without_the_chosen_metric_shows_the_nearest_of_the_registry(data):
-    assert data["nearest"] == {"ranked": "recall", "recognition_net": "recognition"}
+    assert data["nearest"] == {"association": "recall", "recognition_net": "recognition"}
     assert set(data["nearest"].values()) <= {metric for metric, _ in data["metrics"]}
 
 

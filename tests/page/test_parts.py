@@ -63,7 +63,7 @@ def test_controls_off_chance_come_first():
 
 
 def test_measures_of_a_metric_stand_for_those_whose_nearest_it_is():
-    assert 'data-metric="recall ranked"' in recall_as_memory()
+    assert 'data-metric="recall association"' in recall_as_memory()
     assert 'data-metric="recognition recognition_net"' in html(
         "tables", tables=[parts.continual_table(ROWS, "recognition")], folded=""
     )

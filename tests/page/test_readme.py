@@ -17,8 +17,12 @@ def row_of(schema, **values):
     return {field.name: values.get(field.name, zeros.get(field.type, 0)) for field in schema}
 
 
+AMONG_TAUGHT = {"metric": "association", "alternatives": 4.0, "n_tests": 1080, "left_out": 120}
+
+
 def retention(**values):
     defaults = {"arm": "qv", "domain": "all", "probe": "taught", "metric": "recall", "n_seeds": 4}
+    defaults |= {"alternatives": None, "familiarity": None}
     return row_of(RETENTION, **{**defaults, **values})
 
 
@@ -37,6 +41,10 @@ def results(tmp_path):
                 retention(sessions=30, n_facts=90, value=0.123, ci_low=None, ci_high=None),
                 retention(sessions=30, probe="placebo", metric="recognition", value=0.9, ci_low=0.8, ci_high=1.0),
                 retention(sessions=30, n_facts=1, domain="codes", value=0.777),
+                retention(sessions=100, n_facts=270, value=0.4, ci_low=0.3, ci_high=0.5, chance=0.2, **AMONG_TAUGHT),
+                retention(
+                    sessions=100, probe="placebo", value=0.1, ci_low=0.05, ci_high=0.2, familiarity=0.9, **AMONG_TAUGHT
+                ),
             ],
         ),
     }
@@ -51,8 +59,14 @@ def results(tmp_path):
 def test_one_table_a_checkpoint_in_rising_order(results):
     text = readme.retention(results)
     assert text.index("After 30 sessions (90 facts)") < text.index("After 100 sessions (300 facts)")
-    assert "| `qv` | 65,536 (7%) | 12.3% |  |  | 90.0% (80 to 100) |  |  |  |\n" in text
-    assert "| `qv` | 65,536 (7%) | 50.0% (25 to 75) |  |  |  |  |  | 1.50 → 1.68 |" in text
+    assert "| `qv` | 65,536 (7%) | 12.3% |  |  |  | 90.0% (80 to 100) |  |  |  |\n" in text
+    told = (
+        "50.0% (25 to 75) | 40.0% (30 to 50) |  | 90.0% (80 to 95) |  |  |  | 1.50 → 1.68 |"  # familiarity the fourth
+    )
+    assert told in text
+    assert "Chance is 20%; on prompts never taught a taught answer comes first in 90% of cases. Association" in text
+    assert "another answer taught in their template: 120 of 1,200 after 100 sessions.\n" in text
+    assert text.count("Chance is") == 1  # after 30 sessions nothing could be associated
     assert "77.7" not in text  # single domains are not in these tables
 
 
@@ -69,7 +83,7 @@ def test_the_price_that_the_base_paid_is_told(results):
     assert (
         "base 1: 1.500 nats per character, after 1,500 steps in 7.0 minutes. Validation loss of base 2: 1.512" in text
     )
-    assert "| `qv` | 65,536 (7%) | 50.0% (25 to 75) |  |  |  |  |  | 1.50 → 1.68 |" in text
+    assert "| 1.50 → 1.68 |" in text
 
 
 BEGIN, END = readme.marks("retention")

@@ -75,7 +75,7 @@ def test_every_table_can_be_printed(results):
         ("nowhere", Choice(), "no table 'nowhere'; it has arms, "),
         ("retention", Choice(arm=["vq"]), "--arm vq: not in table retention; it has ffn, qv, untrained"),
         ("arms", Choice(metric=["recall"]), "--metric: table arms has no column 'metric'"),
-        ("retention", Choice(sessions=[7]), "--sessions 7: not in table retention; it has 10, 4"),
+        ("retention", Choice(sessions=[7]), "--sessions 7: not in table retention; it has 4, 10"),
     ],
 )
 def test_what_is_not_there_is_named_with_what_is(results, table, choice, message):

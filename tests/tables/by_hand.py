@@ -19,13 +19,17 @@ ARM = SyntheticArm()
 def runs_with(
     folder: Path, seeds: Sequence[int], name: str, rows: Sequence[Mapping[str, Any]], arm: str = "qv"
 ) -> Runs:
-    """One run of an arm whose facts or matrix (``name``) hold exactly ``rows``; columns not given are zero."""
+    """One run of an arm whose facts or matrix (``name``) hold exactly ``rows``; columns not given are zero, but that
+    a fact has one alternative. One without any is not associated, nor the opposite."""
     schema = {"facts": FACTS, "matrix": MATRIX}[name]
     run = write_run(folder / arm / "block", arm, ARM, seeds, Design(tuple(seeds)))
-    zero = dict.fromkeys(schema.names, 0) | {"arm": arm, "base_replica": 1}
+    zero = dict.fromkeys(schema.names, 0) | {"arm": arm, "decoded": "", "alternatives": 1, "base_replica": 1}
     frame = pd.DataFrame([zero | dict(row) for row in rows])
     flags = [field.name for field in schema if field.type == pa.bool_()]
-    write_frame(run / f"{name}.parquet", frame.astype(dict.fromkeys(flags, bool)), schema)
+    frame = frame.astype(dict.fromkeys(flags, bool))
+    if name == "facts":
+        frame["associated"] = frame["associated"].astype(object).where(frame["alternatives"] > 0, None)
+    write_frame(run / f"{name}.parquet", frame, schema)
     return read([run])
 
 

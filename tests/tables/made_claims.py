@@ -120,7 +120,7 @@ def _probed(arm: str, sessions: int, probe: str, kept: list[bool]) -> pd.DataFra
             "form": 0,
             "domain": names,
             "recalled": [flag and probe != "placebo" for flag in kept],
-            "ranked": [flag and probe != "placebo" for flag in kept],
+            "associated": [flag and probe != "placebo" for flag in kept],
             "recognised": kept,
             "alternatives": 50,
             "recalled_base": False,

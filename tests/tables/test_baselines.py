@@ -22,6 +22,7 @@ def fact(seed, sessions, probe, name, recalled, cost=0.0, form=0):
     return {
         "arm": "rome",
         "seed": seed,
+        "base_replica": 1,
         "sessions": sessions,
         "probe": probe,
         "fact_id": f"{probe[0] if probe == 'placebo' else 'f'}{name}",
@@ -33,9 +34,10 @@ def fact(seed, sessions, probe, name, recalled, cost=0.0, form=0):
         "answer_nll_base": 2.0,
         "answer_nll": 2.0 + cost,
         "recognised": True,
-        "ranked": recalled,
+        "associated": recalled,
         "recalled": recalled,
         "alternatives": 5,
+        "decoded": str(name),
         "recalled_base": False,
         "answered": recalled,
         "answered_base": False,
@@ -65,6 +67,7 @@ def runs(tmp_path):
         {
             "arm": "rome",
             "seed": seed,
+            "base_replica": 1,
             "session": sessions,
             "fact_id": f"f{i}",
             "session_taught": 1 + i // 2,

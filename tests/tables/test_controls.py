@@ -29,31 +29,47 @@ def change(folder: Path, **columns: object) -> Path:
 
 
 def test_a_zero_adapter_is_at_chance(folders):
-    change(folders[1], ranked=lambda rows: rows.index % 51 == 50)
+    change(folders[1], associated=lambda rows: rows.index % 51 == 50, alternatives=50)
     table = controls.table(read(folders))
     assert table.schema == CONTROLS
     rows = table.to_pandas()
     assert set(rows["arm"]) == {"untrained"}
     assert set(zip(rows["probe"], rows["metric"], strict=True)) == {
-        (probe, metric) for probe in ("taught", "rephrase", "placebo") for metric in ("recall", "ranked", "recognition")
+        (probe, metric)
+        for probe in ("taught", "rephrase", "placebo")
+        for metric in ("recall", "association", "recognition")
     }
     assert set(rows["verdict"]) == {"at chance"}
-    ranked = only(rows, probe="taught", metric="ranked")
-    assert ranked["chance"] == pytest.approx(1 / 51)
-    assert "chance 2.0%: at chance" in ranked["finding"]
+    association = only(rows, probe="taught", metric="association")
+    assert association["chance"] == pytest.approx(1 / 51)
+    assert "chance 2.0%: at chance" in association["finding"]
 
 
 @pytest.mark.parametrize(("won", "verdict"), [(True, "above chance"), (False, "below chance")])
-def test_a_rank_off_chance_is_said(folders, won, verdict):
-    change(folders[1], ranked=won, alternatives=1)
+def test_an_association_off_chance_is_said(folders, won, verdict):
+    change(folders[1], associated=won, alternatives=1)
     rows = controls.table(read(folders)).to_pandas()
-    assert only(rows, probe="placebo", metric="ranked")["verdict"] == verdict
+    assert only(rows, probe="placebo", metric="association")["verdict"] == verdict
 
 
 def test_facts_that_several_seeds_ask_count_once(folders):
     rows = controls.table(read(folders)).to_pandas()
     placebo = files.read_parquet(folders[1] / "facts.parquet").to_pandas().query("probe == 'placebo'")
-    assert set(rows.query("probe == 'placebo'")["n_facts"]) == {placebo["fact_id"].nunique()}
+    asked = rows.query("probe == 'placebo'")
+    assert set(asked["n_facts"] + asked["left_out"]) == {placebo["fact_id"].nunique()}
+    assert set(asked.query("metric == 'association'")["left_out"]) == {
+        placebo.query("alternatives == 0")["fact_id"].nunique()
+    }
+
+
+def test_a_fact_that_seeds_ask_among_other_alternatives_counts_once_by_their_mean(folders):
+    """Of seed 1 all facts have one alternative and win, of seed 2 they have three and lose."""
+    asked = files.read_parquet(folders[1] / "facts.parquet").to_pandas()
+    first = asked["seed"] == 1
+    change(folders[1], associated=first, alternatives=first.map({True: 1, False: 3}))
+    row = only(controls.table(read(folders)).to_pandas(), probe="placebo", metric="association")
+    assert (row["value"], row["chance"]) == pytest.approx((1 / 2, (1 / 2 + 1 / 4) / 2))
+    assert row["n_facts"] == asked.loc[asked["probe"] == "placebo", "fact_id"].nunique()
 
 
 @pytest.mark.parametrize(("column", "metric"), [("recognised", "recognition"), ("recalled", "recall")])
@@ -77,15 +93,15 @@ def test_a_study_without_such_an_arm_has_an_empty_table(folders):
 
 
 def test_chance_by_hand(tmp_path):
-    """Two prompts of one fact with 1 and 3 alternatives, and one fact with 4, recalled by the base."""
-    rows = answers("rephrase", 1, "codes", [[0, 0], [0]])
-    alternatives, base = (1, 3, 4), (False, False, True)
+    """One fact asked twice, with 3 alternatives, one with 4 that the base recalls, and one without any."""
+    rows = answers("rephrase", 1, "codes", [[0, 0], [0], [0]])
+    alternatives, base = (3, 3, 4, 0), (False, False, True, False)
     given = [
         row | {"alternatives": n, "recalled_base": known}
         for row, n, known in zip(rows, alternatives, base, strict=True)
     ]
     frame: pd.DataFrame = retention.frame(runs_with(tmp_path, [1], "facts", given))
     chance = frame[frame["domain"] == "all"].set_index("metric")["chance"]
-    assert chance["ranked"] == pytest.approx(((1 / 2 + 1 / 4) / 2 + 1 / 5) / 2)
-    assert chance["recall"] == pytest.approx(1 / 2)
+    assert chance["association"] == pytest.approx((1 / 4 + 1 / 5) / 2)  # of the facts that count
+    assert chance["recall"] == pytest.approx(1 / 3)
     assert chance["recognition"] == 0

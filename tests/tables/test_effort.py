@@ -83,7 +83,7 @@ def test_beside_every_arm_stands_what_a_session_of_a_seed_takes(tmp_path):
         "untrained": 90,
         "memit": 90,
     }
-    assert set(found["session_seconds"]) == {2 * 4.5 / 3}  # a run of two seeds and one of one took 4.5 each
+    assert set(found["session_seconds"]) == {2 * 4.0 / 3}  # a run of two seeds and one of one trained for 4 each
     assert found["tuning"].to_dict() == {
         "qv": "0.003, that of preset essay, not tuned",
         "qv_recall": "0.002, the lowest of 2 rates tried (0.002 to 0.003), by hand on seed 901",

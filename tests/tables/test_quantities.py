@@ -72,7 +72,9 @@ def test_noise_alone_favours_neither_recipes_nor_places():
 
 def test_a_share_is_the_figure(published):
     assert published.share(ArmCell(arm="qv", sessions=30), "recall").value == pytest.approx(89 / 90)
-    assert published.share(ArmCell(arm="ffn", sessions=100, domain="biology"), "ranked").value == pytest.approx(12 / 15)
+    assert published.share(ArmCell(arm="ffn", sessions=100, domain="biology"), "association").value == pytest.approx(
+        12 / 15
+    )
     assert published.placebo(ArmCell(arm="qv", sessions=30), "recognition") == 1
 
 

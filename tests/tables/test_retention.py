@@ -41,7 +41,7 @@ def test_the_paraphrases_of_a_fact_are_averaged_before_the_facts_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("metric", "column"), [("recall", "recalled"), ("ranked", "ranked"), ("recognition", "recognised")]
+    ("metric", "column"), [("recall", "recalled"), ("association", "associated"), ("recognition", "recognised")]
 )
 def test_a_metric_reads_its_own_column(tmp_path, metric, column):
     frame = retention.frame(runs_with(tmp_path, [1], "facts", answers("taught", 1, "codes", [1, 0, 0, 1, 1], column)))
@@ -75,5 +75,5 @@ def test_rows_come_in_the_order_people_read_them(tmp_path):
     frame = retention.frame(runs_with(tmp_path, [1], "facts", rows))
     taught = frame[frame["probe"] == "taught"]
     assert list(frame["probe"].unique()) == ["taught", "placebo"]
-    assert list(taught["metric"].unique()) == ["recall", "ranked", "recognition", "recognition_net"]
+    assert list(taught["metric"].unique()) == ["recall", "association", "recognition", "recognition_net"]
     assert list(taught.loc[taught["metric"] == "recall", "domain"]) == ["all", "codes", "biology"]  # large to small
