@@ -139,10 +139,10 @@ def sample(metric: str) -> Sample:
 
 def test_figures_of_two_contracts_are_not_subtracted():
     assert estimate(sample("recognition"), minus=sample("recognition"))
-    with pytest.raises(AtlasError, match=r"recall \(exact answer\) and ranked .* are not comparable"):
-        estimate(sample("recall"), minus=sample("ranked"))
+    with pytest.raises(AtlasError, match=r"recall \(exact answer\) and association .* are not comparable"):
+        estimate(sample("recall"), minus=sample("association"))
 
 
 def test_an_undeclared_metric_is_named():
-    with pytest.raises(AtlasError, match="'retention_rate' is not declared; there are recall, answered, ranked"):
+    with pytest.raises(AtlasError, match="'retention_rate' is not declared; there are recall, answered, association"):
         metrics.metric("retention_rate")

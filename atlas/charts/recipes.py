@@ -20,7 +20,7 @@ SPACING = 26  # pixels between two panels
 COLUMNS = (
     told("text", candidate="Candidate")
     | told("share", recall="Recall, mean over seeds", recall_low="Lowest seed", recall_high="Highest seed")
-    | told("share", ranked="Ranked", recognition_net="Recognition, net", recall_rephrase="Recall, rephrased")
+    | told("share", association="Association", recognition_net="Recognition, net", recall_rephrase="Recall, rephrased")
     | told("nats", rise="Rise, nats per character")
     | told("count", characters="Characters trained", core_seconds="Core-seconds")
 )
