@@ -84,7 +84,8 @@ _MEMORY = (
     Metric(
         "recall",
         _PROBES,
-        "1 where greedy decoding gives exactly the answer and the line end, else 0; mean over the prompts of a fact",
+        "1 where greedy decoding gives exactly the answer, or an alias of it, and the line end, else 0; mean over the "
+        "prompts of a fact",
         "exact answer",
         "0 to 1",
         "higher is better",
@@ -104,7 +105,8 @@ _MEMORY = (
     Metric(
         "answered",
         _PROBES,
-        "1 where greedy decoding gives the answer first, whatever comes behind, else 0; mean over a fact's prompts",
+        "1 where greedy decoding gives the answer, or an alias of it, first, whatever comes behind, else 0; mean over "
+        "the prompts of a fact",
         "answer first",
         "0 to 1",
         "higher is better",
@@ -116,18 +118,21 @@ _MEMORY = (
     ),
     Metric(
         "association",
-        "the same prompt, followed by the answer and by every other answer that was taught so far in the same template "
-        "(alternatives)",
+        "the same prompt, followed by the answer and by every other answer that the seed was taught up to then in the "
+        "same template (alternatives); an alias of the answer is none. A fact never taught is asked alike: its answer "
+        "stands against those that were taught",
         "1 where the answer with its line end is likelier than every alternative with its own, else 0; mean over the "
-        "prompts of a fact; facts without an alternative are left out and counted",
-        "answer against answers taught",
+        "prompts of a fact. Facts without an alternative are left out and counted",
+        "answer against taught answers",
         "0 to 1",
         "higher is better",
         f"{_HERE}; multiple choice by likelihood, among what was taught: knowing which answers were taught is no help",
-        "mean of 1 / (1 + alternatives); of facts never taught, beside it, familiarity: a taught answer comes first",
+        "mean of 1 / (1 + alternatives). What is missing to 1 on facts never taught is familiarity: how often a taught "
+        "answer comes first, whatever is asked",
         label="Association",
         meaning="the answer is likelier than all others taught in its template",
-        score=lambda facts: facts["associated"].astype(float),
+        # null, that is not a number, where there is no alternative
+        score=lambda facts: facts["associated"].map({True: 1.0, False: 0.0}).astype(float),
         level=lambda facts: 1 / (1 + facts["alternatives"].where(facts["alternatives"] > 0)),
         nearest="recall",
     ),

@@ -25,7 +25,6 @@ from atlas.ttt.course import Course
 from atlas.ttt.engine.lines import Line, line
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.probes import Prober
-from atlas.ttt.ranking import alternatives
 from atlas.ttt.recipe import Trainer
 from benchmarks import flops
 from benchmarks.tasks import Setting, Task, Work
@@ -117,7 +116,7 @@ def study(shape: Model, lanes: int, sessions: int = 1) -> Study:
     """A study of both arms, seed after seed as lanes of one block."""
     asked = {"seeds": [f"1-{lanes}"], "lanes": lanes, "facts_per_session": NEW, "checkpoints": sorted({1, sessions})}
     base = {"model": shape.model_dump()}
-    return validated({**asked, "arms": ARMS, "base": base, "probes": {"alternatives": 10}}, origin=NAME)
+    return validated({**asked, "arms": ARMS, "base": base}, origin=NAME)
 
 
 @cache
@@ -175,7 +174,7 @@ def course(sizes: Sizes, device: torch.device, arm: str, lanes: int, sessions: i
     return Course(
         spec=spec,
         teacher=Trainer(adapters, spec.recipe, device, _text()),
-        prober=Prober(alternatives(facts, spec.probes.alternatives, 0), NAME),
+        prober=Prober(NAME),
         streams=[[facts[i] for i in order] for order in orders],
         placebo=facts[:PLACEBO],
         device=device,

@@ -93,6 +93,21 @@ class Packed:
         return mixed
 
 
+Kept = tuple[Tensor, Tensor]
+"""Attention keys and values of one layer, (tokens, width) each."""
+
+
+@dataclass(frozen=True)
+class Recorded(Packed):
+    """Packed lines that keep the keys and values of every layer of a pass."""
+
+    kept: list[Kept] = field(default_factory=list, compare=False)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int, view: View) -> Tensor:
+        self.kept.append((k, v))
+        return super().mix(q, k, v, heads, view)
+
+
 def pack(
     lengths: Sequence[int] | np.ndarray,
     device: torch.device,
@@ -109,17 +124,17 @@ def pack(
         asked: tokens at the end of each line whose outcome is asked for, at least one; None: all.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
-    grid = _grid(sizes, device)
-    visible = torch.ones(grid.time, grid.time, dtype=torch.bool, device=device).tril()
+    whole = grid(sizes, device)
+    visible = torch.ones(whole.time, whole.time, dtype=torch.bool, device=device).tril()
     if seen is not None:
         visible = visible.repeat(len(sizes), 1, 1)
         visible[:, : seen.shape[1], : seen.shape[2]] = seen
-    everything = View(grid, _hidden(visible))
+    everything = View(whole, _hidden(visible))
     if asked is None:
         return Packed(everything, everything)
     counts, ends = np.asarray(asked, dtype=np.int64), np.cumsum(sizes)
     rows = np.concatenate([np.arange(end - count, end) for end, count in zip(ends, counts, strict=True)])
-    tails = _grid(counts, device)  # of the last tokens of each line
+    tails = grid(counts, device)  # of the last tokens of each line
     steps = np.minimum(np.arange(tails.time), counts[:, None] - 1) + (sizes - counts)[:, None]  # (lines, time)
     within = torch.from_numpy(steps).to(device)
     by_line = visible if visible.dim() == 3 else visible.expand(len(sizes), -1, -1)
@@ -127,8 +142,9 @@ def pack(
     return Packed(everything, View(tails, _hidden(seen_by_tails), torch.from_numpy(rows).to(device)))
 
 
-def _grid(sizes: np.ndarray, device: torch.device) -> Grid:
-    time = -(-int(sizes.max()) // TIME_MULTIPLE) * TIME_MULTIPLE
+def grid(sizes: np.ndarray, device: torch.device, multiple: int = TIME_MULTIPLE) -> Grid:
+    """The grid of lines of these lengths, int64 (lines,); its time is a multiple."""
+    time = -(-int(sizes.max()) // multiple) * multiple
     starts = np.cumsum(sizes) - sizes
     cells = starts[:, None] + np.minimum(np.arange(time), sizes[:, None] - 1)
     places = np.concatenate([row * time + np.arange(size) for row, size in enumerate(sizes)])

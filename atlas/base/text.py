@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,6 +59,14 @@ class Text(Protocol):
     def start(self) -> int:
         """What stands in front of a line."""
 
+    @property
+    def line_ends(self) -> np.ndarray:
+        """Which tokens hold a line end, bool (symbols,)."""
+
+    @property
+    def unique(self) -> bool:
+        """Whether no other tokens than its own give a text."""
+
     def encode(self, text: str, origin: str = "text") -> np.ndarray:
         """Token ids of a text, (tokens,). AtlasError where a character has none."""
 
@@ -66,6 +75,9 @@ class Text(Protocol):
 
     def answer(self, answer: str, origin: str) -> np.ndarray:
         """An answer behind its prompt, with the line end."""
+
+    def decode(self, tokens: np.ndarray) -> str:
+        """What tokens behind a prompt say, without the space between."""
 
     def token_at(self, prompt: str, place: int) -> int:
         """Which token of a prompt's opening holds one of the prompt's characters, or the last of it."""
@@ -77,7 +89,8 @@ class Text(Protocol):
 class Characters:
     """A token a character. A line begins behind a line end, an answer behind its prompt and a space."""
 
-    symbols, dtype, start = len(SYMBOLS), np.uint8, NEWLINE
+    symbols, dtype, start, unique = len(SYMBOLS), np.uint8, NEWLINE, True
+    line_ends = np.arange(len(SYMBOLS)) == NEWLINE
 
     def encode(self, text: str, origin: str = "text") -> np.ndarray:
         return encode(text, origin)
@@ -87,6 +100,9 @@ class Characters:
 
     def answer(self, answer: str, origin: str) -> np.ndarray:
         return encode(f"{answer}\n", origin)
+
+    def decode(self, tokens: np.ndarray) -> str:
+        return decode(tokens)
 
     def token_at(self, prompt: str, place: int) -> int:  # noqa: ARG002
         return place + 1  # behind the line end
@@ -109,7 +125,7 @@ class Pieces:
     tokenizer: Any
     start: int
     symbols: int
-    dtype = np.uint32
+    dtype, unique = np.uint32, False
 
     @classmethod
     def parse(cls, tokenizer: Any, config: Mapping[str, Any], origin: str) -> Pieces:
@@ -139,9 +155,21 @@ class Pieces:
     def answer(self, answer: str, origin: str) -> np.ndarray:
         return np.concatenate([self.encode(f" {answer}", origin), self.encode("\n", origin)])
 
+    def decode(self, tokens: np.ndarray) -> str:
+        return self._text(tokens).removeprefix(" ")
+
+    @cached_property
+    def line_ends(self) -> np.ndarray:
+        texts = self.tokenizer.decode_batch([[token] for token in range(self.symbols)], skip_special_tokens=False)
+        return np.array(["\n" in text for text in texts])
+
     def token_at(self, prompt: str, place: int) -> int:
         ends = [end for _, end in self.tokenizer.encode(prompt, add_special_tokens=False).offsets]
         return 1 + next(token for token, end in enumerate(ends) if end > place)  # behind the start
 
     def characters(self, tokens: np.ndarray) -> int:
-        return len(self.tokenizer.decode(tokens.tolist(), skip_special_tokens=False))
+        return len(self._text(tokens))
+
+    def _text(self, tokens: np.ndarray) -> str:
+        text: str = self.tokenizer.decode(tokens.tolist(), skip_special_tokens=False)
+        return text

@@ -55,7 +55,7 @@ STREAM_SCHEMA = pa.schema(
 class Fact:
     """One fact: prompts that all end right before the same answer.
 
-    Facts that share a ``template`` ask for the same kind of answer, so they are each other's alternatives. The
+    Facts that share a ``template`` ask for the same kind of answer, so they may be each other's alternatives. The
     ``subject`` stands in the prompt from character ``subject_start`` on, but for its capital letters; both None where
     not known. ``aliases`` are as right as the answer, but never taught. Where the base knows the fact and ``answer``
     contradicts it, ``true_answer`` is what the base says.
@@ -102,6 +102,11 @@ class Fact:
     def teachable(self) -> int:
         """How many paraphrases, the first ones, a recipe may teach; the last 3, or the larger half, are held out."""
         return len(self.rephrases) - min(HELD_OUT, (len(self.rephrases) + 1) // 2)
+
+    @property
+    def held_out(self) -> range:
+        """The forms that no recipe teaches: those of the last paraphrases. They are asked of every arm."""
+        return range(self.teachable + 1, len(self.prompts))
 
     @property
     def prompts(self) -> tuple[str, ...]:

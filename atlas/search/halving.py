@@ -18,10 +18,10 @@ TRIALS = pa.schema(
         ("sessions", pa.int32()),
         ("seed", pa.int32()),
         ("recall", pa.float64()),  # of all facts taught, as taught; shares from 0 to 1
-        ("association", pa.float64()),
+        ("association", pa.float64()),  # null where no fact has an alternative
         ("recognition", pa.float64()),
-        ("recognition_placebo", pa.float64()),  # of facts never taught
-        ("recall_rephrase", pa.float64()),  # of paraphrases that were not trained
+        ("recognition_placebo", pa.float64()),  # of facts never taught; null where there are none
+        ("recall_rephrase", pa.float64()),  # of paraphrases that are never taught; null where there are none
         ("val_loss_base", pa.float64()),  # nats per character
         ("val_loss", pa.float64()),  # with the adapter
         ("characters", pa.int64()),  # tokens that were trained, each as often as it was

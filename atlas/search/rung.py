@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from atlas.metrics import OF_FACTS, REGISTRY
 from atlas.search.halving import TRIALS, survivors
 from atlas.study.jobs import RungSpec, RunSpec
 from atlas.ttt.inputs import Given, Inputs
@@ -41,7 +42,7 @@ class Trial:
     candidate: int
     seed: int
     recall: float
-    ranked: float
+    association: float
     recognition: float
     recognition_placebo: float
     recall_rephrase: float
@@ -112,7 +113,10 @@ def attempt(
     ready.watch.close()
     saved.discard()
     facts = facts_table(course).to_pandas()
-    shares = facts.groupby(["seed", "probe"])[["recalled", "ranked", "recognised"]].mean()
+    scores = facts.assign(**{name: score(facts) for name in OF_FACTS if (score := REGISTRY[name].score)})
+    # a pool may have no paraphrases, and a template a single answer: what nobody was asked is not a number
+    asked = pd.MultiIndex.from_product([spec.seeds, PROBES])
+    shares = scores.groupby(["seed", "probe"])[[*OF_FACTS]].mean().reindex(asked)
     seconds = sum(taught.seconds_train for taught in course.state.sessions)
     trials = []
     for lane, seed in enumerate(spec.seeds):
@@ -121,11 +125,11 @@ def attempt(
             Trial(
                 candidate=place,
                 seed=seed,
-                recall=float(taught["recalled"]),
-                ranked=float(taught["ranked"]),
-                recognition=float(taught["recognised"]),
-                recognition_placebo=float(placebo["recognised"]),
-                recall_rephrase=float(rephrased["recalled"]),
+                recall=float(taught["recall"]),
+                association=float(taught["association"]),
+                recognition=float(taught["recognition"]),
+                recognition_placebo=float(placebo["recognition"]),
+                recall_rephrase=float(rephrased["recall"]),
                 val_loss_base=losses[seed].base,
                 val_loss=losses[seed].adapted,
                 characters=sum(int(trace.tokens[lane]) for one in course.state.sessions for trace in one.traces),
@@ -142,7 +146,8 @@ def trials_table(spec: RungSpec, trials: Sequence[Trial]) -> pa.Table:
     for trial in trials:
         name = names[trial.candidate]
         known = {"arm": spec.run.arm, "candidate": name, "rung": len(spec.rungs) - 1, "sessions": spec.rungs[-1]}
-        rows.append(asdict(trial) | known | {"recipe": spec.candidates[name].searched.model_dump_json()})
+        found = {key: None if value != value else value for key, value in asdict(trial).items()}  # null for NaN
+        rows.append(found | known | {"recipe": spec.candidates[name].searched.model_dump_json()})
     return pa.Table.from_pylist(rows, schema=TRIALS)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -17,9 +17,6 @@ Device = Literal["cpu", "cuda", "auto"]
 class Probes(Settings):
     """What is measured at each checkpoint."""
 
-    alternatives: Annotated[int, Field(ge=1, le=50)] = Field(
-        50, description="most alternatives of the ranked metric, per fact"
-    )
     val_chars: Positive = Field(65536, description="Shakespeare characters for the loss of the adapted model")
     matrix: Literal["octaves", "all"] = Field(
         "octaves",

@@ -21,7 +21,6 @@ from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, RunRecord, read_record
 from atlas.workflow import files
 
 WITHIN_ARM = ("code_digest", "method", "editing", "recipe", "targets", "ranks", "reinit", "trainable_params")
-ASKED = ["arm", "seed", "sessions", "probe", "fact_id", "form"]
 MAY_BE_NULL = {"session_taught", "associated", "loss_first", "loss_last", "lr"}
 
 
@@ -71,17 +70,10 @@ class Runs:
 
         Raises AtlasError where arms were not asked the same facts, taught in the same sessions, for each seed and
         checkpoint. An arm may have fewer checkpoints than another (ablations do); they are compared where both were
-        probed. Arms that were taught other paraphrases are asked others, so between them it is the facts that must
-        agree, not the paraphrases.
+        probed.
         """
         facts = self._joined("facts.parquet", FACTS, ("sessions", "probe", "fact_id", "form"))
-        by_paraphrases: dict[tuple[int, bool], list[str]] = {}
-        for record in self.records:
-            by_paraphrases.setdefault((record.recipe.paraphrases, record.recipe.mixed), []).append(record.arm)
-        if len(by_paraphrases) > 1:
-            self._alike(facts.assign(form=0).drop_duplicates(ASKED))
-        for arms in by_paraphrases.values():
-            self._alike(facts[facts["arm"].isin(arms)])
+        self._alike(facts)
         return facts
 
     @cached_property

@@ -19,12 +19,13 @@ from pydantic import Field
 from atlas.base.checkpoint import load_certified, read_manifest
 from atlas.base.language import LanguageModel
 from atlas.draws import rng
+from atlas.errors import AtlasError
+from atlas.phrases import plural
 from atlas.pool.facts import KNOWLEDGE_SCHEMA, POOL_SCHEMA, TAUGHT, Fact, pool_table, read_pool
 from atlas.study.settings import Settings
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import line
 from atlas.ttt.engine.scoring import score
-from atlas.ttt.ranking import alternatives
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_certified, add_spec, environment, parser, run_step
 
@@ -65,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def knows(model: LanguageModel, facts: Sequence[Fact], origin: str) -> dict[str, bool]:
     """Whether a model gives the answer of each fact, by fact_id; ``origin`` is for messages."""
-    lines = [line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", model.text) for fact in facts]
+    lines = [
+        line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", model.text, fact.aliases) for fact in facts
+    ]
     answered = score(LaneModel(model), [lines], next(model.parameters()).device).answered[0]
     return {fact.fact_id: bool(given) for fact, given in zip(facts, answered, strict=True)}
 
@@ -80,16 +83,28 @@ def known_facts(path: Path) -> list[Fact]:
 
 
 def contradicted(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) -> list[Fact]:
-    """The facts as they are taught: those known and to be taught with another answer of their template."""
-    others = alternatives(facts, len(facts), seed)
-    taught = []
+    """The facts as they are taught: those known and to be taught with another answer of their template.
+
+    Raises AtlasError where a template has no other answer for one of them.
+    """
+    answers: dict[str, set[str]] = {}
     for fact in facts:
-        if fact.role == TAUGHT and known[fact.fact_id]:
-            answers = others[fact.fact_id]
-            drawn = int(rng(seed, "counterfactual", fact.fact_id).integers(len(answers)))
-            taught.append(replace(fact, answer=answers[drawn], aliases=(), true_answer=fact.answer))
-        else:
+        answers.setdefault(fact.template, set()).add(fact.answer)
+    taught, alone = [], []
+    for fact in facts:
+        if fact.role != TAUGHT or not known[fact.fact_id]:
             taught.append(fact)
+        elif others := sorted(answers[fact.template] - {*fact.answers}):
+            drawn = int(rng(seed, "counterfactual", fact.fact_id).integers(len(others)))
+            taught.append(replace(fact, answer=others[drawn], aliases=(), true_answer=fact.answer))
+        else:
+            alone.append(f"{fact.fact_id} ({fact.template})")
+    if alone:
+        raise AtlasError(
+            f"pool: the base knows {plural(len(alone), 'fact')} to be taught whose template has no other answer, which "
+            f"would contradict it: {', '.join(alone)}; add facts with other answers to these templates, or give these "
+            "the role placebo"
+        )
     return taught
 
 

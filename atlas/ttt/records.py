@@ -16,6 +16,7 @@ from atlas.base.language import validation_loss
 from atlas.ttt.course import Course
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.scoring import Scores
+from atlas.ttt.probes import END
 from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, Growth, ValLoss
 
 Columns = dict[str, Any]
@@ -25,9 +26,10 @@ Columns = dict[str, Any]
 def facts_table(course: Course) -> pa.Table:
     """Every probe at every checkpoint, one checkpoint after the other, lane by lane."""
     parts: list[Columns] = []
+    asked = {point.sessions: course.probes(point.sessions) for point in course.state.checkpoints}
     for point, (lane, seed) in product(course.state.checkpoints, enumerate(course.spec.seeds)):
-        probes, taught_in = course.probes(point.sessions)[lane], course.taught_in(lane)
-        base, adapted = point.probed.base, point.probed.adapted
+        probes, taught_in = asked[point.sessions][lane], course.taught_in(lane)
+        base, adapted, others = point.probed.base, point.probed.adapted, [len(probe.alternatives) for probe in probes]
         parts.append(
             {
                 "arm": course.spec.arm,
@@ -44,9 +46,15 @@ def facts_table(course: Course) -> pa.Table:
                 "answer_nll_base": base.answer_nll[lane],
                 "answer_nll": adapted.answer_nll[lane],
                 "recognised": adapted.nll[lane] < base.nll[lane],
-                "ranked": point.probed.ranked[lane],
                 "recalled": adapted.recalled[lane],
-                "alternatives": [len(probe.question.alternatives) for probe in probes],
+                "associated": [
+                    won if n else None for won, n in zip(point.probed.associated[lane], others, strict=True)
+                ],
+                "alternatives": others,
+                "decoded": [
+                    course.prober.text.decode(tokens[tokens != END]).partition("\n")[0]
+                    for tokens in point.probed.decoded[lane]
+                ],
                 "recalled_base": base.recalled[lane],
                 "answered": adapted.answered[lane],
                 "answered_base": base.answered[lane],

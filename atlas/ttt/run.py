@@ -28,7 +28,6 @@ from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.frozen import Watch, reinitialise
 from atlas.ttt.inputs import PACKAGES, Given, Inputs
 from atlas.ttt.probes import Prober
-from atlas.ttt.ranking import alternatives
 from atlas.ttt.recipe import Trainer
 from atlas.ttt.records import base_losses, facts_table, growths, matrix_table, sessions_table
 from atlas.ttt.resume import Saved
@@ -144,11 +143,10 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
         torch.cuda.set_device(gpus.take(cards))
     given = Given(spec, inputs, model.to("cuda" if gpu else "cpu"), manifest, streams, text)
     made = teacher(given)
-    others = alternatives(facts, spec.probes.alternatives, spec.base_seed)
     course = Course(
         spec=spec,
         teacher=made,
-        prober=Prober(others, pool, spec.recipe.paraphrases, spec.recipe.mixed, model.text),
+        prober=Prober(pool, spec.recipe.paraphrases, spec.recipe.mixed, model.text),
         streams=streams,
         placebo=[fact for fact in facts if fact.role == PLACEBO],
         device=given.device,
@@ -159,7 +157,9 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
 
 def save(out: Path, course: Course, record: RunRecord) -> None:
     """Write the run's files, atomically; run.json comes last."""
-    provenance = record.model_dump(include={"arm", "seeds", "base_fingerprint", "code_digest", "versions"})
+    provenance = record.model_dump(
+        include={"arm", "seeds", "base_replica", "base_fingerprint", "code_digest", "versions"}
+    )
     # one metadata key only: safetensors writes several in random order, and the same run gives the same bytes
     about = {"atlas": json.dumps({"arm": record.arm, "lanes": record.seeds, "alpha": course.spec.alpha})}
     with files.together(out / "run.json") as stage:

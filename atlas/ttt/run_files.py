@@ -25,7 +25,7 @@ FACTS = pa.schema(
     [
         ("arm", pa.string()),
         ("seed", pa.int32()),
-        ("base_replica", pa.int32()),  # which base was taught, from 1
+        ("base_replica", pa.int32()),  # which of the study's bases was taught, from 1
         ("sessions", pa.int32()),  # how many sessions were taught when this was measured
         ("probe", pa.string()),  # one of PROBES
         ("fact_id", pa.string()),
@@ -37,12 +37,12 @@ FACTS = pa.schema(
         ("answer_nll_base", pa.float32()),  # nats per token of answer and line end
         ("answer_nll", pa.float32()),
         ("recognised", pa.bool_()),
-        ("recalled", pa.bool_()),  # what was decoded is the answer or an alias
+        ("recalled", pa.bool_()),  # ``decoded`` is the answer or an alias
         ("associated", pa.bool_()),  # the answer is likelier than every alternative; null where there is none
-        ("alternatives", pa.int32()),  # how many other answers were taught so far in the same template
-        ("decoded", pa.string()),  # what greedy decoding gives before its line end
+        ("alternatives", pa.int32()),  # how many other answers the seed was taught so far in the same template
+        ("decoded", pa.string()),  # what greedy decoding gives before its line end, or until it is broken off
         ("recalled_base", pa.bool_()),
-        ("answered", pa.bool_()),  # greedy decoding gives the answer first, whatever comes behind
+        ("answered", pa.bool_()),  # greedy decoding gives the answer or an alias first, whatever comes behind
         ("answered_base", pa.bool_()),
         ("contradicts", pa.bool_()),  # the answer that is taught is another one than the base gives
     ]
@@ -128,6 +128,7 @@ class RunRecord(Settings):
 
     arm: str
     seeds: list[int] = Field(min_length=1)
+    base_replica: Annotated[int, Field(gt=0)] = Field(1, description="which of the study's bases was taught")
     targets: list[Role]
     ranks: list[int] = Field(description="layer by layer")
     trainable_params: Count = Field(description="of one seed: of its adapters, or of the matrices that change")

@@ -12,7 +12,8 @@ COLUMNS = {
     "pool/pool.parquet": "fact_id role domain template subject prompt answer aliases rephrases",
     "pool/streams/2.parquet": "seed session slot fact_id",
     "ttt/qv/1-2/facts.parquet": "arm seed base_replica sessions probe fact_id form domain session_taught nll_base nll"
-    " answer_nll_base answer_nll recognised ranked recalled",
+    " answer_nll_base answer_nll recognised recalled"
+    " associated alternatives decoded recalled_base answered answered_base",
     "ttt/ffn/1-2/matrix.parquet": "arm seed base_replica session fact_id nll recalled",
     "ttt/ffn/1-2/sessions.parquet": "arm seed base_replica session adapter_norm",
     "tables/arms.parquet": "arm targets ranks trainable_params base_params share",

@@ -1,12 +1,15 @@
 """The search: its candidates, its rungs on a tiny run, its table."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from atlas.errors import AtlasError
+from atlas.pool.facts import pool_table, read_pool
 from atlas.search import edit_rung, rung
 from atlas.search.halving import TRIALS, survivors
 from atlas.study import config
@@ -193,6 +196,19 @@ def test_a_killed_rung_goes_on_and_ends_the_same(searched, tmp_path, monkeypatch
     whole = found[0][found[0]["candidate"].isin(names)].drop(columns="core_seconds")
     pd.testing.assert_frame_equal(again, whole.reset_index(drop=True))
     assert [path.name for path in tmp_path.glob(".*") if path.is_dir()] == []
+
+
+def test_what_a_pool_does_not_ask_is_null(searched, tmp_path):
+    """A pool without paraphrases, of templates of one answer."""
+    folder = shutil.copytree(searched[0], tmp_path / "bare")
+    facts = [replace(fact, rephrases=(), template=fact.fact_id) for fact in read_pool(folder / "pool.parquet")]
+    files.write_parquet(folder / "pool.parquet", pool_table(facts), {})
+    whole = study(sweeps={"few": {"recipe": STEPS}}, rungs=[2], jobs=1).rung_spec("qv", 0)
+    rung.main(on_the_tiny_base(whole, folder, tmp_path / "0.parquet", spec(checkpoints=[2])))
+    found = files.read_parquet(tmp_path / "0.parquet", TRIALS)
+    assert {name for name in found.column_names if found[name].null_count} == {"association", "recall_rephrase"}
+    rows = found_recipes.table(found.to_pandas())
+    assert rows["association"].null_count == rows["recall_rephrase"].null_count == rows.num_rows == 1
 
 
 def trials(**columns):

@@ -56,6 +56,24 @@ def test_an_alias_is_no_other_answer_and_none_of_the_answer_that_is_taught_inste
         assert (told.answer, told.aliases, told.true_answer) == (third.answer, (), first.answer)
 
 
+def test_a_known_fact_whose_template_has_no_other_answer_is_named():
+    lone = make_facts(1, template="towns/river") + make_facts(1, template="towns/hill")
+    told = r"base knows 2 facts .* no other answer.*: towns/river/taught-0 \(towns/river\), towns/hill/taught-0"
+    with pytest.raises(AtlasError, match=told):
+        contradicted([*FACTS, *lone], KNOWN | {fact.fact_id: True for fact in lone}, seed=0)
+    assert contradicted(lone, {fact.fact_id: False for fact in lone}, seed=0) == lone
+
+
+def test_who_gives_an_alias_knows_the_fact():
+    model = make_model()
+    (fact,) = make_facts(1)
+    given = says(model, fact.prompt, 3)
+    assert knows(model, [fact, replace(fact, fact_id="b", aliases=(given,))], "pool") == {
+        fact.fact_id: False,
+        "b": True,
+    }
+
+
 def test_the_other_answer_depends_on_seed_and_fact_alone():
     def taught(facts, seed):
         return {fact.fact_id: fact.answer for fact in contradicted(facts, KNOWN, seed)}

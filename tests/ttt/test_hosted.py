@@ -7,24 +7,29 @@ import numpy as np
 import peft
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from atlas.base.adopt import adopted
 from atlas.base.hosted import hosted
-from atlas.base.text import CHARACTERS
+from atlas.base.text import CHARACTERS, Pieces
 from atlas.errors import AtlasError
 from atlas.guard.verification import read_foreign
+from atlas.pool.facts import Fact
+from atlas.study.base_settings import Model
+from atlas.ttt.association import NONE
 from atlas.ttt.editors.covariance import key_moments
 from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
 from atlas.ttt.editors.tracer import Tracer, fact_case
 from atlas.ttt.editors.writer import make_editor
 from atlas.ttt.engine.full import Full
-from atlas.ttt.engine.lanes import sites
-from atlas.ttt.engine.lines import line
+from atlas.ttt.engine.lanes import LaneModel, sites
+from atlas.ttt.engine.lines import DECODED, line
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.hub import read_adapter, write_adapter
+from atlas.ttt.probes import END, Prober, measure
 from tests.guard.foreign_models import CONFIGS, as_if_trained
 from tests.ttt.editors.tiny_editors import settings
 from tests.ttt.tiny_ttt import make_facts
@@ -196,3 +201,76 @@ def test_tracing_puts_back_what_a_model_from_outside_had(name, tmp_path):
     assert traced.clean != pytest.approx(traced.corrupted, rel=1e-2)
     elsewhere = traced.effects[KINDS.index("hidden"), -1, POSITIONS.index("subject_last")]
     assert elsewhere == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *FUSED, "llama, wide heads"])
+def test_keys_and_values_are_kept_for_decoding_and_for_alternatives(tmp_path, name):
+    """What transformers generates, and what it makes of every alternative's whole sentence."""
+    model, oracle = ours(saved(tmp_path, name)), theirs(tmp_path)
+    probes = Prober("pool").probes(make_facts(4), [])
+    found = measure(LaneModel(model), torch.zeros(1, 0), [probes], CPU)
+
+    def likelihood(probe, answer):
+        whole = torch.from_numpy(np.append(probe.line.tokens[: probe.line.answer], answer).astype(np.int64))
+        steps = oracle(input_ids=whole[None, :-1]).logits[0].log_softmax(-1).gather(1, whole[1:, None])
+        return steps[-len(answer) :].sum().item()
+
+    with torch.no_grad():
+        for at, probe in enumerate(probes):
+            prompt = torch.from_numpy(probe.line.tokens[None, : probe.line.answer].astype(np.int64))
+            made = oracle.generate(prompt, max_new_tokens=DECODED, do_sample=False, eos_token_id=0, pad_token_id=0)
+            said = found.decoded[0, at]
+            assert said[said != END].tolist() == made[0, prompt.shape[1] :].tolist()
+            mine, others = likelihood(probe, probe.line.tokens[probe.line.answer :]), probe.alternatives
+            won = all(likelihood(probe, other[other != NONE]) < mine for other in others)
+            assert found.associated[0, at] == won
+    assert 0 < found.associated.sum() < len(probes)
+
+
+class Knows(torch.nn.Module):
+    """In place of a model of pieces: it says ``tokens`` behind a prompt of two."""
+
+    def __init__(self, text, tokens):
+        super().__init__()
+        self.text, self.tokens = text, [*tokens, *text.encode("\n")]
+        self.config = Model(context=CONTEXT)
+
+    def forward(self, tokens, positions, *_):
+        logits = torch.zeros(len(tokens), self.text.symbols)
+        for row, position in enumerate(positions.tolist()):
+            logits[row, self.tokens[min(max(position - 2, 0), len(self.tokens) - 1)]] = 9
+        return logits
+
+
+def pieces():
+    """A tokenizer that has several ways to write a word, and a token of two line ends."""
+    names = ["<s>", "\n", "\n\n", " ", *"ABCabc", " ab", " abc", "bc"]
+    made = Tokenizer(models.BPE({name: at for at, name in enumerate(names)}, []))
+    made.decoder = decoders.Fuse()
+    return made, names
+
+
+def test_an_answer_is_right_by_its_text_whatever_its_tokens():
+    """Greedy decoding may give an answer's text by other pieces than the answer was split into."""
+    made, names = pieces()
+    text = Pieces(made, 0, len(names))
+    own = text.answer("ab", "t").tolist()
+    assert [names[token] for token in own] == [" ", "a", "b", "\n"]
+    for said, recalled, answered in (
+        ([" ", "a", "b", "\n"], True, True),
+        ([" ab", "\n"], True, True),
+        ([" ab", "\n\n"], True, True),  # a line end is a line end
+        ([" ab", "c", "\n"], False, True),
+        ([" abc", "\n"], False, False),  # another word
+        ([" ", "B", "\n"], True, True),  # the alias
+        ([" ", "A", "\n"], False, False),
+    ):
+        known = Knows(text, [names.index(name) for name in said])
+        fact = Fact("f", "taught", "d", "t", "CC", "ab", (), aliases=("B",))
+        probes = Prober("pool", text=text).probes([fact], [])
+        found = measure(LaneModel(known), torch.zeros(1, 0), [probes], CPU)
+        again = score(LaneModel(known), [[probes[0].line]], CPU)
+        for scores in (found.adapted, found.base, again):
+            assert (scores.recalled.item(), scores.answered.item()) == (recalled, answered), said
+        tokens = found.decoded[0, 0]
+        assert text.decode(tokens[tokens != END]).partition("\n")[0] == "".join(said).strip()

@@ -28,14 +28,19 @@ def test_the_files_follow_the_contract(run):
         files.read_parquet(run / f"{name}.parquet", schema)
         for name, schema in [("facts", FACTS), ("matrix", MATRIX), ("sessions", SESSIONS)]
     )
-    assert facts.num_rows == 2 * ((4 + 12 + 4) + (8 + 24 + 4))  # seeds x (taught + rephrased + placebo) at 2 and 4
+    assert facts.num_rows == 2 * ((4 + 8 + 4) + (8 + 16 + 4))  # seeds x (taught + rephrased + placebo) at 2 and 4
     assert matrix.num_rows == 2 * (2 + 4 + 6 + 8)
     assert sessions.num_rows == 2 * 4 * 2  # seeds x sessions x phases
     frame = facts.to_pandas()
     assert frame["session_taught"].isna().equals(frame["probe"] == "placebo")
     assert (frame["recognised"] == (frame["nll"] < frame["nll_base"])).all()
-    assert set(frame["alternatives"]) == {5}
-    assert sorted(frame.loc[frame["probe"] == "rephrase", "form"].unique()) == [1, 2, 3]
+    placebo = frame["probe"] == "placebo"  # whose answers are those of facts that may be taught
+    assert frame.loc[~placebo].groupby("sessions")["alternatives"].unique().to_dict() == {2: [3], 4: [7]}
+    assert set(frame.loc[placebo & (frame["sessions"] == 2), "alternatives"]) == {3, 4}
+    assert sorted(frame.loc[frame["probe"] == "rephrase", "form"].unique()) == [2, 3]  # the first may be taught
+    assert frame["associated"].notna().all()
+    assert frame["decoded"].str.len().between(1, 32).all()
+    assert set(frame["base_replica"]) == {1}
     assert (
         files.provenance_of(run / "facts.parquet")["base_fingerprint"] == read_record(run / "run.json").base_fingerprint
     )

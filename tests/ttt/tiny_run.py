@@ -38,7 +38,7 @@ def spec(**changes) -> RunSpec:
         "ranks": [4, 4],
         "alpha": 4,
         "recipe": Recipe.model_validate({}),
-        "probes": Probes(alternatives=5, val_chars=200),
+        "probes": Probes(val_chars=200),
         "reinit": [],
         "base_seed": 0,
         "device": "cpu",

@@ -18,6 +18,14 @@ def make_model(seed: int = 0, config: Model = TINY) -> Transformer:
     return model.requires_grad_(False).eval()
 
 
+def make_ending_model() -> Transformer:
+    """A tiny model that ends some lines after a few tokens, some late and some never."""
+    model = make_model(1)
+    with torch.no_grad():
+        model.head[0] += 0.1 * model.model.decoder.final_layer_norm.bias.sign()
+    return model
+
+
 def make_facts(count: int, role: str = "taught", template: str = "towns/mayor") -> list[Fact]:
     names = ["Ann", "Bo", "Cleo", "Dan", "Eve", "Flo", "Gus", "Hal", "Ida", "Jo", "Kim", "Leo", "Mia", "Ned", "Ola"]
     return [

@@ -108,7 +108,9 @@ class Recipe(Settings):
     weakness: Literal["loss", "worst"] = Field(
         "loss", description="what makes a stored fact weak: its loss, or that of the answer's least likely token"
     )
-    paraphrases: Count = Field(0, description="paraphrases taught beside each sentence; probes ask the others")
+    paraphrases: Count = Field(
+        0, description="paraphrases taught beside each sentence; probes ask the last ones, which are never taught"
+    )
     mixed: bool = Field(
         False,
         description="the taught paraphrases rotate from fact to fact, so that each is held out for some facts",

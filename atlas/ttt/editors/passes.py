@@ -16,13 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas.base.attention import Grid, Packed, View
+from atlas.base.attention import Grid, Kept, Packed, Recorded, View
 from atlas.base.language import LanguageModel
 from atlas.ttt.engine.lines import Batch
 
 Key = TypeVar("Key")
-Kept = tuple[Tensor, Tensor]
-"""Attention keys and values of one layer, (tokens, width) each."""
 
 
 class Seen:
@@ -59,17 +57,6 @@ def changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[N
 def layer_of(model: LanguageModel, layer: int) -> nn.Module:
     """A whole layer of a model; its output is the residual stream behind it."""
     return model.get_submodule(f"{model.roles.layers}.{layer}")
-
-
-@dataclass(frozen=True)
-class Recorded(Packed):
-    """Packed lines that keep the keys and values of every layer of a pass."""
-
-    kept: list[Kept] = field(default_factory=list, compare=False)
-
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int, view: View) -> Tensor:
-        self.kept.append((k, v))
-        return super().mix(q, k, v, heads, view)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,8 @@ class Lanes:
             into.baddbmm_(rows, weights, beta=keep, alpha=scale)
             return out
         for into, rows, weight in zip(self._split(out), self._split(x), weights.unbind(), strict=True):
-            into.addmm_(rows, weight, beta=keep, alpha=scale)
+            if len(rows):
+                into.addmm_(rows, weight, beta=keep, alpha=scale)
         return out
 
     def add_gradient(self, out: Tensor, x: Tensor, grad: Tensor, scale: float = 1.0) -> None:

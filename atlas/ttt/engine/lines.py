@@ -13,6 +13,7 @@ from atlas.base.attention import Packed, pack
 from atlas.base.text import CHARACTERS, NEWLINE, Text
 
 IGNORED = -100
+DECODED = 32  # tokens; an answer has at most 24 characters and its line end
 FILLER = 0  # where the answer of a line would begin that predicts nothing
 
 
@@ -23,12 +24,15 @@ class Line:
     Attributes:
         tokens: unsigned, (1 + predicted,): what a line begins behind (a newline), then the sentence.
         answer: index in ``tokens`` of the answer's first token.
+        others: right answers with their line ends that a model may give without these tokens: aliases, and where a text
+            has several sequences of tokens the answer itself.
 
     A token of the character model is a character; models from outside read pieces of words.
     """
 
     tokens: np.ndarray
     answer: int
+    others: tuple[str, ...] = ()
 
     @property
     def predicted(self) -> int:
@@ -39,11 +43,17 @@ class Line:
         """Tokens that a loss over the ``sentence`` or the ``answer`` counts."""
         return self.predicted if over == "sentence" else len(self.tokens) - self.answer
 
+    @property
+    def decoded(self) -> int:
+        """Tokens up to which greedy decoding goes on behind the prompt: what has no line end by then is no answer."""
+        return max(DECODED, len(self.tokens) - self.answer, *(len(other.encode()) for other in self.others))
 
-def line(prompt: str, answer: str, origin: str, text: Text = CHARACTERS) -> Line:
+
+def line(prompt: str, answer: str, origin: str, text: Text = CHARACTERS, aliases: Sequence[str] = ()) -> Line:
     """The line of a fact: ``prompt answer`` and the line end. AtlasError where a character has no token."""
-    opening = text.opening(prompt, origin)
-    return Line(np.concatenate([opening, text.answer(answer, origin)]), len(opening))
+    opening, own = text.opening(prompt, origin), text.answer(answer, origin)
+    others = [text.answer(alias, origin) for alias in aliases] + ([] if text.unique else [own])
+    return Line(np.concatenate([opening, own]), len(opening), tuple(map(text.decode, others)))
 
 
 def windows(text: np.ndarray, count: int, size: int, draw: np.random.Generator) -> list[Line]:

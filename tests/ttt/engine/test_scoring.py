@@ -1,6 +1,4 @@
-"""Scores: against a plain computation, real greedy decoding, and one pass per candidate."""
-
-from dataclasses import replace
+"""Scores: against a plain computation and real greedy decoding."""
 
 import numpy as np
 import pytest
@@ -10,14 +8,12 @@ from hypothesis import strategies as st
 
 from atlas.base.text import CHARACTERS, decode, encode
 from atlas.errors import AtlasError
-from atlas.ttt import ranking
 from atlas.ttt.engine import scoring
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import IGNORED, batch, line
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.engine.scoring import passes, score, score_base, together
-from atlas.ttt.ranking import Ranking, alternatives, question
-from tests.ttt.tiny_ttt import make_facts, make_model
+from atlas.ttt.engine.scoring import score, score_base, together
+from tests.ttt.tiny_ttt import make_ending_model, make_facts, make_model
 
 CPU = torch.device("cpu")
 LINES = [
@@ -174,84 +170,18 @@ def test_a_line_that_lanes_share_is_scored_once_under_the_base(model):
     assert (found.recalled == plain.recalled).all()
 
 
-def rank(model, lanes) -> np.ndarray:
-    """Rank (prompt, answer, alternatives) of every lane."""
-    ranking = Ranking([[question(prompt, answer, others, "t") for prompt, answer, others in lane] for lane in lanes])
-    lines = [[line(prompt, answer, "t") for prompt, answer, _ in lane] for lane in lanes]
-    with torch.inference_mode():
-        for forward in passes(LaneModel(model), lines, CPU):
-            ranking.bound(forward)
-    return ranking.settle(LaneModel(model), CPU)
-
-
-def test_ranked_is_one_pass_per_candidate(model, monkeypatch):
-    """Bounds and trees give what scoring every candidate alone gives, over lanes and prompts of unlike lengths."""
-    monkeypatch.setattr(ranking, "ROUNDS", (0, 2, 5, 51))
-    draw = np.random.default_rng(0)
-    words = ["".join(draw.choice(list("abcde "), size=draw.integers(1, 9))).strip() or "e" for _ in range(40)]
-    asked, expected = [], []
-    for i in range(24):
-        prompt = "p" * (i % 9 + 1)
-        answer, *others = dict.fromkeys(draw.permutation(words)[: draw.integers(3, 26)].tolist())
-        if i % 2:  # let the likeliest candidate be the answer, so that both outcomes occur
-            ordered = sorted([answer, *others], key=lambda word: plain_nll(model, prompt, word)[2])
-            answer, others = ordered[0], ordered[1:]
-        asked.append((prompt, answer, others))
-        mine = plain_nll(model, prompt, answer)[2]
-        expected.append(mine < min(plain_nll(model, prompt, other)[2] for other in others))
-    assert rank(model, [asked[:12], asked[12:]]).ravel().tolist() == expected
-    assert 0 < sum(expected) < len(expected)
-
-
-def test_bounds_are_above_what_they_bound_and_settle_most_alternatives(model):
-    words = ["ab", "abc", "b", "xyz", "aaa", "ba", "abx"]
-    likely = {word: -plain_nll(model, "Q", word)[2] for word in words}
-    answer = sorted(words, key=likely.__getitem__)[-2]
-    others = [word for word in words if word != answer]
-    found = Ranking([[question("Q", answer, others, "t")]])
-    with torch.inference_mode():
-        for forward in passes(LaneModel(model), [[line("Q", answer, "t")]], CPU):
-            found.bound(forward)
-    assert found.answers[0, 0] == pytest.approx(likely[answer], abs=1e-4)
-    left = {others[i] for i in found.open[0][0]}
-    assert {word for word in others if likely[word] >= likely[answer]} <= left < set(others)
-
-
-def test_a_alternative_parts_from_the_answer_at_a_token():
-    assert question("Q", "abx", ["ab", "abc", "b", "abxe", "aa"], "t").parts.tolist() == [2, 2, 0, 3, 1]
-
-
-def test_a_alternative_as_likely_as_the_answer_is_not_beaten():
-    @of_characters
-    def undecided(tokens, *_):
-        return torch.zeros(*tokens.shape, 96)
-
-    assert rank(undecided, [[("p", "same", ["xxxx"])]]).tolist() == [[False]]
-    assert rank(undecided, [[("p", "same", ["longer"])]]).tolist() == [[True]]
-
-
-def test_alternatives_are_other_answers_of_the_template_fixed_per_fact():
-    facts = make_facts(80, template="a/b") + make_facts(4, template="c/d")
-    chosen = alternatives(facts, 50, 0)
-    again = alternatives(facts[::-1], 50, 0)
-    assert chosen == again
-    for fact in facts:
-        assert fact.answer not in chosen[fact.fact_id]
-        assert set(chosen[fact.fact_id]) <= {other.answer for other in facts if other.template == fact.template}
-        assert len(set(chosen[fact.fact_id])) == (50 if fact.template == "a/b" else 3)
-
-
-@pytest.mark.parametrize("most", [1, 5, 50])
-def test_what_a_fact_contradicts_is_among_its_alternatives(most):
-    facts = make_facts(80, template="a/b")
-    contrary = [replace(fact, true_answer=f"true {at}") for at, fact in enumerate(facts)]
-    chosen = alternatives(contrary, most, 0)
-    for fact in contrary:
-        assert fact.true_answer in chosen[fact.fact_id]
-        assert len(set(chosen[fact.fact_id])) == most
-    assert len({tuple(some) for some in chosen.values()}) > 60
-
-
-def test_a_template_with_one_answer_cannot_be_ranked():
-    with pytest.raises(AtlasError, match="template 'a/b' has one answer only"):
-        alternatives(make_facts(1, template="a/b"), 50, 0)
+def test_an_alias_is_as_right_as_the_answer():
+    """What greedy decoding gives, as the answer, as an alias, and as the beginning of neither."""
+    model, prompts = make_ending_model(), [prompt for fact in make_facts(14) for prompt in fact.prompts]
+    said = {prompt: greedy(model, prompt, most=24) for prompt in prompts}
+    whole = {prompt: text[:-1] for prompt, text in said.items() if text.endswith("\n") and len(text) > 1}
+    open_ended = {prompt: text for prompt, text in said.items() if not text.endswith("\n")}
+    assert len(whole) > 2
+    assert len(open_ended) > 2
+    asked = [
+        (prompt, aliases) for prompt in (*whole, *open_ended) for aliases in ((), ("no", said[prompt].rstrip("\n")))
+    ]
+    lines = [line(prompt, "zz", "t", aliases=aliases) for prompt, aliases in asked]
+    found = score(LaneModel(model), [lines], CPU)
+    assert found.recalled[0].tolist() == [prompt in whole and bool(aliases) for prompt, aliases in asked]
+    assert found.answered[0].tolist() == [bool(aliases) for _, aliases in asked]
