@@ -133,7 +133,6 @@ class RunRecord(Settings):
     ranks: list[int] = Field(description="layer by layer")
     trainable_params: Count = Field(description="of one seed: of its adapters, or of the matrices that change")
     base_params: Annotated[int, Field(gt=0)]
-    base_replica: Annotated[int, Field(gt=0)] = Field(1, description="which of the study's bases was taught, from 1")
     base_fingerprint: str = Field(description="of the certified base, before any reinit that the arm asks for")
     frozen: Frozen
     code_digest: str
