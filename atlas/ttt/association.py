@@ -137,7 +137,7 @@ class Candidates:
         going = np.flatnonzero(more)
         lines, owner = np.unique(self.line[going], return_inverse=True)
         lengths = np.bincount(owner, more[going])  # a line has its candidates side by side
-        for _, some in together([lengths], forward.nll.device, forward.logits.shape[1]):
+        for _, some in together([lengths.tolist()], forward.nll.device, forward.logits.shape[1]):
             mine = going[np.isin(owner, some)]
             values[mine] += _further(forward, lines[some], self.only(mine), more[mine])
         return values

@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import OPTConfig, OPTForCausalLM
 
+from atlas.base.language import LanguageModel
 from atlas.base.model import opt_config
-from atlas.base.text import CHARACTERS, SYMBOLS, decode, encode
+from atlas.base.text import CHARACTERS, SYMBOLS, Characters, decode, encode
 from atlas.pool.facts import Fact
 from atlas.ttt.association import NONE, Taught
 from atlas.ttt.engine import scoring
@@ -66,7 +67,7 @@ def test_what_a_fact_contradicts_is_an_alternative_only_where_it_is_taught():
 
 
 def test_an_answer_that_reads_the_same_is_no_alternative():
-    class Lower(type(CHARACTERS)):
+    class Lower(Characters):
         def answer(self, answer, origin):
             return encode(f"{answer.lower()}\n", origin)
 
@@ -195,18 +196,19 @@ def test_decoding_stops_where_the_model_has_no_more_positions():
         assert len(said) == min(DECODED, 40 - probe.line.answer + 1)
 
 
-class Stub:
+class Stub(LanguageModel):
     """In place of a model: the token before says what is likely next, whatever the prompt."""
 
     text, config = CHARACTERS, TINY
 
     def __init__(self, after):
+        super().__init__()
         self.table = torch.zeros(len(SYMBOLS), len(SYMBOLS))
         for before, chances in after.items():
             for symbol, logit in chances.items():
                 self.table[SYMBOLS.index(before), SYMBOLS.index(symbol)] = logit
 
-    def __call__(self, tokens, *_):
+    def forward(self, tokens, *_):
         return self.table[tokens]
 
 

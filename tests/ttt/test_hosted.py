@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from atlas.base.adopt import adopted
 from atlas.base.hosted import hosted
+from atlas.base.language import LanguageModel
 from atlas.base.text import CHARACTERS, Pieces
 from atlas.errors import AtlasError
 from atlas.guard.verification import read_foreign
@@ -227,7 +228,7 @@ def test_keys_and_values_are_kept_for_decoding_and_for_alternatives(tmp_path, na
     assert 0 < found.associated.sum() < len(probes)
 
 
-class Knows(torch.nn.Module):
+class Knows(LanguageModel):
     """In place of a model of pieces: it says ``tokens`` behind a prompt of two."""
 
     def __init__(self, text, tokens):
@@ -235,7 +236,7 @@ class Knows(torch.nn.Module):
         self.text, self.tokens = text, [*tokens, *text.encode("\n")]
         self.config = Model(context=CONTEXT)
 
-    def forward(self, tokens, positions, *_):
+    def forward(self, tokens, positions=None, mask=None):  # noqa: ARG002
         logits = torch.zeros(len(tokens), self.text.symbols)
         for row, position in enumerate(positions.tolist()):
             logits[row, self.tokens[min(max(position - 2, 0), len(self.tokens) - 1)]] = 9

@@ -34,7 +34,7 @@ class Behind(Packed):
     def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int, view: View) -> Tensor:
         (lines, _), end = view.grid.cells.shape, self.time + view.grid.time
         asked, new_keys, new_values = (
-            rows[view.grid.cells].unflatten(2, (heads, -1)).transpose(1, 2) for rows in (q, k, v)
+            rows[view.grid.cells].view(lines, view.grid.time, heads, -1).transpose(1, 2) for rows in (q, k, v)
         )  # (lines, heads, new time, size)
         keys, values = next(self.kept)
         keys[:, :, self.time : end], values[:, :, self.time : end] = new_keys, new_values
@@ -42,8 +42,8 @@ class Behind(Packed):
         scale = asked.shape[3] ** -0.5
         mask = view.mask(heads, lines).to(q.dtype)
         weights = torch.baddbmm(mask, asked.flatten(0, 1), seen.transpose(1, 2), alpha=scale).softmax(-1)
-        mixed = torch.bmm(weights, given).unflatten(0, (lines, heads)).transpose(1, 2)
-        return mixed.flatten(2).flatten(0, 1)[view.grid.places]
+        mixed = torch.bmm(weights, given).view(asked.shape).transpose(1, 2)  # (lines, new time, heads, size)
+        return mixed.reshape(-1, q.shape[1])[view.grid.places]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Continuation:
         for layer in kept:
             wide = [rows.new_zeros(len(cells), heads, time + room, rows.shape[1] // heads) for rows in layer]
             for into, rows in zip(wide, layer, strict=True):
-                into[:, :, :time] = rows[cells].unflatten(2, (heads, -1)).transpose(1, 2)
+                into[:, :, :time] = rows[cells].view(len(cells), time, heads, -1).transpose(1, 2)
             layers.append((wide[0], wide[1]))
         return cls(model, cells.device, lanes, lane, time, layers)
 

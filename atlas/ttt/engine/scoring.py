@@ -148,7 +148,8 @@ class Pass:
         places = np.where(wrong, np.arange(len(wrong)), len(wrong))
         ends = np.append(self.starts[1:], len(wrong))
         first = np.minimum(np.minimum.reduceat(places, self.starts), ends) - self.starts
-        return first + 1 - np.array([item.answer for item in self.items])
+        found: np.ndarray = first + 1 - np.array([item.answer for item in self.items])
+        return found
 
     @cached_property
     def parted(self) -> np.ndarray:
