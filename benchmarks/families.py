@@ -15,9 +15,9 @@ import numpy as np
 from scipy import special
 
 from atlas.draws import rng
-from atlas.tables.decidable import LEVEL
 from atlas.tables.inference import sign_flip, step_down
 from atlas.tables.intervals import BySeed
+from atlas.tables.level import LEVEL
 from atlas.workflow import files
 
 FACTS = 90

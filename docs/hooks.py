@@ -21,7 +21,7 @@ from atlas.pool.facts import HELD_OUT
 from atlas.study import config
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.recipes import PRESETS, preset
-from atlas.tables import decidable, inference, intervals, ledger, unlike, verdicts
+from atlas.tables import decidable, inference, intervals, ledger, level, unlike, verdicts
 from atlas.tables.claims import rule
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +69,7 @@ def values() -> dict[str, Any]:
         "figures": len(ledger.read().figures),
         "vague": vague_figures(),
         "confidence": f"{intervals.CONFIDENCE:.0%}",
-        "level": decidable.LEVEL,
+        "level": level.LEVEL,
         "seeds_to_decide": decidable.SEEDS_TO_DECIDE,
         "same_size": f"{unlike.SAME_SIZE:.0%}",
         "power": f"{inference.POWER:.0%}",

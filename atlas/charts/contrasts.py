@@ -14,7 +14,7 @@ from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLACK, BLUE, INK, RED, SHADE, SOFT, WIDTH
 from atlas.metrics import CHOICES, REGISTRY
 from atlas.phrases import plural
-from atlas.tables.decidable import LEVEL
+from atlas.tables.level import LEVEL
 
 LOOKS = {
     "a > b": ("first is higher", BLUE, "triangle-right"),

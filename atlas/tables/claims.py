@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from atlas.metrics import NET_OF, OF_FACTS
 from atlas.phrases import plural
-from atlas.tables import decidable, inference, ledger, table_step, verdicts
+from atlas.tables import inference, ledger, level, table_step, verdicts
 from atlas.tables.columns import CLAIMS
 from atlas.tables.intervals import BySeed
 from atlas.tables.ledger import (
@@ -197,7 +197,7 @@ def rule(claim: Claim, book: Ledger) -> str:
         if claim.one_sided:
             return f"short by {most}"
         return f"{most} to either side of 0{', per tenfold of facts' if claim.by_size else ''}"
-    return "" if isinstance(claim, Untestable) else f"above 0, p < {decidable.LEVEL}"
+    return "" if isinstance(claim, Untestable) else f"above 0, p < {level.LEVEL}"
 
 
 def _beside_placebo(one: Judged, claim: Combined, study: Quantities) -> Judged:
@@ -236,7 +236,7 @@ def _in_families(judged: Sequence[Judged]) -> list[Judged]:
         adjusted = inference.step_down([judged[i].exact for i in members])
         for i, p_adjusted in zip(members, adjusted, strict=True):
             one = judged[i]
-            verdict, why = verdicts.above(one.found, p_adjusted, decidable.attainable(one.n_seeds))
+            verdict, why = verdicts.above(one.found, p_adjusted, level.attainable(one.n_seeds))
             result[i] = replace(one, verdict=verdict, p_adjusted=p_adjusted).noted(why)
     return result
 

@@ -28,9 +28,9 @@ from atlas.metrics import NET_OF, OF_FACTS
 from atlas.study.settings import Name, Settings
 from atlas.tables import table_step
 from atlas.tables.columns import CONTRASTS
-from atlas.tables.decidable import attainable
 from atlas.tables.inference import effect_size, sign_flip, smallest_difference, step_down, verdict
 from atlas.tables.intervals import Estimate, carried_by_few
+from atlas.tables.level import attainable
 from atlas.tables.runs import Runs
 from atlas.tables.scores import ALL, counted, fact_scores, reading_order, with_all_domains
 from atlas.tables.unlike import unlike

@@ -10,15 +10,7 @@ import sys
 
 from atlas.phrases import plural
 from atlas.study.config import Study
-
-LEVEL = 0.05
-
-
-def attainable(seeds: int) -> float:
-    """The smallest p-value that the sign-flip test of so many seeds can give, 2 / 2^n, in a family of any size: where
-    it is not below ``LEVEL``, nothing can be found however large the difference."""
-    return min(1.0, 2.0 ** (1 - seeds))
-
+from atlas.tables.level import LEVEL, attainable
 
 SEEDS_TO_DECIDE = next(seeds for seeds in itertools.count(2) if attainable(seeds) < LEVEL)
 

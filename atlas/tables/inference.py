@@ -11,8 +11,8 @@ import numpy as np
 import scipy
 
 from atlas.draws import rng
-from atlas.tables.decidable import LEVEL, attainable
 from atlas.tables.intervals import CONFIDENCE, BySeed, Floats
+from atlas.tables.level import LEVEL, attainable
 
 EXACT = 14  # seeds: up to so many, all sign patterns are tried
 DRAWN = 2**14  # sign patterns that are drawn for more seeds

@@ -1,11 +1,11 @@
-"""What teaching paraphrases is worth: recall by held-out paraphrases, against how many were taught."""
+"""What teaching paraphrases is worth: recall by held-out ones, of which all arms are asked the same, against how many
+were taught."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
 from atlas.metrics import OF_FACTS
@@ -16,7 +16,6 @@ from atlas.tables.scores import counted, fact_scores
 from atlas.ttt.run_files import RunRecord
 
 CELL = ["arm", "sessions", "probe"]
-QUESTION = ["seed", "sessions", "probe", "fact_id", "form"]
 PROBES = ("taught", "rephrase")
 
 
@@ -24,7 +23,8 @@ def table(runs: Runs) -> pa.Table:
     """One row per arm, checkpoint, probe and metric, for places where arms differ in ``paraphrases`` alone."""
     rows: list[dict[str, Any]] = []
     for records in series([runs.first(arm) for arm in runs.arms]):
-        scores = fact_scores(asked_of_all(runs.facts, [record.arm for record in records]))
+        facts = runs.facts[runs.facts["arm"].isin([record.arm for record in records])]
+        scores = fact_scores(facts[facts["probe"].isin(PROBES)].astype({"arm": str, "probe": str}))
         paraphrases = {record.arm: record.recipe.paraphrases for record in records}
         about = {"place": records[0].arm, "recipe": records[0].recipe.preset}
         for metric in OF_FACTS:
@@ -43,13 +43,6 @@ def series(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
         found.setdefault(f"{place} {same}", []).append(record)
     ordered = [sorted(some, key=lambda record: record.recipe.paraphrases) for some in found.values()]
     return [some for some in ordered if some[0].recipe.paraphrases < some[-1].recipe.paraphrases]
-
-
-def asked_of_all(facts: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """The answers of some arms to questions that all of them were asked: paraphrases that none of them was taught."""
-    mine = facts[facts["arm"].isin(arms) & facts["probe"].isin(PROBES)].astype({"arm": str, "probe": str})
-    asked = mine.groupby(QUESTION, observed=True)["arm"].transform("nunique")
-    return mine[asked == len(set(arms))]
 
 
 if __name__ == "__main__":

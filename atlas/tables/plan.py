@@ -13,18 +13,10 @@ from pathlib import Path
 from atlas.phrases import plural
 from atlas.study.config import Precision, Study
 from atlas.tables.contrasts import Cell, Paired
-from atlas.tables.decidable import (
-    LEVEL,
-    SEEDS_TO_DECIDE,
-    attainable,
-    more_seeds,
-    planned,
-    undecidable,
-    unused_bases,
-    written,
-)
+from atlas.tables.decidable import SEEDS_TO_DECIDE, more_seeds, planned, undecidable, unused_bases, written
 from atlas.tables.inference import MOST_SEEDS, seeds_for, spread_interval
 from atlas.tables.intervals import Estimate
+from atlas.tables.level import LEVEL, attainable
 from atlas.tables.runs import read
 from atlas.ttt.run_files import read_record
 

@@ -15,7 +15,7 @@ from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.phrases import plural
 from atlas.pool.facts import Fact
-from atlas.ttt.association import Alternatives, Taught, associated
+from atlas.ttt.alternatives import Alternatives, Taught, associated
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import Line, line
 from atlas.ttt.engine.scoring import Scores, passes, score_base

@@ -17,7 +17,7 @@ from atlas.study.arm import Method
 from atlas.study.base_settings import Model
 from atlas.study.editor_settings import MemitSettings
 from atlas.study.recipes import Phase
-from atlas.tables import decidable
+from atlas.tables import decidable, level
 
 REPOSITORY = Path(__file__).parents[2]
 ARMS = {"qv": {"targets": ["q", "v"]}}
@@ -390,7 +390,7 @@ def test_all_that_these_studies_plan_can_be_decided_by_their_seeds(names):
     laid = laid_on(*names)
     assert decidable.planned(laid)
     assert decidable.undecidable(laid) == ""
-    assert decidable.attainable(len(laid.all_seeds)) == 2 / 2**8
+    assert level.attainable(len(laid.all_seeds)) == 2 / 2**8
 
 
 def test_the_baselines_plan_comparisons_of_their_own_and_the_default_study_none_with_them():

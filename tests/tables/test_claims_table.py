@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from atlas.charts import findings
-from atlas.tables import claims, columns, decidable, ledger, verdicts
+from atlas.tables import claims, columns, ledger, level, verdicts
 from atlas.tables.runs import Runs
 from tests.tables.made_claims import AS_PUBLISHED, LOST_BY_FFN, study
 
@@ -124,7 +124,7 @@ def test_p_is_corrected_for_a_topic_under_a_metric(as_published):
         assert (family["p_adjusted"] >= family["p_value"]).all()
     placement = as_published[(as_published["topic"] == "placement") & (as_published["metric"] == "recall")]
     assert placement["p_value"].tolist() == pytest.approx([2 / 2**8] * 5)
-    assert placement["p_adjusted"].tolist() == [decidable.attainable(8)] * 5  # all seeds agree on all five
+    assert placement["p_adjusted"].tolist() == [level.attainable(8)] * 5  # all seeds agree on all five
 
 
 def test_four_seeds_cannot_settle_an_order_and_say_why():

@@ -13,9 +13,9 @@ from atlas.errors import AtlasError
 from atlas.tables import contrasts
 from atlas.tables.columns import CONTRASTS
 from atlas.tables.contrasts import Cell, Contrasts, Paired
-from atlas.tables.decidable import LEVEL, attainable
 from atlas.tables.inference import sign_flip, step_down, verdict
 from atlas.tables.intervals import Sample, estimate
+from atlas.tables.level import LEVEL, attainable
 from atlas.tables.runs import Runs, read
 from atlas.ttt.run_files import FACTS
 from atlas.workflow import files

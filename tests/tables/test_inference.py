@@ -12,7 +12,7 @@ from scipy import stats
 
 from atlas.draws import rng
 from atlas.study import config
-from atlas.tables.decidable import LEVEL, SEEDS_TO_DECIDE, attainable
+from atlas.tables.decidable import SEEDS_TO_DECIDE
 from atlas.tables.inference import (
     EXACT,
     POWER,
@@ -25,6 +25,7 @@ from atlas.tables.inference import (
     verdict,
 )
 from atlas.tables.intervals import BySeed
+from atlas.tables.level import LEVEL, attainable
 from benchmarks.families import FAMILIES, rates
 
 REPOSITORY = Path(__file__).parents[2]

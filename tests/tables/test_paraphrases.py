@@ -21,34 +21,24 @@ ARMS = {
 }
 
 
-def taught_forms(folders) -> None:
-    """Leave out what is taught, as a run does, and let the third form, and no other, be recalled under ffn_two."""
+def recalled_under_two(folders) -> None:
+    """Let paraphrases, and nothing else, be recalled under ffn_two, and under no other arm."""
     for folder in folders:
-        arm = folder.parent.name
         frame = files.read_parquet(folder / "facts.parquet", FACTS).to_pandas()
-        taught = ARMS[arm].recipe.get("paraphrases", 0)
-        kept = frame[(frame["probe"] != "rephrase") | (frame["form"] > taught)].copy()
-        kept["recalled"] = (kept["probe"] == "rephrase") & (kept["form"] == 3) & (arm == "ffn_two")
-        write_frame(folder / "facts.parquet", kept.astype({"session_taught": "Int32"}), FACTS)
+        frame["recalled"] = (frame["probe"] == "rephrase") & (folder.parent.name == "ffn_two")
+        write_frame(folder / "facts.parquet", frame.astype({"session_taught": "Int32"}), FACTS)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Runs:
     folders = write_study(tmp_path_factory.mktemp("runs"), ARMS, DESIGN)
-    taught_forms(folders)
+    recalled_under_two(folders)
     return read(folders)
 
 
 def test_arms_that_differ_in_paraphrases_alone_make_a_series(runs):
     (series,) = paraphrases.series(runs.records)
     assert [record.arm for record in series] == ["ffn_none", "ffn_two"]
-
-
-def test_only_questions_that_all_were_asked_count(runs):
-    asked = paraphrases.asked_of_all(runs.facts, ["ffn_none", "ffn_two"])
-    assert set(asked.loc[asked["probe"] == "rephrase", "form"]) == {3}
-    assert set(asked.loc[asked["probe"] == "taught", "form"]) == {0}
-    assert set(asked["probe"]) == {"taught", "rephrase"}
 
 
 def test_the_figures_by_hand(runs):
@@ -70,24 +60,16 @@ def test_the_figures_by_hand(runs):
 def test_without_a_series_the_table_is_empty(tmp_path):
     some = {name: ARMS[name] for name in ("qv_none", "alone")}
     folders = write_study(tmp_path, some, DESIGN)
-    taught_forms(folders)
+    recalled_under_two(folders)
     assert paraphrases.table(read(folders)).num_rows == 0
 
 
-def test_arms_that_are_taught_other_paraphrases_must_be_asked_the_same_facts(tmp_path):
+@pytest.mark.parametrize("change", ["another fact", "a paraphrase less"])
+def test_arms_must_be_asked_the_same_whatever_paraphrases_they_are_taught(tmp_path, change):
     folders = write_study(tmp_path, {name: ARMS[name] for name in ("ffn_none", "ffn_two")}, DESIGN)
-    taught_forms(folders)
     frame = files.read_parquet(folders[1] / "facts.parquet", FACTS).to_pandas().astype({"session_taught": "Int32"})
     odd = frame["fact_id"] == frame.loc[frame["probe"] == "rephrase", "fact_id"].iloc[0]
-    write_frame(folders[1] / "facts.parquet", frame.assign(fact_id=frame["fact_id"].mask(odd, "other")), FACTS)
-    with pytest.raises(AtlasError, match="has other facts than in"):
-        _ = read(folders).facts
-
-
-def test_arms_that_are_taught_the_same_paraphrases_must_be_asked_the_same_ones(tmp_path):
-    some = {"a": ARMS["ffn_two"], "b": SyntheticArm(recipe=RECALL | {"paraphrases": 2}), "c": ARMS["qv_none"]}
-    folders = write_study(tmp_path, some, DESIGN)
-    frame = files.read_parquet(folders[1] / "facts.parquet", FACTS).to_pandas().astype({"session_taught": "Int32"})
-    write_frame(folders[1] / "facts.parquet", frame[frame["form"] < 3], FACTS)
+    other = frame.assign(fact_id=frame["fact_id"].mask(odd, "other")), frame[frame["form"] < 3]
+    write_frame(folders[1] / "facts.parquet", other[change == "a paraphrase less"], FACTS)
     with pytest.raises(AtlasError, match="has other facts than in"):
         _ = read(folders).facts

@@ -112,7 +112,6 @@ def test_the_same_facts_are_recalled_and_cost_the_same(both):
     assert {2, 3} <= {*facts.loc[facts["probe"] == "rephrase", "form"]}  # of three, the larger half is held out
 
 
-@pytest.mark.skipif("associated" not in FACTS.names, reason="the metric is not there yet")
 def test_the_same_answers_come_before_their_alternatives(both):
     _, out, _, _, again = both
     facts = files.read_parquet(out / "facts.parquet", FACTS).to_pylist()

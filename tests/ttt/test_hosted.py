@@ -19,7 +19,7 @@ from atlas.errors import AtlasError
 from atlas.guard.verification import read_foreign
 from atlas.pool.facts import Fact
 from atlas.study.base_settings import Model
-from atlas.ttt.association import NONE
+from atlas.ttt.alternatives import NONE
 from atlas.ttt.editors.covariance import key_moments
 from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
 from atlas.ttt.editors.tracer import Tracer, fact_case

@@ -11,7 +11,7 @@ from atlas.base.language import LanguageModel
 from atlas.base.model import opt_config
 from atlas.base.text import CHARACTERS, SYMBOLS, Characters, decode, encode
 from atlas.pool.facts import Fact
-from atlas.ttt.association import NONE, Taught
+from atlas.ttt.alternatives import NONE, Taught
 from atlas.ttt.engine import scoring
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import DECODED
