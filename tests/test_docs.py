@@ -25,7 +25,7 @@ MADE = {"metrics.md", "gpu.md", "families.md"}  # by `atlas metrics`, benchmarks
 @pytest.fixture(scope="module")
 def site(made_once) -> Path:
     """The site, built as `make docs` builds it."""
-    return made_once("site", _build)
+    return Path(made_once("site", _build))
 
 
 def _build(folder: Path) -> None:

@@ -17,7 +17,7 @@ def tables_folder(made_once) -> Path:
     """Tables of four arms and the ablations: two seeds, checkpoints after 4 and 10 sessions."""
     arms = {name: arm for name, arm in arms_like_the_study().items() if name in ARMS}
     design = Design(seeds=(1, 2), checkpoints=(4, 10))
-    return made_once("study", lambda folder: make_tables(folder, arms, design, ablations_like_the_study())) / "tables"
+    return Path(made_once("study", lambda to: make_tables(to, arms, design, ablations_like_the_study())), "tables")
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +31,11 @@ def presets_folder(made_once) -> Path:
     }
     arms["ffn_matched_forms"] = replace(arms["ffn_matched_recall"], recipe=RECALL | {"paraphrases": 1})
     design = Design(seeds=(1, 2, 3), checkpoints=(4, 10))
-    return made_once("presets", lambda folder: make_tables(folder, arms, design)) / "tables"
+    return Path(made_once("presets", lambda to: make_tables(to, arms, design)), "tables")
 
 
 @pytest.fixture(scope="session")
 def smallest_folder(made_once) -> Path:
     """Tables of one arm that the essay does not have, one seed and one checkpoint."""
     arms = {"mine": arms_like_the_study()["qv"]}
-    return (
-        made_once("smallest", lambda folder: make_tables(folder, arms, Design(seeds=(7,), checkpoints=(2,)))) / "tables"
-    )
+    return Path(made_once("smallest", lambda to: make_tables(to, arms, Design(seeds=(7,), checkpoints=(2,)))), "tables")

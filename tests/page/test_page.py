@@ -24,7 +24,7 @@ from tests.synthetic import Design, arms_like_the_study
 @pytest.fixture(scope="module")
 def results(tables_folder, made_once) -> Path:
     """A results folder with charts, tables and the page, as the rules make it."""
-    return made_once("results", lambda folder: make_page(folder, tables_folder))
+    return Path(made_once("results", lambda folder: make_page(folder, tables_folder)))
 
 
 @pytest.fixture(scope="module")
