@@ -218,9 +218,14 @@ def by_checkpoint(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def cells(rows: pd.DataFrame) -> Iterator[tuple[Choice, pd.DataFrame]]:
-    """The rows of everything that can be chosen: metrics, where there are any, and checkpoints."""
+    """The rows of everything that can be chosen: metrics, where there are any, and checkpoints.
+
+    Of facts taught, nothing can be said while none of them has an alternative; facts never taught may have some by then.
+    """
     metric = ["metric"] if "metric" in rows else []
     for _, part in rows.groupby([*metric, "sessions"], sort=False):
+        if "probe" in part and not (part["probe"] == "taught").any():
+            continue
         yield (str(part["metric"].iloc[0]) if metric else "", int(part["sessions"].iloc[0])), part
 
 
