@@ -220,7 +220,7 @@ def by_checkpoint(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def cells(rows: pd.DataFrame) -> Iterator[tuple[Choice, pd.DataFrame]]:
     """The rows of everything that can be chosen: metrics, where there are any, and checkpoints.
 
-    Of facts taught, nothing can be said while none of them has an alternative; facts never taught may have some by then.
+    Of facts taught nothing can be said while none has an alternative; facts never taught may have some by then.
     """
     metric = ["metric"] if "metric" in rows else []
     for _, part in rows.groupby([*metric, "sessions"], sort=False):
