@@ -151,14 +151,14 @@ def rests_on(rows: pd.DataFrame, arms: list[str]) -> list[str]:
     """Which base, which checks refuse it, which colour is which arm, seeds and intervals."""
     first, names = rows.iloc[0], dict(zip(rows["arm"], rows["arm_reinit"], strict=True))
     rests = f"{plural(int(first['bases']), 'base')}, {plural(int(first['draws']), 'draw')} of the re-initialisation"
-    block = f"seeds {listed(first['refused_seeds'].split(','))}"
+    block = first["refused_seeds"].split(",")
     without, given = (listed(first[f"refused_by{how}"].split(",")) or "no check" for how in ("", "_manifest"))
     many = rows["n_seeds"].max() > 1
     bars = "bars: 95% interval of the mean difference" if many else "one seed cannot show how much seeds differ"
     pairs = f" ({listed(f'{names[arm]} minus {arm}' for arm in arms)})" if len(arms) <= MANY else ""
     return [
         f"A loader that misses {listed(first['reinit'].split(','))} in every layer. As drawn for "
-        f"{block}, refused without a manifest by {without}; with it by {given}.",
+        f"seed{'s' * (len(block) > 1)} {listed(block)}, refused without a manifest by {without}; with it by {given}.",
         f"Differences, mis-loaded minus certified{pairs}; figures: certified \u2192 mis-loaded.",
         f"{seeds(rows)} on {rests}; small dots: each seed's own paired difference; {bars}.",
     ]

@@ -360,6 +360,8 @@ def seeds_of(entry: int | str) -> list[int]:
 def study(given: Mapping[str, Any], files: Sequence[Path | str] = (), origin: str = "config.yaml") -> Study:
     """Validate a study that was read from files, later ones on top, with what a command line lays over them.
 
+    What later files add comes last, as in ``load``: Snakemake puts it first, and tables and charts go by that order.
+
     Raises AtlasError: every mistake with its key, file and line, or ``--config`` where no file says so; with ``origin``
     where there are no files.
     """
@@ -367,7 +369,7 @@ def study(given: Mapping[str, Any], files: Sequence[Path | str] = (), origin: st
     documents = [
         strict_yaml.read(path if near.startswith("..") else near) for path, near in zip(files, inside, strict=True)
     ]
-    return _checked(given, documents, origin)
+    return _checked(strict_yaml.in_order_of(strict_yaml.merged(documents), given), documents, origin)
 
 
 def load(*paths: Path | str) -> Study:

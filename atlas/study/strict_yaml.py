@@ -119,6 +119,14 @@ def merged(documents: Iterable[Document]) -> dict[str, Any]:
     return values
 
 
+def in_order_of(written: Any, given: Any) -> Any:
+    """The same values, keys in the order in which they are written, and others behind them."""
+    if not (isinstance(written, Mapping) and isinstance(given, Mapping)):
+        return given
+    keys = [*(key for key in written if key in given), *(key for key in given if key not in written)]
+    return {key: in_order_of(written.get(key), given[key]) for key in keys}
+
+
 def placed(mistake: str, given: Mapping[str, Any], documents: Sequence[Document], origin: str) -> str:
     """A mistake, ``KEY: what is wrong``, with the last file that has the key, and its line, as far as it is written.
 

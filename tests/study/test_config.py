@@ -87,12 +87,20 @@ def test_ablations_change_only_what_their_name_says():
         assert shuffled.active == plain.active | {"slow": slow.model_copy(update={"rehearsal": random})}
 
 
-def test_the_quick_study_has_every_arm_of_the_default_one_and_of_the_baselines_one_of_a_kind():
+def test_the_quick_study_has_of_each_kind_of_arm_one_on_two_bases():
     default, baselines, quick = (laid_on(*names) for names in ((), ("baselines",), ("quick",)))
-    assert quick.arms.items() >= default.arms.items()
+    ours = [name for name in quick.arms if name in default.arms]
+    assert [quick.arms[name] for name in ours] == [default.arms[name] for name in ours]
+
+    def kinds(study, names):
+        return {(study.recipe_of(name).preset, bool(study.arms[name].base.reinit)) for name in names}
+
+    assert kinds(quick, ours) == kinds(default, default.arms)
     others = quick.arms.keys() - default.arms.keys()
-    assert {quick.arms[name].method for name in others} == {"finetune", "rome", "memit"}
     assert {name: quick.arms[name].method for name in others} == {name: baselines.arms[name].method for name in others}
+    assert {quick.arms[name].method for name in others} == {"finetune", "rome"}
+    assert len({quick.replica_of[block] for block in quick.blocks}) == 2
+    assert quick.ablations
 
 
 ON_TOP_OF = {
@@ -247,6 +255,15 @@ def test_files_are_laid_on_top_of_each_other(tmp_path):
     fast = loaded.recipe.active["fast"]
     assert (fast.steps, fast.lr, fast.blend) == (4, 0.1, 0.5)
     assert loaded.lanes == 2
+
+
+def test_what_a_file_on_top_adds_comes_last_whatever_order_snakemake_hands_over(tmp_path):
+    below, above = tmp_path / "config.yaml", tmp_path / "more.yaml"
+    below.write_text("arms: {qv: {targets: [q, v]}, ffn: {targets: [up, down]}}\n")
+    above.write_text("arms: {rome: {method: rome}}\n")
+    merged = config.load(below, above)
+    given = {"arms": {"rome": {"method": "rome"}, "ffn": {"targets": ["up", "down"]}, "qv": {"targets": ["q", "v"]}}}
+    assert list(merged.arms) == list(config.study(given, [below, above]).arms) == ["qv", "ffn", "rome"]
 
 
 def test_unreadable_study_files_are_named(tmp_path):
