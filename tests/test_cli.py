@@ -44,7 +44,8 @@ def test_specs_are_what_the_steps_take(arguments, kind):
 
 def test_studies_are_laid_on_top_of_each_other():
     printed = atlas("spec", "run", "qv", "--study", "config.yaml", "studies/quick.yaml")
-    assert json.loads(printed.stdout)["seeds"] == [1, 2]
+    spec = json.loads(printed.stdout)
+    assert (spec["seeds"], spec["checkpoints"], spec["arm"]) == ([1], [2, 4], "qv")
 
 
 @pytest.mark.parametrize(
