@@ -60,7 +60,7 @@ class Prober:
 
     Args:
         origin: of the facts, for messages.
-        paraphrases: paraphrases that are taught beside each sentence; the others are asked.
+        paraphrases: paraphrases that are taught beside each sentence; asked are those that no recipe teaches.
         mixed: whether the taught paraphrases rotate from fact to fact, so that each is held out for some facts.
         text: how the model reads.
     """

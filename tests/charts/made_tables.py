@@ -81,9 +81,9 @@ def make_tables(
     return tables
 
 
-def refused(seeds: Sequence[int]) -> Misload:
+def refused(seeds: Sequence[int], replica: int = 1) -> Misload:
     """What verification says of the synthetic arms' mis-loaded base."""
-    fingerprint = random_print(seeds, replica=1)
+    fingerprint = random_print(seeds, replica)
     failed = Check(name="spectrum", passed=False, measured=1.0, limit=6.0, detail="as if fresh")
     certificate = Certificate(passed=False, fingerprint=fingerprint, checks=[failed])
     return Misload(

@@ -11,7 +11,8 @@ from atlas.tables import confound
 from atlas.tables.runs import read
 from atlas.tables.scores import fact_scores
 from atlas.workflow import files
-from tests.synthetic import Design, SyntheticArm, random_print, write_study
+from tests.charts.made_tables import refused
+from tests.synthetic import Design, SyntheticArm, write_study
 
 ARMS = {
     "qv": SyntheticArm(),
@@ -29,18 +30,12 @@ def check(name: str, passed: bool) -> Check:
 
 def misload(seeds: tuple[int, ...] = (3, 5), replica: int = 1) -> Misload:
     """A mis-loaded base that two checks refuse, and with a manifest a third, as drawn for some seeds."""
-    fingerprint = random_print(seeds, replica)
+    refusal = refused(seeds, replica)
     checks = [check("names", True), check("spectrum", False), check("constants", False), check("sha256", False)]
-    without = Certificate(passed=False, fingerprint=fingerprint, checks=checks[:3])
-    given = Certificate(passed=False, fingerprint=fingerprint, checks=checks)
-    return Misload(
-        reinit=["up", "down"],
-        seeds=list(seeds),
-        missed=[],
-        fingerprint=fingerprint,
-        without_manifest=without,
-        with_manifest=given,
+    without, given = (
+        Certificate(passed=False, fingerprint=refusal.fingerprint, checks=some) for some in (checks[:3], checks)
     )
+    return refusal.model_copy(update={"without_manifest": without, "with_manifest": given})
 
 
 @pytest.fixture

@@ -12,12 +12,11 @@ from atlas.study.arm import Arm
 from atlas.study.jobs import RunSpec
 from atlas.study.recipes import Recipe
 from atlas.ttt import resume
-from atlas.ttt.course import Course
 from atlas.ttt.editors.writer import editing
 from atlas.ttt.inputs import Inputs
 from atlas.ttt.run import prepare, trainer
 from atlas.workflow import files
-from tests.ttt.test_resume import Killed
+from tests.ttt.test_resume import dying_after
 from tests.ttt.tiny_run import FILES, make_inputs, make_moments, spec
 from tests.ttt.tiny_ttt import TINY
 
@@ -105,17 +104,7 @@ def test_what_else_is_measured_changes_no_byte(method, always, given, tmp_path, 
 
 
 def test_nor_does_being_killed(method, always, given, tmp_path, monkeypatch):
-    teach_one = Course._teach
-
-    def until(self, session):
-        if session > 10:
-            raise Killed
-        teach_one(self, session)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(resume, "SHARE", 1e9)  # save after every session
-        patch.setattr(Course, "_teach", until)
-        with pytest.raises(Killed):
-            taught(method, given, tmp_path, checkpoints=[SESSIONS])
+    with dying_after(monkeypatch, 10):
+        taught(method, given, tmp_path, checkpoints=[SESSIONS])
     assert (tmp_path / resume.NAME).exists()
     assert taught(method, given, tmp_path, checkpoints=[SESSIONS]) == {SESSIONS: always[SESSIONS]}

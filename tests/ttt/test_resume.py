@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,9 @@ class Killed(BaseException):
     """As a signal is, no exception that anything may handle."""
 
 
-def killed_after(monkeypatch, inputs, out, session: int, run=None):
-    """Teach and die after a session, behind its save."""
+@contextmanager
+def dying_after(monkeypatch, session: int):
+    """What teaches inside dies after a session, behind its save."""
     teach_one = Course._teach
 
     def until(self, at):
@@ -38,7 +40,13 @@ def killed_after(monkeypatch, inputs, out, session: int, run=None):
         patch.setattr(resume, "SHARE", 1e9)  # save after every session
         patch.setattr(Course, "_teach", until)
         with pytest.raises(Killed):
-            teach(inputs, out, run)
+            yield
+
+
+def killed_after(monkeypatch, inputs, out, session: int, run=None):
+    """Teach and die after a session."""
+    with dying_after(monkeypatch, session):
+        teach(inputs, out, run)
 
 
 @pytest.mark.parametrize("session", [1, 2, 3])  # before, at and after the first checkpoint
