@@ -41,6 +41,11 @@ include: "rules/page.smk"
 if workflow.is_main_process:
     access.refuse_results(RESULTS, dryrun=workflow.output_settings.dryrun)
     decidable.warn(STUDY)
+    # on a cluster, or where a GPU may do it, only the job itself can tell
+    if STUDY.precision != "float32" and workflow.local_exec and gpu_of({}) == 0:
+        from atlas.ttt.engine import products  # imports torch, which takes seconds
+
+        or_stop(products.require, STUDY.precision, False)
 
 
 # Targets: `snakemake` makes all; `snakemake NAME` stops after that stage.

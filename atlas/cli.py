@@ -210,7 +210,7 @@ def _readme(arguments: argparse.Namespace) -> None:
 
 
 @_command(
-    "Say what a study's seeds can decide, how many its precision needs, what they cost, and what to write.",
+    "Say what a study's seeds can decide, how many its interval needs, what they cost, and what to write.",
     _option("--cores", type=int, default=os.cpu_count(), help="cores that would run it (default: all here)"),
     STUDY,
 )

@@ -16,7 +16,7 @@ from atlas.phrases import plural
 from atlas.study import strict_yaml
 from atlas.study.arm import Arm, check_arm
 from atlas.study.base_settings import Bases, Model
-from atlas.study.jobs import Candidate, Device, Keys, Probes, RungSpec, RunSpec, StreamSpec, Tracing
+from atlas.study.jobs import Candidate, Device, Keys, Precision, Probes, RungSpec, RunSpec, StreamSpec, Tracing
 from atlas.study.model_shape import shape_of
 from atlas.study.overlays import narrowed, or_null
 from atlas.study.paths import ResultsPath, misplaced
@@ -27,7 +27,7 @@ from atlas.study.settings import BETWEEN, LARGEST_SEED, Name, Positive, Seed, Se
 from atlas.study.tuning import Tuned, check_tuned
 
 
-class Precision(Settings):
+class Interval(Settings):
     """How narrow an interval the study wants; `atlas plan` says how many seeds that takes."""
 
     contrast: tuple[Name, Name] = Field(("qv", "ffn"), description="the two arms whose difference matters most")
@@ -86,6 +86,11 @@ class Study(Settings):
     checkpoints: list[Positive] = Field([30, 100], min_length=1, description="sessions at which all is probed")
     alpha: float = Field(32, gt=0, description="LoRA's alpha: an adapter's output is scaled by alpha / rank")
     device: Device = Field("cpu", description="where runs train; auto: a GPU where there is one")
+    precision: Precision = Field(
+        "float32",
+        description="of the products with frozen matrices: bfloat16 is faster where the processor or the GPU has it, and "
+        "sums in float32 all the same; what is trained, optimisers, norms, attention and losses are float32 in both",
+    )
     pool: Pool = Pool()
     base: Bases = Bases()
     recipe: Recipe = Recipe.model_validate({})
@@ -122,9 +127,16 @@ class Study(Settings):
         "one out",
         json_schema_extra=or_null,
     )
-    precision: Precision | None = Field(None, description="null: `atlas plan` has nothing to aim at")
+    interval: Interval | None = Field(None, description="null: `atlas plan` has nothing to aim at")
     guard: Guard = Guard()
     search: Search = Field(Search(), description="`snakemake search`: recipes by successive halving, arm by arm")
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _is_no_interval(cls, given: Any) -> Any:
+        if given is None or isinstance(given, Mapping):
+            raise ValueError("what `atlas plan` aims at is the key `interval` now; write interval in its place")
+        return given
 
     @model_validator(mode="before")
     @classmethod
@@ -186,10 +198,10 @@ class Study(Settings):
             unordered = [frozenset(pair) for pair in planned]
             for a, b in {pair: None for pair in planned if unordered.count(frozenset(pair)) > 1 and pair[0] != pair[1]}:
                 yield f"contrasts.{family}: {a!r} and {b!r} are compared twice; name each pair once in a family"
-        if self.precision:
-            pairs.append(("precision.contrast", self.precision.contrast))
-            if self.precision.sessions not in (None, *self.checkpoints):
-                yield f"precision.sessions: {self.precision.sessions} is not in {self.checkpoints}; name one of these"
+        if self.interval:
+            pairs.append(("interval.contrast", self.interval.contrast))
+            if self.interval.sessions not in (None, *self.checkpoints):
+                yield f"interval.sessions: {self.interval.sessions} is not in {self.checkpoints}; name one of these"
         for where, (a, b) in pairs:
             unknown = [name for name in (a, b) if name not in self.arms and name not in self.ablations]
             for name in dict.fromkeys(unknown):
@@ -317,6 +329,7 @@ class Study(Settings):
             base_seed=self.base.seed,
             base_replica=replica,
             device=self.device,
+            precision=self.precision,
             method=arm.method,
             editing=arm.settings,
         )

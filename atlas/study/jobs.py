@@ -12,6 +12,7 @@ from atlas.study.recipes import Recipe
 from atlas.study.settings import Name, Positive, Roles, Settings
 
 Device = Literal["cpu", "cuda", "auto"]
+Precision = Literal["float32", "bfloat16"]
 
 
 class Probes(Settings):
@@ -68,6 +69,7 @@ class RunSpec(Settings):
     base_seed: int
     base_replica: Positive = Field(1, description="which base is taught, from 1")
     device: Device
+    precision: Precision = "float32"
     method: Method = "lora"
     editing: Editing | None = Field(None, description="settings of the editor; null where a recipe trains")
 

@@ -15,7 +15,7 @@ def narrowed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     that there is not. What is of another shape than it should be is given back as it is: validation says so.
     """
     groups = {kind: given.get(kind) or {} for kind in KINDS}
-    families, only, aim = (given.get(key) for key in ("contrasts", "only", "precision"))
+    families, only, aim = (given.get(key) for key in ("contrasts", "only", "interval"))
     if not isinstance(only, list) or not all(isinstance(name, str) for name in only):
         only = None
     if not all(isinstance(group, Mapping) for group in groups.values()):
@@ -42,7 +42,7 @@ def narrowed(given: Mapping[str, Any]) -> Mapping[str, Any]:
             for kind, group in groups.items()
         },
         "contrasts": {} if families is None else families,
-        "precision": None if aims_at_gone else aim,
+        "interval": None if aims_at_gone else aim,
     }
 
 

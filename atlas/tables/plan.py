@@ -1,4 +1,4 @@
-"""What the plan of a study can decide, and how many seeds its precision needs, judged from the runs at hand.
+"""What the plan of a study can decide, and how many seeds its interval needs, judged from the runs at hand.
 
 The half width of an interval over n seeds is t(n - 1) s / sqrt(n), where s is the standard deviation over seeds of the
 paired differences; n follows from s. As s itself comes from few seeds, the number is given for both ends of its 95%
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.phrases import plural
-from atlas.study.config import Precision, Study
+from atlas.study.config import Interval, Study
 from atlas.tables.contrasts import Cell, Paired
 from atlas.tables.decidable import SEEDS_TO_DECIDE, more_seeds, planned, undecidable, unused_bases, written
 from atlas.tables.inference import MOST_SEEDS, seeds_for, spread_interval
@@ -23,7 +23,7 @@ from atlas.ttt.run_files import read_record
 
 @dataclass(frozen=True)
 class Seeds:
-    """Seeds that a precision needs: from the spread as estimated, and from the ends of its interval."""
+    """Seeds that an interval needs: from the spread as estimated, and from the ends of that of the spread."""
 
     number: int
     fewest: int
@@ -31,9 +31,9 @@ class Seeds:
 
 
 def advice(study: Study, cores: int) -> str:
-    """The advice in words: what the seeds can decide, on which bases, then what the precision takes, as far as runs
+    """The advice in words: what the seeds can decide, on which bases, then what the interval takes, as far as runs
     tell."""
-    return "\n".join([*_decides(study), *_bases(study), *_precision(study, cores)])
+    return "\n".join([*_decides(study), *_bases(study), *_interval(study, cores)])
 
 
 def _decides(study: Study) -> list[str]:
@@ -55,15 +55,15 @@ def _bases(study: Study) -> list[str]:
     return [line for line in ("; ".join(dealt), unused_bases(study)) if line]
 
 
-def _precision(study: Study, cores: int) -> list[str]:
-    wanted = study.precision
+def _interval(study: Study, cores: int) -> list[str]:
+    wanted = study.interval
     if wanted is None:
-        return ["precision: null; say how narrow an interval should be, such as {contrast: [qv, ffn], points: 2}"]
+        return ["interval: null; say how narrow an interval should be, such as {contrast: [qv, ffn], points: 2}"]
     diff = difference(study, wanted)
     if diff is None:
         return [
             f"{study.results}/ttt: fewer than two seeds of {' and '.join(wanted.contrast)} are finished, so how many "
-            "the precision needs cannot be judged yet; run `snakemake ttt` first"
+            "the interval needs cannot be judged yet; run `snakemake ttt` first"
         ]
     needed = seeds_needed(diff, wanted.points / 100)
     sessions, half = _cell(study, wanted).sessions, (diff.ci_high - diff.ci_low) / 2
@@ -81,11 +81,11 @@ def _precision(study: Study, cores: int) -> list[str]:
     ]
 
 
-def _cell(study: Study, wanted: Precision) -> Cell:
+def _cell(study: Study, wanted: Interval) -> Cell:
     return Cell(wanted.sessions or study.sessions, "taught", wanted.metric)
 
 
-def difference(study: Study, wanted: Precision) -> Estimate | None:
+def difference(study: Study, wanted: Interval) -> Estimate | None:
     """The contrast from the seeds that both of its arms have finished; None where those are fewer than two."""
     folders = [Path(study.results, "ttt", arm, block) for block in finished(study, wanted) for arm in wanted.contrast]
     found = Paired.of(read(folders)).compare(*wanted.contrast) if folders else {}
@@ -93,7 +93,7 @@ def difference(study: Study, wanted: Precision) -> Estimate | None:
     return comparison.diff if comparison and comparison.diff.n_seeds > 1 else None
 
 
-def finished(study: Study, wanted: Precision) -> list[str]:
+def finished(study: Study, wanted: Interval) -> list[str]:
     """Blocks of the study that both arms of the contrast have finished."""
     arms = [Path(study.results, "ttt", arm) for arm in wanted.contrast]
     return [block for block in study.blocks if all((arm / block / "run.json").is_file() for arm in arms)]

@@ -170,6 +170,11 @@ def read(folders: Sequence[Path]) -> Runs:
                     f"{path}: replica {replica} has base_fingerprint {record.base_fingerprint}, which is replica "
                     f"{twin.base_replica} in {paths[earlier]}: one base counts once; make the run on its own base again"
                 )
+        if record.precision != records[0].precision:
+            raise AtlasError(
+                f"{path}: made with precision {record.precision}, but {paths[0]} with {records[0].precision}; runs of "
+                "unlike precision are in no table together, so make both with one study"
+            )
         for key in WITHIN_ARM:
             _same(paths, records, first.setdefault(record.arm, index), index, key, f"arm {record.arm!r} is mixed")
     _same_frozen(paths, records)

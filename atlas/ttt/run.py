@@ -23,8 +23,9 @@ from atlas.study.jobs import RunSpec
 from atlas.ttt import hub
 from atlas.ttt.course import Course
 from atlas.ttt.engine.full import Full
-from atlas.ttt.engine.lanes import LaneModel
+from atlas.ttt.engine.lanes import LaneModel, compute_in
 from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.engine.products import require
 from atlas.ttt.frozen import Watch, reinitialise
 from atlas.ttt.inputs import PACKAGES, Given, Inputs
 from atlas.ttt.probes import Prober
@@ -79,7 +80,7 @@ def carry_out(
     losses = base_losses(course, ready.validation)
     record = RunRecord(
         **spec.model_dump(
-            include={"arm", "seeds", "base_replica", "targets", "ranks", "recipe", "reinit", "method", "editing"},
+            include={"arm", "seeds", "base_replica", "targets", "ranks", "recipe", "reinit", "method", "editing", "precision"},
             warnings="error",
         ),
         trainable_params=course.adapters.parameters,
@@ -120,8 +121,13 @@ class Ready:
 def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) -> Ready:
     """Load the certified base, read pool and streams, let ``teacher`` attach what it changes.
 
-    Raises AtlasError where the base is not certified, pool, streams and spec do not fit, or there is no GPU to use.
+    Raises AtlasError where the base is not certified, pool, streams and spec do not fit, there is no GPU to use, or no
+    bfloat16 where it is asked for.
     """
+    gpu = spec.device != "cpu" and torch.cuda.is_available()
+    if spec.device == "cuda" and not gpu:
+        raise AtlasError("device: cuda, but torch sees no GPU here; use device: cpu or auto")
+    require(spec.precision, gpu)
     manifest, pool, corpus = read_manifest(inputs.manifest), str(inputs.pool), str(inputs.corpus)
     if manifest.config.replica != spec.base_replica:
         raise AtlasError(
@@ -135,13 +141,11 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
     facts = read_pool(inputs.pool)
     streams, trains_text = inputs.lanes(spec, facts), any(phase.text for phase in spec.recipe.active.values())
     text = model.text.encode(training, corpus) if trains_text else None
-    gpu = spec.device != "cpu" and torch.cuda.is_available()
-    if spec.device == "cuda" and not gpu:
-        raise AtlasError("device: cuda, but torch sees no GPU here; use device: cpu or auto")
     if gpu:
         cards = [str(torch.cuda.get_device_properties(card).uuid) for card in range(torch.cuda.device_count())]
         torch.cuda.set_device(gpus.take(cards))
-    given = Given(spec, inputs, model.to("cuda" if gpu else "cpu"), manifest, streams, text)
+    compute_in(model.to("cuda" if gpu else "cpu"), spec.precision)
+    given = Given(spec, inputs, model, manifest, streams, text)
     made = teacher(given)
     course = Course(
         spec=spec,

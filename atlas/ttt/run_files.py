@@ -15,6 +15,7 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 from atlas.errors import AtlasError
 from atlas.study.arm import Method
 from atlas.study.editor_settings import Editing, MemitSettings
+from atlas.study.jobs import Precision
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Count, Role, Settings, explain
 from atlas.workflow import files
@@ -140,6 +141,7 @@ class RunRecord(Settings):
     reinit: list[Role] = Field(description="roles left at a fresh initialisation on purpose")
     method: Method = "lora"
     editing: Editing | None = Field(None, description="settings of the editor; null where a recipe trains")
+    precision: Precision = Field("float32", description="of the products with frozen matrices")
     start: str | None = Field(None, description="SHA-256 of the adapter that all lanes began with; null: fresh ones")
     val_loss: list[ValLoss]
     growth: list[Growth] = Field(

@@ -235,7 +235,7 @@ EDITS = {
         config(contrasts={"places": STUDY["contrasts"]["places"]}),
         ABLATION_ONLY | given("contrasts.json"),
     ),
-    "the precision asked for": (config(precision={"contrast": ["qv", "ffn"], "points": 3}), set()),
+    "the interval asked for": (config(interval={"contrast": ["qv", "ffn"], "points": 3}), set()),
     "the guard's study": (config(guard={"seeds": 1}), set()),
 }
 
@@ -271,7 +271,7 @@ def test_a_study_of_editors_alone_has_no_chart_of_facts_per_trained_parameter(fr
     """Nothing is trained there, so the table behind it is empty."""
     alone = {"rome": {"method": "rome", "editing": {"layer": 1}}}
     for arms, there in ((alone, False), (alone | {"qv": STUDY["arms"]["qv"]}, True)):
-        fresh.configure(STUDY | {"arms": arms, "ablations": {}, "contrasts": {}, "precision": None})
+        fresh.configure(STUDY | {"arms": arms, "ablations": {}, "contrasts": {}, "interval": None})
         listed = fresh.done("--dry-run", "charts")
         assert ("charts/capacity.svg" in listed) is there
         assert "charts/baselines.svg" in listed

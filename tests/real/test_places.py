@@ -108,7 +108,7 @@ def odd_study(root):
         "base": STUDY["base"] | {"corpus": corpus.name},
         "arms": arms,
         "search": SEARCH | {"arms": SEARCH["arms"] | {"begun": begun}},
-        "precision": None,
+        "interval": None,
     }
 
 

@@ -33,7 +33,7 @@ def test_the_adapter_that_an_arm_begins_with_is_an_input_and_an_option(fresh, ad
     begun = {"targets": ["q"], "start": adapter.name}
     search = {**SEARCH, "arms": {"qv": begun}, "sweeps": {"rates": RATES}}
     fresh.configure(
-        STUDY | {"arms": {"mine": begun}, "contrasts": {}, "ablations": {}, "precision": None, "search": search}
+        STUDY | {"arms": {"mine": begun}, "contrasts": {}, "ablations": {}, "interval": None, "search": search}
     )
     for target in ("results/ttt/mine/1-2/run.json", "search"):
         printed = fresh.done("--dry-run", "--printshellcmds", target)

@@ -287,7 +287,7 @@ def test_specs_survive_json():
         ({"contrasts": {"essay": [["qv", "qv"]]}}, "contrasts.essay: 'qv' is compared with itself"),
         ({"ablation_checkpoints": [7]}, "ablation_checkpoints: 7 is not among checkpoints"),
         ({"ablation_checkpoints": [100, 30]}, "ablation_checkpoints: .* must rise"),
-        ({"precision": {"contrast": ["qv", "ffn"], "sessions": 31}}, "precision.sessions: 31 is not in"),
+        ({"interval": {"contrast": ["qv", "ffn"], "sessions": 31}}, "interval.sessions: 31 is not in"),
     ],
 )
 def test_planned_comparisons_are_of_arms_that_exist_where_they_are_probed(changes, said):
@@ -332,7 +332,7 @@ def test_a_study_on_top_keeps_the_arms_that_it_names_and_what_compares_them():
     assert [*config.study(asked).arms] == [*reversed(loaded.arms)]  # where nothing is left out, too
     assert some.ablations == {}
     assert some.contrasts == {"essay": [("qv", "qv_ffn")], "controls": [("qv", "untrained")]}
-    assert some.precision is None  # of qv and ffn
+    assert some.interval is None  # of qv and ffn
 
 
 def test_null_leaves_an_arm_out_and_what_compares_it():
@@ -346,7 +346,7 @@ def test_null_leaves_an_arm_out_and_what_compares_it():
     assert some.contrasts == {
         family: kept for family, pairs in loaded.contrasts.items() if (kept := [p for p in pairs if left.issuperset(p)])
     }
-    assert some.precision is None
+    assert some.interval is None
 
 
 def test_null_leaves_a_family_of_contrasts_out():
@@ -361,8 +361,8 @@ def test_null_leaves_a_family_of_contrasts_out():
         ({"contrasts": [["qv", "ffn"]]}, "contrasts: .*valid dictionary"),
         ({"contrasts": {"x": 3}}, r"contrasts\.x: .*valid list"),
         ({"contrasts": {"x": ["qv"]}}, r"contrasts\.x\.0: .*valid tuple"),
-        ({"precision": {"contrast": 3}}, r"precision\.contrast: .*valid tuple"),
-        ({"precision": "qv"}, "precision: "),
+        ({"interval": {"contrast": 3}}, r"interval\.contrast: .*valid tuple"),
+        ({"interval": "qv"}, "interval: "),
         ({"only": [["qv"]]}, r"only\.0: expected a name"),
     ],
 )

@@ -12,13 +12,13 @@ from atlas.tables.intervals import Estimate
 from tests.synthetic import Design, arms_like_the_study, write_study
 
 SEEDS = (1, 2, 3, 4)
-PRECISION = {"contrast": ["qv", "ffn"], "metric": "recall", "points": 5}
+INTERVAL = {"contrast": ["qv", "ffn"], "metric": "recall", "points": 5}
 
 
 def planned(folder: Path, **changes: object) -> Study:
     arms = {"qv": {"targets": ["q", "v"]}, "ffn": {"targets": ["up", "down"]}}
     return study(
-        {"results": str(folder), "seeds": ["1-4"], "checkpoints": [4], "arms": arms, "precision": PRECISION} | changes
+        {"results": str(folder), "seeds": ["1-4"], "checkpoints": [4], "arms": arms, "interval": INTERVAL} | changes
     )
 
 
@@ -43,7 +43,7 @@ def test_the_advice_can_be_followed(results):
     text = plan.advice(before, cores=4)
     entries = yaml.safe_load(re.search(r"write: (seeds: .*)", text)[1])["seeds"]  # type: ignore[index]
     after = planned(results, seeds=entries)
-    needed = plan.seeds_needed(plan.difference(before, before.precision), 0.05)  # type: ignore[arg-type]
+    needed = plan.seeds_needed(plan.difference(before, before.interval), 0.05)  # type: ignore[arg-type]
     assert len(after.all_seeds) == max(needed.number, 6) > 4  # one comparison takes 6 seeds to be decided
     assert after.all_seeds == list(range(1, len(after.all_seeds) + 1))
     assert after.blocks["1-4"] == before.blocks["1-4"]  # so only the new seeds run
@@ -67,16 +67,16 @@ def test_arms_without_runs_count_as_the_others(results):
 
 
 def test_where_the_seeds_are_enough_nothing_is_to_be_added(results):
-    six = planned(results, seeds=["1-4", "5-6"], precision=PRECISION | {"points": 90})
+    six = planned(results, seeds=["1-4", "5-6"], interval=INTERVAL | {"points": 90})
     text = plan.advice(six, cores=1)
     assert "the study has 6 seeds, which is enough: nothing to add" in text
     assert "write:" not in text
 
 
-def test_a_precision_that_few_seeds_reach_still_takes_the_seeds_of_a_verdict(results):
+def test_an_interval_that_few_seeds_reach_still_takes_the_seeds_of_a_verdict(results):
     family = [["ffn", "qv"], ["qv", "third"]]
     arms = {name: {"targets": ["q", "v"]} for name in ("qv", "ffn", "third")}
-    changes = {"precision": PRECISION | {"points": 90}, "arms": arms, "contrasts": {"one": family}}
+    changes = {"interval": INTERVAL | {"points": 90}, "arms": arms, "contrasts": {"one": family}}
     text = plan.advice(planned(results, **changes), cores=1)
     assert re.search(r"needed: [234] seeds", text)
     assert text.startswith("seeds: 4 seeds cannot decide 2 planned comparisons, however large the difference: ")
@@ -91,7 +91,7 @@ def test_a_single_new_seed_is_written_as_one(results):
 
 def test_an_unfinished_block_is_left_out(results):
     with_new = planned(results, seeds=["1-4", "5-8"])
-    assert plan.finished(with_new, with_new.precision) == ["1-4"]  # type: ignore[arg-type]
+    assert plan.finished(with_new, with_new.interval) == ["1-4"]  # type: ignore[arg-type]
     assert "at hand: 4 seeds" in plan.advice(with_new, cores=1)
 
 
@@ -101,7 +101,7 @@ CONTRASTS = {"contrasts": {"one": [["qv", "ffn"]]}}
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"precision": None}, "precision: null; say how narrow an interval should be"),
+        ({"interval": None}, "interval: null; say how narrow an interval should be"),
         ({"results": "nowhere"}, "nowhere/ttt: fewer than two seeds of qv and ffn are finished"),
     ],
 )

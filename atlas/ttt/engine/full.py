@@ -6,7 +6,6 @@ What fine-tuning and editors change, as LoRA is what adapters change. Biases sta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,25 +18,32 @@ from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, TrainedPar
 
 
 class _Whole(torch.autograd.Function):
-    """``x (W + update)``. The gradient of the update is added to its place in one buffer, not handed to autograd."""
+    """``x (W + update)``, apart where the product with W is in bfloat16. The gradient of the update is added to its place
+    in one buffer, not handed to autograd."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, _tap: Tensor, trained: TrainedParts, layer: WholeLinear) -> Tensor:
         """x is (rows, in)."""
-        weights = layer.sum(trained.parts)
+        lanes, apart = layer.lanes_of(x, trained.parts), layer.product.reduced
+        weights = trained.parts[0] if apart else layer.sum(trained.parts)
         ctx.save_for_backward(x, weights)
-        ctx.trained, ctx.lanes = trained, replace(layer.lanes)
-        out = layer.lanes.product(x, weights)
+        ctx.trained, ctx.lanes, ctx.apart = trained, lanes, layer.product if apart else None
+        if apart:
+            return lanes.add(layer.product.forward(x), x, weights)
+        out = lanes.product(x, weights)
         return out if layer.base.bias is None else out.add_(layer.base.bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (x, weights), lanes = ctx.saved_tensors, ctx.lanes
         grad = grads[0].contiguous()
-        lanes.add_gradient(ctx.trained.grads[0], x, grad)
+        if ctx.trained.grads:
+            lanes.add_gradient(ctx.trained.grads[0], x, grad)
         if not ctx.needs_input_grad[0]:
             return None, None, None, None
-        return lanes.product(grad, weights.transpose(1, 2)), None, None, None
+        back = weights.transpose(1, 2)
+        into = lanes.add(ctx.apart.backward(grad), grad, back) if ctx.apart else lanes.product(grad, back)
+        return into, None, None, None
 
 
 class WholeLinear(LaneLinear):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from atlas.base.attention import Packed
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
+from atlas.study.jobs import Precision
 from atlas.study.settings import Role
 from atlas.ttt.engine.lines import Batch
+from atlas.ttt.engine.products import FrozenLinear, product_of
 
 BASE = "base"  # where a LaneLinear holds the layer that it adds to
 TAP = torch.zeros((), requires_grad=True)  # an input that makes autograd come to a layer whose weights it does not know
@@ -63,6 +65,16 @@ def chosen(model: LanguageModel, targets: Sequence[Role]) -> list[LinearSite]:
         has = ", ".join(model.roles.roles)
         raise AtlasError(f"targets: the base has no linear layers of role {strange[0]!r}; it has {has}")
     return [site for site in sites(model) if site.role in targets]
+
+
+def compute_in(model: LanguageModel, precision: Precision) -> None:
+    """Let the products with a model's linear layers be of a precision; whatever is added to them is float32.
+
+    Its weights are on their device by now, and nothing is added to it yet.
+    """
+    if precision == "bfloat16":
+        for site in sites(model):
+            setattr(site.parent, site.name, FrozenLinear(site.linear))
 
 
 @dataclass
@@ -109,7 +121,8 @@ class Lanes:
 
 @dataclass(frozen=True)
 class TrainedParts:
-    """The parts of one site's weights that all lanes train, (lanes, ...) each, and where their gradients are summed."""
+    """The parts of one site's weights that lanes add, (lanes, ...) each, and where their gradients are summed: nowhere,
+    where they are not trained."""
 
     parts: Sequence[Tensor]
     grads: Sequence[Tensor]
@@ -126,10 +139,12 @@ class LaneLinear(nn.Module, ABC):
     def __init__(self, base: nn.Linear, lanes: Lanes, shapes: Mapping[str, tuple[int, int]], scale: float = 1.0):
         super().__init__()
         self.base = base
+        self.product = product_of(base)
         self.lanes = lanes  # shared by all layers, since a batch has the same lanes everywhere
         self.shapes = shapes
         self.scale = scale
-        self.trained: TrainedParts | None = None  # while they train; with neither of the two this runs as the base
+        self.trained: TrainedParts | None = None  # while they train, or are not merged; with neither of the two this
+        # runs as the base
         self.merged: Tensor | None = None  # (lanes, in, out): ``sum`` of the parts, where nothing is to be trained
 
     @abstractmethod
@@ -144,13 +159,16 @@ class LaneLinear(nn.Module, ABC):
     def run(self, rows: Tensor, trained: TrainedParts) -> Tensor:
         """The layer's output for (rows, in); a backward pass adds to the gradients of what is trained."""
 
+    def lanes_of(self, rows: Tensor, parts: Sequence[Tensor]) -> Lanes:
+        """Whose rows are whose in (rows, ...): a single lane has all."""
+        return replace(self.lanes) if len(parts[0]) > 1 else Lanes((len(rows),))
+
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         if self.trained is not None:
             wide = self.run(rows, self.trained)
         elif self.merged is not None:
-            lanes = self.lanes if len(self.merged) > 1 else Lanes((len(rows),))  # a single lane has all rows
-            wide = lanes.product(rows, self.merged)
+            wide = self.lanes_of(rows, [self.merged]).product(rows, self.merged)
             wide = wide if self.base.bias is None else wide.add_(self.base.bias)
         else:
             out: Tensor = self.base(x)
@@ -208,7 +226,10 @@ class LaneModel:
             slot.module.trained = slot.module.merged = None
         if theta is not None:
             for slot, parts in zip(self.slots, self._parts(theta), strict=True):
-                slot.module.merged = slot.module.sum(parts)
+                if slot.module.product.reduced:  # a sum would have to be rounded, and small updates would vanish
+                    slot.module.trained = TrainedParts(parts, ())
+                else:
+                    slot.module.merged = slot.module.sum(parts)
 
     def train(self, theta: Tensor, grad: Tensor) -> None:
         """Let the model run with what is in ``theta``; backward passes add their gradients to ``grad``."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,22 +27,25 @@ class _Adapted(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, _tap: Tensor, trained: TrainedParts, layer: LoraLinear) -> Tensor:
         """x is (rows, in)."""
         a, b = trained.parts
-        low = layer.lanes.product(x, a)
+        lanes = layer.lanes_of(x, trained.parts)
+        low = lanes.product(x, a)
         ctx.save_for_backward(x, low)
-        ctx.trained, ctx.layer, ctx.lanes = trained, layer, replace(layer.lanes)
-        return layer.lanes.add(nn.functional.linear(x, layer.base.weight, layer.base.bias), low, b, layer.scale)
+        ctx.trained, ctx.layer, ctx.lanes = trained, layer, lanes
+        return lanes.add(layer.product.forward(x), low, b, layer.scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (x, low), lanes, layer = ctx.saved_tensors, ctx.lanes, ctx.layer
-        (a, b), (grad_a, grad_b) = ctx.trained.parts, ctx.trained.grads
+        a, b = ctx.trained.parts
         grad = grads[0].contiguous()
         inner = lanes.product(grad, b.transpose(1, 2), layer.scale)  # gradient of xA
-        lanes.add_gradient(grad_a, x, inner)
-        lanes.add_gradient(grad_b, low, grad, layer.scale)
+        if ctx.trained.grads:
+            grad_a, grad_b = ctx.trained.grads
+            lanes.add_gradient(grad_a, x, inner)
+            lanes.add_gradient(grad_b, low, grad, layer.scale)
         if not ctx.needs_input_grad[0]:
             return None, None, None, None
-        return lanes.add(grad @ layer.base.weight, inner, a.transpose(1, 2)), None, None, None
+        return lanes.add(layer.product.backward(grad), inner, a.transpose(1, 2)), None, None, None
 
 
 class LoraLinear(LaneLinear):
