@@ -22,8 +22,8 @@ from atlas.ttt.engine.lanes import LaneLinear, Lanes
 from atlas.ttt.engine.lines import IGNORED, Batch
 from atlas.ttt.engine.products import FrozenProduct, product_of
 
-MERGED = 500  # tokens of a lane from which on it pays to add its adapters to the weights
-TOGETHER = {"cpu": 1000, "cuda": 1 << 18}  # tokens at which a part of a batch is large enough
+MERGED = 500  # tokens of a lane alone from which on it pays to add its adapters to the weights
+TOGETHER = {"cpu": 700, "cuda": 1 << 18}  # tokens at which a part of a batch is large enough
 
 
 class FusedModel:
@@ -69,7 +69,7 @@ class Part:
 
     Attributes:
         of: which lanes; ``tokens`` and ``asked`` say where theirs are in the batch.
-        merges: whether their adapters are added to the weights.
+        merges: whether adapters are added to the weights.
     """
 
     of: slice
@@ -91,7 +91,7 @@ def parts_of(lines: Batch) -> Iterator[Part]:
         tokens, ours = (slice(sum(some[:first]), sum(some[:last])) for some in (sizes, asked))
         packed = lines.packed if count == sum(sizes) else lines.packed.part(tokens, ours)
         if count:
-            yield Part(of, tokens, ours, Lanes(sizes[of], asked[of]), packed, min(sizes[of]) >= MERGED)
+            yield Part(of, tokens, ours, Lanes(sizes[of], asked[of]), packed, last - first == 1 and count >= MERGED)
         first = last
 
 
@@ -229,28 +229,27 @@ class LinearPass:
 
     def __init__(self, linears: Linears, part: Part) -> None:
         self.product, self.lanes = linears.product, part.lanes
-        self.merged: Tensor | None = None  # (lanes, in, out)
         self.adapters, self.low = [], []
         for layer, columns in linears.adapted:
             assert layer.trained is not None
             a, b, *grads = (tensor[part.of] for tensor in (*layer.trained.parts, *layer.trained.grads))
             self.adapters.append((columns, layer.scale, a, b, grads))
-        if part.merges and self.adapters and not self.product.reduced:
-            self.merged = self.product.weight.T.repeat(len(a), 1, 1)
+        self.merged = part.merges and not self.product.reduced and bool(self.adapters)
+        if self.merged:
+            weight = self.product.weight.clone()
             for columns, scale, a, b, _ in self.adapters:
-                self.merged[:, :, columns].baddbmm_(a, b, alpha=scale)
+                weight[columns].addmm_(b[0].T, a[0].T, alpha=scale)
+            self.product = FrozenProduct(weight, self.product.bias, "float32", packs=True)
 
     def forward(self, x: Tensor, onto: Tensor | None = None, relu: bool = False) -> Tensor:
         """x (tokens, in); gives (tokens, out). ``onto`` is added to it; with ``relu``, what is negative becomes 0."""
-        if not self.adapters:
+        if self.adapters:
+            self.x, self.low = x, [self.lanes.product(x, a) for _, _, a, _, _ in self.adapters]
+        if self.merged or not self.adapters:
             return self.product.forward(x, onto, relu)
-        self.x, self.low = x, [self.lanes.product(x, a) for _, _, a, _, _ in self.adapters]
-        if self.merged is not None:
-            out = self.lanes.product(x, self.merged).add_(self.product.bias)
-        else:
-            out = self.product.forward(x)
-            for (columns, scale, _, b, _), low in zip(self.adapters, self.low, strict=True):
-                self.lanes.add(out[:, columns], low, b, scale)
+        out = self.product.forward(x)
+        for (columns, scale, _, b, _), low in zip(self.adapters, self.low, strict=True):
+            self.lanes.add(out[:, columns], low, b, scale)
         out = out if onto is None else out.add_(onto)
         return out.relu_() if relu else out
 
@@ -264,11 +263,10 @@ class LinearPass:
             self.lanes.add_gradient(of_b, low, ours, scale)
         if not goes_on:
             return None
-        if self.merged is not None:
-            return self.lanes.product(grad, self.merged.transpose(1, 2))
         back = self.product.backward(grad)
-        for (_, _, a, _, _), ours in zip(self.adapters, inner, strict=True):
-            self.lanes.add(back, ours, a.transpose(1, 2))
+        if not self.merged:
+            for (_, _, a, _, _), ours in zip(self.adapters, inner, strict=True):
+                self.lanes.add(back, ours, a.transpose(1, 2))
         return back
 
 
