@@ -142,7 +142,7 @@ class ItemTable:
 
 
 def windows(text: Tensor, starts: Tensor, size: int) -> Padded:
-    """Windows of a text, integers (tokens,), of ``size`` predicted tokens from ``starts`` on, int64 (lanes, windows)."""
+    """Windows of a text, integers (tokens,), of ``size`` predicted tokens, from ``starts`` on, (lanes, windows)."""
     places = starts[..., None] + torch.arange(size + 1, device=text.device)
     tokens = F.pad(text[places].long(), (0, bucket(size) - size))
     return Padded(tokens, torch.full_like(starts, size), torch.ones_like(starts), size)
