@@ -93,7 +93,7 @@ def packed(value: Any, name: str = "") -> dict[str, np.ndarray]:
     elif isinstance(value, list):
         parts = {f"{name}.{i}": item for i, item in enumerate(value)}
     else:
-        return {name: np.array(value.cpu() if isinstance(value, torch.Tensor) else value, order="C")}
+        return {name: np.array(value.cpu().numpy() if isinstance(value, torch.Tensor) else value, order="C")}
     return {key: array for part, item in parts.items() for key, array in packed(item, part).items()}
 
 
