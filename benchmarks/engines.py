@@ -64,9 +64,8 @@ class Atlas:
 
     def _session(self, new: int) -> Session:
         """The task's facts, of which the last ``new`` are new."""
-        lanes, facts = self.items.sizes.shape
-        estimates = Estimates.none(lanes, facts, self.task.device)
-        return Session(self.items, facts - new, new, estimates, self.task.draw)
+        stored = self.items.sizes.shape[1] - new
+        return Session(self.items, stored, new, Estimates.none(self.items), self.task.draw)
 
     def score(self) -> np.ndarray:
         self.adapters.bind(self.task.theta)

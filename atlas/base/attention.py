@@ -149,9 +149,9 @@ class Rows(Packed):
     """Lines of one length, each with a row of its own: attention needs nothing gathered."""
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int, view: View) -> Tensor:
-        split = (x.view(self.lines, view.grid.time, heads, -1).transpose(1, 2) for x in (q, k, v))
-        mixed = F.scaled_dot_product_attention(*split, is_causal=True)  # (lines, heads, time, size)
-        return mixed.transpose(1, 2).reshape(q.shape)
+        q, k, v = (x.view(self.lines, view.grid.time, heads, -1).transpose(1, 2) for x in (q, k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)  # (lines, time, heads, size)
+        return mixed.reshape(-1, heads * q.shape[3])
 
 
 @lru_cache(maxsize=64)  # a run has few shapes

@@ -91,7 +91,7 @@ class Course:
         fresh = self.adapters.initial(self.spec.base_seed, seeds) if self.start is None else self.start
         theta = fresh.expand(len(seeds), -1).contiguous().to(self.device)
         self.table = ItemTable.of(self.items, self.device)
-        self.state = RunState(self.teacher.learner(theta), Estimates.none(*self.table.sizes.shape, self.device))
+        self.state = RunState(self.teacher.learner(theta), Estimates.none(self.table))
 
     @property
     def is_base(self) -> bool:

@@ -166,7 +166,8 @@ class Items:
         self._choices = [min(every, self.most_steps - at) for at in range(0, self.most_steps, every)]  # steps of each
         passes = sum(-(-steps // self.steps_a_pass) for steps in self._choices) if self.size < self.count else 0
         choices = len(self._choices) if phase.rehearsal and phase.rehearsal.choice == "random" else 0
-        drawn, self._windows = session.drawn, iter(())
+        drawn = session.drawn
+        self._windows: Iterator[Padded] = iter(())
         self._rehearsals = drawn(f"{name} rehearsal", choices, lambda of: of.permutation(session.stored)[: self.stored])
         self._orders = drawn(f"{name} order", passes, lambda of: of.permutation(self.count))
         if (rules := phase.text) is not None:

@@ -38,10 +38,9 @@ class Estimates:
     measured: Tensor
 
     @classmethod
-    def none(cls, lanes: int, items: int, device: torch.device) -> Estimates:
-        """Nothing is known yet."""
-        losses = torch.full((lanes, items), torch.inf, device=device)
-        return cls(losses, torch.zeros((lanes, items), dtype=torch.int64, device=device))
+    def none(cls, items: ItemTable) -> Estimates:
+        """Nothing is known yet of these items."""
+        return cls(torch.full_like(items.lines, torch.inf, dtype=torch.float32), torch.zeros_like(items.lines))
 
     def note(self, items: Tensor, losses: Tensor, which: Tensor) -> None:
         """Take in what was found of some items of each lane, (lanes, found), as far as ``which``, bool, says so."""

@@ -37,8 +37,8 @@ REHEARSES = {"rehearsal": {"facts": 9}}
 )
 def test_facts_are_counted_as_a_phase_takes_them(phase, stored):
     rules = Phase.model_validate(phase)
-    known, lines = Estimates.none(1, stored + NEW, CPU), [[line("A", "b", "t")] * (stored + NEW)]
-    session = Session(ItemTable.of(lines, CPU), stored, NEW, known, lambda lane, purpose: rng("effort", lane, purpose))
+    table = ItemTable.of([[line("A", "b", "t")] * (stored + NEW)], CPU)
+    session = Session(table, stored, NEW, Estimates.none(table), lambda lane, purpose: rng("effort", lane, purpose))
     steps = [chosen.shape[1] for chosen in Items(rules, "phase", session).steps()]
     assert facts_trained(rules, NEW, stored, len(steps)) == sum(steps)
     assert facts_trained(rules, NEW, stored, 0) == 0

@@ -22,7 +22,8 @@ def draw(lane: int, purpose: str) -> np.random.Generator:
 def made_session(old: list[list[Line]], new: list[list[Line]], losses=None, device=CPU) -> Session:
     """A session that teaches ``new`` behind ``old``, whose ``losses`` (lanes, stored) are known."""
     items = [[*before, *now] for before, now in zip(old, new, strict=True)]
-    estimates = Estimates.none(len(items), len(items[0]), device)
+    table = ItemTable.of(items, device)
+    estimates = Estimates.none(table)
     if losses is not None:
         estimates.losses[:, : len(old[0])] = torch.as_tensor(losses, device=device)
-    return Session(ItemTable.of(items, device), len(old[0]), len(new[0]), estimates, draw)
+    return Session(table, len(old[0]), len(new[0]), estimates, draw)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.ttt.course import on_schedule
+from atlas.ttt.engine.lines import ItemTable
 from atlas.ttt.session import Estimates
-
-CPU = torch.device("cpu")
+from tests.ttt.made_sessions import CPU, taught
 
 
 def test_the_schedule_has_four_sessions_an_octave():
@@ -17,6 +17,10 @@ def test_the_schedule_has_four_sessions_an_octave():
     assert chosen == [*range(1, 9), 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128]
     facts = [sum(session for session in range(1, last + 1) if on_schedule(session)) / last for last in (100, 500, 5000)]
     assert max(facts) < 8  # facts measured a session, for each one taught, do not grow
+
+
+def nothing(lanes: int, items: int) -> Estimates:
+    return Estimates.none(ItemTable.of([taught(lane, items, "code") for lane in range(lanes)], CPU))
 
 
 def mask(known: int, *trained: list[int] | np.ndarray) -> torch.Tensor:
@@ -46,13 +50,13 @@ def test_half_the_budget_goes_to_the_weakest_and_half_to_the_longest_unseen(spar
 
 
 def test_without_a_budget_all_are_measured():
-    found = measured(Estimates.none(2, 12, CPU), mask(9, [1], [7, 8]), None)
+    found = measured(nothing(2, 12), mask(9, [1], [7, 8]), None)
     assert [sorted(lane) for lane in found] == [[*range(9)]] * 2
     assert [lane[0] for lane in found] == [1, 7]
 
 
 def test_what_was_measured_is_noted():
-    estimates = Estimates.none(2, 4, CPU)
+    estimates = nothing(2, 4)
     everything = torch.ones(2, 2, dtype=torch.bool)
     estimates.note(torch.tensor([[3, 1], [0, 2]]), torch.tensor([[0.3, 0.1], [1.0, 1.2]]), everything)
     inf = np.inf

@@ -184,13 +184,37 @@ class Descent:
             for part in (self.live, self.grad, self.state.mean, self.state.square, self.state.steps)
         )
         rules = self.phase.optimiser
-        plain = {"lr": rate, "weight_decay": 0.0, "maximize": False, "found_inf": skip}
         if rules.kind == "sgd":
-            buffers, flags = mean if rules.momentum else (), {"dampening": 0.0, "nesterov": False}
-            torch._fused_sgd_(live, grad, buffers, momentum=rules.momentum, is_first_step=False, **flags, **plain)
+            torch._fused_sgd_(
+                live,
+                grad,
+                mean if rules.momentum else (),
+                weight_decay=0.0,
+                momentum=rules.momentum,
+                lr=rate,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+                is_first_step=False,
+                found_inf=skip,
+            )
         else:
-            betas = {"beta1": rules.momentum, "beta2": rules.variance}
-            torch._fused_adam_(live, grad, mean, square, (), steps, **betas, eps=EPSILON, amsgrad=False, **plain)
+            torch._fused_adam_(
+                live,
+                grad,
+                mean,
+                square,
+                (),
+                steps,
+                lr=rate,
+                beta1=rules.momentum,
+                beta2=rules.variance,
+                weight_decay=0.0,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
+                found_inf=skip,
+            )
 
     def blended(self) -> Tensor:
         """``theta`` with the copy blended in, (lanes, parameters)."""

@@ -107,17 +107,17 @@ class ItemTable:
     """The items of every lane on one device, made once for a run: lines are gathered from it by their indices.
 
     Attributes:
+        sizes: int64, (lanes, items): tokens of each item that are predicted, on the host.
         lines: int64, (lanes, items): which line each item is; lanes may share lines.
         tokens: int64, (all lines, 1 + time), padded at the end.
         predicted, answer: int64, (all lines,), see ``Line``.
-        sizes: int64, (lanes, items): tokens that are predicted, on the host.
     """
 
+    sizes: np.ndarray
     lines: Tensor
     tokens: Tensor
     predicted: Tensor
     answer: Tensor
-    sizes: np.ndarray
 
     @classmethod
     def of(cls, lanes: Sequence[Sequence[Line]], device: torch.device) -> ItemTable:
@@ -130,8 +130,8 @@ class ItemTable:
         for row, item in zip(tokens, every, strict=True):
             row[: len(item.tokens)] = item.tokens
         answer = np.array([item.answer for item in every])
-        parts = (torch.from_numpy(part).to(device) for part in (index, tokens, predicted, answer))
-        return cls(*parts, sizes=predicted[index])
+        lines, *known = (torch.from_numpy(part).to(device) for part in (index, tokens, predicted, answer))
+        return cls(predicted[index], lines, *known)
 
     def padded(self, items: Tensor, among: slice) -> Padded:
         """The lines of some items of each lane, int64 (lanes, lines), all ``among`` these of its items."""
