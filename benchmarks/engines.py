@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from atlas.study.recipes import Recipe
+from atlas.ttt.engine.lines import ItemTable
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.recipe import Trainer
@@ -48,23 +49,23 @@ class Atlas:
         ranks = [task.rank] * task.layers
         self.adapters = Adapters.attach(task.model(), task.arm.targets, ranks, task.study.alpha)
         self.trainer = Trainer(self.adapters, task.recipe, task.device, task.text)
-        self.learner = self.trainer.learner(task.theta.cpu().numpy())
+        self.learner = self.trainer.learner(task.theta)
+        self.items = ItemTable.of(task.lines, task.device)
 
     def steps(self, count: int) -> np.ndarray:
         session = self._session(len(self.task.lines[0]))
         recipe = Recipe(preset="steps", clip=self.task.recipe.clip, phases={"all": self.task.steps(count)})
         _, (trace,), _ = Trainer(self.adapters, recipe, self.task.device).train(self.learner, session)
-        return trace.losses
+        return trace.losses.cpu().numpy()
 
     def session(self) -> np.ndarray:
         _, traces, _ = self.trainer.train(self.learner, self._session(self.task.new))
-        return np.concatenate([trace.losses for trace in traces])
+        return np.concatenate([trace.losses.cpu().numpy() for trace in traces])
 
     def _session(self, new: int) -> Session:
         """The task's facts, of which the last ``new`` are new."""
-        lanes, facts = len(self.task.lines), len(self.task.lines[0])
-        stored = facts - new
-        return Session(self.task.lines, stored, new, Estimates.none(lanes, facts), self.task.draw)
+        stored = self.items.sizes.shape[1] - new
+        return Session(self.items, stored, new, Estimates.none(self.items), self.task.draw)
 
     def score(self) -> np.ndarray:
         self.adapters.bind(self.task.theta)

@@ -175,7 +175,7 @@ def _engines_differ(bench: Bench, make: Make) -> dict[str, Any]:
 def _studies_differ(bench: Bench, arm: str) -> dict[str, Any]:
     lanes = bench.sizes.compared
     made = [run(course(bench.sizes, at, arm, lanes, COMPARED_SESSIONS)) for at in (bench.device, CPU)]
-    begun = [each.state.sessions[0].traces[0].losses for each in made]
+    begun = [each.state.sessions[0].traces[0].losses.cpu().numpy() for each in made]
     (ours, theirs), last = ([each.state.checkpoints[i] for each in made] for i in (0, -1))
     went = theirs.theta - made[1].adapters.initial(0, made[1].spec.seeds).numpy()
     recall = [point.probed.adapted.recalled.mean() for point in last]

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 TIME_MULTIPLE = 8  # matrix products of other sizes are up to a quarter slower
 
@@ -159,6 +161,30 @@ def pack(
     by_line = visible if visible.dim() == 3 else visible.expand(len(sizes), -1, -1)
     seen_by_tails = by_line.gather(1, within[:, :, None].expand(-1, -1, by_line.shape[2]))
     return Packed(everything, View(tails, _hidden(seen_by_tails), torch.from_numpy(rows).to(device)))
+
+
+@dataclass(frozen=True)
+class Rows(Packed):
+    """Lines of one length, each with a row of its own: attention needs nothing gathered."""
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int, view: View) -> Tensor:
+        q, k, v = (x.view(self.lines, view.grid.time, heads, -1).transpose(1, 2) for x in (q, k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)  # (lines, time, heads, size)
+        return mixed.reshape(-1, heads * q.shape[3])
+
+
+@lru_cache(maxsize=64)  # a run has few shapes
+def rows(lines: int, time: int, device: torch.device) -> Rows:
+    """Lines of one length, causal; each made once, so that steps have nothing to upload."""
+    places = torch.arange(lines * time, device=device)
+    visible = torch.ones(time, time, dtype=torch.bool, device=device).tril()
+    view = View(Grid(places.view(lines, time), places), _hidden(visible))
+    return Rows(view, view)
+
+
+def bucket(time: int) -> int:
+    """The length that lines of up to ``time`` tokens are padded to."""
+    return -(-time // TIME_MULTIPLE) * TIME_MULTIPLE
 
 
 def grid(sizes: np.ndarray, device: torch.device, multiple: int = TIME_MULTIPLE) -> Grid:

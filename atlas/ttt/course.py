@@ -16,6 +16,7 @@ from torch import Tensor
 from atlas.draws import rng
 from atlas.pool.facts import Fact
 from atlas.study.jobs import RunSpec
+from atlas.ttt.engine.lines import ItemTable
 from atlas.ttt.engine.scoring import Scores, score, score_base
 from atlas.ttt.probes import Probe, Prober, ProbeScores, measure
 from atlas.ttt.resume import Saved
@@ -88,8 +89,9 @@ class Course:
         self.lines = [lane[:: self.phrasings] for lane in self.items]  # facts as taught
         self.base = score_base(self.adapters, self.lines, self.device)  # (lanes, facts)
         fresh = self.adapters.initial(self.spec.base_seed, seeds) if self.start is None else self.start
-        theta = fresh.expand(len(seeds), -1).contiguous().numpy()
-        self.state = RunState(self.teacher.learner(theta), Estimates.none(len(self.items), len(self.items[0])))
+        theta = fresh.expand(len(seeds), -1).contiguous().to(self.device)
+        self.table = ItemTable.of(self.items, self.device)
+        self.state = RunState(self.teacher.learner(theta), Estimates.none(self.table))
 
     @property
     def is_base(self) -> bool:
@@ -99,12 +101,12 @@ class Course:
     @property
     def _theta(self) -> Tensor | None:
         """What the lanes have added by now; None where they are the base."""
-        return None if self.is_base else torch.tensor(self.state.learner.theta, device=self.device)
+        return None if self.is_base else self.state.learner.theta
 
     def run(self, label: str, saved: Saved) -> None:
         """Teach all sessions that are left and measure at the checkpoints; ``saved`` keeps the state now and then."""
         began = time.perf_counter()
-        self.state = saved.load(self.state)
+        self.state = saved.load(self.state, self.device)
         before = self.state.seconds_before
         done = len(self.state.sessions)
         if done:
@@ -115,7 +117,8 @@ class Course:
                 self._teach(session)
                 if session in self.spec.checkpoints:
                     probed = measure(self.adapters, self._theta, self.probes(session), self.device)
-                    self.state.checkpoints.append(Checkpoint(session, probed, self.state.learner.theta))
+                    theta = self.state.learner.theta.cpu().numpy()
+                    self.state.checkpoints.append(Checkpoint(session, probed, theta))
                 self.state.seconds_before = before + time.perf_counter() - began
                 saved.offer(self.state)
                 new = self.state.sessions[-1].scores.recalled[:, -self.spec.facts_per_session :]
@@ -131,7 +134,7 @@ class Course:
         def draw(lane: int, purpose: str) -> np.random.Generator:
             return rng(self.spec.base_seed, self.spec.seeds[lane], number, purpose)
 
-        session = Session(self.items, (number - 1) * size, size, self.state.estimates, draw)
+        session = Session(self.table, (number - 1) * size, size, self.state.estimates, draw)
         self.state.learner, traces = self.teacher.session(self.state.learner, session)
         taught = self._clock()
         columns = np.arange(0)
@@ -140,13 +143,16 @@ class Course:
             columns = np.arange(0 if every else known - new, known)
         scores = self._score(np.concatenate([columns, np.arange(known, len(self.lines[0]))[:new]]))
         shown, ahead = (scores.lines(part) for part in (slice(len(columns)), slice(len(columns), None)))
-        norms = np.linalg.norm(self.state.learner.theta, axis=1)
+        norms = self.state.learner.theta.norm(dim=1).cpu().numpy()
         spent = taught - began, self._clock() - taught
         self.state.sessions.append(TaughtSession(number, traces, norms, columns, shown, ahead, *spent))
 
     def _clock(self) -> float:
         """Core-seconds, which a busy machine does not lengthen; seconds on a GPU, which works beside the processor."""
-        return time.process_time() if self.device.type == "cpu" else time.perf_counter()
+        if self.device.type == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
     def _score(self, facts: np.ndarray) -> Scores:
         """Scores of some facts of every lane, by their places in its stream."""

@@ -7,20 +7,19 @@ the next session can choose the weakest. Nothing else that is measured of a run 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from atlas.errors import AtlasError
-from atlas.study.recipes import Phase, Recipe, Rehearsal, Until
+from atlas.study.recipes import Phase, Recipe, Rehearsal
 from atlas.ttt.engine.descent import Descent, Loss, OptimiserState, loss
 from atlas.ttt.engine.lanes import LaneModel
-from atlas.ttt.engine.lines import Line, windows
-from atlas.ttt.engine.scoring import Scores, score
-from atlas.ttt.session import Learner, Session, Trace
+from atlas.ttt.engine.layouts import layout_on
+from atlas.ttt.engine.lines import Padded, windows
+from atlas.ttt.session import Learner, Session, Trace, later
 
 
 class Trainer:
@@ -34,19 +33,20 @@ class Trainer:
     def __init__(
         self, adapters: LaneModel, recipe: Recipe, device: torch.device, text: np.ndarray | None = None
     ) -> None:
-        self.adapters, self.recipe, self.device, self.text = adapters, recipe, device, text
+        self.adapters, self.recipe, self.layout = adapters, recipe, layout_on(device)
+        self.text = None if text is None else torch.from_numpy(text.astype(np.int32)).to(device)
         self.phases = {name: phase.lr for name, phase in recipe.active.items()}
 
     def teaches(self, facts: int) -> bool:  # noqa: ARG002
         """Every session is taught."""
         return True
 
-    def learner(self, theta: np.ndarray) -> Learner:
+    def learner(self, theta: Tensor) -> Learner:
         """A learner that starts from ``theta``, float32 (lanes, parameters)."""
         keep = sum(phase.optimiser.memory == "run" for phase in self.recipe.active.values())
-        importance = np.zeros((len(theta), theta.shape[1] if self._weighs else 0), np.float32)
-        optimisers = [OptimiserState.none(*theta.shape) for _ in range(keep)]
-        return Learner(theta, optimisers, importance, np.zeros((len(theta), 0, 0, 0), np.float32))
+        importance = torch.zeros_like(theta) if self._weighs is not None else theta.new_zeros(len(theta), 0)
+        written = theta.new_zeros(len(theta), 0, 0, 0)
+        return Learner(theta, [OptimiserState.none(theta) for _ in range(keep)], importance, written)
 
     @property
     def _weighs(self) -> float | None:
@@ -56,90 +56,70 @@ class Trainer:
 
     def session(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace]]:
         """Teach one session; ``learner`` is not changed. See ``atlas.ttt.session.Teacher``."""
-        after, traces, trained = self.train(learner, session)
+        after, traces, unnoted = self.train(learner, session)
         if self.recipe.chooses_by_losses:
-            self._measure(after, session, trained)
+            self._measure(after, session, unnoted)
         return after, traces
 
-    def train(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace], list[np.ndarray]]:
-        """All phases of a session, and of each lane the items that they trained without noting their losses since."""
-        theta, importance = (torch.from_numpy(part).to(self.device) for part in (learner.theta, learner.importance))
-        optimisers, kept, traces = list(learner.optimisers), [], []
-        trained: list[list[np.ndarray]] = [[np.arange(0)] for _ in range(session.lanes)]
-        for name, phase in self.recipe.active.items():
+    def train(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace], list[Items]]:
+        """All phases of a session, and the items of those that trained them without noting their losses since."""
+        phases = [(phase, Items(phase, name, session, self.text)) for name, phase in self.recipe.active.items()]
+        theta, importance, optimisers = learner.theta, learner.importance, list(learner.optimisers)
+        kept, traces, unnoted = [], [], []
+        for phase, items in phases:
             remembers = phase.optimiser.memory == "run"
-            state = optimisers.pop(0) if remembers else OptimiserState.none(*theta.shape)
+            state = optimisers.pop(0) if remembers else OptimiserState.none(theta)
             descent = Descent(self.adapters, theta, phase, self.recipe.clip, state, importance)
-            items = Items(phase, name, session)
-            traces.append(self._phase(name, phase, items, descent))
+            traces.append(self._phase(items, descent))
             theta = descent.blended()
-            kept += [descent.state()] if remembers else []
-            if not items.chooses_anew:  # otherwise what was trained has been noted step by step
-                for lane, chosen in enumerate(items.chosen):
-                    trained[lane].append(chosen)
+            kept += [descent.state] if remembers else []
+            unnoted += [] if items.chooses_anew else [items]
         if self._weighs is not None:
             importance = self._weighed(theta, importance * self._weighs, session)
-        after = Learner(theta.cpu().numpy(), kept, importance.cpu().numpy(), learner.written)
-        return after, traces, [np.unique(np.concatenate(some)) for some in trained]
+        return Learner(theta, kept, importance, learner.written), traces, unnoted
 
-    def _phase(self, name: str, phase: Phase, items: Items, descent: Descent) -> Trace:
+    def _phase(self, items: Items, descent: Descent) -> Trace:
         """All steps of a phase; a lane whose end has come takes no further ones."""
-        session, end = items.session, PhaseEnd(phase.until, items)
-        draws = [session.draw(lane, f"{name} text") for lane in range(session.lanes)]
-        losses, tokens = [], np.zeros(session.lanes, np.int64)
-        text: list[list[Line]] = [[] for _ in draws]
+        phase, session, end = items.phase, items.session, PhaseEnd(items)
+        steps, losses = torch.zeros_like(session.items.lines[:, 0]), []
+        tokens = torch.zeros_like(steps)
         for step, chosen in enumerate(items.steps()):
-            running = end.running.copy()
-            trained = [some if on else some[:0] for some, on in zip(chosen, running, strict=True)]
-            if (rules := phase.text) is not None:
-                if self.text is None:
-                    raise AtlasError("recipe: a phase trains the base's text, but there is none; give the corpus")
-                text = [
-                    windows(self.text, rules.windows, rules.characters, draw) if on else []
-                    for draw, on in zip(draws, running, strict=True)
-                ]
-            found = self._loss(session, trained, text, phase)
-            losses.append(torch.where(torch.from_numpy(running).to(self.device), found.facts, torch.nan))
-            tokens += found.tokens
+            running = end.running
+            lines = items.lines(chosen)
+            keep = running[:, None].expand(lines.predicted.shape)
+            weight = phase.text.weight if phase.text else 0.0
+            found = loss(self.adapters, self.layout, lines, chosen.shape[1], keep, self.recipe.loss, weight)
+            losses.append(torch.where(running, found.facts, torch.nan))
+            steps, tokens = steps + running, tokens + found.tokens * running
             if phase.until or items.chooses_anew:
-                self._note(found, trained, session, end)
+                session.estimates.note(chosen, weakness(self.recipe, found), running[:, None])
+            if phase.until:
+                end.note(chosen, found.recalled(), found.answer())
             descent.step(found.total, running, step / items.most_steps)
-            if not end.running.any():
+            if self.layout.ended(end.running):
                 break
-        taken = torch.stack(losses).cpu().numpy()
-        return Trace(taken, np.isfinite(taken).sum(axis=0), tokens)
+        return Trace(torch.stack(losses) if losses else descent.theta.new_zeros(0, session.lanes), steps, tokens)
 
-    def _loss(
-        self, session: Session, items: Sequence[np.ndarray], text: Sequence[Sequence[Line]], phase: Phase | None = None
-    ) -> Loss:
-        """The loss of each lane's ``items`` and, by its weight in the phase, of its text."""
-        facts = [[lane[i] for i in some] for lane, some in zip(session.lines, items, strict=True)]
-        weight, even = phase.text.weight if phase and phase.text else 0.0, self.device.type == "cuda"
-        return loss(self.adapters, facts, text, self.recipe.loss, weight, self.device, even)
-
-    def _note(self, found: Loss, trained: Sequence[np.ndarray], session: Session, end: PhaseEnd) -> None:
-        """What a step found of its items, for the choice of the next ones and for the end of the phase."""
-        scores, ends = found.scores(), np.cumsum([0, *map(len, trained)])
-        for lane, (some, (first, last)) in enumerate(zip(trained, pairwise(ends), strict=True)):
-            ours = scores.lines(slice(first, last))
-            session.estimates.note(lane, some, weakness(self.recipe, ours))
-            if len(some):
-                end.note(lane, some, ours.recalled, ours.answer_nll)
-
-    def _measure(self, learner: Learner, session: Session, trained: Sequence[np.ndarray]) -> None:
-        """Note the losses of what was ``trained``, and of as many other items as the budget allows.
+    @torch.no_grad()
+    def _measure(self, learner: Learner, session: Session, unnoted: list[Items]) -> None:
+        """Note the losses of what was trained without noting them, and of as many other items as the budget allows.
 
         A pass of its own, since which lines run together decides how their losses are rounded.
         """
-        known = session.stored + session.new
-        asked = session.estimates.to_measure(known, trained, self.recipe.budget)
-        if not asked.size:
+        trained = torch.zeros_like(session.estimates.losses[:, : session.known], dtype=torch.bool)
+        for items in unnoted:
+            trained.scatter_(1, items.chosen, value=True)
+        most = max((items.new for items in unnoted), default=0) + sum(items.stored for items in unnoted)
+        asked, keep = session.estimates.to_measure(trained, most, self.recipe.budget)
+        if not asked.shape[1]:
             return
-        self.adapters.bind(torch.tensor(learner.theta, device=self.device))
-        lines = [[lane[i] for i in some] for lane, some in zip(session.lines, asked, strict=True)]
-        losses = weakness(self.recipe, score(self.adapters, lines, self.device))
-        for lane, (some, found) in enumerate(zip(asked, losses, strict=True)):
-            session.estimates.note(lane, some, found)
+        self.adapters.bind(learner.theta)
+        lines, losses = session.items.padded(asked, slice(session.known)), torch.zeros_like(keep, dtype=torch.float32)
+        for part, some in self.layout.passes(lines, keep, self.adapters.model.text.symbols):
+            lines_of = lines.columns(part)
+            found = loss(self.adapters, self.layout, lines_of, some.shape[1], some, self.recipe.loss, asked="sentence")
+            losses[:, part] = torch.where(some, weakness(self.recipe, found), losses[:, part])
+        session.estimates.note(asked, losses, keep)
 
     def _weighed(self, theta: Tensor, squares: Tensor, session: Session) -> Tensor:
         """The importance of each parameter, (lanes, parameters), with that for the session's facts added to it.
@@ -148,91 +128,109 @@ class Trainer:
         1612.00796; kept from session to session as in Schwarz et al. 2018, arXiv 1805.06370, section 3).
         """
         grad = torch.zeros_like(theta)
-        for item in range(session.stored, session.stored + session.new):
+        for item in range(session.stored, session.known):
             self.adapters.train(theta, grad.zero_())
-            found = self._loss(session, [np.array([item])] * session.lanes, [[]] * session.lanes)
+            chosen = torch.full_like(session.items.lines[:, :1], item)
+            lines = session.items.padded(chosen, slice(session.stored, session.known))
+            keep = torch.ones_like(chosen, dtype=torch.bool)
+            found = loss(self.adapters, self.layout, lines, 1, keep, self.recipe.loss)
             torch.autograd.backward(found.total.sum())
             squares += grad.square()
         return squares
 
 
 class Items:
-    """The items that a phase trains, step by step.
+    """The items that a phase trains, step by step. All that is drawn is drawn before the first one.
 
     Args:
         phase: which facts, how many a step, and when stored ones are chosen anew.
         name: of the phase; part of the key of its draws.
+        text: the base's own, integers (tokens,), on the device. AtlasError where the phase trains it and there is none.
+
+    Attributes:
+        chosen: int64, (lanes, count): the items that the phase trains now, the ``new`` ones first.
+        most_steps: that the phase has.
     """
 
-    def __init__(self, phase: Phase, name: str, session: Session) -> None:
+    def __init__(self, phase: Phase, name: str, session: Session, text: Tensor | None = None) -> None:
         self.phase, self.session = phase, session
-        self.orders = [session.draw(lane, f"{name} order") for lane in range(session.lanes)]
-        self.draws = [session.draw(lane, f"{name} rehearsal") for lane in range(session.lanes)]
+        self.new = session.new if phase.new else 0
+        self.stored = min(phase.rehearsal.facts, session.stored) if phase.rehearsal else 0
+        self.count = self.new + self.stored
+        self.size = min(phase.batch or self.count, self.count)
+        self.steps_a_pass = -(-self.count // max(1, self.size))
+        self.most_steps = phase.steps or (phase.epochs or 0) * self.steps_a_pass
+        if not (self.count or phase.text):
+            self.most_steps = 0
+        every = (phase.rehearsal.every if phase.rehearsal else None) or max(1, self.most_steps)
+        self._choices = [min(every, self.most_steps - at) for at in range(0, self.most_steps, every)]  # steps of each
+        passes = sum(-(-steps // self.steps_a_pass) for steps in self._choices) if self.size < self.count else 0
+        choices = len(self._choices) if phase.rehearsal and phase.rehearsal.choice == "random" else 0
+        drawn = session.drawn
+        self._windows: Iterator[Padded] = iter(())
+        self._rehearsals = drawn(f"{name} rehearsal", choices, lambda of: of.permutation(session.stored)[: self.stored])
+        self._orders = drawn(f"{name} order", passes, lambda of: of.permutation(self.count))
+        if (rules := phase.text) is not None:
+            if text is None:
+                raise AtlasError("recipe: a phase trains the base's text, but there is none; give the corpus")
+            last = len(text) - rules.characters
+            starts = drawn(f"{name} text", self.most_steps, lambda of: of.integers(0, last, rules.windows))
+            self._windows = (windows(text, some, rules.characters) for some in starts)
         self.chosen = self._choose()
-
-    @property
-    def count(self) -> int:
-        """Items of the phase, of a lane: the same for all lanes."""
-        return len(self.chosen[0])
 
     @property
     def chooses_anew(self) -> bool:
         """Whether stored items are chosen again within the phase, by what training showed of them."""
         return self.phase.rehearsal is not None and self.phase.rehearsal.every is not None
 
-    @property
-    def most_steps(self) -> int:
-        """Steps that the phase has at most."""
-        if self.phase.steps is not None:
-            return self.phase.steps
-        assert self.phase.epochs is not None
-        return self.phase.epochs * -(-self.count // (self.phase.batch or max(1, self.count)))
+    def steps(self) -> Iterator[Tensor]:
+        """The items of a step, int64 (lanes, items), for every step; what was noted before it decides its choice."""
+        for choice, steps in enumerate(self._choices):
+            self.chosen = self._choose() if choice else self.chosen
+            shuffled = self.chosen
+            for step in range(steps):
+                if (at := step % self.steps_a_pass * self.size) == 0 and self.size < self.count:
+                    shuffled = self.chosen.gather(1, next(self._orders))
+                yield shuffled[:, at : at + self.size]
 
-    def steps(self) -> Iterator[list[np.ndarray]]:
-        """Of each lane the items of a step, for every step; what training noted before a step decides its choice."""
-        every = self.phase.rehearsal.every if self.phase.rehearsal else None
-        left: list[list[np.ndarray]] = []  # of one pass over the chosen items, in an order of its own
-        for step in range(self.most_steps):
-            if step and every and step % every == 0:
-                self.chosen, left = self._choose(), []
-            size = self.phase.batch or self.count
-            if not left and size >= self.count:
-                left = [self.chosen]
-            elif not left:
-                orders = [order.permutation(self.count) for order in self.orders]
-                shuffled = [items[order] for items, order in zip(self.chosen, orders, strict=True)]
-                left = [[items[at : at + size] for items in shuffled] for at in range(0, self.count, size)]
-            yield left.pop(0)
+    def lines(self, chosen: Tensor) -> Padded:
+        """The lines of a step: those of its items, then the windows of the base's text that were drawn for it."""
+        session = self.session
+        among = slice(session.stored if self.phase.rehearsal is None else 0, session.stored + self.new)
+        facts = session.items.padded(chosen, among)
+        return facts.beside(next(self._windows)) if self.phase.text else facts
 
-    def _choose(self) -> list[np.ndarray]:
+    def _choose(self) -> Tensor:
         """Of each lane, the session's new items where the phase trains them, then the stored ones that it rehearses."""
-        session, known = self.session, self.session.estimates
-        new = np.arange(session.stored, session.stored + session.new if self.phase.new else session.stored)
-        if self.phase.rehearsal is None:
-            return [new] * session.lanes
-        stored = slice(session.stored)
-        return [
-            np.concatenate([new, rehearse(self.phase.rehearsal, losses[stored], measured[stored], draw)])
-            for losses, measured, draw in zip(known.losses, known.measured, self.draws, strict=True)
-        ]
+        session, known, stored = self.session, self.session.estimates, slice(self.session.stored)
+        new = torch.arange(session.stored, session.stored + self.new, device=known.losses.device)
+        new = new.expand(session.lanes, -1)
+        if not self.stored:
+            return new
+        assert self.phase.rehearsal is not None
+        order = next(self._rehearsals, None)
+        return torch.cat(
+            [new, rehearse(self.phase.rehearsal, known.losses[:, stored], known.measured[:, stored], order)], dim=1
+        )
 
 
-def rehearse(choice: Rehearsal, losses: np.ndarray, measured: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """Which stored items of one lane are trained again.
+def rehearse(choice: Rehearsal, losses: Tensor, measured: Tensor, drawn: Tensor | None = None) -> Tensor:
+    """Which stored items of each lane are trained again.
 
     Args:
         choice: how many (fewer where fewer are stored), and which: weakest or random, and a share of the unseen.
-        losses: (stored,), as last known; the greatest are the weakest items.
-        measured: (stored,), when each was measured last.
-        draw: used for the random choice only.
+        losses: (lanes, stored), as last known; the greatest are the weakest items.
+        measured: (lanes, stored), when each was measured last.
+        drawn: for the random choice, the items in a random order, or the first ``choice.facts`` of it.
 
     Returns:
-        Indices into ``losses``, at most ``choice.facts`` of them.
+        int64, (lanes, chosen): indices into ``losses``, at most ``choice.facts`` of each lane.
     """
-    unseen = np.argsort(measured, kind="stable")[: round(choice.unseen * min(choice.facts, len(losses)))]
-    order = draw.permutation(len(losses)) if choice.choice == "random" else np.argsort(-losses, kind="stable")
-    others = order[~np.isin(order, unseen)]
-    return np.concatenate([others[: choice.facts - len(unseen)], unseen])
+    count = min(choice.facts, losses.shape[1])
+    unseen = measured.argsort(dim=1, stable=True)[:, : round(choice.unseen * count)]
+    order = losses.neg().argsort(dim=1, stable=True) if drawn is None else drawn
+    taken = torch.zeros_like(losses, dtype=torch.bool).scatter(1, unseen, value=True)
+    return torch.cat([later(order, taken)[:, : count - unseen.shape[1]], unseen], dim=1)
 
 
 class PhaseEnd:
@@ -241,27 +239,23 @@ class PhaseEnd:
     ``running``, bool (lanes,), has the lanes that go on.
     """
 
-    def __init__(self, until: Until | None, items: Items) -> None:
-        self.until, self.items = until, items
-        self.running = np.ones(items.session.lanes, bool)
-        self._known = np.zeros(items.session.lanes, np.int64)
+    def __init__(self, items: Items) -> None:
+        self.until, self.items = items.phase.until, items
+        self._known = torch.zeros_like(items.chosen.sum(1))
+        self.running = torch.ones_like(self._known, dtype=torch.bool)
 
-    def note(self, lane: int, trained: np.ndarray, recalled: np.ndarray, answer_nll: np.ndarray) -> None:
-        """Take in what a step found of the items ``trained`` by a lane, before it."""
-        if self.until is None:
-            return
-        counts, needed = np.ones(len(trained), bool), self.items.count
-        if self.until.facts == "new":
-            counts = trained >= self.items.session.stored
-            needed = int((self.items.chosen[0] >= self.items.session.stored).sum())
-        known = ~counts
-        known |= (recalled | (not self.until.recalled)) & (answer_nll <= (self.until.loss or np.inf))
-        self._known[lane] = self._known[lane] + counts.sum() if known.all() else 0
-        self.running[lane] &= bool(self._known[lane] < needed)
+    def note(self, trained: Tensor, recalled: Tensor, answer_nll: Tensor) -> None:
+        """Take in what a step found of the items that each lane ``trained``, before it; (lanes, items) each."""
+        assert self.until is not None
+        only_new = self.until.facts == "new"
+        counts = trained >= (self.items.session.stored if only_new else 0)
+        known = (recalled | (not self.until.recalled)) & (answer_nll <= (self.until.loss or torch.inf))
+        self._known = torch.where((known | ~counts).all(1), self._known + counts.sum(1), 0)
+        self.running = self.running & (self._known < (self.items.new if only_new else self.items.count))
 
 
-def weakness(recipe: Recipe, scores: Scores) -> np.ndarray:
-    """What stored facts are chosen by, the weakest first: shaped as the scores."""
+def weakness(recipe: Recipe, found: Loss) -> Tensor:
+    """What stored facts are chosen by, the weakest first, (lanes, facts)."""
     if recipe.weakness == "worst":
-        return scores.worst
-    return scores.answer_nll if recipe.loss == "answer" else scores.nll
+        return found.worst()
+    return found.answer() if recipe.loss == "answer" else found.sentence()

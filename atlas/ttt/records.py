@@ -95,7 +95,7 @@ def sessions_table(course: Course) -> pa.Table:
     parts: list[Columns] = []
     for (lane, seed), taught in product(enumerate(course.spec.seeds), course.state.sessions):
         phases = course.teacher.phases if taught.traces else {}
-        losses = [trace.losses[np.isfinite(trace.losses[:, lane]), lane] for trace in taught.traces]
+        losses = [found[found.isfinite()].tolist() for found in (trace.losses[:, lane] for trace in taught.traces)]
         parts.append(
             {
                 "arm": course.spec.arm,
@@ -103,10 +103,10 @@ def sessions_table(course: Course) -> pa.Table:
                 "base_replica": course.spec.base_replica,
                 "session": taught.session,
                 "phase": [*phases] or ["none"],
-                "steps": [trace.steps[lane] for trace in taught.traces] or [0],
-                "characters": [trace.tokens[lane] for trace in taught.traces] or [0],
-                "loss_first": [some[0] for some in losses] or [None],
-                "loss_last": [some[-1] for some in losses] or [None],
+                "steps": [int(trace.steps[lane]) for trace in taught.traces] or [0],
+                "characters": [int(trace.tokens[lane]) for trace in taught.traces] or [0],
+                "loss_first": [some[0] if some else None for some in losses] or [None],
+                "loss_last": [some[-1] if some else None for some in losses] or [None],
                 "lr": [*phases.values()] or [None],
                 "adapter_norm": taught.norms[lane],
                 "seconds_train": taught.seconds_train,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -24,6 +25,7 @@ from atlas.workflow.files import whole
 T = TypeVar("T")
 
 NAME = "unfinished.safetensors"
+CPU = torch.device("cpu")
 SHARE = 0.02  # of a run's time that saving may take
 
 
@@ -39,8 +41,8 @@ class Saved:
         self.path, self.identity = folder / NAME, identity
         self._free = 0.0  # when the next save is due, so that saving stays within its share
 
-    def load(self, fresh: T) -> T:
-        """The saved state, or ``fresh`` where there is none that this run could use; says which, and why."""
+    def load(self, fresh: T, device: torch.device = CPU) -> T:
+        """The saved state, its tensors on a device, or ``fresh`` where this run can use none; says which, and why."""
         if not self.path.exists():
             return fresh
         try:
@@ -55,7 +57,7 @@ class Saved:
         if about["identity"] != self.identity:
             progress.say(f"{self.path}: of other code, inputs or settings; the run starts from the beginning")
             return fresh
-        state: T = unpacked(type(fresh), arrays)
+        state: T = unpacked(type(fresh), arrays, device=device)
         return state
 
     def offer(self, state: Any) -> None:
@@ -85,24 +87,27 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def packed(value: Any, name: str = "") -> dict[str, np.ndarray]:
-    """A tree of dataclasses, lists, arrays and numbers as named arrays."""
+    """A tree of dataclasses, lists, tensors, arrays and numbers as named arrays."""
     if is_dataclass(value):
         parts = {f"{name}.{field.name}": getattr(value, field.name) for field in fields(value)}
     elif isinstance(value, list):
         parts = {f"{name}.{i}": item for i, item in enumerate(value)}
     else:
-        return {name: np.array(value, order="C")}
+        return {name: np.array(value.cpu().numpy() if isinstance(value, torch.Tensor) else value, order="C")}
     return {key: array for part, item in parts.items() for key, array in packed(item, part).items()}
 
 
-def unpacked(kind: Any, arrays: dict[str, np.ndarray], name: str = "") -> Any:
-    """The value of type ``kind`` that ``packed`` made these arrays from."""
+def unpacked(kind: Any, arrays: dict[str, np.ndarray], name: str = "", device: torch.device = CPU) -> Any:
+    """The value of type ``kind`` that ``packed`` made these arrays from, with its tensors on a device."""
     if is_dataclass(kind):
         types = get_type_hints(kind)
-        return kind(*(unpacked(types[field.name], arrays, f"{name}.{field.name}") for field in fields(kind)))  # type: ignore[operator]
+        parts = (unpacked(types[field.name], arrays, f"{name}.{field.name}", device) for field in fields(kind))
+        return kind(*parts)  # type: ignore[operator]
     if get_origin(kind) is list:
         (item,) = get_args(kind)
         below = [key.removeprefix(f"{name}.") for key in arrays if key.startswith(f"{name}.")]
         count = len({key.partition(".")[0] for key in below})
-        return [unpacked(item, arrays, f"{name}.{i}") for i in range(count)]
+        return [unpacked(item, arrays, f"{name}.{i}", device) for i in range(count)]
+    if kind is torch.Tensor:
+        return torch.from_numpy(arrays[name]).to(device)
     return arrays[name] if kind is np.ndarray else kind(arrays[name][()])

@@ -169,7 +169,7 @@ def save(out: Path, course: Course, record: RunRecord) -> None:
     with files.together(out / "run.json") as stage:
         for name, table in (("facts", facts_table), ("matrix", matrix_table), ("sessions", sessions_table)):
             files.write_parquet(stage / f"{name}.parquet", table(course), provenance)
-        adapters = to_safetensors(course.adapters.named(torch.from_numpy(course.state.learner.theta)), metadata=about)
+        adapters = to_safetensors(course.adapters.named(course.state.learner.theta.cpu()), metadata=about)
         (stage / "adapters.safetensors").write_bytes(adapters)
         files.write_json(stage / "run.json", record.model_dump(mode="json"))
 

@@ -8,15 +8,17 @@ at for longest are measured again. Only what the recipe itself measures counts: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from atlas.ttt.engine.descent import OptimiserState
 from atlas.ttt.engine.lanes import LaneModel
-from atlas.ttt.engine.lines import Line
+from atlas.ttt.engine.lines import ItemTable
 
 Draw = Callable[[int, str], np.random.Generator]
 """A fresh generator for a lane and a purpose."""
@@ -32,40 +34,47 @@ class Estimates:
             measurements; those of a session all lie behind those of the sessions before it.
     """
 
-    losses: np.ndarray
-    measured: np.ndarray
+    losses: Tensor
+    measured: Tensor
 
     @classmethod
-    def none(cls, lanes: int, items: int) -> Estimates:
-        """Nothing is known yet."""
-        return cls(np.full((lanes, items), np.inf, np.float32), np.zeros((lanes, items), np.int64))
+    def none(cls, items: ItemTable) -> Estimates:
+        """Nothing is known yet of these items."""
+        return cls(torch.full_like(items.lines, torch.inf, dtype=torch.float32), torch.zeros_like(items.lines))
 
-    def note(self, lane: int, columns: np.ndarray, losses: np.ndarray) -> None:
-        """Take in what was found of a lane's items ``columns``."""
-        self.losses[lane, columns] = losses
-        self.measured[lane, columns] = self.measured[lane].max() + 1
+    def note(self, items: Tensor, losses: Tensor, which: Tensor) -> None:
+        """Take in what was found of some items of each lane, (lanes, found), as far as ``which``, bool, says so."""
+        tick = (self.measured.amax(1, keepdim=True) + 1).expand_as(items)
+        for known, found in ((self.losses, losses.to(self.losses.dtype)), (self.measured, tick)):
+            known.scatter_(1, items, torch.where(which, found, known.gather(1, items)))
 
-    def to_measure(self, known: int, trained: Sequence[np.ndarray], budget: int | None) -> np.ndarray:
+    def to_measure(self, trained: Tensor, most: int, budget: int | None) -> tuple[Tensor, Tensor]:
         """Which items to measure after a session.
 
         Args:
-            known: items taught so far, the first ones of each lane.
-            trained: of each lane, the items that the session trained; they come first.
+            trained: bool, (lanes, known), those of the items taught so far that the session trained; they come first.
+            most: no lane has trained more.
             budget: how many items to measure beyond these; half of them seem the weakest, half were not measured for
                 longest. None: all.
 
         Returns:
-            int64, (lanes, measured).
+            int64, (lanes, items), and bool: which of them to measure, in each lane the first ones, equally many.
         """
-        count = known if budget is None else min(known, max(map(len, trained)) + budget)
-        asked = []
-        for losses, measured, some in zip(self.losses, self.measured, trained, strict=True):
-            rest = np.setdiff1d(np.arange(known), some)
-            weakest = rest[np.argsort(-losses[rest], kind="stable")][: (count - len(some)) // 2]
-            rest = np.setdiff1d(rest, weakest)
-            oldest = rest[np.argsort(measured[rest], kind="stable")]
-            asked.append(np.concatenate([some, weakest, oldest])[:count])
-        return np.stack(asked)
+        known = trained.shape[1]
+        size = known if budget is None else min(known, most + budget)
+        ours = trained.sum(1, keepdim=True)
+        count = known if budget is None else (ours.max() + budget).clamp(max=known)
+        turn = torch.arange(known, device=trained.device).expand_as(trained)
+        weakness = later(self.losses[:, :known].neg().argsort(dim=1, stable=True), trained).argsort(dim=1)
+        weak = ~trained & (weakness < (count - ours) // 2)
+        age = self.measured[:, :known].argsort(dim=1, stable=True).argsort(dim=1)
+        places = torch.where(trained, turn, torch.where(weak, known + weakness, 2 * known + age))
+        return places.argsort(dim=1)[:, :size], turn[:, :size] < count
+
+
+def later(order: Tensor, which: Tensor) -> Tensor:
+    """An order of items with some of them, bool (lanes, items), behind all others; int64 as ``order``."""
+    return order.gather(1, which.gather(1, order).byte().argsort(dim=1, stable=True))
 
 
 @dataclass(frozen=True)
@@ -76,13 +85,13 @@ class Session:
     teaches lies behind all that was taught before.
 
     Attributes:
-        lines: the items of each lane, those of later sessions included.
+        items: of each lane, those of later sessions included.
         stored: items taught before this session; ``new`` more are taught by it.
         estimates: what is known of the items' losses; teaching adds to it.
         draw: random draws of the session.
     """
 
-    lines: Sequence[Sequence[Line]]
+    items: ItemTable
     stored: int
     new: int
     estimates: Estimates
@@ -90,7 +99,26 @@ class Session:
 
     @property
     def lanes(self) -> int:
-        return len(self.lines)
+        return len(self.items.lines)
+
+    @property
+    def known(self) -> int:
+        """Items that are taught when it ends."""
+        return self.stored + self.new
+
+    def drawn(self, purpose: str, count: int, one: Callable[[np.random.Generator], np.ndarray]) -> Iterator[Tensor]:
+        """So many draws of each lane for a purpose, all made and uploaded now: (lanes, ...) each."""
+        if not count:
+            return iter(())
+        lanes = [self.draw(lane, purpose) for lane in range(self.lanes)]
+        draws = np.stack([np.stack([one(draw) for _ in range(count)]) for draw in lanes], axis=1)
+        return iter(upload(draws, self.items.lines.device))
+
+
+def upload(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array on the device, which is not waited for."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 @dataclass(frozen=True)
@@ -98,20 +126,20 @@ class Trace:
     """How a phase of a session went.
 
     Attributes:
-        losses: float32, (points, lanes): of the facts of each step, before it; of an editor, whose search shows no
-            more, before and after it. NaN where a lane had ended.
+        losses: (points, lanes): of the facts of each step, before it; of an editor, whose search shows no more, before
+            and after it. NaN where a lane had ended.
         steps: int64, (lanes,): that were taken; of an editor on average over the facts.
         tokens: int64, (lanes,): that the loss was taken over, each as often as it was.
     """
 
-    losses: np.ndarray
-    steps: np.ndarray
-    tokens: np.ndarray
+    losses: Tensor
+    steps: Tensor
+    tokens: Tensor
 
 
 @dataclass
 class Learner:
-    """All that teaching changes.
+    """All that teaching changes; on the device from session to session.
 
     Attributes:
         theta: what was added to the base: adapters, or changes of whole matrices; float32 (lanes, parameters).
@@ -122,10 +150,10 @@ class Learner:
             in); (lanes, 0, 0, 0) for all others.
     """
 
-    theta: np.ndarray
+    theta: Tensor
     optimisers: list[OptimiserState]
-    importance: np.ndarray
-    written: np.ndarray
+    importance: Tensor
+    written: Tensor
 
 
 class Teacher(Protocol):
@@ -139,7 +167,7 @@ class Teacher(Protocol):
     def phases(self) -> Mapping[str, float]:
         """The phases of a session, in order, with the learning rate of each at its peak."""
 
-    def learner(self, theta: np.ndarray) -> Learner:
+    def learner(self, theta: Tensor) -> Learner:
         """A learner that starts from ``theta``, float32 (lanes, parameters)."""
 
     def teaches(self, facts: int) -> bool:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from atlas.draws import rng
 from atlas.study.recipes import Phase
@@ -9,12 +10,14 @@ from atlas.study.tuning import Tuned
 from atlas.tables import arms
 from atlas.tables.effort import facts_trained
 from atlas.tables.runs import read
+from atlas.ttt.engine.lines import ItemTable, line
 from atlas.ttt.recipe import Items
 from atlas.ttt.run_files import SESSIONS
 from atlas.ttt.session import Estimates, Session
 from atlas.workflow import files
 from tests.synthetic import Design, SyntheticArm, write_frame, write_study
 
+CPU = torch.device("cpu")
 NEW = 3
 REHEARSES = {"rehearsal": {"facts": 9}}
 
@@ -34,9 +37,9 @@ REHEARSES = {"rehearsal": {"facts": 9}}
 )
 def test_facts_are_counted_as_a_phase_takes_them(phase, stored):
     rules = Phase.model_validate(phase)
-    known = Estimates.none(1, stored + NEW)
-    session = Session([[]], stored, NEW, known, lambda lane, purpose: rng("effort", lane, purpose))
-    steps = [len(chosen) for (chosen,) in Items(rules, "phase", session).steps()]
+    table = ItemTable.of([[line("A", "b", "t")] * (stored + NEW)], CPU)
+    session = Session(table, stored, NEW, Estimates.none(table), lambda lane, purpose: rng("effort", lane, purpose))
+    steps = [chosen.shape[1] for chosen in Items(rules, "phase", session).steps()]
     assert facts_trained(rules, NEW, stored, len(steps)) == sum(steps)
     assert facts_trained(rules, NEW, stored, 0) == 0
 

@@ -1,9 +1,12 @@
 """Sessions for tests: lines of unlike lengths, so that lanes are uneven."""
 
 import numpy as np
+import torch
 
-from atlas.ttt.engine.lines import Line, line
+from atlas.ttt.engine.lines import ItemTable, Line, line
 from atlas.ttt.session import Estimates, Session
+
+CPU = torch.device("cpu")
 
 
 def taught(lane: int, count: int, word: str) -> list[Line]:
@@ -16,10 +19,11 @@ def draw(lane: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([lane, len(purpose), ord(purpose[0])])
 
 
-def made_session(old: list[list[Line]], new: list[list[Line]], losses=None) -> Session:
+def made_session(old: list[list[Line]], new: list[list[Line]], losses=None, device=CPU) -> Session:
     """A session that teaches ``new`` behind ``old``, whose ``losses`` (lanes, stored) are known."""
     items = [[*before, *now] for before, now in zip(old, new, strict=True)]
-    estimates = Estimates.none(len(items), len(items[0]))
+    table = ItemTable.of(items, device)
+    estimates = Estimates.none(table)
     if losses is not None:
-        estimates.losses[:, : len(old[0])] = losses
-    return Session(items, len(old[0]), len(new[0]), estimates, draw)
+        estimates.losses[:, : len(old[0])] = torch.as_tensor(losses, device=device)
+    return Session(table, len(old[0]), len(new[0]), estimates, draw)

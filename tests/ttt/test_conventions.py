@@ -57,9 +57,14 @@ def both(request, inputs, tmp_path_factory):
     given = spec(checkpoints=[SESSIONS], recipe=kept, **PLACES[request.param])
     steps, courses, save = [], [], run.save
 
-    def noted(model, facts, text, *how):
-        steps.append([[[decode(line.tokens) for line in lane] for lane in part] for part in (facts, text)])
-        return loss(model, facts, text, *how)
+    def noted(model, layout, lines, count, keep, *how, **asked):
+        if not asked:  # of a step, not of what is measured behind it
+            said = [
+                [decode(tokens[: predicted + 1].tolist()) for tokens, predicted in zip(*lane, strict=True)]
+                for lane in zip(lines.tokens, lines.predicted, strict=True)
+            ]
+            steps.append([[lane[part] for lane in said] for part in (slice(count), slice(count, None))])
+        return loss(model, layout, lines, count, keep, *how, **asked)
 
     def saved(out, course, record):
         courses.append(course)

@@ -21,10 +21,10 @@ def session_on(device: torch.device, recipe: Recipe) -> tuple[np.ndarray, np.nda
     """Losses of all steps, (steps, lanes), and of the stored facts after the session, (lanes, facts)."""
     adapters = Adapters.attach(make_model().double().to(device), ["q", "v", "up", "down"], [4, 4], alpha=8)
     trainer = Trainer(adapters, recipe, device)
-    learner = trainer.learner(adapters.initial(0, range(LANES)).double().numpy())
-    after, traces = trainer.session(learner, made_session(OLD, NEW, KNOWN))
-    adapters.bind(torch.from_numpy(after.theta).to(device))
-    return np.concatenate([trace.losses for trace in traces]), score(adapters, OLD, device).nll
+    learner = trainer.learner(adapters.initial(0, range(LANES)).double().to(device))
+    after, traces = trainer.session(learner, made_session(OLD, NEW, KNOWN, device))
+    adapters.bind(after.theta)
+    return torch.cat([trace.losses for trace in traces]).cpu().numpy(), score(adapters, OLD, device).nll
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here, so none was compared with")

@@ -181,7 +181,7 @@ def test_an_editor_makes_a_fact_likelier(tmp_path, name, method):
     one.edits.bind(None)
     before = score(one.edits, lines, CPU).answer_nll.item()
     one.edit([[fact]])
-    one.edits.bind(torch.from_numpy(one.state.theta))
+    one.edits.bind(one.state.theta)
     assert score(one.edits, lines, CPU).answer_nll.item() < before - 0.5
 
 

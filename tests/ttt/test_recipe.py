@@ -6,16 +6,19 @@ import torch
 
 from atlas.errors import AtlasError
 from atlas.study.recipes import PRESETS, Phase, Recipe, Rehearsal, Until
-from atlas.ttt.engine.descent import loss
-from atlas.ttt.engine.lines import Line, line
+from atlas.ttt.engine.descent import Loss, loss
+from atlas.ttt.engine.layouts import Layout, PackedLines, PaddedRows
+from atlas.ttt.engine.lines import ItemTable, Line, Padded, line, windows
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.recipe import Items, PhaseEnd, Trainer, rehearse
-from atlas.ttt.session import Learner
+from atlas.ttt.session import Estimates, Learner
 from tests.ttt.made_sessions import made_session
 from tests.ttt.tiny_ttt import make_model
 
 CPU = torch.device("cpu")
+PACKED = PackedLines()
+LAYOUTS = [PACKED, PaddedRows()]
 NEW = [[line(f"The code of gate {lane}{i} is", f"K{i}", "t") for i in range(3)] for lane in range(2)]
 OLD = [[line(f"The hue of gate {lane}{i} is", f"H{i}", "t") for i in range(4)] for lane in range(2)]
 NONE: list[list[Line]] = [[], []]
@@ -27,7 +30,7 @@ def trainer(text: np.ndarray | None = None, lanes=(1, 2), **recipe) -> tuple[Tra
     adapters = Adapters.attach(make_model(), ["q", "v"], [4, 4], alpha=4)
     own = {"preset": "own"} if "phases" in recipe else {}
     made = Trainer(adapters, Recipe.model_validate(own | recipe), CPU, text)
-    return made, made.learner(adapters.initial(0, lanes).numpy())
+    return made, made.learner(adapters.initial(0, lanes))
 
 
 def one_phase(**phase) -> tuple[Trainer, Learner]:
@@ -36,17 +39,17 @@ def one_phase(**phase) -> tuple[Trainer, Learner]:
 
 def test_a_session_runs_all_phases_and_lowers_the_loss():
     teacher, learner = trainer()
-    before = learner.theta.copy()
-    after, (fast, slow), trained = teacher.train(learner, made_session(OLD, NEW, KNOWN))
+    before = learner.theta.clone()
+    after, (fast, slow), unnoted = teacher.train(learner, made_session(OLD, NEW, KNOWN))
     assert (learner.theta == before).all()
     assert fast.losses.shape == (20, 2)
     assert slow.losses.shape == (3 * 3, 2)  # 7 facts in batches of 3, 3 epochs
     assert (fast.losses[-1] < fast.losses[0]).all()
     assert fast.tokens.tolist() == [20 * sum(one.predicted for one in lane) for lane in NEW]
-    assert [items.tolist() for items in trained] == [[*range(7)]] * 2
+    assert [sorted(items.chosen[0].tolist()) for items in unnoted] == [[4, 5, 6], [*range(7)]]
     teacher.adapters.bind(None)
     base = score(teacher.adapters, NEW, CPU).nll
-    teacher.adapters.bind(torch.from_numpy(after.theta))
+    teacher.adapters.bind(after.theta)
     assert (score(teacher.adapters, NEW, CPU).nll < base).all()
 
 
@@ -73,8 +76,9 @@ def test_what_an_earlier_phase_trained_is_measured_whatever_a_later_one_does(lat
     teacher, learner = trainer(phases=phases, budget=0)
     session = made_session(OLD, NEW, known)
     after, _ = teacher.session(learner, session)
-    teacher.adapters.bind(torch.from_numpy(after.theta))
-    found = score(teacher.adapters, session.lines, CPU).nll
+    teacher.adapters.bind(after.theta)
+    lines = [[*old, *new] for old, new in zip(OLD, NEW, strict=True)]
+    found = score(teacher.adapters, lines, CPU).nll
     for lane, weakest in enumerate(([0, 1, 2], [1, 2, 3])):
         measured = [*weakest, 4, 5, 6]
         np.testing.assert_allclose(session.estimates.losses[lane, measured], found[lane, measured], rtol=1e-5)
@@ -94,17 +98,18 @@ def test_what_an_earlier_phase_trained_is_measured_whatever_a_later_one_does(lat
     ],
 )
 def test_a_recipe_measures_what_its_choice_goes_by_and_no_more(monkeypatch, recipe, measured):
-    asked: list[int] = []
+    asked, to_measure = list[int](), Estimates.to_measure
 
-    def counted(model, lanes, device):
-        asked.extend(map(len, lanes))
-        return score(model, lanes, device)
+    def counted(self, trained, most, budget):
+        items, keep = to_measure(self, trained, most, budget)
+        asked.extend(keep.sum(1).tolist())
+        return items, keep
 
-    monkeypatch.setattr("atlas.ttt.recipe.score", counted)
+    monkeypatch.setattr(Estimates, "to_measure", counted)
     teacher = Trainer(Adapters.attach(make_model(), ["q"], [2, 2], alpha=4), Recipe.model_validate(recipe), CPU)
-    learner = teacher.learner(teacher.adapters.initial(0, [1, 2]).numpy())
+    learner = teacher.learner(teacher.adapters.initial(0, [1, 2]))
     teacher.session(learner, made_session(OLD, NEW, KNOWN))
-    assert asked == ([measured] * 2 if measured else [])
+    assert asked in ([measured] * 2, [] if not measured else None)
 
 
 def test_without_phases_nothing_is_trained():
@@ -119,7 +124,7 @@ def test_a_strong_anchor_holds_the_weights(to):
     def away(weight: float) -> float:
         teacher, learner = one_phase(steps=8, anchor={"weight": weight, "to": to})
         after, *_ = teacher.session(learner, made_session(NONE, NEW))
-        return float(np.linalg.norm(after.theta - (learner.theta if to == "start" else 0)))
+        return float((after.theta - (learner.theta if to == "start" else 0)).norm())
 
     assert away(100.0) < away(1.0) < away(1e-6)
 
@@ -132,8 +137,8 @@ def test_important_parameters_move_less():
     first, *_ = teacher.session(learner, made_session(NONE, NEW))
     assert (first.importance > 0).any()
     second, *_ = teacher.session(first, made_session(NONE, OLD))
-    moved = np.abs(second.theta - first.theta)
-    held = first.importance > np.quantile(first.importance, 0.9)
+    moved = (second.theta - first.theta).abs()
+    held = first.importance > first.importance.quantile(0.9)
     free = first.importance == 0
     assert moved[held].mean() < 0.5 * moved[~held & ~free].mean()
 
@@ -142,7 +147,7 @@ def test_the_first_adam_step_is_the_rate_times_the_sign_of_the_gradient():
     """Adam's first step is lr * g / (|g| + eps), whatever the clip: A's gradient is zero while B is zero."""
     teacher, learner = one_phase(steps=1, lr=1e-3)
     after, *_ = teacher.session(learner, made_session(NONE, NEW))
-    step = torch.from_numpy(np.abs(after.theta - learner.theta))
+    step = (after.theta - learner.theta).abs()
     for name, part in teacher.adapters.named(step).items():
         if name.endswith("lora_A"):
             assert part.max() == 0
@@ -156,39 +161,54 @@ def test_gradients_are_clipped_lane_by_lane():
     moves = {}
     for clip in (1e6, 0.1):
         teacher, learner = trainer(phases={"all": phase}, clip=clip)
-        after, *_ = teacher.session(learner, made_session(NONE, [NEW[0], OLD[1]]))
-        moves[clip] = np.linalg.norm(after.theta - learner.theta, axis=1)
+        after, *_ = teacher.session(learner, made_session(NONE, [NEW[0], OLD[1][:3]]))
+        moves[clip] = (after.theta - learner.theta).norm(dim=1)
     assert (moves[1e6] > 0.5 * 0.1).all()
     np.testing.assert_allclose(moves[0.1], 0.5 * 0.1, rtol=1e-4)
 
 
-@pytest.mark.parametrize("even", [False, True])  # filled up, as on a GPU
-@pytest.mark.parametrize("over", ["sentence", "answer"])
-def test_the_loss_is_over_the_sentence_or_the_answer(over, even):
+def passed(lines: list[list[Line]], over: str, text: Padded | None = None, layout: Layout = PACKED, weight=0.0) -> Loss:
+    """A pass over as many lines of each lane, none of which is left out, and beside them text."""
     teacher, learner = trainer()
-    teacher.adapters.bind(torch.from_numpy(learner.theta))
+    teacher.adapters.bind(learner.theta)
+    count = len(lines[0])
+    facts = ItemTable.of(lines, CPU).padded(torch.arange(count).expand(len(lines), -1), slice(count))
+    both = facts.beside(text) if text else facts
+    return loss(teacher.adapters, layout, both, count, torch.ones_like(both.answer) > 0, over, weight)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("over", ["sentence", "answer"])
+def test_the_loss_is_over_the_sentence_or_the_answer(over, layout):
     lines = [[NEW[0][0]], [line("A much longer prompt than that is", "x", "t")]]
-    found = loss(teacher.adapters, lines, NONE, over, 0.0, CPU, even)
-    scores = score(teacher.adapters, lines, CPU)
+    found, scores = passed(lines, over, layout=layout), score(trainer()[0].adapters, lines, CPU)
     expected = scores.nll if over == "sentence" else scores.answer_nll
     np.testing.assert_allclose(found.total, expected[:, 0], rtol=1e-5)
-    assert found.tokens.tolist() == [lines[lane][0].counted(over) for lane in range(2)]
+    counted = [lane[0].predicted if over == "sentence" else len(lane[0].tokens) - lane[0].answer for lane in lines]
+    assert found.tokens.tolist() == counted
 
 
-@pytest.mark.parametrize("even", [False, True])
-def test_text_counts_by_its_weight_and_lanes_may_have_nothing(even):
-    teacher, learner = trainer()
-    teacher.adapters.bind(torch.from_numpy(learner.theta))
-    text = [[Line(NEW[0][1].tokens, 1), Line(OLD[0][1].tokens, 1)], []]
-    found = loss(teacher.adapters, [NEW[0], []], text, "answer", 0.7, CPU, even)
-    plain = loss(teacher.adapters, [NEW[0], []], NONE, "answer", 0.0, CPU, even)
-    scores = score(teacher.adapters, [text[0], text[0]], CPU)
-    sizes = [one.predicted for one in text[0]]
-    expected = plain.total[0] + 0.7 * np.average(scores.nll[0], weights=sizes)
-    np.testing.assert_allclose(found.total, [expected, 0], rtol=1e-5)
-    np.testing.assert_allclose(found.facts, plain.total)
-    alone = score(teacher.adapters, [NEW[0], NEW[0]], CPU)
-    np.testing.assert_allclose(found.scores().answer_nll, alone.answer_nll[0], rtol=1e-5)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("over", ["sentence", "answer"])
+def test_text_counts_by_its_weight(layout, over):
+    size = 11
+    text = [Line(some[:size], 1) for one in NEW[1] if len(some := one.tokens) >= size]
+    starts = torch.tensor([[0, size], [size, 0]])
+    beside = windows(torch.from_numpy(np.concatenate([one.tokens for one in text])), starts, size - 1)
+    found, plain = (passed(NEW, over, some, layout, weight=0.7) for some in (beside, None))
+    base = trainer()[0].adapters
+    expected = plain.total + 0.7 * float(score(base, [text[:2]], CPU).nll.mean())
+    np.testing.assert_allclose(found.total, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.facts, plain.total, rtol=1e-6)
+    assert (found.tokens - plain.tokens).tolist() == [2 * (size - 1)] * 2
+    alone = score(base, NEW, CPU)
+    for ours, theirs in (
+        (found.answer(), alone.answer_nll),
+        (found.worst(), alone.worst),
+        (found.recalled(), alone.recalled),
+        (passed(NEW, "sentence", beside, layout).sentence(), alone.nll),
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
 def test_text_is_trained_and_drawn_by_its_key():
@@ -198,7 +218,7 @@ def test_text_is_trained_and_drawn_by_its_key():
     session = made_session(NONE, NEW)
     once, again = (with_text.session(learner, session)[0].theta for _ in range(2))
     assert (once == again).all()
-    assert not np.allclose(once, plain.session(learner, session)[0].theta)
+    assert not torch.allclose(once, plain.session(learner, session)[0].theta)
     with pytest.raises(AtlasError, match="trains the base's text, but there is none"):
         trainer(phases=phases)[0].session(learner, session)
 
@@ -222,39 +242,37 @@ def test_a_lane_ends_once_all_is_recalled_and_the_others_go_on():
     rules = {"steps": 60, "lr": 0.01, "until": {"recalled": True}}
     teacher, learner = trainer(loss="answer", phases={"all": rules})
     after, (trace,) = teacher.session(learner, made_session(NONE, easy))
-    steps = np.isfinite(trace.losses).sum(axis=0)
+    steps = trace.steps.tolist()
+    assert trace.losses.isfinite().sum(0).tolist() == steps
     assert 1 < steps[0] < steps[1] < 60
-    assert np.isnan(trace.losses[steps[0] :, 0]).all()
-    teacher.adapters.bind(torch.from_numpy(after.theta))
+    assert trace.losses[steps[0] :, 0].isnan().all()
+    teacher.adapters.bind(after.theta)
     assert score(teacher.adapters, easy, CPU).recalled.all()
     alone, (same,) = teacher.session(teacher.learner(learner.theta[:1]), made_session(NONE[:1], easy[:1]))
-    assert np.isfinite(same.losses).sum() == steps[0]
+    assert same.steps.tolist() == steps[:1]
     np.testing.assert_allclose(alone.theta[0], after.theta[0], atol=1e-4, rtol=1e-3)
 
 
 def test_an_end_takes_every_item_in_a_row():
-    items = made(Phase(steps=9, batch=2, rehearsal=Rehearsal(facts=1)))  # 3 new ones, and one that is stored
-    ends = PhaseEnd(Until(recalled=True, loss=0.1), items)
-    some, fine = np.array([4, 5]), (np.array([True, True]), np.array([0.05, 0.1]))
-    ends.note(0, some, *fine)
-    ends.note(0, some, np.array([True, True]), np.array([0.05, 0.2]))
-    ends.note(0, some, *fine)
+    until = Until(recalled=True, loss=0.1)
+    ends = PhaseEnd(made(Phase(steps=9, batch=2, rehearsal=Rehearsal(facts=1), until=until)))  # 3 new, one stored
+    some, fine = torch.tensor([[4, 5], [4, 5]]), torch.tensor([[True, True], [True, False]])
+    ends.note(some, fine, torch.tensor([[0.05, 0.1]] * 2))
+    ends.note(some, fine, torch.tensor([[0.05, 0.2]] * 2))
+    ends.note(some, fine, torch.tensor([[0.05, 0.1]] * 2))
     assert ends.running.tolist() == [True, True]
-    ends.note(0, some, *fine)
+    ends.note(some, fine, torch.tensor([[0.05, 0.1]] * 2))
     assert ends.running.tolist() == [False, True]
-    never = PhaseEnd(None, items)
-    for _ in range(9):
-        never.note(0, some, *fine)
-    assert never.running.all()
+    ends.note(some, ~fine, torch.tensor([[1.0, 1.0]] * 2))
+    assert ends.running.tolist() == [False, True]  # for good
 
 
 def test_an_end_may_look_at_new_items_only():
-    items = made(Phase(steps=9, rehearsal=Rehearsal(facts=1)))
-    trained, losses = np.array([4, 5, 6, 0]), np.zeros(4)
-    ends = PhaseEnd(Until(facts="new"), items)
-    ends.note(0, trained, np.array([True, True, False, True]), losses)
+    ends = PhaseEnd(made(Phase(steps=9, rehearsal=Rehearsal(facts=1), until=Until(facts="new"))))
+    trained, losses = torch.tensor([[4, 5, 6, 0]] * 2), torch.zeros(2, 4)
+    ends.note(trained, torch.tensor([[True, True, False, True]] * 2), losses)
     assert ends.running.all()
-    ends.note(0, trained, np.array([True, True, True, False]), losses)
+    ends.note(trained, torch.tensor([[True, True, True, False], [False, True, True, True]]), losses)
     assert ends.running.tolist() == [False, True]
 
 
@@ -268,9 +286,9 @@ def test_every_epoch_sees_every_item_once():
     assert [len(step[0]) for step in steps] == [3, 3, 1, 3, 3, 1]
     for lane in range(2):
         for epoch in (steps[:3], steps[3:]):
-            assert sorted(np.concatenate([step[lane] for step in epoch])) == list(range(7))
+            assert sorted(torch.cat([step[lane] for step in epoch]).tolist()) == list(range(7))
     assert [step[0].tolist() for step in steps[:3]] != [step[0].tolist() for step in steps[3:]]
-    assert [lane[lane < items.session.stored].tolist() for lane in items.chosen] == [[0, 1, 2, 3]] * 2
+    assert items.chosen.tolist() == [[4, 5, 6, 0, 1, 2, 3]] * 2
 
 
 def test_steps_end_within_an_epoch():
@@ -282,21 +300,41 @@ def test_stored_items_are_chosen_anew_by_what_was_noted():
     seen = []
     for step in items.steps():
         seen.append([int(lane[-1]) for lane in step])
-        items.session.estimates.note(0, step[0][-1:], np.array([-1.0]))
+        items.session.estimates.note(step[:, -1:], torch.tensor([[-1.0]] * 2), torch.tensor([[True], [False]]))
     assert seen == [[3, 3], [3, 3], [2, 3], [2, 3], [1, 3]]
 
 
 def test_rehearsal_choices():
-    losses = np.array([0.5, 3.0, 0.1, 2.0, 3.0], np.float32)
-    draw = np.random.default_rng(0)
-    seen = np.array([2, 9, 1, 1, 9])
-    assert rehearse(Rehearsal(choice="weakest", facts=3), losses, seen, draw).tolist() == [1, 4, 3]
-    assert rehearse(Rehearsal(choice="weakest", facts=9), losses, seen, draw).tolist() == [1, 4, 3, 0, 2]
-    assert rehearse(Rehearsal(choice="weakest", facts=4, unseen=0.5), losses, seen, draw).tolist() == [1, 4, 2, 3]
-    assert rehearse(Rehearsal(choice="weakest", facts=9, unseen=0.4), losses, seen, draw).tolist() == [1, 4, 0, 2, 3]
-    picks = [tuple(rehearse(Rehearsal(choice="random", facts=2), losses, seen, draw)) for _ in range(60)]
-    assert all(len(set(pick)) == 2 for pick in picks)
-    assert {i for pick in picks for i in pick} == set(range(5))
+    losses, seen = torch.tensor([[0.5, 3.0, 0.1, 2.0, 3.0]]), torch.tensor([[2, 9, 1, 1, 9]])
+    for choice, expected in (
+        (Rehearsal(facts=3), [1, 4, 3]),
+        (Rehearsal(facts=9), [1, 4, 3, 0, 2]),
+        (Rehearsal(facts=4, unseen=0.5), [1, 4, 2, 3]),
+        (Rehearsal(facts=9, unseen=0.4), [1, 4, 0, 2, 3]),
+    ):
+        assert rehearse(choice, losses, seen).tolist() == [expected]
+    losses[0, 3] = torch.nan  # a fact that diverged comes last, and once
+    assert rehearse(Rehearsal(facts=9, unseen=0.4), losses, seen).tolist() == [[1, 4, 0, 2, 3]]
+    drawn = torch.tensor([[3, 0, 4]])  # the first of an order
+    assert rehearse(Rehearsal(choice="random", facts=3), losses, seen, drawn).tolist() == [[3, 0, 4]]
+    assert rehearse(Rehearsal(choice="random", facts=3, unseen=0.4), losses, seen, drawn).tolist() == [[3, 0, 2]]
+
+
+def test_random_choices_differ_from_time_to_time():
+    items = made(Phase(steps=60, new=False, rehearsal=Rehearsal(facts=2, choice="random", every=1)))
+    picks = [step[0].tolist() for step in items.steps()]
+    assert all(len({*pick}) == 2 for pick in picks)
+    assert {i for pick in picks for i in pick} == {*range(4)}
+
+
+@pytest.mark.parametrize("phase", [{"steps": 3}, {"epochs": 2}])
+def test_a_phase_without_any_items_takes_no_step(phase):
+    rules = {"first": {**phase, "new": False, "rehearsal": {}}, "then": {"steps": 2}}
+    teacher, learner = trainer(phases=rules)
+    _, (first, then) = teacher.session(learner, made_session(NONE, NEW))
+    assert first.losses.shape == (0, 2)
+    assert first.steps.tolist() == first.tokens.tolist() == [0, 0]
+    assert then.steps.tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("name", PRESETS)

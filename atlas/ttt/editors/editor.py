@@ -21,10 +21,10 @@ from atlas.ttt.engine.full import Full
 
 @dataclass(frozen=True)
 class EditorState:
-    """All that an editor goes on from."""
+    """All that an editor goes on from; on its device."""
 
-    theta: np.ndarray  # float32, (lanes, parameters): what was added to the edited matrices, see ``Full``
-    written: np.ndarray
+    theta: Tensor  # float32, (lanes, parameters): what was added to the edited matrices, see ``Full``
+    written: Tensor
     """float32, (lanes, layers, in, in): sum of k k' over the keys of all facts written so far; (lanes, 0, 0, 0) where
     the editor does not look back."""
 
@@ -79,8 +79,8 @@ class Editor(ABC):
         self.settings, self.contexts, self.origin = settings, ground.contexts, ground.origin
         self.edits = Full.attach(ground.model, ["down"], layers_of(settings))
         self.device = next(ground.model.parameters()).device
-        theta = np.zeros((ground.lanes, self.edits.parameters), np.float32)
-        self.state = EditorState(theta, np.zeros((ground.lanes, 0, 0, 0), np.float32))
+        theta = torch.zeros(ground.lanes, self.edits.parameters, device=self.device)
+        self.state = EditorState(theta, theta.new_zeros(ground.lanes, 0, 0, 0))
         self.tail = Tail(ground.model, self.edits.slots[-1].site.layer)
 
     @abstractmethod

@@ -15,7 +15,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,8 +67,8 @@ class Spreading(Editor):
         self.moments = [ground.moments[slot.site.path].to(self.device) for slot in self.edits.slots]
         if look_back:
             (width,) = {slot.module.base.in_features for slot in self.edits.slots}
-            written = np.zeros((ground.lanes, len(self.edits.slots), width, width), np.float32)
-            self.state = EditorState(self.state.theta, written)
+            theta = self.state.theta
+            self.state = EditorState(theta, theta.new_zeros(ground.lanes, len(self.edits.slots), width, width))
 
     @abstractmethod
     def solve(self, index: int, written: Tensor | float, keys: Tensor, change: Tensor) -> Tensor:
@@ -82,8 +81,7 @@ class Spreading(Editor):
         batches = self.batches(facts)
         if not batches:
             return Effort.of([], [], len(facts))
-        theta, layers = torch.tensor(self.state.theta, device=self.device), len(self.edits.slots)
-        written = torch.from_numpy(self.state.written)
+        theta, written, layers = self.state.theta.clone(), self.state.written.clone(), len(self.edits.slots)
         readings = [self.read(theta, batch) for batch in batches]
         found = [
             find_values(self.tail, batch, seen.hidden, seen.hidden[batch.alone].norm(dim=1), self.settings.value)
@@ -97,15 +95,14 @@ class Spreading(Editor):
             changes = by_lane((wanted - _reached(batches, readings)) / (layers - index), batches)
             updates = self.edits.updates(theta)[index]
             for lane, (k, r) in enumerate(zip(keys, changes, strict=True)):
-                before = written[lane, index].to(self.device).double() if self.look_back else 0.0
+                before = written[lane, index].double() if self.look_back else 0.0
                 updates[lane] += self.solve(index, before, k.double().T, r.double().T).T.float()
-        after = self.state.written.copy()
         if self.look_back:  # the keys of these facts as they are in the edited model
             readings = [self.read(theta, batch) for batch in batches]
             for index in range(layers):
                 for lane, k in enumerate(by_lane(_keys(index, batches, readings), batches)):
-                    after[lane, index] += (k.T @ k).cpu().numpy()
-        self.state = EditorState(theta.cpu().numpy(), after)
+                    written[lane, index] += k.T @ k
+        self.state = EditorState(theta, written)
         return Effort.of(found, batches, len(facts))
 
 

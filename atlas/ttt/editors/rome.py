@@ -53,7 +53,7 @@ class Rome(Editor):
         self.one_key = settings.method == "r_rome"
 
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
-        theta = torch.from_numpy(self.state.theta).to(self.device)
+        theta = self.state.theta
         found: list[Found] = []
         batches: list[RequestBatch] = []
         for turn in range(max(map(len, facts), default=0)):
@@ -70,5 +70,5 @@ class Rome(Editor):
                 theta = theta + torch.stack(updates).float()
                 found.append(one)
                 batches.append(batch)
-        self.state = EditorState(theta.cpu().numpy(), self.state.written)
+        self.state = EditorState(theta, self.state.written)
         return Effort.of(found, batches, len(facts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from atlas.base.language import LanguageModel
@@ -53,9 +54,9 @@ class Writer:
         self.adapters, self.fresh = editor.edits, editor.state
         self.phases = {PHASE: editor.settings.value.lr}
 
-    def learner(self, theta: np.ndarray) -> Learner:
+    def learner(self, theta: Tensor) -> Learner:
         """A learner that starts from ``theta``, float32 (lanes, parameters)."""
-        return Learner(theta, [], np.zeros((len(theta), 0), np.float32), self.fresh.written)
+        return Learner(theta, [], theta.new_zeros(len(theta), 0), self.fresh.written)
 
     def teaches(self, facts: int) -> bool:
         """Whether facts are written by the session that ends with so many."""
@@ -73,8 +74,8 @@ class Writer:
         # a step of the search takes its loss over the answers with their line ends, alone and behind each text
         lines = 1 + len(self.editor.contexts)
         answers = np.array([sum(len(fact.answer) + 1 for fact in lane) for lane in facts])
-        steps, characters = np.rint(effort.steps), np.rint(effort.steps * answers * lines)
-        trace = Trace(np.stack([effort.first, effort.last]), steps.astype(np.int64), characters.astype(np.int64))
+        counts = np.rint([effort.steps, effort.steps * answers * lines]).astype(np.int64)
+        trace = Trace(torch.from_numpy(np.stack([effort.first, effort.last])), *torch.from_numpy(counts))
         state = self.editor.state
         return Learner(state.theta, [], learner.importance, state.written), [trace]
 

@@ -1,88 +1,98 @@
-"""One step of training: the loss of all lanes, and gradient descent of each by itself: its own clip, state, end."""
+"""One step of training: the loss of all lanes, and gradient descent of each by itself: its own clip, state, end.
+
+All of it stays on the device: no step waits for what another one found.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.base import optimisers
 from atlas.study.recipes import Phase
 from atlas.ttt.engine.lanes import LaneModel
-from atlas.ttt.engine.lines import Batch, Line, batch
-from atlas.ttt.engine.scoring import Scores, token_nll
+from atlas.ttt.engine.layouts import Layout
+from atlas.ttt.engine.lines import IGNORED, Batch, Padded
+from atlas.ttt.engine.scoring import token_nll
+
+EPSILON = 1e-8  # of Adam
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What a pass over facts, and beside them windows of the base's text, found; with a graph.
+    """What a pass over facts, and beside them windows of the base's text, found.
 
     Attributes:
-        total: (lanes,): mean nats per token over a lane's facts, and the weighted mean over its text.
-        facts: (lanes,): the first of the two, without a graph; 0 where a lane had no facts.
-        lines: the batch; ``of_facts``, int64 (facts,), are the places of its lines that are facts.
+        total: (lanes,): mean nats per token over a lane's facts, and the weighted mean over its text; with a graph.
+        facts: (lanes,): the first of the two, without one.
         tokens: int64, (lanes,): that the loss was taken over.
+        lines: the batch: of each lane ``count`` facts, then its text.
+        nll, logits: of the tokens that are asked for, (asked,) and (asked, symbols), without a graph.
     """
 
     total: Tensor
     facts: Tensor
+    tokens: Tensor
     lines: Batch
-    of_facts: np.ndarray
-    tokens: np.ndarray
+    count: int
     nll: Tensor
     logits: Tensor
 
-    def scores(self) -> Scores:
-        """Scores of the facts, lane after lane, (facts,)."""
-        return Scores.of(self.lines, self.nll.detach(), self.logits.detach()).at(self.of_facts)
+    def sentence(self) -> Tensor:
+        """Mean nats over the tokens of each fact that were asked for, (lanes, facts)."""
+        return self._sums(self.nll) / self._sums(self.lines.targets != IGNORED)
+
+    def answer(self) -> Tensor:
+        """Mean nats over those of each answer, (lanes, facts)."""
+        return self._sums(self.nll * self.lines.answers) / self._sums(self.lines.answers)
+
+    def worst(self) -> Tensor:
+        """Nats of each answer's least likely token, (lanes, facts)."""
+        return self._by_fact(self.lines.line_maxima(self.nll * self.lines.answers))
+
+    def recalled(self) -> Tensor:
+        """Whether every token of an answer is the likeliest, bool (lanes, facts)."""
+        return self._sums((self.logits.argmax(-1) != self.lines.targets) & self.lines.answers) == 0
+
+    def _sums(self, values: Tensor) -> Tensor:
+        return self._by_fact(self.lines.line_sums(values))
+
+    def _by_fact(self, values: Tensor) -> Tensor:
+        return values.view(len(self.tokens), -1)[:, : self.count]
 
 
 def loss(
     model: LaneModel,
-    facts: Sequence[Sequence[Line]],
-    text: Sequence[Sequence[Line]],
+    layout: Layout,
+    lines: Padded,
+    count: int,
+    keep: Tensor,
     over: str,
-    weight: float,
-    device: torch.device,
-    even: bool = False,
+    weight: float = 0.0,
+    asked: str | None = None,
 ) -> Loss:
     """Run facts and text of every lane.
 
     Args:
         model: bound to what is trained.
-        facts, text: lines of each lane; a lane may have none.
+        layout: how they run together.
+        lines: of each lane ``count`` facts, then its text.
+        keep: bool, (lanes, lines), False where nobody looks at what comes out of a line; its loss may be 0.
         over: ``sentence`` or ``answer``: the tokens of facts that count. All of a text's do.
         weight: of the mean over the text.
-        even: see ``atlas.ttt.engine.lines.batch``.
+        asked: the tokens whose prediction is asked for, if not those that count.
     """
-    of_facts = [[one.counted(over) for one in lane] for lane in facts]  # tokens that count, line by line
-    of_text = [[one.predicted for one in lane] for lane in text]
-    asked = [[*ours, *more] for ours, more in zip(of_facts, of_text, strict=True)] if over == "answer" else None
-    lines = batch([[*ours, *more] for ours, more in zip(facts, text, strict=True)], device, even, asked)
-    nll, logits = token_nll(model, lines)
-    shares, owners, are_facts = [], [], []  # of each line: what a token of it counts, its lane, whether it is a fact
-    for lane, (ours, more) in enumerate(zip(of_facts, of_text, strict=True)):
-        shares += [1 / sum(ours) for _ in ours] + [weight / sum(more) for _ in more]
-        owners += [lane] * (len(ours) + len(more))
-        are_facts += [True] * len(ours) + [False] * len(more)
-    counted = nll * lines.answers if over == "answer" else nll
-    real, into = torch.from_numpy(lines.real).to(device), torch.tensor(owners, device=device)
-    sums = lines.line_sums(counted)[real] * torch.tensor(shares, dtype=nll.dtype, device=device)
-    alone = sums.detach() * torch.tensor(are_facts, device=device)
-    return Loss(
-        total=nll.new_zeros(len(facts)).index_add(0, into, sums),
-        facts=nll.new_zeros(len(facts)).index_add(0, into, alone),
-        lines=lines,
-        of_facts=np.flatnonzero(lines.real)[np.array(are_facts)],
-        tokens=np.array([sum(ours) + sum(more) for ours, more in zip(of_facts, of_text, strict=True)]),
-        nll=nll,
-        logits=logits,
-    )
+    made = layout.batch(lines, keep, asked or over)
+    nll, logits = token_nll(model, made)
+    sums = made.line_sums(nll * made.answers if over == "answer" else nll).view(keep.shape)
+    counted, means = lines.counted(over), []
+    for part, weighs in ((slice(count), 1.0), (slice(count, None), weight)):
+        shares = weighs / counted[:, part].sum(1, keepdim=True).double()  # what a token counts, (lanes, 1)
+        means.append((sums[:, part] * shares.to(sums.dtype)).sum(1))
+    facts, text = means
+    return Loss(facts + text, facts.detach(), counted.sum(1), made, count, nll.detach(), logits.detach())
 
 
 @dataclass
@@ -90,19 +100,21 @@ class OptimiserState:
     """What an optimiser knows of every lane.
 
     Attributes:
-        steps: int64, (lanes,): steps taken.
-        mean, square: float32, (lanes, parameters): running means of the gradients and of their squares.
+        steps: float32, (lanes,), as PyTorch counts them: steps taken.
+        mean, square: (lanes, parameters): running means of the gradients and of their squares.
     """
 
-    steps: np.ndarray
-    mean: np.ndarray
-    square: np.ndarray
+    steps: Tensor
+    mean: Tensor
+    square: Tensor
 
     @classmethod
-    def none(cls, lanes: int, parameters: int) -> OptimiserState:
-        """Nothing is known yet."""
-        mean, square = np.zeros((2, lanes, parameters), np.float32)
-        return cls(np.zeros(lanes, np.int64), mean, square)
+    def none(cls, theta: Tensor) -> OptimiserState:
+        """Nothing is known yet of what is in ``theta``, (lanes, parameters)."""
+        return cls(theta.new_zeros(len(theta), dtype=torch.float32), torch.zeros_like(theta), torch.zeros_like(theta))
+
+    def copy(self) -> OptimiserState:
+        return OptimiserState(self.steps.clone(), self.mean.clone(), self.square.clone())
 
 
 class Descent:
@@ -113,7 +125,7 @@ class Descent:
         theta: where it starts, (lanes, parameters); not changed.
         phase: rates, optimiser and anchor.
         clip: largest gradient norm of a lane.
-        state: what the optimiser knows already.
+        state: what the optimiser knows already; not changed.
         importance: of each parameter, (lanes, parameters), for an anchor that goes by it.
     """
 
@@ -127,23 +139,10 @@ class Descent:
         importance: Tensor | None = None,
     ) -> None:
         self.theta, self.phase, self.clip, self.importance = theta, phase, clip, importance
-        self.live, self.grad = theta.clone(), torch.zeros_like(theta)
+        self.live, self.grad, self.state = theta.clone(), torch.zeros_like(theta), state.copy()
         model.train(self.live, self.grad)
-        self._lanes = list(self.live.unbind())
-        self._steps = state.steps.copy()
-        self._mean, self._square = (torch.from_numpy(x.copy()).to(self.live) for x in (state.mean, state.square))
-        rules = phase.optimiser  # it has a parameter a lane, so that a lane without a gradient stays as it is
-        if rules.kind == "sgd":
-            self._optimiser: Any = optimisers.SGD(self._lanes, phase.lr, rules.momentum, fused=True)
-            for part, mean in zip(self._lanes, self._mean, strict=True):
-                self._optimiser.state[part] = {"momentum_buffer": mean}
-        else:
-            self._optimiser = optimisers.Adam(self._lanes, phase.lr, (rules.momentum, rules.variance), fused=True)
-            for part, steps, mean, square in zip(self._lanes, self._steps, self._mean, self._square, strict=True):
-                taken = torch.tensor(float(steps), device=part.device)
-                self._optimiser.state[part] = {"step": taken, "exp_avg": mean, "exp_avg_sq": square}
 
-    def step(self, loss: Tensor, running: np.ndarray, progress: float) -> None:
+    def step(self, loss: Tensor, running: Tensor, progress: float) -> None:
         """One step of the lanes that are ``running``.
 
         Args:
@@ -161,22 +160,62 @@ class Descent:
             self.grad.add_(away, alpha=2 * anchor.weight)
         norms = self.grad.norm(dim=1, keepdim=True)
         self.grad.mul_((self.clip / norms.clamp(min=1e-12)).clamp(max=1.0))
-        for lane, part in enumerate(self._lanes):
-            part.grad = self.grad[lane] if running[lane] else None
         share = 1.0  # of the rate's peak
         if self.phase.schedule == "linear":
             share = 1 - progress
         elif self.phase.schedule == "cosine":
             share = (1 + math.cos(math.pi * progress)) / 2
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.phase.lr * share
-        self._optimiser.step()
-        self._steps += running
+        self.state.steps += running
+        rate = self.phase.lr * share
+        if self.phase.until is None:
+            self._update(slice(None), rate, None)
+        else:  # a call a lane: PyTorch's kernels leave out a step whose gradients are flagged, without asking the host
+            for lane, ended in enumerate((~running).float().unbind()):
+                self._update(slice(lane, lane + 1), rate, ended)
+
+    @torch.no_grad()
+    def _update(self, lanes: slice, rate: float, skip: Tensor | None) -> None:
+        """Change some lanes by their gradients, unless ``skip``, float32 (), is 1.
+
+        These are the kernels behind PyTorch's fused optimisers, which take a list of tensors, here one a lane.
+        """
+        live, grad, mean, square, steps = (
+            part[lanes].unbind()
+            for part in (self.live, self.grad, self.state.mean, self.state.square, self.state.steps)
+        )
+        rules = self.phase.optimiser
+        if rules.kind == "sgd":
+            torch._fused_sgd_(
+                live,
+                grad,
+                mean if rules.momentum else (),
+                weight_decay=0.0,
+                momentum=rules.momentum,
+                lr=rate,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+                is_first_step=False,
+                found_inf=skip,
+            )
+        else:
+            torch._fused_adam_(
+                live,
+                grad,
+                mean,
+                square,
+                (),
+                steps,
+                lr=rate,
+                beta1=rules.momentum,
+                beta2=rules.variance,
+                weight_decay=0.0,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
+                found_inf=skip,
+            )
 
     def blended(self) -> Tensor:
         """``theta`` with the copy blended in, (lanes, parameters)."""
         return self.theta.lerp(self.live, self.phase.blend)
-
-    def state(self) -> OptimiserState:
-        """What the optimiser knows now."""
-        return OptimiserState(self._steps, self._mean.cpu().numpy(), self._square.cpu().numpy())

@@ -1,4 +1,4 @@
-"""Facts and windows of text as lines of tokens, and lines of many lanes as one packed batch."""
+"""Facts and windows of text as lines of tokens: a table of all that a run teaches, and batches for many lanes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from atlas.base.attention import Packed, pack
-from atlas.base.text import CHARACTERS, NEWLINE, Text
+from atlas.base.attention import Packed, bucket, pack
+from atlas.base.text import CHARACTERS, Text
 
 IGNORED = -100
 DECODED = 32  # tokens; an answer has at most 24 characters and its line end
-FILLER = 0  # where the answer of a line would begin that predicts nothing
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,6 @@ class Line:
         """Tokens that are predicted, the line end included."""
         return len(self.tokens) - 1
 
-    def counted(self, over: str) -> int:
-        """Tokens that a loss over the ``sentence`` or the ``answer`` counts."""
-        return self.predicted if over == "sentence" else len(self.tokens) - self.answer
-
     @property
     def decoded(self) -> int:
         """Tokens up to which greedy decoding goes on behind the prompt: what has no line end by then is no answer."""
@@ -56,26 +52,116 @@ def line(prompt: str, answer: str, origin: str, text: Text = CHARACTERS, aliases
     return Line(np.concatenate([opening, own]), len(opening), tuple(map(text.decode, others)))
 
 
-def windows(text: np.ndarray, count: int, size: int, draw: np.random.Generator) -> list[Line]:
-    """Windows of ``size`` predicted tokens from anywhere in a text, unsigned (tokens,), to be trained beside facts."""
-    starts = draw.integers(0, len(text) - size, count)
-    return [Line(text[start : start + size + 1], 1) for start in starts]
+@dataclass(frozen=True)
+class Padded:
+    """Lines of all lanes, as many of each, one behind another of a lane, all padded at the end to one length.
+
+    Attributes:
+        tokens: int64, (lanes, lines, 1 + time): as those of ``Line``; what is behind a line's end counts for nothing.
+        predicted: int64, (lanes, lines): tokens of each line that are predicted.
+        answer: int64, (lanes, lines): index of each answer's first token.
+        longest: no line has more tokens that are predicted; known without asking the device.
+    """
+
+    tokens: Tensor
+    predicted: Tensor
+    answer: Tensor
+    longest: int
+
+    @property
+    def time(self) -> int:
+        return self.tokens.shape[2] - 1
+
+    @property
+    def real(self) -> Tensor:
+        """Which predictions are of a line and not of padding, bool (lanes, lines, time)."""
+        return torch.arange(self.time, device=self.tokens.device) < self.predicted[..., None]
+
+    @property
+    def answers(self) -> Tensor:
+        """Which predictions are not of a prompt, bool (lanes, lines, time)."""
+        return torch.arange(1, self.time + 1, device=self.tokens.device) >= self.answer[..., None]
+
+    def counted(self, over: str) -> Tensor:
+        """Tokens of each line that a loss over the ``sentence`` or the ``answer`` counts, int64 (lanes, lines)."""
+        return self.predicted if over == "sentence" else self.predicted + 1 - self.answer
+
+    def columns(self, part: slice) -> Padded:
+        """Some lines of each lane."""
+        return Padded(self.tokens[:, part], self.predicted[:, part], self.answer[:, part], self.longest)
+
+    def beside(self, more: Padded) -> Padded:
+        """These lines, then more of each lane."""
+        time = max(self.time, more.time)
+        both = (F.pad(some.tokens, (0, time - some.time)) for some in (self, more))
+        return Padded(
+            torch.cat([*both], dim=1),
+            torch.cat([self.predicted, more.predicted], dim=1),
+            torch.cat([self.answer, more.answer], dim=1),
+            max(self.longest, more.longest),
+        )
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """The items of every lane on one device, made once for a run: lines are gathered from it by their indices.
+
+    Attributes:
+        sizes: int64, (lanes, items): tokens of each item that are predicted, on the host.
+        lines: int64, (lanes, items): which line each item is; lanes may share lines.
+        tokens: int64, (all lines, 1 + time), padded at the end.
+        predicted, answer: int64, (all lines,), see ``Line``.
+    """
+
+    sizes: np.ndarray
+    lines: Tensor
+    tokens: Tensor
+    predicted: Tensor
+    answer: Tensor
+
+    @classmethod
+    def of(cls, lanes: Sequence[Sequence[Line]], device: torch.device) -> ItemTable:
+        """The table of these lines, as many of each lane."""
+        every = list({id(item): item for lane in lanes for item in lane}.values())
+        place = {id(item): i for i, item in enumerate(every)}
+        index = np.array([[place[id(item)] for item in lane] for lane in lanes])
+        predicted = np.array([item.predicted for item in every])
+        tokens = np.zeros((len(every), 1 + bucket(int(predicted.max()))), np.int64)
+        for row, item in zip(tokens, every, strict=True):
+            row[: len(item.tokens)] = item.tokens
+        answer = np.array([item.answer for item in every])
+        lines, *known = (torch.from_numpy(part).to(device) for part in (index, tokens, predicted, answer))
+        return cls(predicted[index], lines, *known)
+
+    def padded(self, items: Tensor, among: slice) -> Padded:
+        """The lines of some items of each lane, int64 (lanes, lines), all ``among`` these of its items."""
+        longest = int(self.sizes[:, among].max(initial=1))
+        lines = self.lines.gather(1, items)
+        tokens = self.tokens[:, : 1 + bucket(longest)]
+        return Padded(tokens[lines], self.predicted[lines], self.answer[lines], longest)
+
+
+def windows(text: Tensor, starts: Tensor, size: int) -> Padded:
+    """Windows of a text, integers (tokens,), of ``size`` predicted tokens, from ``starts`` on, (lanes, windows)."""
+    places = starts[..., None] + torch.arange(size + 1, device=text.device)
+    tokens = F.pad(text[places].long(), (0, bucket(size) - size))
+    return Padded(tokens, torch.full_like(starts, size), torch.ones_like(starts), size)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Lines of all lanes behind one another in one row of tokens, lane after lane, without padding.
+    """Lines of all lanes in one row of tokens, lane after lane, with or without padding behind each.
 
     Attributes:
         tokens: int64, (tokens,).
         positions: int64, (tokens,): from 0 in every line.
         targets: int64, (asked,), of the tokens that are asked for; IGNORED where nothing is predicted.
         answers: bool, (asked,), True where the target belongs to the answer or its line end.
-        lengths: int64, (lines,): tokens of each line that are asked for.
+        lengths: int64, (lines,): tokens of each line that are asked for; 0 for a line that is left out.
         lanes: tokens of each lane; a lane may have none.
         asked: those of them that are asked for.
-        real: bool, (lines,), False for lines that only fill a lane up.
-        packed: where the lines are, for the model's attention.
+        packed: where the lines are, for the model's attention; it knows none that are left out.
+        time: tokens of each line where all are padded to one length; else 0.
     """
 
     tokens: Tensor
@@ -85,72 +171,41 @@ class Batch:
     lengths: Tensor
     lanes: tuple[int, ...]
     asked: tuple[int, ...]
-    real: np.ndarray
     packed: Packed
+    time: int = 0
 
     def line_sums(self, values: Tensor) -> Tensor:
         """Sums over the tokens of each line, (lines,)."""
+        return self._reduced(values, "sum")
+
+    def line_maxima(self, values: Tensor) -> Tensor:
+        """The largest value of each line, (lines,)."""
+        return self._reduced(values, "max")
+
+    def _reduced(self, values: Tensor, how: str) -> Tensor:
         numbers = values if values.is_floating_point() else values.float()
-        out: Tensor = torch.segment_reduce(numbers, "sum", lengths=self.lengths, unsafe=True)
+        if self.time:
+            rows = numbers.view(-1, self.time)
+            return rows.sum(1) if how == "sum" else rows.amax(1)
+        out: Tensor = torch.segment_reduce(numbers, how, lengths=self.lengths, unsafe=True)
         return out
 
 
-def batch(
-    lanes: Sequence[Sequence[Line]],
-    device: torch.device,
-    even: bool = False,
-    asked: Sequence[Sequence[int]] | None = None,
-) -> Batch:
-    """Batch the lines of every lane.
-
-    Args:
-        lanes: the lines of each lane; not all may be empty.
-        device: where the batch goes.
-        even: fill every lane up with lines that predict nothing, so that all lanes are equally long and one batched
-            product serves them. Pays on a GPU, where many small products do not.
-        asked: of each line the tokens at its end whose prediction is asked for; None, or ``even``: all.
-    """
-    filled = _filled(lanes) if even else [[*lane] for lane in lanes]
-    lines = [item for lane in filled for item in lane]
+def batch(lanes: Sequence[Sequence[Line]], device: torch.device) -> Batch:
+    """Batch the lines of every lane behind one another; not all lanes may be empty."""
+    lines = [item for lane in lanes for item in lane]
     lengths = np.array([item.predicted for item in lines])
-    counts = np.array([count for lane in asked for count in lane]) if asked and not even else lengths
-    tokens = np.concatenate([item.tokens[:-1] for item in lines]).astype(np.int64)
+    tokens, targets = (np.concatenate([item.tokens[part] for item in lines]) for part in (slice(-1), slice(1, None)))
     positions = np.concatenate([np.arange(length) for length in lengths])
-    predictions = [_predictions(item, count) for item, count in zip(lines, counts, strict=True)]
-    targets, answers = (np.concatenate(parts) for parts in zip(*predictions, strict=True))
-    owners = np.repeat(np.arange(len(filled)), [len(lane) for lane in filled])
-    sizes, asked_of = (np.bincount(owners, part, len(filled)).astype(int) for part in (lengths, counts))
+    answers = positions + 1 >= np.repeat([item.answer for item in lines], lengths)
+    sizes = tuple(sum(item.predicted for item in lane) for lane in lanes)
     return Batch(
-        tokens=torch.from_numpy(tokens).to(device),
+        tokens=torch.from_numpy(tokens.astype(np.int64)).to(device),
         positions=torch.from_numpy(positions).to(device),
-        targets=torch.from_numpy(targets).to(device),
+        targets=torch.from_numpy(targets.astype(np.int64)).to(device),
         answers=torch.from_numpy(answers).to(device),
-        lengths=torch.from_numpy(counts).to(device),
-        lanes=tuple(sizes.tolist()),
-        asked=tuple(asked_of.tolist()),
-        real=np.array([item.answer != FILLER for item in lines]),
-        packed=pack(lengths, device, asked=None if counts is lengths else counts),
+        lengths=torch.from_numpy(lengths).to(device),
+        lanes=sizes,
+        asked=sizes,
+        packed=pack(lengths, device),
     )
-
-
-def _predictions(item: Line, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the last ``count`` tokens of a line predict, and which of these predictions are of the answer."""
-    if item.answer == FILLER:
-        return np.full(count, IGNORED), np.zeros(count, bool)
-    length = len(item.tokens)
-    return item.tokens[length - count :].astype(np.int64), np.arange(-count, 0) >= item.answer - length
-
-
-def _filled(lanes: Sequence[Sequence[Line]]) -> list[list[Line]]:
-    """Lanes with lines behind their own that make all of them as long as the longest; none longer than a real line.
-
-    These lines are newlines and predict nothing, which is said by an answer at the start.
-    """
-    sizes = [sum(item.predicted for item in lane) for lane in lanes]
-    longest = max(item.predicted for lane in lanes for item in lane)
-    filled = []
-    for lane, size in zip(lanes, sizes, strict=True):
-        whole, rest = divmod(max(sizes) - size, longest)
-        cuts = [longest] * whole + [rest] * (rest > 0)
-        filled.append([*lane, *(Line(np.full(cut + 1, NEWLINE, np.uint8), FILLER) for cut in cuts)])
-    return filled

@@ -198,7 +198,7 @@ def test_alphaedit_does_not_touch_what_the_corpus_uses():
 @pytest.mark.parametrize("method", ["memit_looking_back", "alphaedit"])
 def test_looking_back_sums_the_keys_of_all_facts_under_the_edited_model(method):
     one = editor(method)
-    sums = np.zeros_like(one.state.written[0])
+    sums = np.zeros(one.state.written[0].shape, np.float32)
     for facts in (FACTS[:2], FACTS[2:3]):
         one.edit([facts])
         for index in range(len(one.edits.slots)):

@@ -53,7 +53,7 @@ def base_options(folder: Path, out: Path) -> list[str]:
 
 
 def theta(one: Editor) -> torch.Tensor:
-    return torch.from_numpy(one.state.theta)
+    return one.state.theta
 
 
 def edited(method: str, *sessions: Sequence[Sequence[Fact]], **changes: Any) -> np.ndarray:
@@ -61,4 +61,4 @@ def edited(method: str, *sessions: Sequence[Sequence[Fact]], **changes: Any) -> 
     one = editor(method, lanes=len(sessions[0]), **changes)
     for facts in sessions:
         one.edit(facts)
-    return one.state.theta
+    return one.state.theta.numpy()

@@ -9,7 +9,8 @@ from atlas.study.recipes import Recipe
 from atlas.study.settings import Role
 from atlas.ttt.engine.full import Full
 from atlas.ttt.engine.lanes import LaneModel
-from atlas.ttt.engine.lines import batch
+from atlas.ttt.engine.layouts import PackedLines
+from atlas.ttt.engine.lines import ItemTable, batch
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score, token_nll
 from atlas.ttt.recipe import Trainer
@@ -41,21 +42,21 @@ def as_the_plain_engine(adapters: LaneModel, recipe: Recipe, lanes: int) -> None
     model = make_model(config=SHAPE).double()
     theta = adapters.initial(0, range(lanes)).double()
     trainer = Trainer(adapters, recipe, CPU)
-    learner = trainer.learner(theta.numpy())
+    learner = trainer.learner(theta)
     plain = [plain_engine.Plain(model, adapters, recipe, lane) for lane in theta]
     for _ in range(2):
         learner, traces, _ = trainer.train(learner, made_session(OLD[:lanes], NEW[:lanes], KNOWN[:lanes]))
-        losses = np.concatenate([trace.losses for trace in traces])
+        losses = torch.cat([trace.losses for trace in traces])
         for lane, alone in enumerate(plain):
             orders = {name: draw(lane, f"{name} order") for name in recipe.active}
             expected = alone.session(NEW[lane], OLD[lane], KNOWN[lane], orders)
             np.testing.assert_allclose(losses[:, lane], expected, rtol=1e-6)  # clips differ by 1e-6
     np.testing.assert_allclose(learner.theta, torch.stack([one.theta for one in plain]), atol=1e-5, rtol=1e-4)
 
-    adapters.bind(torch.from_numpy(learner.theta))
+    adapters.bind(learner.theta)
     found = score(adapters, OLD[:lanes], CPU)
     for lane in range(lanes):
-        weights = plain_engine.weights(model, adapters, torch.from_numpy(learner.theta[lane]))
+        weights = plain_engine.weights(model, adapters, learner.theta[lane])
         for i, one in enumerate(OLD[lane]):
             alone_nll = plain_engine.mean_nll(model, weights, [one], "sentence").item()
             assert found.nll[lane, i] == pytest.approx(alone_nll, abs=1e-6)
@@ -117,19 +118,19 @@ def test_the_gradient_of_whole_matrices_is_autograd_s(layers: list[int]):
     torch.testing.assert_close(grad[0] - 1, live.grad)
 
 
-@pytest.mark.parametrize("counts", [(1, 3, 2), (7, 2, 9)])
-def test_tokens_that_are_asked_for_get_the_logits_they_have_among_all(counts):
+def test_tokens_that_are_asked_for_get_the_logits_they_have_among_all():
     """With and without adapters, forward and backward."""
     everywhere: list[Role] = ["q", "k", "v", "o", "up", "down"]
     adapters = Adapters.attach(make_model(config=SHAPE).double(), everywhere, [2, 2, 2], alpha=8)
     theta = adapters.initial(0, range(2)).double() + 0.1
-    lines = [OLD[0][:1], OLD[1][1:3]]
-    asked = [[counts[0]], [counts[1], counts[2]]]
-    whole, part = batch(lines, CPU), batch(lines, CPU, asked=asked)
-    ends = np.cumsum(whole.lengths.numpy())
-    rows = np.concatenate([np.arange(end - count, end) for end, count in zip(ends, counts, strict=True)])
+    lines = ItemTable.of([OLD[0][:2], OLD[1][1:3]], CPU).padded(torch.tensor([[0, 1], [1, 0]]), slice(2))
+    keep = torch.tensor([[True, False], [True, True]])
+    whole, part = (PackedLines().batch(lines, keep, over) for over in ("sentence", "answer"))
+    rows = whole.answers.nonzero()[:, 0]
+    assert part.lengths.tolist() == [3, 0, 3, 3]
+    assert (part.asked, part.lanes) == ((3, 6), whole.lanes)
     assert part.targets.tolist() == whole.targets[rows].tolist()
-    assert part.answers.tolist() == whole.answers[rows].tolist()
+    assert part.answers.all()
     found, grads = [], []
     for lines_of, chosen in ((whole, rows), (part, slice(None))):
         grads.append(torch.zeros_like(theta))

@@ -10,7 +10,7 @@ from atlas.base.text import CHARACTERS, decode, encode
 from atlas.errors import AtlasError
 from atlas.ttt.engine import scoring
 from atlas.ttt.engine.lanes import LaneModel
-from atlas.ttt.engine.lines import IGNORED, batch, line
+from atlas.ttt.engine.lines import batch, line
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score, score_base, together
 from tests.ttt.tiny_ttt import make_ending_model, make_facts, make_model
@@ -56,17 +56,14 @@ def test_a_line_keeps_prompt_answer_and_line_end():
     assert one.predicted == 7
 
 
-@pytest.mark.parametrize("even", [False, True])
-def test_a_batch_marks_targets_answers_lines_and_lanes(even):
-    rows = batch([[line("A", "bc", "t")], [line("Abc", "d", "t"), line("A", "b", "t")]], CPU, even)
-    filler = 5 if even else 0
-    assert decode(rows.tokens.numpy()) == "\nA bc" + "\n" * filler + "\nAbc d\nA b"
-    assert rows.targets.tolist() == [*encode("A bc\n"), *[IGNORED] * filler, *encode("Abc d\nA b\n")]
-    assert rows.answers.int().tolist() == [0, 0, 1, 1, 1, *[0] * filler, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1]
-    assert rows.positions.tolist() == [*range(5), *range(filler), *range(6), *range(4)]
-    assert rows.lanes == (5 + filler, 10)
-    assert rows.lengths.tolist() == [5, *([filler] if even else []), 6, 4]
-    assert rows.real.tolist() == [True, *([False] if even else []), True, True]
+def test_a_batch_marks_targets_answers_lines_and_lanes():
+    rows = batch([[line("A", "bc", "t")], [line("Abc", "d", "t"), line("A", "b", "t")]], CPU)
+    assert decode(rows.tokens.numpy()) == "\nA bc\nAbc d\nA b"
+    assert rows.targets.tolist() == [*encode("A bc\n"), *encode("Abc d\nA b\n")]
+    assert rows.answers.int().tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1]
+    assert rows.positions.tolist() == [*range(5), *range(6), *range(4)]
+    assert rows.lanes == rows.asked == (5, 10)
+    assert rows.lengths.tolist() == [5, 6, 4]
 
 
 def test_packed_lines_are_what_each_is_alone(model):
