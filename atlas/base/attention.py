@@ -75,7 +75,9 @@ class View:
     def part(self, lines: slice, tokens: slice, seen: slice) -> View:
         """Some of the lines: of the tokens that look those of ``tokens``, of the packed row those of ``seen``."""
         hidden = self.hidden if self.hidden.dim() == 2 else self.hidden[lines]
-        return View(self.grid.part(lines, tokens), hidden, None if self.rows is None else self.rows[tokens] - seen.start)
+        return View(
+            self.grid.part(lines, tokens), hidden, None if self.rows is None else self.rows[tokens] - seen.start
+        )
 
     def mask(self, heads: int, lines: int) -> Tensor:
         """``hidden``, for lines * heads at once."""
@@ -166,6 +168,10 @@ def pack(
 @dataclass(frozen=True)
 class Rows(Packed):
     """Lines of one length, each with a row of its own: attention needs nothing gathered."""
+
+    def part(self, tokens: slice, asked: slice) -> Rows:  # noqa: ARG002
+        time, cells = self.all.grid.time, self.all.grid.cells
+        return rows((tokens.stop - tokens.start) // time, time, cells.device)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int, view: View) -> Tensor:
         q, k, v = (x.view(self.lines, view.grid.time, heads, -1).transpose(1, 2) for x in (q, k, v))

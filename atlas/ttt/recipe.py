@@ -15,7 +15,7 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.study.recipes import Phase, Recipe, Rehearsal
-from atlas.ttt.engine.descent import Descent, Loss, OptimiserState, loss
+from atlas.ttt.engine.descent import Descent, Loss, OptimiserState, descend, look
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.layouts import layout_on
 from atlas.ttt.engine.lines import Padded, windows
@@ -88,14 +88,14 @@ class Trainer:
             lines = items.lines(chosen)
             keep = running[:, None].expand(lines.predicted.shape)
             weight = phase.text.weight if phase.text else 0.0
-            found = loss(self.adapters, self.layout, lines, chosen.shape[1], keep, self.recipe.loss, weight)
+            found = descend(self.adapters, self.layout, lines, chosen.shape[1], keep, self.recipe.loss, weight)
             losses.append(torch.where(running, found.facts, torch.nan))
             steps, tokens = steps + running, tokens + found.tokens * running
             if phase.until or items.chooses_anew:
                 session.estimates.note(chosen, weakness(self.recipe, found), running[:, None])
             if phase.until:
                 end.note(chosen, found.recalled(), found.answer())
-            descent.step(found.total, running, step / items.most_steps)
+            descent.step(running, step / items.most_steps)
             if self.layout.ended(end.running):
                 break
         return Trace(torch.stack(losses) if losses else descent.theta.new_zeros(0, session.lanes), steps, tokens)
@@ -116,8 +116,7 @@ class Trainer:
         self.adapters.bind(learner.theta)
         lines, losses = session.items.padded(asked, slice(session.known)), torch.zeros_like(keep, dtype=torch.float32)
         for part, some in self.layout.passes(lines, keep, self.adapters.model.text.symbols):
-            lines_of = lines.columns(part)
-            found = loss(self.adapters, self.layout, lines_of, some.shape[1], some, self.recipe.loss, asked="sentence")
+            found = look(self.adapters, self.layout, lines.columns(part), some, self.recipe.loss)
             losses[:, part] = torch.where(some, weakness(self.recipe, found), losses[:, part])
         session.estimates.note(asked, losses, keep)
 
@@ -133,8 +132,7 @@ class Trainer:
             chosen = torch.full_like(session.items.lines[:, :1], item)
             lines = session.items.padded(chosen, slice(session.stored, session.known))
             keep = torch.ones_like(chosen, dtype=torch.bool)
-            found = loss(self.adapters, self.layout, lines, 1, keep, self.recipe.loss)
-            torch.autograd.backward(found.total.sum())
+            descend(self.adapters, self.layout, lines, 1, keep, self.recipe.loss)
             squares += grad.square()
         return squares
 

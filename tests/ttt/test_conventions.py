@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from atlas.base.text import decode
 from atlas.study.recipes import Recipe
 from atlas.ttt import run
-from atlas.ttt.engine.descent import loss
+from atlas.ttt.engine.descent import descend
 from atlas.ttt.run_files import FACTS
 from atlas.workflow import files
 from tests.ttt import by_the_page
@@ -57,21 +57,20 @@ def both(request, inputs, tmp_path_factory):
     given = spec(checkpoints=[SESSIONS], recipe=kept, **PLACES[request.param])
     steps, courses, save = [], [], run.save
 
-    def noted(model, layout, lines, count, keep, *how, **asked):
-        if not asked:  # of a step, not of what is measured behind it
-            said = [
-                [decode(tokens[: predicted + 1].tolist()) for tokens, predicted in zip(*lane, strict=True)]
-                for lane in zip(lines.tokens, lines.predicted, strict=True)
-            ]
-            steps.append([[lane[part] for lane in said] for part in (slice(count), slice(count, None))])
-        return loss(model, layout, lines, count, keep, *how, **asked)
+    def noted(model, layout, lines, count, *how):
+        said = [
+            [decode(tokens[: predicted + 1].tolist()) for tokens, predicted in zip(*lane, strict=True)]
+            for lane in zip(lines.tokens, lines.predicted, strict=True)
+        ]
+        steps.append([[lane[part] for lane in said] for part in (slice(count), slice(count, None))])
+        return descend(model, layout, lines, count, *how)
 
     def saved(out, course, record):
         courses.append(course)
         save(out, course, record)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("atlas.ttt.recipe.loss", noted)
+        patch.setattr("atlas.ttt.recipe.descend", noted)
         patch.setattr(run, "save", saved)
         out = teach(inputs, tmp_path_factory.mktemp(request.param) / "1-2", given)
     again = [by_the_page.Seed(given.model_dump(mode="json"), inputs, seed) for seed in SEEDS]

@@ -6,7 +6,7 @@ import torch
 
 from atlas.errors import AtlasError
 from atlas.study.recipes import PRESETS, Phase, Recipe, Rehearsal, Until
-from atlas.ttt.engine.descent import Loss, loss
+from atlas.ttt.engine.descent import Loss, descend
 from atlas.ttt.engine.layouts import Layout, PackedLines, PaddedRows
 from atlas.ttt.engine.lines import ItemTable, Line, Padded, line, windows
 from atlas.ttt.engine.lora import Adapters
@@ -167,23 +167,24 @@ def test_gradients_are_clipped_lane_by_lane():
     np.testing.assert_allclose(moves[0.1], 0.5 * 0.1, rtol=1e-4)
 
 
-def passed(lines: list[list[Line]], over: str, text: Padded | None = None, layout: Layout = PACKED, weight=0.0) -> Loss:
-    """A pass over as many lines of each lane, none of which is left out, and beside them text."""
-    teacher, learner = trainer()
-    teacher.adapters.bind(learner.theta)
-    count = len(lines[0])
+def passed(
+    lines: list[list[Line]], over: str, text: Padded | None = None, layout: Layout = PACKED, weight=0.0
+) -> tuple[Loss, torch.Tensor]:
+    """A pass over as many lines of each lane, none of which is left out, and beside them text; and its gradient."""
+    (teacher, learner), count = trainer(), len(lines[0])
     facts = ItemTable.of(lines, CPU).padded(torch.arange(count).expand(len(lines), -1), slice(count))
     both = facts.beside(text) if text else facts
-    return loss(teacher.adapters, layout, both, count, torch.ones_like(both.answer) > 0, over, weight)
+    teacher.adapters.train(learner.theta, grad := torch.zeros_like(learner.theta))
+    return descend(teacher.adapters, layout, both, count, torch.ones_like(both.answer) > 0, over, weight), grad
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("over", ["sentence", "answer"])
 def test_the_loss_is_over_the_sentence_or_the_answer(over, layout):
     lines = [[NEW[0][0]], [line("A much longer prompt than that is", "x", "t")]]
-    found, scores = passed(lines, over, layout=layout), score(trainer()[0].adapters, lines, CPU)
+    (found, _), scores = passed(lines, over, layout=layout), score(trainer()[0].adapters, lines, CPU)
     expected = scores.nll if over == "sentence" else scores.answer_nll
-    np.testing.assert_allclose(found.total, expected[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(found.facts, expected[:, 0], rtol=1e-5)
     counted = [lane[0].predicted if over == "sentence" else len(lane[0].tokens) - lane[0].answer for lane in lines]
     assert found.tokens.tolist() == counted
 
@@ -195,18 +196,18 @@ def test_text_counts_by_its_weight(layout, over):
     text = [Line(some[:size], 1) for one in NEW[1] if len(some := one.tokens) >= size]
     starts = torch.tensor([[0, size], [size, 0]])
     beside = windows(torch.from_numpy(np.concatenate([one.tokens for one in text])), starts, size - 1)
-    found, plain = (passed(NEW, over, some, layout, weight=0.7) for some in (beside, None))
+    (found, grad), (plain, of_facts) = (passed(NEW, over, some, layout, weight=0.7) for some in (beside, None))
+    _, of_text = passed([text[:2], text[:2]], "sentence", layout=layout)
+    torch.testing.assert_close(grad, of_facts + 0.7 * of_text)
+    np.testing.assert_allclose(found.facts, plain.facts, rtol=1e-6)
     base = trainer()[0].adapters
-    expected = plain.total + 0.7 * float(score(base, [text[:2]], CPU).nll.mean())
-    np.testing.assert_allclose(found.total, expected, rtol=1e-5)
-    np.testing.assert_allclose(found.facts, plain.total, rtol=1e-6)
     assert (found.tokens - plain.tokens).tolist() == [2 * (size - 1)] * 2
     alone = score(base, NEW, CPU)
     for ours, theirs in (
         (found.answer(), alone.answer_nll),
         (found.worst(), alone.worst),
         (found.recalled(), alone.recalled),
-        (passed(NEW, "sentence", beside, layout).sentence(), alone.nll),
+        (passed(NEW, "sentence", beside, layout)[0].sentence(), alone.nll),
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 

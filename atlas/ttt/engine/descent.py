@@ -15,7 +15,6 @@ from atlas.study.recipes import Phase
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.layouts import Layout
 from atlas.ttt.engine.lines import IGNORED, Batch, Padded
-from atlas.ttt.engine.scoring import token_nll
 
 EPSILON = 1e-8  # of Adam
 
@@ -25,14 +24,12 @@ class Loss:
     """What a pass over facts, and beside them windows of the base's text, found.
 
     Attributes:
-        total: (lanes,): mean nats per token over a lane's facts, and the weighted mean over its text; with a graph.
-        facts: (lanes,): the first of the two, without one.
+        facts: (lanes,): mean nats per token over a lane's facts.
         tokens: int64, (lanes,): that the loss was taken over.
         lines: the batch: of each lane ``count`` facts, then its text.
-        nll, logits: of the tokens that are asked for, (asked,) and (asked, symbols), without a graph.
+        nll, logits: of the tokens that are asked for, (asked,) and (asked, symbols).
     """
 
-    total: Tensor
     facts: Tensor
     tokens: Tensor
     lines: Batch
@@ -63,36 +60,39 @@ class Loss:
         return values.view(len(self.tokens), -1)[:, : self.count]
 
 
-def loss(
-    model: LaneModel,
-    layout: Layout,
-    lines: Padded,
-    count: int,
-    keep: Tensor,
-    over: str,
-    weight: float = 0.0,
-    asked: str | None = None,
+def descend(
+    model: LaneModel, layout: Layout, lines: Padded, count: int, keep: Tensor, over: str, weight: float = 0.0
 ) -> Loss:
-    """Run facts and text of every lane.
+    """Run facts and text of every lane, and add up the gradients of what trains.
+
+    The loss of a lane is the mean nats per token over its facts, and by its weight that over its text. Lanes share no
+    weights, so each gets the gradient of its own.
 
     Args:
         model: bound to what is trained.
         layout: how they run together.
         lines: of each lane ``count`` facts, then its text.
-        keep: bool, (lanes, lines), False where nobody looks at what comes out of a line; its loss may be 0.
+        keep: bool, (lanes, lines), False where nobody looks at what comes out of a line.
         over: ``sentence`` or ``answer``: the tokens of facts that count. All of a text's do.
         weight: of the mean over the text.
-        asked: the tokens whose prediction is asked for, if not those that count.
     """
-    made = layout.batch(lines, keep, asked or over)
-    nll, logits = token_nll(model, made)
-    sums = made.line_sums(nll * made.answers if over == "answer" else nll).view(keep.shape)
-    counted, means = lines.counted(over), []
-    for part, weighs in ((slice(count), 1.0), (slice(count, None), weight)):
-        shares = weighs / counted[:, part].sum(1, keepdim=True).double()  # what a token counts, (lanes, 1)
-        means.append((sums[:, part] * shares.to(sums.dtype)).sum(1))
-    facts, text = means
-    return Loss(facts + text, facts.detach(), counted.sum(1), made, count, nll.detach(), logits.detach())
+    made, counted = layout.batch(lines, keep, over), lines.counted(over).double()
+    parts = (counted[:, :count], 1.0), (counted[:, count:], weight)
+    shares = torch.cat([(weighs / some.sum(1, keepdim=True)).expand_as(some) for some, weighs in parts], dim=1)
+    counts = made.spread(shares.to(model.model.head.dtype)) * (made.answers if over == "answer" else 1)
+    return _loss(lines, count, over, made, *model.descend(made, counts))
+
+
+def look(model: LaneModel, layout: Layout, lines: Padded, keep: Tensor, over: str) -> Loss:
+    """Run facts of every lane alone, and look at all their tokens; arguments as of ``descend``."""
+    made = layout.batch(lines, keep, "sentence")
+    return _loss(lines, keep.shape[1], over, made, *model.nll(made))
+
+
+def _loss(lines: Padded, count: int, over: str, made: Batch, nll: Tensor, logits: Tensor) -> Loss:
+    sums = made.line_sums(nll * made.answers if over == "answer" else nll).view(lines.predicted.shape)
+    counted = lines.counted(over)
+    return Loss(sums[:, :count].sum(1) / counted[:, :count].sum(1), counted.sum(1), made, count, nll, logits)
 
 
 @dataclass
@@ -142,16 +142,13 @@ class Descent:
         self.live, self.grad, self.state = theta.clone(), torch.zeros_like(theta), state.copy()
         model.train(self.live, self.grad)
 
-    def step(self, loss: Tensor, running: Tensor, progress: float) -> None:
-        """One step of the lanes that are ``running``.
+    def step(self, running: Tensor, progress: float) -> None:
+        """One step of the lanes that are ``running``, by the gradients that were added up since the last one.
 
         Args:
-            loss: of each lane, (lanes,), with a graph; lanes share no weights, so each gets the gradient of its own.
             running: bool, (lanes,).
             progress: from 0 at the first step to 1 behind the last possible one; the schedule goes by it.
         """
-        self.grad.zero_()
-        torch.autograd.backward(loss.sum())
         if anchor := self.phase.anchor:  # add the gradient of ``weight`` times the squared distance from the anchor
             away = self.live - self.theta if anchor.to == "start" else self.live
             if anchor.by == "importance":
@@ -172,6 +169,7 @@ class Descent:
         else:  # a call a lane: PyTorch's kernels leave out a step whose gradients are flagged, without asking the host
             for lane, ended in enumerate((~running).float().unbind()):
                 self._update(slice(lane, lane + 1), rate, ended)
+        self.grad.zero_()
 
     @torch.no_grad()
     def _update(self, lanes: slice, rate: float, skip: Tensor | None) -> None:

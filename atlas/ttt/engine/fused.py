@@ -23,7 +23,7 @@ from atlas.ttt.engine.lines import IGNORED, Batch
 from atlas.ttt.engine.products import FrozenProduct, product_of
 
 MERGED = 500  # tokens of a lane alone from which on it pays to add its adapters to the weights
-TOGETHER = {"cpu": 700, "cuda": 1 << 18}  # tokens at which a part of a batch is large enough
+CACHED, RESIDENT = 700, 1 << 18  # tokens at which a part of a batch is large enough, on a processor and on a GPU
 
 
 class FusedModel:
@@ -83,9 +83,10 @@ class Part:
 def parts_of(lines: Batch) -> Iterator[Part]:
     """Cut a batch between lanes into parts that are as large as pays."""
     sizes, asked, first = lines.lanes, lines.asked, 0
+    enough = CACHED if lines.tokens.device.type == "cpu" else RESIDENT
     for last in range(1, len(sizes) + 1):
         count = sum(sizes[first:last])
-        if count < TOGETHER[lines.tokens.device.type] and last < len(sizes):
+        if count < enough and last < len(sizes):
             continue
         of = slice(first, last)
         tokens, ours = (slice(sum(some[:first]), sum(some[:last])) for some in (sizes, asked))

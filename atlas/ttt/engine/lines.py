@@ -174,6 +174,12 @@ class Batch:
     packed: Packed
     time: int = 0
 
+    def spread(self, values: Tensor) -> Tensor:
+        """A value of each line, of whatever shape, for each token of its that is asked for, (asked,)."""
+        if self.time:
+            return values.reshape(-1, 1).expand(-1, self.time).flatten()
+        return values.flatten().repeat_interleave(self.lengths, output_size=sum(self.asked))
+
     def line_sums(self, values: Tensor) -> Tensor:
         """Sums over the tokens of each line, (lines,)."""
         return self._reduced(values, "sum")

@@ -13,7 +13,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from atlas.base.attention import Recorded
 from atlas.base.text import Text
@@ -82,12 +81,6 @@ class Scores:
     @property
     def all(self) -> tuple[np.ndarray, ...]:
         return self.nll, self.answer_nll, self.recalled, self.answered, self.worst
-
-
-def token_nll(model: LaneModel, lines: Batch) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood of every target in nats (0 where ignored), (tokens,), and the logits behind them."""
-    logits = model.logits(lines)
-    return F.cross_entropy(logits, lines.targets, ignore_index=IGNORED, reduction="none"), logits
 
 
 @torch.inference_mode()
@@ -223,7 +216,7 @@ def passes(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.devi
         lines = batch(chosen, device)
         lines = replace(lines, packed=Recorded(lines.packed.all, lines.packed.asked))
         items = [item for some in chosen for item in some]
-        yield Pass(model, lane, column, items, lines, *token_nll(model, lines))
+        yield Pass(model, lane, column, items, lines, *model.nll(lines))
 
 
 def together(

@@ -12,7 +12,7 @@ from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.layouts import PackedLines
 from atlas.ttt.engine.lines import ItemTable, batch
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.engine.scoring import score, token_nll
+from atlas.ttt.engine.scoring import score
 from atlas.ttt.recipe import Trainer
 from tests.ttt.engine import plain_engine
 from tests.ttt.made_sessions import draw, made_session, taught
@@ -110,7 +110,7 @@ def test_the_gradient_of_whole_matrices_is_autograd_s(layers: list[int]):
     theta = torch.randn(1, full.parameters, generator=torch.Generator().manual_seed(1)).double() * 0.05
     grad = torch.ones_like(theta)
     full.train(theta, grad)
-    token_nll(full, batch([NEW[0]], CPU))[0].sum().backward()
+    full.nll(batch([NEW[0]], CPU))[0].sum().backward()
     live = theta[0].clone().requires_grad_(True)
     weights = plain_engine.weights(make_model(config=SHAPE).double(), full, live)
     predicted = sum(one.predicted for one in NEW[0])

@@ -7,7 +7,8 @@ from atlas.study.jobs import Precision
 from atlas.study.settings import Role
 from atlas.ttt.engine import fused
 from atlas.ttt.engine.lanes import LaneModel, compute_in
-from atlas.ttt.engine.lines import Batch, batch, line
+from atlas.ttt.engine.layouts import PackedLines
+from atlas.ttt.engine.lines import Batch, ItemTable, line
 from atlas.ttt.engine.lora import Adapters
 from tests.ttt.tiny_ttt import make_model
 
@@ -27,8 +28,11 @@ def made(
 
 def lines_of(facts: tuple[int, ...], over: str) -> Batch:
     """A batch of lanes with so many facts each."""
-    lanes = [[FACTS[(3 * lane + i) % len(FACTS)] for i in range(count)] for lane, count in enumerate(facts)]
-    return batch(lanes, CPU, asked=[[fact.counted(over) for fact in lane] for lane in lanes])
+    most = max(facts)
+    every = [[FACTS[(3 * lane + i) % len(FACTS)] for i in range(most)] for lane in range(len(facts))]
+    keep = torch.tensor([[i < count for i in range(most)] for count in facts])
+    items = torch.arange(most).expand(len(facts), -1)
+    return PackedLines().batch(ItemTable.of(every, CPU).padded(items, slice(most)), keep, over)
 
 
 def both_ways(adapters: Adapters, lines: Batch) -> list[list[torch.Tensor]]:
@@ -61,7 +65,7 @@ def test_wherever_adapters_are(targets, ranks, over):
 @pytest.mark.parametrize("together", [1, 60, 10**6])
 @pytest.mark.parametrize("facts", [(2, 2, 2), (4, 0, 1), (0, 0, 3), (1,)], ids=str)
 def test_however_a_batch_is_cut(monkeypatch, facts, together, merged):
-    monkeypatch.setitem(fused.TOGETHER, "cpu", together)
+    monkeypatch.setattr(fused, "CACHED", together)
     monkeypatch.setattr(fused, "MERGED", merged)
     for over in ("sentence", "answer"):
         assert_same(both_ways(made(EVERYWHERE, [3, 2]), lines_of(facts, over)), 1e-10)
@@ -72,7 +76,7 @@ def test_a_batch_is_cut_between_lanes_once_a_part_is_large():
     assert [part.of for part in parts] == [slice(0, 1), slice(1, 3), slice(3, 5)]
     assert [part.merges for part in parts] == [True, False, False]
     small = lines_of((7, 7, 7), "sentence")
-    assert 500 < sum(small.lanes) < fused.TOGETHER["cpu"]
+    assert 500 < sum(small.lanes) < fused.CACHED
     assert [(part.of, part.merges) for part in fused.parts_of(small)] == [(slice(0, 3), False)]
 
 
