@@ -27,8 +27,3 @@ class Adam(torch.optim.Adam):
 @uncompiled
 class AdamW(torch.optim.AdamW):
     """As PyTorch's."""
-
-
-@uncompiled
-class SGD(torch.optim.SGD):
-    """As PyTorch's."""

@@ -63,13 +63,13 @@ class Trainer:
 
     def train(self, learner: Learner, session: Session) -> tuple[Learner, list[Trace], list[Items]]:
         """All phases of a session, and the items of those that trained them without noting their losses since."""
-        phases = [(phase, Items(phase, name, session, self.text)) for name, phase in self.recipe.active.items()]
+        phases = [Items(phase, name, session, self.text) for name, phase in self.recipe.active.items()]
         theta, importance, optimisers = learner.theta, learner.importance, list(learner.optimisers)
         kept, traces, unnoted = [], [], []
-        for phase, items in phases:
-            remembers = phase.optimiser.memory == "run"
+        for items in phases:
+            remembers = items.phase.optimiser.memory == "run"
             state = optimisers.pop(0) if remembers else OptimiserState.none(theta)
-            descent = Descent(self.adapters, theta, phase, self.recipe.clip, state, importance)
+            descent = Descent(self.adapters, theta, items.phase, self.recipe.clip, state, importance)
             traces.append(self._phase(items, descent))
             theta = descent.blended()
             kept += [descent.state] if remembers else []
@@ -146,7 +146,7 @@ class Items:
         text: the base's own, integers (tokens,), on the device. AtlasError where the phase trains it and there is none.
 
     Attributes:
-        chosen: int64, (lanes, count): the items that the phase trains now, the ``new`` ones first.
+        chosen: int64, (lanes, count): the items that the phase trains now, the ``new`` ones first; none before it.
         most_steps: that the phase has.
     """
 
@@ -174,7 +174,7 @@ class Items:
             last = len(text) - rules.characters
             starts = drawn(f"{name} text", self.most_steps, lambda of: of.integers(0, last, rules.windows))
             self._windows = (windows(text, some, rules.characters) for some in starts)
-        self.chosen = self._choose()
+        self.chosen = session.items.lines[:, :0]
 
     @property
     def chooses_anew(self) -> bool:
@@ -183,9 +183,8 @@ class Items:
 
     def steps(self) -> Iterator[Tensor]:
         """The items of a step, int64 (lanes, items), for every step; what was noted before it decides its choice."""
-        for choice, steps in enumerate(self._choices):
-            self.chosen = self._choose() if choice else self.chosen
-            shuffled = self.chosen
+        for steps in self._choices:
+            shuffled = self.chosen = self._choose()
             for step in range(steps):
                 if (at := step % self.steps_a_pass * self.size) == 0 and self.size < self.count:
                     shuffled = self.chosen.gather(1, next(self._orders))
@@ -239,7 +238,7 @@ class PhaseEnd:
 
     def __init__(self, items: Items) -> None:
         self.until, self.items = items.phase.until, items
-        self._known = torch.zeros_like(items.chosen.sum(1))
+        self._known = torch.zeros_like(items.session.items.lines[:, 0])
         self.running = torch.ones_like(self._known, dtype=torch.bool)
 
     def note(self, trained: Tensor, recalled: Tensor, answer_nll: Tensor) -> None:

@@ -32,7 +32,6 @@ def test_a_base_is_trained_and_read_without_the_compiler():
         ("Adam", {"lr": 0.1, "betas": (0.9, 0.95), "fused": True}),
         ("Adam", {"lr": 0.1}),
         ("AdamW", {"lr": 0.1, "weight_decay": 0.1, "fused": True}),
-        ("SGD", {"lr": 0.1, "momentum": 0.9, "fused": True}),
     ],
 )
 def test_steps_are_those_of_pytorch(kind, settings):

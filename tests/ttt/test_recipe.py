@@ -343,3 +343,14 @@ def test_presets_are_whole_recipes(name):
     recipe = Recipe.model_validate({"preset": name})
     assert recipe.active
     assert Recipe.model_validate(recipe.model_dump()) == recipe
+
+
+def test_a_phase_chooses_by_what_an_earlier_one_noted():
+    looks = {"steps": 1, "new": False, "rehearsal": {"facts": 4, "every": 1}}
+    teacher, learner = trainer(phases={"looks": looks, "then": {"steps": 1, "rehearsal": {"facts": 1}}})
+    teacher.adapters.bind(learner.theta)
+    weakest = torch.from_numpy(score(teacher.adapters, OLD, CPU).nll).argmax(1)
+    misled = torch.zeros(2, 4).scatter(1, 3 - weakest[:, None], 9.0)
+    assert (weakest != 3 - weakest).all()
+    _, _, (then,) = teacher.train(learner, made_session(OLD, NEW, misled))
+    assert then.chosen[:, -1].tolist() == weakest.tolist()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from atlas.ttt import resume
@@ -126,14 +127,17 @@ class Outer:
     name: float
     inner: list[Inner]
     numbers: list[int]
+    tensor: torch.Tensor
 
 
 @pytest.mark.parametrize("count", [0, 1, 12])
 def test_a_tree_of_dataclasses_survives(count):
-    tree = Outer(0.1, [Inner(np.arange(i), i) for i in range(count)], list(range(count)))
+    tree = Outer(0.1, [Inner(np.arange(i), i) for i in range(count)], list(range(count)), torch.arange(count))
     again = unpacked(Outer, packed(tree))
     assert (again.name, again.numbers) == (0.1, tree.numbers)
     assert [one.count for one in again.inner] == tree.numbers
+    torch.testing.assert_close(again.tensor, tree.tensor)
+    assert unpacked(Outer, packed(tree), device=torch.device("meta")).tensor.is_meta
     assert all((one.values == np.arange(one.count)).all() for one in again.inner)
 
 
