@@ -297,7 +297,12 @@ def test_planned_comparisons_are_of_arms_that_exist_where_they_are_probed(change
 
 
 def test_precision_is_of_all_runs_and_of_the_search():
-    search = {"arms": {"mine": {"targets": ["q", "v"]}}, "sweeps": {"mine": {"vary": {"clip": [0.5]}}}, "seeds": [901], "rungs": [1]}
+    search = {
+        "arms": {"mine": {"targets": ["q", "v"]}},
+        "sweeps": {"mine": {"vary": {"clip": [0.5]}}},
+        "seeds": [901],
+        "rungs": [1],
+    }
     plain, reduced = study(search=search), study(precision="bfloat16", search=search)
     assert plain.run_spec("qv", "1-4").precision == "float32"
     assert reduced.run_spec("qv", "1-4").precision == "bfloat16"
