@@ -94,8 +94,8 @@ class Study(Settings):
     device: Device = Field("cpu", description="where runs train; auto: a GPU where there is one")
     precision: Precision = Field(
         "float32",
-        description="of the products with frozen matrices: bfloat16 is faster where the processor or the GPU has it, and "
-        "sums in float32 all the same; what is trained, optimisers, norms, attention and losses are float32 in both",
+        description="of the products with frozen matrices: bfloat16 is faster where the processor or the GPU has it, "
+        "and sums in float32 all the same; what is trained, optimisers, norms, attention and losses are in float32",
     )
     pool: Pool = Pool()
     base: Bases = Bases()
@@ -265,8 +265,8 @@ class Study(Settings):
 
     @cached_property
     def lanes_of_a_block(self) -> int:
-        """Most seeds of a block. With ``lanes: auto`` as many as fit into a GPU for every arm, where the study says that
-        one trains; ``device: auto`` may have to do with a processor."""
+        """Most seeds of a block. With ``lanes: auto`` as many as a GPU holds of every arm, where the study asks for one;
+        ``device: auto`` may have to do with a processor."""
         if self.lanes != "auto":
             return self.lanes
         if self.device != "cuda":

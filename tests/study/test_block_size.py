@@ -69,7 +69,7 @@ def test_the_arm_that_takes_most_decides():
 
 
 def test_lanes_are_a_number_or_auto():
-    with pytest.raises(AtlasError, match="lanes: .*valid integer.* or Input should be 'auto', found 'many'"):
+    with pytest.raises(AtlasError, match=r"lanes: .*valid integer.* or Input should be 'auto', found 'many'"):
         blocks(lanes="many")
     with pytest.raises(AtlasError, match="gpu_memory: Input should be greater than 0"):
         blocks(gpu_memory=0)

@@ -1,4 +1,4 @@
-"""Products with frozen matrices in bfloat16: what is rounded, what is not, and that what is measured is what trained."""
+"""Products with frozen matrices in bfloat16: what is rounded, what is not, and that what trained is measured."""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -158,7 +158,8 @@ def test_a_model_from_outside_computes_in_bfloat16_too(tmp_path, name):
     assert theta.dtype == grad.dtype == torch.float32
 
 
-def test_a_run_in_bfloat16_says_so_and_leaves_the_certified_weights(run, inputs, tmp_path, able):
+@pytest.mark.usefixtures("able")
+def test_a_run_in_bfloat16_says_so_and_leaves_the_certified_weights(run, inputs, tmp_path):
     out = teach(inputs, tmp_path / "1-2", spec(precision="bfloat16", checkpoints=[2]))
     record, plain = read_record(out / "run.json"), read_record(run / "run.json")
     assert (record.precision, plain.precision) == ("bfloat16", "float32")
@@ -175,8 +176,9 @@ def test_a_run_in_bfloat16_says_so_and_leaves_the_certified_weights(run, inputs,
     assert bases[0] == pytest.approx(bases[1], rel=1e-3)
 
 
+@pytest.mark.usefixtures("able")
 @pytest.mark.parametrize("method", ["memit", "finetune"])
-def test_what_changes_whole_matrices_runs_in_bfloat16(spoilt, tmp_path, able, method):
+def test_what_changes_whole_matrices_runs_in_bfloat16(spoilt, tmp_path, method):
     changes = {"method": method, "targets": ["down"], "precision": "bfloat16", "checkpoints": [1], "ranks": [32, 32]}
     if method == "memit":
         make_moments(spoilt)
@@ -192,12 +194,13 @@ def test_what_changes_whole_matrices_runs_in_bfloat16(spoilt, tmp_path, able, me
 def test_a_processor_without_bfloat16_is_refused_before_anything_is_read(monkeypatch, tmp_path, found):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     nowhere = tmp_path / "nowhere"
-    with pytest.raises(AtlasError, match="precision: bfloat16, but this processor, .* write precision: float32"):
+    with pytest.raises(AtlasError, match=r"precision: bfloat16, but this processor, .* write precision: float32"):
         teach(nowhere, tmp_path / "1-2", spec(precision="bfloat16"))
     require("float32", gpu=False)
 
 
-def test_a_torch_that_makes_no_use_of_the_instructions_is_refused(monkeypatch, able):
+@pytest.mark.usefixtures("able")
+def test_a_torch_that_makes_no_use_of_the_instructions_is_refused(monkeypatch):
     require("bfloat16", gpu=False)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)  # as on macOS
     with pytest.raises(AtlasError, match="as torch sees it"):
