@@ -6,7 +6,6 @@ bits, of the factors; a processor rounds the sum once more, since it can give no
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -41,16 +40,19 @@ class FrozenProduct:
             self.packed = [torch.ops.mkldnn._reorder_linear_weight(matrix, None) for matrix in both]
 
     def forward(self, x: Tensor, onto: Tensor | None = None, relu: bool = False) -> Tensor:
-        """``x W' + b``, (..., out). x (..., in).
+        """``x W' + b``, (rows, out). x (rows, in).
 
         Args:
-            onto: is added, (..., out).
+            onto: is added, (rows, out).
             relu: put what is negative to 0.
         """
-        if self.packed and not (relu and onto is not None):
-            if onto is not None:
-                return torch.ops.mkldnn._linear_pointwise.binary(x, onto, self.packed[0], self.bias, "add")
-            return torch.ops.mkldnn._linear_pointwise(x, self.packed[0], self.bias, "relu" if relu else "none", [], "")
+        out: Tensor
+        if self.packed and onto is not None:
+            out = torch.ops.mkldnn._linear_pointwise.binary(x, onto, self.packed[0], self.bias, "add")
+            return out.relu_() if relu else out
+        if self.packed:
+            out = torch.ops.mkldnn._linear_pointwise(x, self.packed[0], self.bias, "relu" if relu else "none", [], "")
+            return out
         if self.reduced:
             out = _product(x, self.weight.T)
             out = out.float() if self.bias is None else out + self.bias  # in float32, as the bias is
@@ -60,18 +62,17 @@ class FrozenProduct:
         return out.relu_() if relu else out
 
     def backward(self, grad: Tensor) -> Tensor:
-        """``grad W``, the gradient of x, (..., in). grad (..., out)."""
+        """``grad W``, the gradient of x, (rows, in). grad (rows, out)."""
         if self.packed:
-            return torch.ops.mkldnn._linear_pointwise(grad, self.packed[1], None, "none", [], "")
+            out: Tensor = torch.ops.mkldnn._linear_pointwise(grad, self.packed[1], None, "none", [], "")
+            return out
         return _product(grad, self.weight).float() if self.reduced else grad @ self.weight
 
 
 def _product(x: Tensor, matrix: Tensor) -> Tensor:
-    """``x M`` of x (..., in), rounded to the bfloat16 of M (in, out): summed in float32, and bfloat16 on a processor."""
-    rows = x.reshape(-1, x.shape[-1]).bfloat16()
-    # only CUDA has a product of bfloat16 that is float32
-    out = torch.mm(rows, matrix, out_dtype=torch.float32) if x.is_cuda else rows @ matrix
-    return out.view(*x.shape[:-1], -1)
+    """``x M`` of x (rows, in) rounded to bfloat16, as M (in, out) is; summed in float32, which only a GPU gives back."""
+    rounded = x.bfloat16()
+    return torch.mm(rounded, matrix, out_dtype=torch.float32) if x.is_cuda else rounded @ matrix
 
 
 class _Frozen(torch.autograd.Function):
@@ -98,8 +99,9 @@ class FrozenLinear(nn.Linear):
         self.product = FrozenProduct(linear.weight, linear.bias, "bfloat16")
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = _Frozen.apply(x, self.product)  # type: ignore[no-untyped-call]
-        return out
+        """x is (..., in)."""
+        out: Tensor = _Frozen.apply(x.reshape(-1, x.shape[-1]), self.product)  # type: ignore[no-untyped-call]
+        return out if x.dim() == 2 else out.view(*x.shape[:-1], -1)
 
 
 def product_of(linear: nn.Linear) -> FrozenProduct:
