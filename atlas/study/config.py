@@ -16,7 +16,7 @@ from atlas.phrases import plural
 from atlas.study import strict_yaml
 from atlas.study.arm import Arm, check_arm
 from atlas.study.base_settings import Bases, Model
-from atlas.study.jobs import Candidate, Device, Keys, Probes, RungSpec, RunSpec, StreamSpec, Tracing
+from atlas.study.jobs import Candidate, Device, Keys, MeasureSpec, Probes, RungSpec, RunSpec, StreamSpec, Tracing
 from atlas.study.model_shape import shape_of
 from atlas.study.overlays import narrowed, or_null
 from atlas.study.paths import ResultsPath, misplaced
@@ -320,6 +320,11 @@ class Study(Settings):
             method=arm.method,
             editing=arm.settings,
         )
+
+    @property
+    def measure_spec(self) -> MeasureSpec:
+        """The part of the study that decides what is measured of a base before any teaching."""
+        return MeasureSpec(val_tokens=self.probes.val_tokens, device=self.device)
 
     def rung_spec(self, arm: str, rung: int) -> RungSpec:
         """The part of the study that a rung of the search depends on; rungs count from 0."""

@@ -71,9 +71,10 @@ class Scores:
         """The scores of some of the lines."""
         return Scores(*(values[..., part] for values in self.all))
 
-    def followed_by(self, more: Scores) -> Scores:
-        """The scores of these lines, then of more lines."""
-        return Scores(*(np.concatenate(pair, axis=-1) for pair in zip(self.all, more.all, strict=True)))
+    @classmethod
+    def joined(cls, parts: Sequence[Scores]) -> Scores:
+        """The scores of lines, part after part."""
+        return cls(*(np.concatenate(some, axis=-1) for some in zip(*(part.all for part in parts), strict=True)))
 
     def at(self, places: np.ndarray) -> Scores:
         """Of scores of a single batch or lane those at ``places``, in their shape."""
@@ -97,15 +98,6 @@ def score(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.devic
     for forward in passes(model, lanes, device):
         forward.fill(out, forward.decoded(forward.undecided))
     return out
-
-
-def score_base(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
-    """Score lines under the base. Lanes share it, so a line that several of them have runs once."""
-    lines = {id(item): item for lane in lanes for item in lane}
-    column = {key: i for i, key in enumerate(lines)}
-    model.bind(None)
-    scores = score(model, [list(lines.values())], device)
-    return scores.at(np.array([[column[id(item)] for item in lane] for lane in lanes]))
 
 
 @dataclass(frozen=True)
