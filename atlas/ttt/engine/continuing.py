@@ -16,7 +16,7 @@ from torch import Tensor
 from atlas.base.attention import Kept, Packed, View, grid
 from atlas.ttt.engine.lanes import LaneModel
 
-ALIVE = 0.5  # of the lines that are decoded together, those that still go on; if fewer, the others are left out
+ALIVE = 0.75  # of the lines that are decoded together, those that still go on; if fewer, the others are left out
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ that, too. Where one is wrong, decoding goes on from there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -19,9 +19,10 @@ from atlas.base.attention import Recorded
 from atlas.base.text import Text
 from atlas.ttt.engine.continuing import Continuation, decode
 from atlas.ttt.engine.lanes import LaneModel
-from atlas.ttt.engine.lines import IGNORED, Batch, Line, batch
+from atlas.ttt.engine.lines import IGNORED, Batch, Line
+from atlas.ttt.engine.sharing import sharing
 
-TOKENS_PER_PASS = {"cpu": 4096, "cuda": 1 << 18}  # a processor's caches hold the activations; a GPU wants more
+TOKENS_PER_PASS = {"cpu": 8192, "cuda": 1 << 18}  # a processor's caches hold the activations; a GPU wants more
 LOGITS_PER_PASS = 1 << 25  # fewer tokens where there are many symbols, so that memory suffices
 PARTIAL = "\ufffd"  # what stands for a character of which a token holds only a part
 
@@ -212,10 +213,11 @@ def passes(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.devi
         chosen: list[list[Line]] = [[] for _ in lanes]
         for i, j in zip(lane, column, strict=True):
             chosen[i].append(lanes[i][j])
-        lines = batch(chosen, device)
-        lines = replace(lines, packed=Recorded(lines.packed.all, lines.packed.asked))
+        lines, rows = sharing(chosen, device)
         items = [item for some in chosen for item in some]
-        yield Pass(model, lane, column, items, lines, *token_nll(model, lines))
+        logits = model.logits(lines)[rows]
+        nll = F.cross_entropy(logits, lines.targets, reduction="none")
+        yield Pass(model, lane, column, items, lines, nll, logits)
 
 
 def together(
