@@ -108,7 +108,7 @@ def read_measured(path: Path, expected: Mapping[str, Any] | None = None) -> Meas
     if odd := [
         f"{key} {said.get(key)}, expected {value}" for key, value in (expected or {}).items() if said.get(key) != value
     ]:
-        raise AtlasError(f"{path}: measured by {'; '.join(odd)}; {remedy}")
+        raise AtlasError(f"{path}: measured with {'; '.join(odd)}; {remedy}")
     columns = {name: table.column(name) for name in MEASURED.names}
     rows = dict.fromkeys(zip(columns["fact_id"].to_pylist(), columns["form"].to_pylist(), strict=True))
     lists = columns["decoded"].to_pylist()

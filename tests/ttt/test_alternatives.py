@@ -18,6 +18,7 @@ from atlas.ttt.engine.lines import DECODED
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.probes import END, Prober, measure
+from tests.counting import calls_in
 from tests.ttt.tiny_ttt import TINY, make_ending_model, make_facts, make_model
 
 CPU = torch.device("cpu")
@@ -77,6 +78,17 @@ def test_an_answer_that_reads_the_same_is_no_alternative():
     assert (
         len(Taught([fact("a", "Ann"), fact("b", "ANN"), fact("c", "Cy")], Lower(), "t").besides(fact("a", "Ann"))) == 1
     )
+
+
+def test_finding_alternatives_takes_as_much_longer_as_there_are_facts_and_not_their_square():
+    """All answers of one template: a fact's alternatives are all the others."""
+
+    def probes(count):
+        prober = Prober("pool")
+        return calls_in(lambda: prober.probes([fact(f"f{i}", f"a{i}") for i in range(count)], []))
+
+    few, many = probes(50), probes(400)
+    assert many < 8.5 * few
 
 
 def log_likelihood(model, prompt, answer):
