@@ -78,7 +78,7 @@ class Taught:
     def besides(self, fact: Fact) -> Alternatives:
         """The alternatives of a fact, taught or not: none that is an alias of it or reads the same. What it takes does
         not grow with their number."""
-        keys = (*fact.answers, self._tokens(fact).tobytes())
+        keys: list[str | bytes] = [*fact.answers, self._tokens(fact).tobytes()]
         own = {row for key in keys for row in self._rows.get((fact.template, key), ())}
         return Alternatives(
             self._answers.get(fact.template, np.empty((0, 0), np.int64)), np.array(sorted(own), np.int64)

@@ -71,7 +71,7 @@ def make_inputs(folder: Path) -> Path:
     return make_measured(folder)
 
 
-def make_measured(folder, out="base-1.parquet", **changes) -> Path:
+def make_measured(folder: Path, out="base-1.parquet", **changes) -> Path:
     """Measure the base of the inputs of a run, once; the folder."""
     asked = MeasureSpec.model_validate({"val_tokens": 200, "device": "cpu"} | changes)
     options = [text for name, file in FILES.items() if name != "measured" for text in (f"--{name}", str(folder / file))]

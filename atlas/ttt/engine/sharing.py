@@ -25,7 +25,7 @@ class Shared(Recorded):
     def mix(self, q: Tensor, k: Tensor, v: Tensor, heads: int, view: View) -> Tensor:
         self.kept.append((k, v))
         cells = view.grid.cells
-        query, key, value = (rows[cells].unflatten(2, (heads, -1)).transpose(1, 2) for rows in (q, k, v))
+        query, key, value = (rows[cells].view(*cells.shape, heads, -1).transpose(1, 2) for rows in (q, k, v))
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)  # (lines, heads, time, size)
         return mixed.transpose(1, 2).reshape(-1, q.shape[1])[view.grid.places]
 
