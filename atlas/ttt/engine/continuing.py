@@ -71,9 +71,10 @@ class Continuation:
         heads, time = model.model.config.heads, cells.shape[1]
         layers = []
         for layer in kept:
-            wide = [rows.new_zeros(len(cells), heads, time + room, rows.shape[1] // heads) for rows in layer]
+            wide = [rows.new_empty(len(cells), heads, time + room, rows.shape[1] // heads) for rows in layer]
             for into, rows in zip(wide, layer, strict=True):
                 into[:, :, :time] = rows[cells].view(len(cells), time, heads, -1).transpose(1, 2)
+                into[:, :, time:] = 0
             layers.append((wide[0], wide[1]))
         return cls(model, cells.device, lanes, lane, time, layers)
 
