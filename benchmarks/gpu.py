@@ -178,11 +178,11 @@ def _studies_differ(bench: Bench, arm: str) -> dict[str, Any]:
     begun = [each.state.sessions[0].traces[0].losses.cpu().numpy() for each in made]
     (ours, theirs), last = ([each.state.checkpoints[i] for each in made] for i in (0, -1))
     went = theirs.theta - made[1].adapters.initial(0, made[1].spec.seeds).numpy()
-    recall = [point.probed.adapted.recalled.mean() for point in last]
+    recall = [point.probed.scores.recalled.mean() for point in last]
     note = (
         f"losses of the first {FIRST_STEPS} steps {relative(*(losses[:FIRST_STEPS] for losses in begun)):.1e}, "
         f"of the first phase {relative(*begun):.1e}; scores of all probes after {COMPARED_SESSIONS} sessions "
-        f"{relative(*(point.probed.adapted.nll for point in last)):.1e}; recall {recall[0]:.3f} and {recall[1]:.3f}"
+        f"{relative(*(point.probed.scores.nll for point in last)):.1e}; recall {recall[0]:.3f} and {recall[1]:.3f}"
     )
     return {"value": float(np.linalg.norm(ours.theta - theirs.theta) / np.linalg.norm(went)), "note": note}
 

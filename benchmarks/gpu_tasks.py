@@ -24,6 +24,7 @@ from atlas.study.config import study as validated
 from atlas.ttt.course import Course
 from atlas.ttt.engine.lines import Line, line
 from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.measured import measure_base
 from atlas.ttt.probes import Prober
 from atlas.ttt.recipe import Trainer
 from benchmarks import flops
@@ -171,10 +172,13 @@ def course(sizes: Sizes, device: torch.device, arm: str, lanes: int, sessions: i
     spec, facts = made.run_spec(arm, next(iter(made.blocks))), pool()
     adapters = Adapters.attach(fresh(made.base.own, 0).to(device), spec.targets, spec.ranks, spec.alpha)
     orders = [rng("benchmarks", seed, "stream").permutation(len(facts))[: sessions * NEW] for seed in spec.seeds]
+    prober = Prober(NAME)
+    told = [facts[i] for i in np.unique([*np.concatenate(orders), *range(PLACEBO)])]
     return Course(
         spec=spec,
         teacher=Trainer(adapters, spec.recipe, device, _text()),
-        prober=Prober(NAME),
+        prober=prober,
+        measured=measure_base(adapters, prober, told, _text()[: sizes.shape.context + 1], device),
         streams=[[facts[i] for i in order] for order in orders],
         placebo=facts[:PLACEBO],
         device=device,

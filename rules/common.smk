@@ -167,6 +167,11 @@ def moments_of(arm, replica):
     return [f"{RESULTS}/ttt/covariance-{replica}.safetensors"] if arm.edits else []
 
 
+def measured_of(arm, replica):
+    """What the base makes of the pool; nothing for arms whose base is their own."""
+    return [] if arm.base.reinit else [f"{RESULTS}/ttt/base-{replica}.parquet"]
+
+
 def certified(wildcards):
     """The certified base of a job, and its corpus: of the replica that its name has, or that its block of seeds is
     taught on; of all other jobs the first."""

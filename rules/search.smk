@@ -9,6 +9,7 @@ rule trials:
         streams=expand(
             f"{RESULTS}/pool/streams/{{seed}}.parquet", seed=STUDY.search.seeds
         ),
+        measured=lambda wildcards: measured_of(STUDY.search.arms[wildcards.arm], 1),
         moments=lambda wildcards: moments_of(STUDY.search.arms[wildcards.arm], 1),
         start=lambda wildcards: start_of(STUDY.search.arms[wildcards.arm]),
         previous=lambda wildcards: (
@@ -37,6 +38,7 @@ rule trials:
         ).model_dump_json(),
         step=rung_step,
         code=code_of(rung_step),
+        measured=lambda wildcards, input: option("--measured", input.measured),
         moments=lambda wildcards, input: option("--moments", input.moments),
         start=lambda wildcards: option(
             "--start", STUDY.search.arms[wildcards.arm].start
@@ -45,7 +47,7 @@ rule trials:
     shell:
         step(
             "{params.step} --spec {params.spec:q} --part {wildcards.part}"
-            " {params.previous} {params.moments} {params.start} --pool {input.pool:q} --streams {input.streams:q} --corpus {input.corpus:q}"
+            " {params.previous} {params.measured} {params.moments} {params.start} --pool {input.pool:q} --streams {input.streams:q} --corpus {input.corpus:q}"
             " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q}"
             " {params.threads} --out {output:q} --log {log:q}",
             "ATLAS_PROGRESS=lines",

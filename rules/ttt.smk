@@ -30,6 +30,35 @@ rule ask_base:
         )
 
 
+# What a base makes of all that may be asked, before any teaching: once, whatever is taught to it.
+rule measure_base:
+    input:
+        unpack(certified),
+        pool=TAUGHT_POOL,
+    output:
+        f"{RESULTS}/ttt/base-{{replica}}.parquet",
+    log:
+        f"{RESULTS}/logs/ttt/base-{{replica}}.log",
+    wildcard_constraints:
+        replica=one_of(STUDY.replicas),
+    cache: CACHED
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        **asks_for(MEMORY, 30, gpu_of),
+    params:
+        threads=threads_of("measure_base"),
+        spec=STUDY.measure_spec.model_dump_json(),
+        code=code_of("atlas.ttt.measure_base"),
+    shell:
+        step(
+            "atlas.ttt.measure_base --spec {params.spec:q} --pool {input.pool:q} --corpus {input.corpus:q}"
+            " --checkpoint {input.checkpoint:q} --manifest {input.manifest:q} --certificate {input.certificate:q}"
+            " {params.threads} --out {output:q} --log {log:q}"
+        )
+
+
 rule teach:
     input:
         unpack(certified),
@@ -38,6 +67,9 @@ rule teach:
             f"{RESULTS}/pool/streams/{seed}.parquet"
             for seed in STUDY.blocks[wildcards.block]
         ],
+        measured=lambda wildcards: measured_of(
+            STUDY.arm(wildcards.arm), STUDY.replica_of[wildcards.block]
+        ),
         moments=lambda wildcards: moments_of(
             STUDY.arm(wildcards.arm), STUDY.replica_of[wildcards.block]
         ),
@@ -69,6 +101,7 @@ rule teach:
         ).model_dump_json(),
         step=step_of,
         code=code_of(step_of),
+        measured=lambda wildcards, input: option("--measured", input.measured),
         moments=lambda wildcards, input: option("--moments", input.moments),
         start=lambda wildcards: option("--start", STUDY.arm(wildcards.arm).start),
         out=lambda wildcards, output: str(Path(output.record).parent),
@@ -76,8 +109,8 @@ rule teach:
         step(
             "{params.step} --spec {params.spec:q} --pool {input.pool:q}"
             " --streams {input.streams:q} --corpus {input.corpus:q} --checkpoint {input.checkpoint:q}"
-            " --manifest {input.manifest:q} --certificate {input.certificate:q} {params.moments}"
-            " {params.start} {params.threads} --out {params.out:q} --log {log:q}",
+            " --manifest {input.manifest:q} --certificate {input.certificate:q} {params.measured}"
+            " {params.moments} {params.start} {params.threads} --out {params.out:q} --log {log:q}",
             "ATLAS_PROGRESS=lines",
         )
 

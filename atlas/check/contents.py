@@ -28,6 +28,7 @@ from atlas.tables import columns as table_columns
 from atlas.tables import runs
 from atlas.tables.confound import read_misloads
 from atlas.ttt.editors.trace_columns import TRACE
+from atlas.ttt.measured import read_measured
 from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record
 from atlas.workflow import files
 
@@ -187,6 +188,7 @@ READERS: tuple[tuple[str, Reader], ...] = (
     ("base/*/base.safetensors", _weights),
     ("base/*/base.json", read_manifest),
     ("base/*/certificate.json", read_certificate),
+    ("ttt/base-*.parquet", read_measured),
     ("ttt/*/*/run.json", read_record),
     ("ttt/*/*/facts.parquet", partial(_of_run, columns=FACTS, key=("sessions", "probe", "fact_id", "form"))),
     ("ttt/*/*/matrix.parquet", partial(_of_run, columns=MATRIX, key=("session", "fact_id"))),

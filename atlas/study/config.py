@@ -17,7 +17,18 @@ from atlas.study import strict_yaml
 from atlas.study.arm import Arm, check_arm
 from atlas.study.base_settings import Bases, Model
 from atlas.study.block_size import ON_A_PROCESSOR, lanes_that_fit, tokens_of_a_step, trained_numbers
-from atlas.study.jobs import Candidate, Device, Keys, Precision, Probes, RungSpec, RunSpec, StreamSpec, Tracing
+from atlas.study.jobs import (
+    Candidate,
+    Device,
+    Keys,
+    MeasureSpec,
+    Precision,
+    Probes,
+    RungSpec,
+    RunSpec,
+    StreamSpec,
+    Tracing,
+)
 from atlas.study.model_shape import shape_of
 from atlas.study.overlays import narrowed, or_null
 from atlas.study.paths import ResultsPath, misplaced
@@ -265,8 +276,8 @@ class Study(Settings):
 
     @cached_property
     def lanes_of_a_block(self) -> int:
-        """Most seeds of a block. With ``lanes: auto`` as many as a GPU holds of every arm, where the study asks for one;
-        ``device: auto`` may have to do with a processor."""
+        """Most seeds of a block. With ``lanes: auto`` as many as a GPU holds of every arm, where the study asks for
+        one; ``device: auto`` may have to do with a processor."""
         if self.lanes != "auto":
             return self.lanes
         if self.device != "cuda":
@@ -356,6 +367,11 @@ class Study(Settings):
             method=arm.method,
             editing=arm.settings,
         )
+
+    @property
+    def measure_spec(self) -> MeasureSpec:
+        """The part of the study that decides what is measured of a base before any teaching."""
+        return MeasureSpec(val_tokens=self.probes.val_tokens, device=self.device, precision=self.precision)
 
     def rung_spec(self, arm: str, rung: int) -> RungSpec:
         """The part of the study that a rung of the search depends on; rungs count from 0."""

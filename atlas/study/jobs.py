@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from atlas.study.arm import Method
 from atlas.study.editor_settings import Editing
@@ -18,12 +19,24 @@ Precision = Literal["float32", "bfloat16"]
 class Probes(Settings):
     """What is measured at each checkpoint."""
 
-    val_chars: Positive = Field(65536, description="Shakespeare characters for the loss of the adapted model")
+    val_tokens: Positive = Field(
+        16384, description="tokens of the base's validation text for its loss, without and with what was taught"
+    )
     matrix: Literal["octaves", "all"] = Field(
         "octaves",
         description="sessions after which the retention matrix has all facts taught by then: four an octave (1 to 8, "
         "10, 12, 14, 16, 20, ...), or all sessions; the checkpoints always, and a session's own facts after each",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_characters(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "val_chars" in given:
+            raise ValueError(
+                "val_chars: the text is counted in tokens now, so the key is val_tokens; a base that is pretrained "
+                "here has one a character, so keep the number; models from outside have one for 3 or 4 characters"
+            )
+        return given
 
 
 class Keys(Settings):
@@ -42,6 +55,14 @@ class Tracing(Settings):
     window: Positive | None = Field(
         None, description="layers whose feed-forward or attention is put back together; null: a fifth of them"
     )
+
+
+class MeasureSpec(Settings):
+    """What decides the numbers of a base before any teaching, besides pool and base."""
+
+    val_tokens: Positive
+    device: Device
+    precision: Precision = "float32"
 
 
 class StreamSpec(Settings):

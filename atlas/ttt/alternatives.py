@@ -26,12 +26,31 @@ REST = 2.0  # nats that an alternative is taken to lose by each further token, i
 MARGIN = 1e-4  # nats; the same likelihood from passes of other sizes differs by less
 NONE = -1  # behind the end of a shorter alternative
 
-Alternatives = np.ndarray
-"""Other answers than a fact's, int64 (alternatives, longest): their tokens, line ends included, then NONE."""
+
+@dataclass(frozen=True)
+class Alternatives:
+    """Other answers than a fact's.
+
+    Attributes:
+        answers: those taught in its template, which its facts share, int64 (answers, longest): tokens, line ends
+            included, then NONE.
+        own: which of them are no alternatives, int64.
+    """
+
+    answers: np.ndarray
+    own: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.answers) - len(self.own)
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """Those that are, int64 (alternatives, longest), as ``answers``."""
+        return np.delete(self.answers, self.own, axis=0)
 
 
 class Taught:
-    """The answers that a lane was taught so far, template by template.
+    """The answers that a lane was taught so far, template by template, each once.
 
     Args:
         facts: those that were taught.
@@ -41,54 +60,79 @@ class Taught:
 
     def __init__(self, facts: Sequence[Fact], text: Text, origin: str) -> None:
         self._text, self._origin = text, origin
-        self._answers: dict[str, dict[str, np.ndarray]] = {}
+        answers: dict[str, dict[str, np.ndarray]] = {}
         for fact in facts:
-            self._answers.setdefault(fact.template, {})[fact.answer] = self._tokens(fact)
+            known = answers.setdefault(fact.template, {})
+            if fact.answer not in known:
+                known[fact.answer] = self._tokens(fact)
+        self._answers: dict[str, np.ndarray] = {}
+        self._rows: dict[tuple[str, str | bytes], list[int]] = {}  # by template, and text or tokens
+        for template, known in answers.items():
+            padded = np.full((len(known), max(map(len, known.values()))), NONE)
+            for row, (answer, tokens) in enumerate(known.items()):
+                padded[row, : len(tokens)] = tokens
+                for key in (answer, tokens.tobytes()):
+                    self._rows.setdefault((template, key), []).append(row)
+            self._answers[template] = padded
 
     def besides(self, fact: Fact) -> Alternatives:
-        """The alternatives of a fact, taught or not: each once, and none that is an alias of it or reads the same."""
-        own = self._tokens(fact)
-        others = self._answers.get(fact.template, {})
-        some = [tokens for answer, tokens in others.items() if answer not in fact.answers]
-        some = [tokens for tokens in some if not np.array_equal(tokens, own)]
-        padded = np.full((len(some), max(map(len, some), default=0)), NONE)
-        for row, tokens in zip(padded, some, strict=True):
-            row[: len(tokens)] = tokens
-        return padded
+        """The alternatives of a fact, taught or not: none that is an alias of it or reads the same. What it takes does
+        not grow with their number."""
+        keys: list[str | bytes] = [*fact.answers, self._tokens(fact).tobytes()]
+        own = {row for key in keys for row in self._rows.get((fact.template, key), ())}
+        return Alternatives(
+            self._answers.get(fact.template, np.empty((0, 0), np.int64)), np.array(sorted(own), np.int64)
+        )
 
     def _tokens(self, fact: Fact) -> np.ndarray:
         return self._text.answer(fact.answer, f"{self._origin}: fact {fact.fact_id}")
 
 
 @torch.inference_mode()
-def associated(forward: Pass, alternatives: Sequence[Alternatives]) -> np.ndarray:
-    """Whether the answer of each line of a pass, with its line end, is likelier than each of its alternatives with
-    theirs: bool, (lines,); True where there are none. One that is as likely as the answer wins."""
+def associated(forward: Pass, line: np.ndarray, alternatives: Sequence[Alternatives]) -> np.ndarray:
+    """Whether an answer, with its line end, is likelier than each of some alternatives with theirs.
+
+    Args:
+        forward: the pass that has its line.
+        line: of each question which line it asks, int64 (questions,), in rising order.
+        alternatives: those of each question.
+
+    Returns:
+        bool, (questions,); True where there are no alternatives. One that is as likely as the answer wins.
+    """
     ahead = np.ones(len(alternatives), bool)
     if not any(map(len, alternatives)):
         return ahead
-    left, stop = Candidates.bounded(forward, alternatives), FEW
-    while len((left := left.only(ahead[left.line])).line):
+    left, stop = Candidates.bounded(forward, line, alternatives), FEW
+    known = np.full(left.key.max(initial=-1) + 1, np.nan)  # log-likelihoods, of those that several questions have, too
+    while len((left := left.only(ahead[left.question])).line):
         now, left = left.only(left.rank < stop), left.only(left.rank >= stop)
-        ahead[now.line[now.likelihoods(forward) >= now.answer]] = False
+        new = now.only(np.isnan(known[now.key]))
+        new = new.only(np.sort(np.unique(new.key, return_index=True)[1]))
+        known[new.key] = new.likelihoods(forward)
+        ahead[now.question[known[now.key] >= now.answer]] = False
         stop *= 4
     return ahead
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Alternatives of the lines of a pass that have not lost yet, line after line.
+    """Alternatives that have not lost yet, line after line of a pass.
 
     Attributes:
-        line: whose alternative each is, int64 (candidates,).
-        rank: from 0, among those of its line, by what its likelihood may be, int64 (candidates,).
+        question: whose alternative each is, int64 (candidates,).
+        line: which line that asks, int64 (candidates,).
+        key: the same where line and alternative are, from 0, int64 (candidates,).
+        rank: from 0, among those of its question, by what its likelihood may be, int64 (candidates,).
         seen: tokens of its line, prompt included, before the one at which it parts from that, int64 (candidates,).
         bound: its log-likelihood with that token, nats, (candidates,).
         answer: the log-likelihood of its line's answer, nats, (candidates,).
         rest: its tokens from that one on, then NONE, int64 (candidates, longest).
     """
 
+    question: np.ndarray
     line: np.ndarray
+    key: np.ndarray
     rank: np.ndarray
     seen: np.ndarray
     bound: np.ndarray
@@ -96,18 +140,23 @@ class Candidates:
     rest: np.ndarray
 
     def only(self, chosen: np.ndarray) -> Candidates:
-        """Some of the candidates, bool (candidates,)."""
+        """Some of the candidates, bool (candidates,), or their places, int64."""
         return Candidates(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     @classmethod
-    def bounded(cls, forward: Pass, alternatives: Sequence[Alternatives]) -> Candidates:
-        """All alternatives but those that the pass shows to be less likely than the answer."""
-        line = np.repeat(np.arange(len(alternatives)), [len(some) for some in alternatives])
-        longest = max(some.shape[1] for some in alternatives)
+    def bounded(cls, forward: Pass, lines: np.ndarray, alternatives: Sequence[Alternatives]) -> Candidates:
+        """All alternatives but those that the pass shows to be less likely than the answer, arguments as of
+        ``associated``."""
+        question = np.repeat(np.arange(len(alternatives)), [len(some) for some in alternatives])
+        line = lines[question]
+        longest = max(some.answers.shape[1] for some in alternatives)
         whole = np.concatenate(
-            [np.pad(some, ((0, 0), (0, longest - some.shape[1])), constant_values=NONE) for some in alternatives]
+            [
+                np.pad(some.tokens, ((0, 0), (0, longest - some.answers.shape[1])), constant_values=NONE)
+                for some in alternatives
+            ]
         )
-        answers = np.full((len(alternatives), longest), NONE)
+        answers = np.full((len(forward.items), longest), NONE)
         for row, item in zip(answers, forward.items, strict=True):
             own = item.tokens[item.answer :][:longest]
             row[: len(own)] = own
@@ -125,11 +174,13 @@ class Candidates:
         answer = (before[starts] - before[ends])[line]
         rest = np.take_along_axis(whole, np.minimum(part[:, None] + np.arange(longest), longest - 1), axis=1)
         rest[part[:, None] + np.arange(longest) >= longest] = NONE
-        order = np.lexsort((REST * (rest >= 0).sum(1) - bound, line))
+        order = np.lexsort((REST * (rest >= 0).sum(1) - bound, question))
         order = order[bound[order] >= answer[order] - MARGIN]
-        line, seen = line[order], begins[line[order]] + part[order]
-        rank = np.arange(len(line)) - np.searchsorted(line, line)
-        return cls(line, rank, seen, bound[order], answer[order], rest[order])
+        question, line, seen = question[order], line[order], begins[line[order]] + part[order]
+        rank = np.arange(len(question)) - np.searchsorted(question, question)
+        rows = np.column_stack([line, whole[order]])
+        key = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+        return cls(question, line, key, rank, seen, bound[order], answer[order], rest[order])
 
     def likelihoods(self, forward: Pass) -> np.ndarray:
         """The log-likelihood of each candidate, line end included, nats, (candidates,)."""

@@ -17,8 +17,9 @@ from atlas.draws import rng
 from atlas.pool.facts import Fact
 from atlas.study.jobs import RunSpec
 from atlas.ttt.engine.lines import ItemTable
-from atlas.ttt.engine.scoring import Scores, score, score_base
-from atlas.ttt.probes import Probe, Prober, ProbeScores, measure
+from atlas.ttt.engine.scoring import Scores, score
+from atlas.ttt.measured import Measured
+from atlas.ttt.probes import Probe, Prober, ProbeScores, associated_by_base, measure
 from atlas.ttt.resume import Saved
 from atlas.ttt.session import Estimates, Learner, Session, Teacher, Trace
 from atlas.workflow import progress
@@ -69,13 +70,14 @@ class RunState:
 class Course:
     """Has a teacher teach, and measures.
 
-    ``streams`` holds the facts of each lane in the order of teaching, ``start`` what all lanes begin with, float32
-    (1, parameters); None for a fresh adapter a lane.
+    ``measured`` is what the base makes of all that is asked, ``streams`` holds the facts of each lane in the order of
+    teaching, ``start`` what all lanes begin with, float32 (1, parameters); None for a fresh adapter a lane.
     """
 
     spec: RunSpec
     teacher: Teacher
     prober: Prober
+    measured: Measured
     streams: Sequence[Sequence[Fact]]
     placebo: Sequence[Fact]
     device: torch.device
@@ -87,7 +89,9 @@ class Course:
         self.phrasings = self.spec.recipe.paraphrases + 1  # in which a fact is taught: its sentence, and paraphrases
         self.items = [self.prober.items(lane) for lane in self.streams]  # facts x phrasings
         self.lines = [lane[:: self.phrasings] for lane in self.items]  # facts as taught
-        self.base = score_base(self.adapters, self.lines, self.device)  # (lanes, facts)
+        self.base = self.measured.scores.at(
+            self.measured.places([[(fact.fact_id, 0) for fact in lane] for lane in self.streams])
+        )  # (lanes, facts)
         fresh = self.adapters.initial(self.spec.base_seed, seeds) if self.start is None else self.start
         theta = fresh.expand(len(seeds), -1).contiguous().to(self.device)
         self.table = ItemTable.of(self.items, self.device)
@@ -115,18 +119,16 @@ class Course:
         with progress.tracker(label, self.spec.sessions, done) as tracker:
             for session in range(done + 1, self.spec.sessions + 1):
                 self._teach(session)
-                if session in self.spec.checkpoints:
-                    probed = measure(self.adapters, self._theta, self.probes(session), self.device)
-                    theta = self.state.learner.theta.cpu().numpy()
-                    self.state.checkpoints.append(Checkpoint(session, probed, theta))
                 self.state.seconds_before = before + time.perf_counter() - began
                 saved.offer(self.state)
                 new = self.state.sessions[-1].scores.recalled[:, -self.spec.facts_per_session :]
                 tracker.advance(f"recall of new facts {new.mean():.1%}" if new.size else "nothing taught yet")
+        if self.is_base:
+            self.state.checkpoints = self._untaught()
         self.state.seconds_before = before
 
     def _teach(self, number: int) -> None:
-        """Teach one session, and measure the facts that the retention matrix shows of it."""
+        """Teach one session, and measure it: all probes at a checkpoint, and the facts of the retention matrix."""
         began = self._clock()
         new = self.spec.facts_per_session
         size, known = new * self.phrasings, new * number
@@ -136,15 +138,23 @@ class Course:
 
         session = Session(self.table, (number - 1) * size, size, self.state.estimates, draw)
         self.state.learner, traces = self.teacher.session(self.state.learner, session)
-        taught = self._clock()
-        columns = np.arange(0)
+        seconds = self._clock() - began
+        probed, theta = None, self._theta
+        if theta is not None and number in self.spec.checkpoints:
+            probed = measure(self.adapters, theta, self.probes(number), self.device)
+            self.state.checkpoints.append(Checkpoint(number, probed, theta.cpu().numpy()))
+        began = self._clock()
+        columns, later = np.arange(0), np.arange(known, len(self.lines[0]))[:new]
         if self.teacher.teaches(known):
             every = self.spec.probes.matrix == "all" or number in self.spec.checkpoints or on_schedule(number)
             columns = np.arange(0 if every else known - new, known)
-        scores = self._score(np.concatenate([columns, np.arange(known, len(self.lines[0]))[:new]]))
-        shown, ahead = (scores.lines(part) for part in (slice(len(columns)), slice(len(columns), None)))
+        if probed and len(columns):  # the facts taught so far are the first probes
+            shown, ahead = probed.scores.lines(columns), self._score(later, theta)
+        else:
+            scores = self._score(np.concatenate([columns, later]), theta)
+            shown, ahead = (scores.lines(part) for part in (slice(len(columns)), slice(len(columns), None)))
         norms = self.state.learner.theta.norm(dim=1).cpu().numpy()
-        spent = taught - began, self._clock() - taught
+        spent = seconds, self._clock() - began
         self.state.sessions.append(TaughtSession(number, traces, norms, columns, shown, ahead, *spent))
 
     def _clock(self) -> float:
@@ -154,9 +164,23 @@ class Course:
         torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def _score(self, facts: np.ndarray) -> Scores:
-        """Scores of some facts of every lane, by their places in its stream."""
-        if (theta := self._theta) is None:
+    def _untaught(self) -> list[Checkpoint]:
+        """What probes give at the checkpoints where the lanes stay the base: all at once, since lanes and checkpoints
+        ask the same."""
+        asked = [self.probes(sessions) for sessions in self.spec.checkpoints]
+        every = [probe for lanes in asked for lane in lanes for probe in lane]
+        won = iter(associated_by_base(self.adapters, every, self.device))
+        found = []
+        for sessions, lanes in zip(self.spec.checkpoints, asked, strict=True):
+            places = self.measured.of(lanes)
+            first = np.fromiter(won, bool, places.size).reshape(places.shape)
+            probed = ProbeScores(self.measured.scores.at(places), first, self.measured.decoded[places])
+            found.append(Checkpoint(sessions, probed, self.state.learner.theta.cpu().numpy()))
+        return found
+
+    def _score(self, facts: np.ndarray, theta: Tensor | None) -> Scores:
+        """Scores of some facts of every lane, by their places in its stream; without ``theta`` those of the base."""
+        if theta is None or not len(facts):
             return self.base.lines(facts)
         self.adapters.bind(theta)
         return score(self.adapters, [[lines[i] for i in facts] for lines in self.lines], self.device)

@@ -12,14 +12,16 @@ import numpy as np
 import torch
 
 from atlas.base.checkpoint import Manifest, read_manifest
+from atlas.base.corpus import split
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.phrases import plural
 from atlas.pool.facts import STREAM_SCHEMA, Fact, read_stream
-from atlas.study.jobs import RunSpec
+from atlas.study.jobs import Device, Precision, RunSpec
 from atlas.study.settings import Settings
 from atlas.ttt import hub
-from atlas.workflow import files
+from atlas.ttt.engine.products import require
+from atlas.workflow import files, gpus
 from atlas.workflow.digest import code_digest
 from atlas.workflow.steps import add_certified, environment
 
@@ -37,6 +39,7 @@ class Inputs:
     manifest: Path
     certificate: Path
     threads: int
+    measured: Path | None = None  # what the base makes of the pool; None where a run has a base of its own
     moments: Path | None = None  # of the base's keys, for editors
     start: Path | None = None  # folder of the PEFT adapter that all lanes begin with
 
@@ -52,12 +55,13 @@ class Inputs:
         options.add_argument("--streams", type=Path, nargs="+", required=True, help="a stream per seed, in their order")
         options.add_argument("--corpus", type=Path, required=True, help="corpus.txt, for the loss of the base")
         add_certified(options)
+        options.add_argument("--measured", type=Path, help="base-REPLICA.parquet of atlas.ttt.measure_base")
         options.add_argument("--moments", type=Path, help="covariance.safetensors, for editors")
         options.add_argument("--start", type=Path, help="folder of a PEFT adapter to begin with, for adapters")
 
     def identity(self, spec: Settings, step: str) -> str:
         """All that decides a step's numbers: settings, code, inputs, packages, and where and how it computes."""
-        given = [self.moments] if self.moments else []
+        given = [path for path in (self.measured, self.moments) if path]
         given += hub.files_of(self.start) if self.start else []
         inputs = [files.sha256(path) for path in (self.pool, *self.streams, *given)]
         base, versions = read_manifest(self.manifest).fingerprint, environment(*PACKAGES)["versions"]
@@ -90,6 +94,37 @@ class Inputs:
                 raise AtlasError(f"{path}: fact {strangers[0]} is not in the pool; remake it with atlas.pool.streams")
             lanes.append([by_id[row.fact_id] for row in rows[:needed]])
         return lanes
+
+
+def validation_tokens(corpus: Path, model: LanguageModel, manifest: Manifest, count: int) -> np.ndarray:
+    """Token ids of the text that the base's loss is measured on, unsigned (tokens,): the first ``count`` of the
+    validation text, and what they predict.
+
+    Raises AtlasError where they are too few for one window.
+    """
+    _, validation = split(files.read_text(corpus), manifest.config.validation)
+    found = model.text.encode(validation, str(corpus))[: count + 1]
+    if len(found) <= (window := model.config.context):
+        raise AtlasError(
+            f"probes.val_tokens: {count} of the validation text in {corpus}, which has {len(found) - 1}, expected at "
+            f"least {window}, a window of the base; raise it, or base.validation"
+        )
+    return found
+
+
+def computed_on(asked: Device, precision: Precision) -> torch.device:
+    """Where to compute; a GPU is then taken.
+
+    Raises AtlasError where one is asked for and there is none, or where there are no instructions for the precision.
+    """
+    gpu = asked != "cpu" and torch.cuda.is_available()
+    if asked == "cuda" and not gpu:
+        raise AtlasError("device: cuda, but torch sees no GPU here; use device: cpu or auto")
+    require(precision, gpu)
+    if gpu:
+        cards = [str(torch.cuda.get_device_properties(card).uuid) for card in range(torch.cuda.device_count())]
+        torch.cuda.set_device(gpus.take(cards))
+    return torch.device("cuda" if gpu else "cpu")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from atlas.pool.facts import Fact
 from atlas.ttt.alternatives import Alternatives, Taught, associated
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import Line, line
-from atlas.ttt.engine.scoring import Scores, passes, score_base
+from atlas.ttt.engine.scoring import Pass, Scores, passes
 
 Kind = Literal["taught", "rephrase", "placebo"]
 
@@ -42,14 +42,12 @@ class ProbeScores:
     """What all lanes' probes gave.
 
     Attributes:
-        base: without adapters.
-        adapted: with them.
+        scores: of each, (lanes, probes).
         associated: bool, (lanes, probes); True where a probe has no alternative.
         decoded: int64, (lanes, probes, longest): tokens behind the prompt up to a line end, then END.
     """
 
-    base: Scores
-    adapted: Scores
+    scores: Scores
     associated: np.ndarray
     decoded: np.ndarray
 
@@ -83,7 +81,7 @@ class Prober:
                     f"{fact.teachable} may be taught and the others are held out, but the recipe teaches "
                     f"{self.paraphrases}; teach fewer or add some to the pool"
                 )
-        return [self._phrasing(fact, form) for fact in facts for form in (0, *self._taught(fact))]
+        return [self.phrasing(fact, form) for fact in facts for form in (0, *self._taught(fact))]
 
     def probes(self, taught: Sequence[Fact], placebo: Sequence[Fact]) -> list[Probe]:
         """Taught sentences, then those paraphrases of theirs that no recipe teaches, then placebo. Their alternatives
@@ -93,9 +91,7 @@ class Prober:
         asked += [("placebo", 0, fact) for fact in placebo]
         known = Taught(taught, self.text, self.origin)
         besides = {fact.fact_id: known.besides(fact) for fact in (*taught, *placebo)}
-        return [
-            Probe(kind, form, fact, self._phrasing(fact, form), besides[fact.fact_id]) for kind, form, fact in asked
-        ]
+        return [Probe(kind, form, fact, self.phrasing(fact, form), besides[fact.fact_id]) for kind, form, fact in asked]
 
     def _taught(self, fact: Fact) -> list[int]:
         """The paraphrases of a fact that are taught: the first ones, or where mixed those from a drawn one on.
@@ -106,8 +102,8 @@ class Prober:
         first = int(rng(fact.fact_id, "forms").integers(count)) if self.mixed and self.paraphrases else 0
         return sorted((first + at) % count + 1 for at in range(self.paraphrases))
 
-    def _phrasing(self, fact: Fact, form: int) -> Line:
-        """A phrasing as a line, made once: the base scores a line that lanes share once."""
+    def phrasing(self, fact: Fact, form: int) -> Line:
+        """A phrasing as a line, made once: lanes that ask the same share it."""
         key = fact.fact_id, form
         if key not in self._made:
             origin = f"{self.origin}: fact {fact.fact_id}"
@@ -116,26 +112,50 @@ class Prober:
 
 
 @torch.inference_mode()
-def measure(
-    model: LaneModel, theta: Tensor | None, lanes: Sequence[Sequence[Probe]], device: torch.device
-) -> ProbeScores:
-    """Score every lane's probes under the base and with ``theta``; decode, and compare with alternatives, with it.
-
-    Without ``theta`` all lanes are the base, and what it scored is theirs, too.
-    """
+def measure(model: LaneModel, theta: Tensor, lanes: Sequence[Sequence[Probe]], device: torch.device) -> ProbeScores:
+    """Score every lane's probes with ``theta``, decode, and compare with alternatives."""
     lines = [[probe.line for probe in lane] for lane in lanes]
-    base = score_base(model, lines, device)
     model.bind(theta)
-    shape = len(lanes), len(lanes[0])
-    adapted = base if theta is None else Scores.empty(*shape)
-    won, decoded = np.ones(shape, bool), np.full((*shape, max(item.decoded for lane in lines for item in lane)), END)
+    found = room(lines)
     for forward in passes(model, lines, device):
-        places = [*zip(forward.lane, forward.column, strict=True)]
-        won[forward.lane, forward.column] = associated(forward, [lanes[i][j].alternatives for i, j in places])
-        said = forward.decoded(forward.parted)
-        if theta is not None:
-            forward.fill(adapted, said)
-        for at, (place, item) in enumerate(zip(places, forward.items, strict=True)):
-            tokens = said.get(at, item.tokens[item.answer :])
-            decoded[place][: len(tokens)] = tokens
-    return ProbeScores(base, adapted, won, decoded)
+        note(forward, found)
+        asked = [lanes[i][j].alternatives for i, j in zip(forward.lane, forward.column, strict=True)]
+        found.associated[forward.lane, forward.column] = associated(forward, np.arange(len(asked)), asked)
+    return found
+
+
+def room(lines: Sequence[Sequence[Line]]) -> ProbeScores:
+    """Room for what every lane's lines give; as long as nothing else is noted, all answers come first."""
+    shape = len(lines), len(lines[0])
+    decoded = np.full((*shape, max(item.decoded for lane in lines for item in lane)), END)
+    return ProbeScores(Scores.empty(*shape), np.ones(shape, bool), decoded)
+
+
+def note(forward: Pass, found: ProbeScores) -> None:
+    """Decode the lines of a pass, and note what that gives and how they score."""
+    said = forward.decoded(forward.parted)
+    forward.fill(found.scores, said)
+    for at, (lane, column, item) in enumerate(zip(forward.lane, forward.column, forward.items, strict=True)):
+        tokens = said.get(at, item.tokens[item.answer :])
+        found.decoded[lane, column, : len(tokens)] = tokens
+
+
+@torch.inference_mode()
+def associated_by_base(model: LaneModel, probes: Sequence[Probe], device: torch.device) -> np.ndarray:
+    """Whether the base alone finds the answer of each probe likelier than its alternatives, bool (probes,). A line that
+    several of them ask runs once."""
+    asking: dict[int, list[int]] = {}
+    for at, probe in enumerate(probes):
+        if len(probe.alternatives):
+            asking.setdefault(id(probe.line), []).append(at)
+    won = np.ones(len(probes), bool)
+    if not asking:
+        return won
+    groups = [*asking.values()]
+    model.bind(None)
+    for forward in passes(model, [[probes[group[0]].line for group in groups]], device):
+        mine = [groups[column] for column in forward.column]
+        asked = np.array([at for group in mine for at in group])
+        line = np.repeat(np.arange(len(mine)), [len(group) for group in mine])
+        won[asked] = associated(forward, line, [probes[at].alternatives for at in asked])
+    return won

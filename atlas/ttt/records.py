@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -26,10 +25,14 @@ Columns = dict[str, Any]
 def facts_table(course: Course) -> pa.Table:
     """Every probe at every checkpoint, one checkpoint after the other, lane by lane."""
     parts: list[Columns] = []
-    asked = {point.sessions: course.probes(point.sessions) for point in course.state.checkpoints}
-    for point, (lane, seed) in product(course.state.checkpoints, enumerate(course.spec.seeds)):
-        probes, taught_in = asked[point.sessions][lane], course.taught_in(lane)
-        base, adapted, others = point.probed.base, point.probed.adapted, [len(probe.alternatives) for probe in probes]
+    asked = [course.probes(point.sessions) for point in course.state.checkpoints]
+    taught = [course.taught_in(lane) for lane in range(len(course.spec.seeds))]
+    for (point, lanes), (lane, seed) in product(
+        zip(course.state.checkpoints, asked, strict=True), enumerate(course.spec.seeds)
+    ):
+        probes, taught_in, adapted = lanes[lane], taught[lane], point.probed.scores
+        others = [len(probe.alternatives) for probe in probes]
+        base = course.measured.scores.at(course.measured.of([probes])[0])
         parts.append(
             {
                 "arm": course.spec.arm,
@@ -41,11 +44,11 @@ def facts_table(course: Course) -> pa.Table:
                 "form": [probe.form for probe in probes],
                 "domain": [probe.fact.domain for probe in probes],
                 "session_taught": [taught_in.get(probe.fact.fact_id) for probe in probes],
-                "nll_base": base.nll[lane],
+                "nll_base": base.nll,
                 "nll": adapted.nll[lane],
-                "answer_nll_base": base.answer_nll[lane],
+                "answer_nll_base": base.answer_nll,
                 "answer_nll": adapted.answer_nll[lane],
-                "recognised": adapted.nll[lane] < base.nll[lane],
+                "recognised": adapted.nll[lane] < base.nll,
                 "recalled": adapted.recalled[lane],
                 "associated": [
                     won if n else None for won, n in zip(point.probed.associated[lane], others, strict=True)
@@ -55,9 +58,9 @@ def facts_table(course: Course) -> pa.Table:
                     course.prober.text.decode(tokens[tokens != END]).partition("\n")[0]
                     for tokens in point.probed.decoded[lane]
                 ],
-                "recalled_base": base.recalled[lane],
+                "recalled_base": base.recalled,
                 "answered": adapted.answered[lane],
-                "answered_base": base.answered[lane],
+                "answered_base": base.answered,
                 "contradicts": [probe.fact.true_answer is not None for probe in probes],
             }
         )
@@ -69,9 +72,10 @@ def matrix_table(course: Course) -> pa.Table:
     parts: list[Columns] = []
     first = course.base.lines(slice(course.spec.facts_per_session))
     # every fact just before it was taught, (lanes, facts); those of the first session by the base
-    before = reduce(Scores.followed_by, (taught.ahead for taught in course.state.sessions[:-1]), first)
+    before = Scores.joined([first, *(taught.ahead for taught in course.state.sessions[:-1])])
+    every = [course.taught_in(lane) for lane in range(len(course.spec.seeds))]
     for (lane, seed), taught in product(enumerate(course.spec.seeds), course.state.sessions):
-        fact_ids, taught_in = [course.streams[lane][i].fact_id for i in taught.columns], course.taught_in(lane)
+        fact_ids, taught_in = [course.streams[lane][i].fact_id for i in taught.columns], every[lane]
         parts.append(
             {
                 "arm": course.spec.arm,
@@ -132,9 +136,7 @@ def _joined(schema: pa.Schema, parts: Sequence[Columns]) -> pa.Table:
 def base_losses(course: Course, validation: np.ndarray) -> list[ValLoss]:
     """Loss on the base's validation text, unsigned (tokens,), without and with what was taught, at each checkpoint and
     lane by lane: what teaching cost the base. Lanes that are the base have its loss."""
-    taught, losses = course.adapters, []
-    taught.bind(None)
-    base = validation_loss(taught.model, validation)
+    taught, losses, base = course.adapters, [], course.measured.val_loss
     for point in course.state.checkpoints:
         theta = torch.from_numpy(point.theta).to(course.device)
         for lane, seed in enumerate(course.spec.seeds):

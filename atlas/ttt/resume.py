@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -87,27 +88,59 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def packed(value: Any, name: str = "") -> dict[str, np.ndarray]:
-    """A tree of dataclasses, lists, tensors, arrays and numbers as named arrays."""
-    if is_dataclass(value):
-        parts = {f"{name}.{field.name}": getattr(value, field.name) for field in fields(value)}
-    elif isinstance(value, list):
-        parts = {f"{name}.{i}": item for i, item in enumerate(value)}
-    else:
-        return {name: np.array(value.cpu().numpy() if isinstance(value, torch.Tensor) else value, order="C")}
-    return {key: array for part, item in parts.items() for key, array in packed(item, part).items()}
+    """A tree of dataclasses, lists, tensors, arrays and numbers as named arrays, as many however long its lists are."""
+    out: dict[str, np.ndarray] = {}
+    _pack(type(value), [value], name, out)
+    return out
 
 
-def unpacked(kind: Any, arrays: dict[str, np.ndarray], name: str = "", device: torch.device = CPU) -> Any:
+def unpacked(kind: Any, arrays: Mapping[str, np.ndarray], name: str = "", device: torch.device = CPU) -> Any:
     """The value of type ``kind`` that ``packed`` made these arrays from, with its tensors on a device."""
+    (value,) = _unpack(kind, 1, arrays, name, device)
+    return value
+
+
+def _pack(kind: Any, values: Sequence[Any], name: str, out: dict[str, np.ndarray]) -> None:
+    """Pack many values of one type: a field of all of them together, the items of all lists behind one another.
+
+    ``NAME.lengths`` and ``NAME.shapes`` say what is whose: int64, (values,) and (values, axes).
+    """
     if is_dataclass(kind):
-        types = get_type_hints(kind)
-        parts = (unpacked(types[field.name], arrays, f"{name}.{field.name}", device) for field in fields(kind))
-        return kind(*parts)  # type: ignore[operator]
+        for part, inside in _parts(kind):
+            _pack(inside, [getattr(value, part) for value in values], f"{name}.{part}", out)
+    elif get_origin(kind) is list:
+        out[f"{name}.lengths"] = np.array([len(value) for value in values], np.int64)
+        _pack(get_args(kind)[0], [item for value in values for item in value], f"{name}.items", out)
+    elif kind in (np.ndarray, torch.Tensor):
+        values = [value.numpy(force=True) if isinstance(value, torch.Tensor) else value for value in values]
+        kinds = {(value.dtype, value.ndim) for value in values}
+        if len(kinds) > 1:
+            raise TypeError(f"{name}: arrays of unlike types or axes, {sorted(map(str, kinds))}")
+        out[f"{name}.shapes"] = np.array([value.shape for value in values], np.int64)
+        out[f"{name}.values"] = np.concatenate([value.ravel() for value in values] or [np.empty(0)])
+    else:
+        out[name] = np.array(values)
+
+
+def _unpack(kind: Any, count: int, arrays: Mapping[str, np.ndarray], name: str, device: torch.device) -> list[Any]:
+    """The ``count`` values of type ``kind`` that ``_pack`` packed."""
+    if is_dataclass(kind):
+        parts = [_unpack(inside, count, arrays, f"{name}.{part}", device) for part, inside in _parts(kind)]
+        return [kind(*values) for values in zip(*parts, strict=True)]  # type: ignore[operator]
     if get_origin(kind) is list:
-        (item,) = get_args(kind)
-        below = [key.removeprefix(f"{name}.") for key in arrays if key.startswith(f"{name}.")]
-        count = len({key.partition(".")[0] for key in below})
-        return [unpacked(item, arrays, f"{name}.{i}", device) for i in range(count)]
-    if kind is torch.Tensor:
-        return torch.from_numpy(arrays[name]).to(device)
-    return arrays[name] if kind is np.ndarray else kind(arrays[name][()])
+        lengths = arrays[f"{name}.lengths"].tolist()
+        items = iter(_unpack(get_args(kind)[0], sum(lengths), arrays, f"{name}.items", device))
+        return [list(islice(items, length)) for length in lengths]
+    if kind in (np.ndarray, torch.Tensor):
+        shapes, values = arrays[f"{name}.shapes"], arrays[f"{name}.values"]
+        ends = np.cumsum(shapes.prod(axis=1)).tolist() if count else []
+        cuts = zip([0, *ends], ends, shapes.tolist(), strict=False)
+        parts = [values[begin:end].reshape(shape).copy() for begin, end, shape in cuts]  # each its own to change
+        return parts if kind is np.ndarray else [torch.from_numpy(part).to(device) for part in parts]
+    return [kind(value) for value in arrays[name].tolist()]
+
+
+def _parts(kind: Any) -> list[tuple[str, Any]]:
+    """The fields of a dataclass, and their types."""
+    types = get_type_hints(kind)
+    return [(field.name, types[field.name]) for field in fields(kind)]

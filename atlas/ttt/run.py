@@ -19,22 +19,22 @@ from atlas.base.checkpoint import Manifest, load_certified, read_manifest
 from atlas.base.corpus import split
 from atlas.errors import AtlasError
 from atlas.pool.facts import PLACEBO, read_pool
-from atlas.study.jobs import RunSpec
+from atlas.study.jobs import MeasureSpec, RunSpec
 from atlas.ttt import hub
 from atlas.ttt.course import Course
 from atlas.ttt.engine.full import Full
 from atlas.ttt.engine.lanes import LaneModel, compute_in
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.engine.products import require
 from atlas.ttt.frozen import Watch, reinitialise
-from atlas.ttt.inputs import PACKAGES, Given, Inputs
+from atlas.ttt.inputs import PACKAGES, Given, Inputs, computed_on, validation_tokens
+from atlas.ttt.measured import decided_by, measure_base, read_measured
 from atlas.ttt.probes import Prober
 from atlas.ttt.recipe import Trainer
 from atlas.ttt.records import base_losses, facts_table, growths, matrix_table, sessions_table
 from atlas.ttt.resume import Saved
 from atlas.ttt.run_files import RunRecord
 from atlas.ttt.session import Teacher
-from atlas.workflow import files, gpus, progress
+from atlas.workflow import files, progress
 from atlas.workflow.allocator import keep_freed_memory
 from atlas.workflow.digest import code_digest
 from atlas.workflow.steps import add_spec, environment, now, parser, run_step
@@ -80,18 +80,7 @@ def carry_out(
     losses = base_losses(course, ready.validation)
     record = RunRecord(
         **spec.model_dump(
-            include={
-                "arm",
-                "seeds",
-                "base_replica",
-                "targets",
-                "ranks",
-                "recipe",
-                "reinit",
-                "method",
-                "editing",
-                "precision",
-            },
+            include={*RunSpec.model_fields} & {*RunRecord.model_fields},
             warnings="error",
         ),
         trainable_params=course.adapters.parameters,
@@ -135,35 +124,45 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
     Raises AtlasError where the base is not certified, pool, streams and spec do not fit, there is no GPU to use, or no
     bfloat16 where it is asked for.
     """
-    gpu = spec.device != "cpu" and torch.cuda.is_available()
-    if spec.device == "cuda" and not gpu:
-        raise AtlasError("device: cuda, but torch sees no GPU here; use device: cpu or auto")
-    require(spec.precision, gpu)
-    manifest, pool, corpus = read_manifest(inputs.manifest), str(inputs.pool), str(inputs.corpus)
+    device, manifest = computed_on(spec.device, spec.precision), read_manifest(inputs.manifest)
     if manifest.config.replica != spec.base_replica:
         raise AtlasError(
             f"{inputs.manifest}: replica {manifest.config.replica} of the base, but seeds {spec.seeds} are taught on "
             f"replica {spec.base_replica}; give the base of that folder"
         )
+    if inputs.measured is None and not spec.reinit:
+        raise AtlasError("--measured: no file, expected base-REPLICA.parquet; make it with atlas.ttt.measure_base")
+    if inputs.measured and spec.reinit:
+        raise AtlasError(
+            f"--measured: {inputs.measured}, expected none: the arm re-initialises {', '.join(spec.reinit)}, so it "
+            "measures a base of its own; leave it out"
+        )
     model = load_certified(inputs.checkpoint, inputs.manifest, inputs.certificate)
     watch = Watch(model, manifest.sha256, reinitialise(model, spec.reinit, spec.base_seed, spec.seeds))
-    training, validation = split(files.read_text(inputs.corpus), manifest.config.validation)
-    held_out = model.text.encode(validation[: spec.probes.val_chars + 1], corpus)
+    held_out = validation_tokens(inputs.corpus, model, manifest, spec.probes.val_tokens)
     facts = read_pool(inputs.pool)
-    streams, trains_text = inputs.lanes(spec, facts), any(phase.text for phase in spec.recipe.active.values())
-    text = model.text.encode(training, corpus) if trains_text else None
-    if gpu:
-        cards = [str(torch.cuda.get_device_properties(card).uuid) for card in range(torch.cuda.device_count())]
-        torch.cuda.set_device(gpus.take(cards))
-    compute_in(model.to("cuda" if gpu else "cpu"), spec.precision)
+    streams, text = inputs.lanes(spec, facts), None
+    if any(phase.text for phase in spec.recipe.active.values()):
+        training, _ = split(files.read_text(inputs.corpus), manifest.config.validation)
+        text = model.text.encode(training, str(inputs.corpus))
+    compute_in(model.to(device), spec.precision)
     given = Given(spec, inputs, model, manifest, streams, text)
+    prober = Prober(str(inputs.pool), spec.recipe.paraphrases, spec.recipe.mixed, model.text)
+    placebo = [fact for fact in facts if fact.role == PLACEBO]
+    if inputs.measured:
+        asked = MeasureSpec(val_tokens=spec.probes.val_tokens, device=spec.device, precision=spec.precision)
+        measured = read_measured(inputs.measured, decided_by(asked, manifest, inputs.pool, inputs.corpus))
+    else:
+        told = {fact.fact_id: fact for lane in (*streams, placebo) for fact in lane}
+        measured = measure_base(LaneModel(model), prober, [*told.values()], held_out, given.device)
     made = teacher(given)
     course = Course(
         spec=spec,
         teacher=made,
-        prober=Prober(pool, spec.recipe.paraphrases, spec.recipe.mixed, model.text),
+        prober=prober,
+        measured=measured,
         streams=streams,
-        placebo=[fact for fact in facts if fact.role == PLACEBO],
+        placebo=placebo,
         device=given.device,
         start=hub.read_adapter(inputs.start, made.adapters) if inputs.start else None,
     )

@@ -30,7 +30,7 @@ STUDY: dict[str, Any] = {
         "max_val_loss": 3.5,
     },
     "recipe": {"phases": {"fast": {"steps": 2}, "slow": {"epochs": 1, "rehearsal": {"facts": 2}}}},
-    "probes": {"val_chars": 512},
+    "probes": {"val_tokens": 512},
     "arms": {"qv": {"targets": ["q", "v"], "ranks": 4}, "ffn": {"targets": ["up", "down"], "ranks": 4}},
     "contrasts": {"places": [["qv", "ffn"]], "recipe": [["qv", "qv_single_phase"]]},
     "ablations": {"qv_single_phase": {"targets": ["q", "v"], "ranks": 4, "recipe": {"phases": {"fast": None}}}},

@@ -43,6 +43,8 @@ RESULTS = tables() | SHOWN
 TAUGHT = teach() | RESULTS
 CERTIFY = jobs("certify", "12")
 BASE = jobs("pretrain", "12") | CERTIFY
+MEASURE = jobs("measure_base", "12")
+MEASURED = MEASURE | TAUGHT
 # a table of the arms' own runs does not read the ablation
 ABLATION_ONLY = tables("comparisons") | charts("comparisons") | {"prose", "page"}
 
@@ -149,14 +151,15 @@ EDITS = {
     "a module that only a command uses": (code("atlas/tables/plan.py", "advice"), set()),
     "a profile": (appended("profiles/default/config.yaml", "printshellcmds: true\n"), set()),
     # code: the steps that use it, and what follows
-    "how facts are drawn": (code("atlas/pool/build.py", "build"), {"facts"} | STREAMS | TAUGHT),
+    "how facts are drawn": (code("atlas/pool/build.py", "build"), {"facts"} | STREAMS | MEASURED),
     "the order of teaching": (code("atlas/pool/streams.py", "draw"), STREAMS | TAUGHT),
-    "the corpus": (code("atlas/base/corpus.py", "own_text"), {"corpus"} | BASE | TAUGHT),
-    "pretraining": (code("atlas/base/pretrain.py", "train"), BASE | TAUGHT),
-    "a check of the base": (code("atlas/guard/weight_checks.py", "static"), CERTIFY | TAUGHT),
+    "the corpus": (code("atlas/base/corpus.py", "own_text"), {"corpus"} | BASE | MEASURED),
+    "pretraining": (code("atlas/base/pretrain.py", "train"), BASE | MEASURED),
+    "a check of the base": (code("atlas/guard/weight_checks.py", "static"), CERTIFY | MEASURED),
     "how other projects' checkpoints are read": (code("atlas/guard/verification.py", "read_foreign"), set()),
     "an editor, where no arm edits": (code("atlas/ttt/editors/rome.py", "Rome"), set()),
     "the adapters": (code("atlas/ttt/engine/lora.py", "Adapters"), TAUGHT),
+    "how lines score": (code("atlas/ttt/engine/scoring.py", "passes"), MEASURED),
     "a table": (code("atlas/tables/base_loss.py", "table"), tables("sessions") | charts("sessions") | {"page"}),
     "a table of facts": (
         code("atlas/tables/capacity.py", "table"),
@@ -184,15 +187,15 @@ EDITS = {
     ),
     "a comment in the lock file": (appended("requirements.lock", "# a remark\n"), set()),
     "another version in the lock file, not installed": (replaced("requirements.lock", "torch==", "torch==9."), set()),
-    "another numpy": (installed("numpy"), {"facts", "corpus"} | STREAMS | BASE | TAUGHT),
-    "another torch": (installed("torch"), BASE | TAUGHT),
+    "another numpy": (installed("numpy"), {"facts", "corpus"} | STREAMS | BASE | MEASURED),
+    "another torch": (installed("torch"), BASE | MEASURED),
     "another pandas": (installed("pandas"), RESULTS),
     "another altair": (installed("altair"), charts() | {"page"}),
-    "another unearth, which fetches": (installed("unearth"), {"corpus"} | BASE | TAUGHT),
+    "another unearth, which fetches": (installed("unearth"), {"corpus"} | BASE | MEASURED),
     "another snakemake": (installed("snakemake"), set()),
     "transformers, where no base is from outside": (installed("transformers"), set()),
     "a torch for CUDA": (installed("torch", f"{metadata.version('torch').partition('+')[0]}+cu999"), set()),
-    "the user's own corpus": (appended("corpus-of-the-test.txt", "More.\n"), {"corpus"} | BASE | TAUGHT),
+    "the user's own corpus": (appended("corpus-of-the-test.txt", "More.\n"), {"corpus"} | BASE | MEASURED),
     "the user's own corpus, saved as it was": (
         lambda checkout: (checkout.root / "corpus-of-the-test.txt").touch(),
         set(),
@@ -226,9 +229,11 @@ EDITS = {
         teach("qv", "ffn") | RESULTS,
     ),
     "a checkpoint fewer": (config(checkpoints=[2]), TAUGHT),
+    "the text that side effects are measured on": (config(probes={"val_tokens": 300}), MEASURED),
+    "the retention matrix": (config(probes={**STUDY["probes"], "matrix": "all"}), TAUGHT),
     "the checkpoints of the ablations": (config(ablation_checkpoints=[2]), teach("qv_single_phase") | ABLATION_ONLY),
-    "the pool": (config(**of("pool", seed=7)), {"facts"} | STREAMS | TAUGHT),
-    "the base": (config(**of("base", seed=7)), BASE | TAUGHT),
+    "the pool": (config(**of("pool", seed=7)), {"facts"} | STREAMS | MEASURED),
+    "the base": (config(**of("base", seed=7)), BASE | MEASURED),
     "one base for all": (config(**of("base", replicas=1)), teach(blocks=["3"]) | RESULTS),
     "more bases than there are blocks": (config(**of("base", replicas=3)), set()),
     "the comparisons": (
@@ -260,7 +265,7 @@ def test_the_users_own_pool_counts_by_its_bytes(copy, edit, expected):
     own.write_text("fact_id,domain,prompt,answer,rephrases\n" + "\n".join(rows) + "\n")
     copy.configure({**copying.deepcopy(STUDY), "pool": {"source": "own.csv", "taught": 24, "placebo": 12}})
     everything = copy.jobs()
-    assert everything == {"facts"} | STREAMS | TAUGHT
+    assert everything == {"facts"} | STREAMS | MEASURED
     copy.done("--touch")  # as if all had been made from it
     assert copy.jobs() == set()
     edit(own)

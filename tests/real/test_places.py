@@ -142,7 +142,18 @@ def test_what_snakemake_cannot_hand_to_a_cluster_is_refused_in_one_line(fresh):
 
 def test_every_rule_quotes_every_path(planned):
     rules = {job.rule for job in planned}
-    assert {"facts", "corpus", "pretrain", "teach", "trials", "honest", "damage", "misload", "covariance"} <= rules
+    assert {
+        "facts",
+        "corpus",
+        "pretrain",
+        "measure_base",
+        "teach",
+        "trials",
+        "honest",
+        "damage",
+        "misload",
+        "covariance",
+    } <= rules
     assert {"collect", "recipes", "page", "prose"} <= rules
     for job in planned:
         steps = [shlex.split(word) for word in job.words if word.startswith("atlas.") and " " in word]  # of a batch
@@ -181,7 +192,8 @@ def test_jobs_that_train_on_a_gpu_share_what_is_there(fresh, tmp_path):
     for device in ("cuda", "auto"):
         fresh.configure(STUDY | {"device": device})
         listed = run(fresh.root, fresh, "--dry-run", "ttt", PATH=path)
-        assert len(re.findall("rule teach:", listed)) == len(re.findall("gpu=1", listed)) == 6
+        counts = [len(re.findall(said, listed)) for said in ("rule teach:", "rule measure_base:", "gpu=1")]
+        assert counts == [6, 2, 8]
     for given, limit in ((), 2), (("--resources", "gpu=5"), 5):
         made = run(fresh.root, fresh, "--forceall", *given, "--", "results/pool/pool.parquet", PATH=path)
         assert re.search(rf"Provided resources: gpu=.*\b{limit}\b", made)

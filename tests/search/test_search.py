@@ -18,7 +18,7 @@ from atlas.study.search_space import Search, Sweep
 from atlas.tables import found_recipes
 from atlas.ttt.course import Course
 from atlas.workflow import files
-from tests.ttt.tiny_run import arguments, make_inputs, make_moments, spec
+from tests.ttt.tiny_run import arguments, make_inputs, make_measured, make_moments, spec
 from tests.ttt.tiny_ttt import TINY
 
 ARMS = {"qv": {"targets": ["q", "v"]}}
@@ -203,6 +203,7 @@ def test_what_a_pool_does_not_ask_is_null(searched, tmp_path):
     folder = shutil.copytree(searched[0], tmp_path / "bare")
     facts = [replace(fact, rephrases=(), template=fact.fact_id) for fact in read_pool(folder / "pool.parquet")]
     files.write_parquet(folder / "pool.parquet", pool_table(facts), {})
+    make_measured(folder)
     whole = study(sweeps={"few": {"recipe": STEPS}}, rungs=[2], jobs=1).rung_spec("qv", 0)
     rung.main(on_the_tiny_base(whole, folder, tmp_path / "0.parquet", spec(checkpoints=[2])))
     found = files.read_parquet(tmp_path / "0.parquet", TRIALS)

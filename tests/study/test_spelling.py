@@ -77,7 +77,7 @@ SEARCH = "search: {arms: {a: {targets: [q]}}, sweeps: {s: {vary:"
         ("pool: {source: own.csv}", "pool: {source: .//own.csv}"),
         ("base: {corpus: texts/mine}", "base: {corpus: ./texts/./mine/}"),
         ("results: there/results", "results: ./there//results/"),
-        ("checkpoints: [30, 100]", "probes: {val_chars: 65536}\ncheckpoints: [30.0, 100]"),
+        ("checkpoints: [30, 100]", "probes: {val_tokens: 16384}\ncheckpoints: [30.0, 100]"),
         ("arms: {qv: {targets: [q], ranks: [32, 32, 32, 32]}}", "arms: {qv: {targets: [q], ranks: 32, recipe: {}}}"),
         ("arms: {qv: {targets: [q], start: a}}", "arms: {qv: {targets: [q], start: a/}}"),
         ("arms: {m: {method: memit}}", "arms: {m: {method: memit, editing: {layers: [0, 1, 2], value: {decay: 2}}}}"),

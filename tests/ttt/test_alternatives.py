@@ -18,6 +18,7 @@ from atlas.ttt.engine.lines import DECODED
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.probes import END, Prober, measure
+from tests.counting import calls_in
 from tests.ttt.tiny_ttt import TINY, make_ending_model, make_facts, make_model
 
 CPU = torch.device("cpu")
@@ -31,7 +32,10 @@ def fact(name, answer, template="t", role="taught", **more):
 def alternatives(taught, placebo=()):
     """Every probe's alternatives as text, by fact and kind."""
     probes = Prober("pool").probes(taught, placebo)
-    return {(one.fact.fact_id, one.kind): [decode(row[row != NONE])[:-1] for row in one.alternatives] for one in probes}
+    return {
+        (one.fact.fact_id, one.kind): [decode(row[row != NONE])[:-1] for row in one.alternatives.tokens]
+        for one in probes
+    }
 
 
 def test_alternatives_are_the_other_answers_taught_so_far_in_the_template():
@@ -74,6 +78,17 @@ def test_an_answer_that_reads_the_same_is_no_alternative():
     assert (
         len(Taught([fact("a", "Ann"), fact("b", "ANN"), fact("c", "Cy")], Lower(), "t").besides(fact("a", "Ann"))) == 1
     )
+
+
+def test_finding_alternatives_takes_as_much_longer_as_there_are_facts_and_not_their_square():
+    """All answers of one template: a fact's alternatives are all the others."""
+
+    def probes(count):
+        prober = Prober("pool")
+        return calls_in(lambda: prober.probes([fact(f"f{i}", f"a{i}") for i in range(count)], []))
+
+    few, many = probes(50), probes(400)
+    assert many < 8.5 * few
 
 
 def log_likelihood(model, prompt, answer):
@@ -134,7 +149,7 @@ def test_a_naive_oracle_agrees_on_every_probe(asked, monkeypatch):
         adapters.bind(theta[lane : lane + 1])
         for at, probe in enumerate(probes):
             prompt, right = probe.fact.prompts[probe.form], probe.fact.answers
-            others = [decode(row[row != NONE])[:-1] for row in probe.alternatives]
+            others = [decode(row[row != NONE])[:-1] for row in probe.alternatives.tokens]
             with torch.no_grad():
                 mine = log_likelihood(adapters.model, prompt, probe.fact.answer)
                 won = all(log_likelihood(adapters.model, prompt, other) < mine for other in others)
@@ -143,8 +158,8 @@ def test_a_naive_oracle_agrees_on_every_probe(asked, monkeypatch):
             for one in (found, in_parts):
                 assert one.associated[lane, at] == won
                 assert texts(one)[lane][at] == said
-                assert one.adapted.recalled[lane, at] == recalled
-                assert one.adapted.answered[lane, at] == said.startswith(right)
+                assert one.scores.recalled[lane, at] == recalled
+                assert one.scores.answered[lane, at] == said.startswith(right)
             alias = recalled and said[:-1] != right[0]
             outcomes |= {("won", won, bool(others)), ("recalled", recalled, alias), ("ends", said.endswith("\n"))}
     assert outcomes >= {("won", True, True), ("won", False, True), ("won", True, False)}
@@ -158,17 +173,19 @@ def test_the_retention_matrix_and_the_base_call_the_same_facts_recalled(asked):
     lines = [[probe.line for probe in lane] for lane in lanes]
     adapters.bind(theta)
     again = score(adapters, lines, CPU)
-    assert (again.recalled == found.adapted.recalled).all()
-    assert (again.answered == found.adapted.answered).all()
+    assert (again.recalled == found.scores.recalled).all()
+    assert (again.answered == found.scores.answered).all()
     base = measure(adapters, torch.zeros_like(theta), lanes, CPU)
-    assert (base.adapted.recalled == found.base.recalled).all()
-    assert (base.adapted.answered == found.base.answered).all()
+    adapters.bind(None)
+    alone = score(adapters, lines, CPU)
+    assert (base.scores.recalled == alone.recalled).all()
+    assert (base.scores.answered == alone.answered).all()
 
 
 def test_a_probe_scores_alike_whatever_else_is_asked(asked):
     adapters, theta, lanes = asked
     whole, part = measure(adapters, theta, lanes, CPU), measure(adapters, theta[1:], [lanes[1][5:9]], CPU)
-    np.testing.assert_allclose(part.adapted.nll[0], whole.adapted.nll[1, 5:9], atol=1e-5)
+    np.testing.assert_allclose(part.scores.nll[0], whole.scores.nll[1, 5:9], atol=1e-5)
     assert (part.associated[0] == whole.associated[1, 5:9]).all()
     assert texts(part)[0] == texts(whole)[1][5:9]
 

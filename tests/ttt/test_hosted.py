@@ -222,7 +222,7 @@ def test_keys_and_values_are_kept_for_decoding_and_for_alternatives(tmp_path, na
             made = oracle.generate(prompt, max_new_tokens=DECODED, do_sample=False, eos_token_id=0, pad_token_id=0)
             said = found.decoded[0, at]
             assert said[said != END].tolist() == made[0, prompt.shape[1] :].tolist()
-            mine, others = likelihood(probe, probe.line.tokens[probe.line.answer :]), probe.alternatives
+            mine, others = likelihood(probe, probe.line.tokens[probe.line.answer :]), probe.alternatives.tokens
             won = all(likelihood(probe, other[other != NONE]) < mine for other in others)
             assert found.associated[0, at] == won
     assert 0 < found.associated.sum() < len(probes)
@@ -271,7 +271,7 @@ def test_an_answer_is_right_by_its_text_whatever_its_tokens():
         probes = Prober("pool", text=text).probes([fact], [])
         found = measure(LaneModel(known), torch.zeros(1, 0), [probes], CPU)
         again = score(LaneModel(known), [[probes[0].line]], CPU)
-        for scores in (found.adapted, found.base, again):
+        for scores in (found.scores, again):
             assert (scores.recalled.item(), scores.answered.item()) == (recalled, answered), said
         tokens = found.decoded[0, 0]
         assert text.decode(tokens[tokens != END]).partition("\n")[0] == "".join(said).strip()

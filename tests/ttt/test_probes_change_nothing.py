@@ -1,6 +1,7 @@
 """Probes never change what is taught: whatever else is measured, the same recipe gives the same bytes."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from atlas.ttt.inputs import Inputs
 from atlas.ttt.run import prepare, trainer
 from atlas.workflow import files
 from tests.ttt.test_resume import dying_after
-from tests.ttt.tiny_run import FILES, make_inputs, make_moments, spec
+from tests.ttt.tiny_run import FILES, make_inputs, make_measured, make_moments, spec
 from tests.ttt.tiny_ttt import TINY
 
 FEW = {"facts": 2, "unseen": 0.5}
@@ -48,8 +49,8 @@ EDITOR = Arm(
 METHODS = [*RECIPES, "memit"]
 SESSIONS = 12  # of one fact each; the retention matrix leaves out 9 and 11, unless it has all sessions
 STUDIES: dict[str, dict[str, Any]] = {
-    "one checkpoint": {"checkpoints": [12], "probes": {"val_chars": 97}, "placebo": 1},
-    "a shorter study": {"checkpoints": [6, 9], "probes": {"matrix": "all"}},
+    "one checkpoint": {"checkpoints": [12], "probes": {"val_tokens": 97}, "placebo": 1},
+    "a shorter study": {"checkpoints": [6, 9], "probes": {"matrix": "all", "val_tokens": 200}},
 }
 
 
@@ -62,6 +63,7 @@ def given(tmp_path_factory) -> Inputs:
         rows = [[seed] * SESSIONS, [*range(1, SESSIONS + 1)], [0] * SESSIONS, order]
         columns = dict(zip(STREAM_SCHEMA.names, rows, strict=True))
         files.write_parquet(folder / f"{seed}.parquet", pa.table(columns, schema=STREAM_SCHEMA), {})
+    make_measured(folder, "other.parquet", val_tokens=97)
     named = {option: folder / name for option, name in FILES.items()}
     streams = [folder / f"{seed}.parquet" for seed in (1, 2)]
     return Inputs(streams=streams, threads=1, moments=folder / "covariance.safetensors", **named)
@@ -78,7 +80,11 @@ def spec_of(name: str, **asked: Any) -> RunSpec:
 
 def taught(name: str, given: Inputs, folder, placebo: int = 4, **asked: Any) -> dict[int, str]:
     """What the lanes had added after the sessions of each checkpoint; so many facts that are never taught are asked."""
-    course = prepare(spec_of(name, **asked), given, editing if name == "memit" else trainer).course
+    run = spec_of(name, **asked)
+    assert given.measured
+    if run.probes.val_tokens != spec().probes.val_tokens:
+        given = replace(given, measured=given.measured.with_name("other.parquet"))
+    course = prepare(run, given, editing if name == "memit" else trainer).course
     course.placebo = course.placebo[:placebo]
     course.run(name, resume.Saved(folder, name))
     return {point.sessions: hashlib.sha256(point.theta.tobytes()).hexdigest() for point in course.state.checkpoints}

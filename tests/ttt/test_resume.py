@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,10 +15,13 @@ import torch
 from safetensors.numpy import save_file
 
 from atlas.ttt import resume
-from atlas.ttt.course import Course
+from atlas.ttt.course import Course, RunState, TaughtSession
+from atlas.ttt.engine.scoring import Scores
 from atlas.ttt.inputs import Inputs
 from atlas.ttt.resume import NAME, Saved, packed, unpacked
 from atlas.ttt.run_files import read_record
+from atlas.ttt.session import Estimates, Learner, Trace
+from tests.counting import calls_in
 from tests.ttt.tiny_run import arguments, spec, teach
 
 SAME = ("facts.parquet", "matrix.parquet", "adapters.safetensors")
@@ -139,6 +143,50 @@ def test_a_tree_of_dataclasses_survives(count):
     torch.testing.assert_close(again.tensor, tree.tensor)
     assert unpacked(Outer, packed(tree), device=torch.device("meta")).tensor.is_meta
     assert all((one.values == np.arange(one.count)).all() for one in again.inner)
+
+
+def long_state(sessions: int) -> RunState:
+    """The state of a run of so many sessions of 3 facts, of 2 lanes."""
+    lanes, facts, draw = 2, 3, np.random.default_rng(sessions)
+
+    def scores(count: int) -> Scores:
+        return Scores(*(draw.random((lanes, count)).astype(kind) for kind in ("f4", "f4", "?", "?", "f4")))
+
+    taught = [
+        TaughtSession(
+            at,
+            [Trace(draw.random((5, lanes)).astype("f4"), np.full(lanes, 5), np.full(lanes, 60)) for _ in range(2)],
+            draw.random(lanes),
+            np.arange(at % 7),
+            scores(at % 7),
+            scores(facts),
+            0.5,
+            0.25,
+        )
+        for at in range(1, sessions + 1)
+    ]
+    learner = Learner(draw.random((lanes, 50)), [], np.empty((lanes, 0)), np.empty((lanes, 0, 0, 0)))
+    return RunState(learner, Estimates.none(lanes, sessions * facts), taught)
+
+
+def test_saving_and_loading_take_as_much_longer_as_a_run_is_and_not_its_square(tmp_path):
+    def there_and_back(state: RunState) -> RunState:
+        saved = Saved(tmp_path, "id")
+        saved.offer(state)
+        return saved.load(RunState(state.learner, state.estimates))
+
+    short, long = long_state(50), long_state(400)
+    few, many = (calls_in(partial(there_and_back, state)) for state in (short, long))
+    assert many < 8 * few
+    again = there_and_back(long)
+    assert packed(again).keys() == packed(long).keys() == packed(short).keys()
+    assert all(np.array_equal(values, packed(long)[name]) for name, values in packed(again).items())
+    assert [one.session for one in again.sessions] == list(range(1, 401))
+
+
+def test_arrays_that_do_not_belong_together_are_refused():
+    with pytest.raises(TypeError, match=r"inner\.items\.values: arrays of unlike types"):
+        packed(Outer(0.1, [Inner(np.arange(2), 1), Inner(np.ones(2), 1)], []))
 
 
 def test_saving_takes_its_share_of_the_time_and_no_more(tmp_path, monkeypatch):

@@ -10,9 +10,9 @@ from atlas.base.checkpoint import save
 from atlas.guard.report import Certificate
 from atlas.pool.facts import STREAM_SCHEMA, pool_table
 from atlas.study.base_settings import Base
-from atlas.study.jobs import Probes, RunSpec
+from atlas.study.jobs import MeasureSpec, Probes, RunSpec
 from atlas.study.recipes import Recipe
-from atlas.ttt import edit
+from atlas.ttt import edit, measure_base
 from atlas.ttt import run as trained
 from atlas.ttt.editors import covariance
 from atlas.workflow import files
@@ -24,6 +24,7 @@ FILES = {
     "checkpoint": "base.safetensors",
     "manifest": "base.json",
     "certificate": "certificate.json",
+    "measured": "base-1.parquet",
 }
 CORPUS = "To be, or not to be, that is the question:\n" * 400
 
@@ -38,7 +39,7 @@ def spec(**changes) -> RunSpec:
         "ranks": [4, 4],
         "alpha": 4,
         "recipe": Recipe.model_validate({}),
-        "probes": Probes(val_chars=200),
+        "probes": Probes(val_tokens=200),
         "reinit": [],
         "base_seed": 0,
         "device": "cpu",
@@ -67,6 +68,14 @@ def make_inputs(folder: Path) -> Path:
         corpus_sha256=files.sha256(folder / "corpus.txt"),
     )
     certify(folder, passed=True, fingerprint=manifest.fingerprint)
+    return make_measured(folder)
+
+
+def make_measured(folder: Path, out="base-1.parquet", **changes) -> Path:
+    """Measure the base of the inputs of a run, once; the folder."""
+    asked = MeasureSpec.model_validate({"val_tokens": 200, "device": "cpu"} | changes)
+    options = [text for name, file in FILES.items() if name != "measured" for text in (f"--{name}", str(folder / file))]
+    measure_base.main(["--spec", asked.model_dump_json(), *options, "--out", str(folder / out)])
     return folder
 
 
@@ -81,6 +90,8 @@ def arguments(folder, out, run, start=None) -> list[str]:
     """
     streams = [str(folder / f"{seed}.parquet") for seed in run.seeds]
     inputs = FILES | ({"moments": "covariance.safetensors"} if run.editing else {})
+    if run.reinit:
+        del inputs["measured"]
     options = [text for name, file in inputs.items() for text in (f"--{name}", str(folder / file))]
     options += ["--start", str(start)] if start else []
     return ["--spec", run.model_dump_json(), "--streams", *streams, *options, "--out", str(out)]

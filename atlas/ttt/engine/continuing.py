@@ -16,7 +16,7 @@ from torch import Tensor
 from atlas.base.attention import Kept, Packed, View, grid
 from atlas.ttt.engine.lanes import LaneModel
 
-ALIVE = 0.5  # of the lines that are decoded together, those that still go on; if fewer, the others are left out
+ALIVE = 0.75  # of the lines that are decoded together, those that still go on; if fewer, the others are left out
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ class Continuation:
         heads, time = model.model.config.heads, cells.shape[1]
         layers = []
         for layer in kept:
-            wide = [rows.new_zeros(len(cells), heads, time + room, rows.shape[1] // heads) for rows in layer]
+            wide = [rows.new_empty(len(cells), heads, time + room, rows.shape[1] // heads) for rows in layer]
             for into, rows in zip(wide, layer, strict=True):
                 into[:, :, :time] = rows[cells].view(len(cells), time, heads, -1).transpose(1, 2)
+                into[:, :, time:] = 0
             layers.append((wide[0], wide[1]))
         return cls(model, cells.device, lanes, lane, time, layers)
 

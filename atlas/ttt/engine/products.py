@@ -70,7 +70,7 @@ class FrozenProduct:
 
 
 def _product(x: Tensor, matrix: Tensor) -> Tensor:
-    """``x M`` of x (rows, in) rounded to bfloat16, as M (in, out) is; summed in float32, which only a GPU gives back."""
+    """``x M`` of x (rows, in) rounded to bfloat16, as M (in, out) is; the sum is float32, which only a GPU gives."""
     rounded = x.bfloat16()
     return torch.mm(rounded, matrix, out_dtype=torch.float32) if x.is_cuda else rounded @ matrix
 

@@ -7,20 +7,22 @@ that, too. Where one is wrong, decoding goes on from there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from atlas.base.attention import Recorded
 from atlas.base.text import Text
 from atlas.ttt.engine.continuing import Continuation, decode
 from atlas.ttt.engine.lanes import LaneModel
-from atlas.ttt.engine.lines import IGNORED, Batch, Line, batch
+from atlas.ttt.engine.lines import IGNORED, Batch, Line
+from atlas.ttt.engine.sharing import sharing
 
-TOKENS_PER_PASS = {"cpu": 4096, "cuda": 1 << 18}  # a processor's caches hold the activations; a GPU wants more
+TOKENS_PER_PASS = {"cpu": 8192, "cuda": 1 << 18}  # a processor's caches hold the activations; a GPU wants more
 LOGITS_PER_PASS = 1 << 25  # fewer tokens where there are many symbols, so that memory suffices
 PARTIAL = "\ufffd"  # what stands for a character of which a token holds only a part
 
@@ -70,9 +72,10 @@ class Scores:
         """The scores of some of the lines."""
         return Scores(*(values[..., part] for values in self.all))
 
-    def followed_by(self, more: Scores) -> Scores:
-        """The scores of these lines, then of more lines."""
-        return Scores(*(np.concatenate(pair, axis=-1) for pair in zip(self.all, more.all, strict=True)))
+    @classmethod
+    def joined(cls, parts: Sequence[Scores]) -> Scores:
+        """The scores of lines, part after part."""
+        return cls(*(np.concatenate(some, axis=-1) for some in zip(*(part.all for part in parts), strict=True)))
 
     def at(self, places: np.ndarray) -> Scores:
         """Of scores of a single batch or lane those at ``places``, in their shape."""
@@ -90,15 +93,6 @@ def score(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.devic
     for forward in passes(model, lanes, device):
         forward.fill(out, forward.decoded(forward.undecided))
     return out
-
-
-def score_base(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.device) -> Scores:
-    """Score lines under the base. Lanes share it, so a line that several of them have runs once."""
-    lines = {id(item): item for lane in lanes for item in lane}
-    column = {key: i for i, key in enumerate(lines)}
-    model.bind(None)
-    scores = score(model, [list(lines.values())], device)
-    return scores.at(np.array([[column[id(item)] for item in lane] for lane in lanes]))
 
 
 @dataclass(frozen=True)
@@ -213,10 +207,11 @@ def passes(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.devi
         chosen: list[list[Line]] = [[] for _ in lanes]
         for i, j in zip(lane, column, strict=True):
             chosen[i].append(lanes[i][j])
-        lines = batch(chosen, device)
-        lines = replace(lines, packed=Recorded(lines.packed.all, lines.packed.asked))
+        lines, rows = sharing(chosen, device)
         items = [item for some in chosen for item in some]
-        yield Pass(model, lane, column, items, lines, *model.nll(lines))
+        logits = model.logits(lines)[rows]
+        nll = F.cross_entropy(logits, lines.targets, reduction="none")
+        yield Pass(model, lane, column, items, lines, nll, logits)
 
 
 def together(

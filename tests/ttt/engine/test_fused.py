@@ -36,7 +36,7 @@ def lines_of(facts: tuple[int, ...], over: str) -> Batch:
 
 
 def both_ways(adapters: Adapters, lines: Batch) -> list[list[torch.Tensor]]:
-    """Likelihoods, logits and gradients of both ways through a model, for a loss in which every token counts otherwise."""
+    """Likelihoods, logits and gradients of both ways through a model, every token counts otherwise."""
     draw, lanes = torch.Generator().manual_seed(0), len(lines.lanes)
     dtype = adapters.model.head.dtype
     theta = 0.1 * torch.randn(lanes, adapters.parameters, generator=draw, dtype=dtype)

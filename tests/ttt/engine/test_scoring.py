@@ -12,7 +12,7 @@ from atlas.ttt.engine import scoring
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import batch, line
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.engine.scoring import score, score_base, together
+from atlas.ttt.engine.scoring import score, together
 from tests.ttt.tiny_ttt import make_ending_model, make_facts, make_model
 
 CPU = torch.device("cpu")
@@ -157,14 +157,6 @@ def test_every_item_is_in_one_pass(lanes):
         for i, j in zip(lane, column, strict=True):
             seen[i].append(int(j))
     assert [sorted(columns) for columns in seen] == [list(range(len(lane))) for lane in lanes]
-
-
-def test_a_line_that_lanes_share_is_scored_once_under_the_base(model):
-    lanes = [[LINES[0], LINES[2]], [LINES[2], LINES[1]]]
-    found, plain = score_base(LaneModel(model), lanes, CPU), score(LaneModel(model), lanes, CPU)
-    np.testing.assert_allclose(found.nll, plain.nll, rtol=1e-5)
-    np.testing.assert_allclose(found.answer_nll, plain.answer_nll, rtol=1e-5)
-    assert (found.recalled == plain.recalled).all()
 
 
 def test_an_alias_is_as_right_as_the_answer():
