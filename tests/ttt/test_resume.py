@@ -155,7 +155,7 @@ def long_state(sessions: int) -> RunState:
     taught = [
         TaughtSession(
             at,
-            [Trace(draw.random((5, lanes)).astype("f4"), np.full(lanes, 5), np.full(lanes, 60)) for _ in range(2)],
+            [Trace(torch.rand(5, lanes), torch.full([lanes], 5), torch.full([lanes], 60)) for _ in range(2)],
             draw.random(lanes),
             np.arange(at % 7),
             scores(at % 7),
@@ -165,8 +165,9 @@ def long_state(sessions: int) -> RunState:
         )
         for at in range(1, sessions + 1)
     ]
-    learner = Learner(draw.random((lanes, 50)), [], np.empty((lanes, 0)), np.empty((lanes, 0, 0, 0)))
-    return RunState(learner, Estimates.none(lanes, sessions * facts), taught)
+    learner = Learner(torch.rand(lanes, 50), [], torch.empty(lanes, 0), torch.empty(lanes, 0, 0, 0))
+    known = Estimates(torch.rand(lanes, sessions * facts), torch.zeros(lanes, sessions * facts, dtype=torch.int64))
+    return RunState(learner, known, taught)
 
 
 def test_saving_and_loading_take_as_much_longer_as_a_run_is_and_not_its_square(tmp_path):
@@ -186,7 +187,7 @@ def test_saving_and_loading_take_as_much_longer_as_a_run_is_and_not_its_square(t
 
 def test_arrays_that_do_not_belong_together_are_refused():
     with pytest.raises(TypeError, match=r"inner\.items\.values: arrays of unlike types"):
-        packed(Outer(0.1, [Inner(np.arange(2), 1), Inner(np.ones(2), 1)], []))
+        packed(Outer(0.1, [Inner(np.arange(2), 1), Inner(np.ones(2), 1)], [], torch.ones(1)))
 
 
 def test_saving_takes_its_share_of_the_time_and_no_more(tmp_path, monkeypatch):

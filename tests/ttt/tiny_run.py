@@ -71,6 +71,9 @@ def make_inputs(folder: Path) -> Path:
     return make_measured(folder)
 
 
+ROUNDED = "base-1-bfloat16.parquet"
+
+
 def make_measured(folder: Path, out="base-1.parquet", **changes) -> Path:
     """Measure the base of the inputs of a run, once; the folder."""
     asked = MeasureSpec.model_validate({"val_tokens": 200, "device": "cpu"} | changes)
@@ -84,12 +87,15 @@ def certify(folder, **values):
 
 
 def arguments(folder, out, run, start=None) -> list[str]:
-    """The command line of a run; that of an editor names moments, which ``make_moments`` makes.
+    """The command line of a run; that of an editor names moments, which ``make_moments`` makes, and that of a run in
+    bfloat16 what ``make_measured`` makes as ``ROUNDED``.
 
     ``start`` is the adapter to begin with.
     """
     streams = [str(folder / f"{seed}.parquet") for seed in run.seeds]
     inputs = FILES | ({"moments": "covariance.safetensors"} if run.editing else {})
+    if run.precision == "bfloat16":
+        inputs["measured"] = ROUNDED
     if run.reinit:
         del inputs["measured"]
     options = [text for name, file in inputs.items() for text in (f"--{name}", str(folder / file))]

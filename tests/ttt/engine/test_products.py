@@ -16,7 +16,7 @@ from atlas.ttt.engine.products import FrozenProduct, require
 from atlas.ttt.run_files import read_record
 from tests.ttt.editors.tiny_editors import settings
 from tests.ttt.test_hosted import ours, saved
-from tests.ttt.tiny_run import make_moments, spec, teach
+from tests.ttt.tiny_run import ROUNDED, make_measured, make_moments, spec, teach
 from tests.ttt.tiny_ttt import make_model
 
 CPU = torch.device("cpu")
@@ -160,6 +160,7 @@ def test_a_model_from_outside_computes_in_bfloat16_too(tmp_path, name):
 
 @pytest.mark.usefixtures("able")
 def test_a_run_in_bfloat16_says_so_and_leaves_the_certified_weights(run, inputs, tmp_path):
+    make_measured(inputs, ROUNDED, precision="bfloat16")
     out = teach(inputs, tmp_path / "1-2", spec(precision="bfloat16", checkpoints=[2]))
     record, plain = read_record(out / "run.json"), read_record(run / "run.json")
     assert (record.precision, plain.precision) == ("bfloat16", "float32")
@@ -180,6 +181,7 @@ def test_a_run_in_bfloat16_says_so_and_leaves_the_certified_weights(run, inputs,
 @pytest.mark.parametrize("method", ["memit", "finetune"])
 def test_what_changes_whole_matrices_runs_in_bfloat16(spoilt, tmp_path, method):
     changes = {"method": method, "targets": ["down"], "precision": "bfloat16", "checkpoints": [1], "ranks": [32, 32]}
+    make_measured(spoilt, ROUNDED, precision="bfloat16")
     if method == "memit":
         make_moments(spoilt)
         changes |= {"editing": settings("memit"), "recipe": {"phases": {"fast": None, "slow": None}}}
