@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -182,37 +183,13 @@ class Descent:
             for part in (self.live, self.grad, self.state.mean, self.state.square, self.state.steps)
         )
         rules = self.phase.optimiser
+        plain: dict[str, Any] = {"lr": rate, "weight_decay": 0.0, "maximize": False, "found_inf": skip}
         if rules.kind == "sgd":
-            torch._fused_sgd_(
-                live,
-                grad,
-                mean if rules.momentum else (),
-                weight_decay=0.0,
-                momentum=rules.momentum,
-                lr=rate,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-                is_first_step=False,
-                found_inf=skip,
-            )
+            plain |= {"momentum": rules.momentum, "dampening": 0.0, "nesterov": False, "is_first_step": False}
+            torch._fused_sgd_(live, grad, mean if rules.momentum else (), **plain)
         else:
-            torch._fused_adam_(
-                live,
-                grad,
-                mean,
-                square,
-                (),
-                steps,
-                lr=rate,
-                beta1=rules.momentum,
-                beta2=rules.variance,
-                weight_decay=0.0,
-                eps=EPSILON,
-                amsgrad=False,
-                maximize=False,
-                found_inf=skip,
-            )
+            plain |= {"beta1": rules.momentum, "beta2": rules.variance, "eps": EPSILON, "amsgrad": False}
+            torch._fused_adam_(live, grad, mean, square, (), steps, **plain)
 
     def blended(self) -> Tensor:
         """``theta`` with the copy blended in, (lanes, parameters)."""
