@@ -100,7 +100,7 @@ def test_an_example_finds_the_verdicts_in_which_two_studies_differ(tmp_path, exa
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert re.fullmatch(r"claims: 0 of [1-9]\d* verdicts differ", printed[0])
     assert printed[1] == f"contrasts: 1 of {len(table)} verdicts differ"
-    assert printed[3].split()[:3] == table.loc[1, ["family", "arm_a", "arm_b"]].tolist()
+    assert printed[3].split()[:3] == [*table[["family", "arm_a", "arm_b"]].iloc[1]]
     assert len(printed) == 4
 
 

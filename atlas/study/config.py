@@ -276,8 +276,8 @@ class Study(Settings):
 
     @cached_property
     def lanes_of_a_block(self) -> int:
-        """Most seeds of a block. With ``lanes: auto`` as many as a GPU holds of every arm, where the study asks for
-        one; ``device: auto`` may have to do with a processor."""
+        """Most seeds of a block. With ``lanes: auto`` as many as a GPU holds of every arm, where the study asks for it:
+        ``device: auto`` may have to do with a processor."""
         if self.lanes != "auto":
             return self.lanes
         if self.device != "cuda":

@@ -118,7 +118,8 @@ def require(precision: Precision, gpu: bool) -> None:
     if gpu:
         able = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        able = torch.backends.mkldnn.is_available() and any(map(torch.cpu.get_capabilities().get, INSTRUCTIONS))
+        made_for = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        able = made_for and any(map(torch.cpu.get_capabilities().get, INSTRUCTIONS))
     if not able:
         where = "this GPU" if gpu else "this processor, as torch sees it,"
         raise AtlasError(

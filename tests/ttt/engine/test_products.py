@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from atlas.base.text import CHARACTERS
 from atlas.errors import AtlasError
+from atlas.study.jobs import Precision
 from atlas.ttt.engine.full import Full
 from atlas.ttt.engine.lanes import LaneModel, base_weights, compute_in
 from atlas.ttt.engine.lora import Adapters
@@ -69,7 +70,7 @@ def test_float32_is_the_plain_product_to_the_bit():
     assert torch.equal(product.backward(grad), grad @ weight)
 
 
-def attached(kind: str, precision: str) -> LaneModel:
+def attached(kind: str, precision: Precision) -> LaneModel:
     """Two roles of every layer taught, two not."""
     model = make_model()
     compute_in(model, precision)
