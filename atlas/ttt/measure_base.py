@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     model = load_certified(args.checkpoint, args.manifest, args.certificate)
     manifest, facts = read_manifest(args.manifest), read_pool(args.pool)
-    validation = validation_tokens(args.corpus, model, manifest, spec.val_tokens)
+    validation = validation_tokens(args.corpus, model, manifest.config.validation, spec.val_tokens)
     device = computed_on(spec.device)
     prober = Prober(str(args.pool), text=model.text)
     measured = measure_base(LaneModel(model.to(device)), prober, facts, validation, device)

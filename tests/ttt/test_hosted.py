@@ -1,7 +1,6 @@
 """The engine on language models from outside: adapters, whole matrices and editors, architecture by architecture."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -257,13 +256,13 @@ def test_side_effects_are_measured_on_so_many_tokens_whatever_a_token_is(tmp_pat
     made, names = pieces([("b", "c")])
     text = Pieces(made, 0, len(names))
     model = Knows(text, [1])
-    path, manifest = tmp_path / "corpus.txt", SimpleNamespace(config=SimpleNamespace(validation=0.5))
+    path = tmp_path / "corpus.txt"
     path.write_text(" abc\n" * 400)
-    found = validation_tokens(path, model, manifest, CONTEXT + 10)
+    found = validation_tokens(path, model, 0.5, CONTEXT + 10)
     assert len(found) == CONTEXT + 11
     assert text.characters(found) > len(found)
     with pytest.raises(AtlasError, match=f"probes.val_tokens: {CONTEXT - 1} of .*expected at least {CONTEXT}"):
-        validation_tokens(path, model, manifest, CONTEXT - 1)
+        validation_tokens(path, model, 0.5, CONTEXT - 1)
 
 
 def test_an_answer_is_right_by_its_text_whatever_its_tokens():
