@@ -96,17 +96,18 @@ class Inputs:
         return lanes
 
 
-def validation_tokens(corpus: Path, model: LanguageModel, manifest: Manifest, count: int) -> np.ndarray:
+def validation_tokens(corpus: Path, model: LanguageModel, share: float, count: int) -> np.ndarray:
     """Token ids of the text that the base's loss is measured on, unsigned (tokens,): the first ``count`` of the
-    validation text, and what they predict.
+    validation text, the last ``share`` of the corpus, and what they predict.
 
     Raises AtlasError where they are too few for one window.
     """
-    _, validation = split(files.read_text(corpus), manifest.config.validation)
-    found = model.text.encode(validation, str(corpus))[: count + 1]
+    _, validation = split(files.read_text(corpus), share)
+    tokens = model.text.encode(validation, str(corpus))
+    found = tokens[: count + 1]
     if len(found) <= (window := model.config.context):
         raise AtlasError(
-            f"probes.val_tokens: {count} of the validation text in {corpus}, which has {len(found) - 1}, expected at "
+            f"probes.val_tokens: {count} of the validation text in {corpus}, which has {len(tokens)}, expected at "
             f"least {window}, a window of the base; raise it, or base.validation"
         )
     return found

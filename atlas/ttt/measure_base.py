@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = computed_on(spec.device, spec.precision)
     model = load_certified(args.checkpoint, args.manifest, args.certificate)
     manifest, facts = read_manifest(args.manifest), read_pool(args.pool)
-    validation = validation_tokens(args.corpus, model, manifest, spec.val_tokens)
+    validation = validation_tokens(args.corpus, model, manifest.config.validation, spec.val_tokens)
     compute_in(model.to(device), spec.precision)
     prober = Prober(str(args.pool), text=model.text)
     measured = measure_base(LaneModel(model), prober, facts, validation, device)

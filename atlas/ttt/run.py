@@ -139,7 +139,7 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
         )
     model = load_certified(inputs.checkpoint, inputs.manifest, inputs.certificate)
     watch = Watch(model, manifest.sha256, reinitialise(model, spec.reinit, spec.base_seed, spec.seeds))
-    held_out = validation_tokens(inputs.corpus, model, manifest, spec.probes.val_tokens)
+    held_out = validation_tokens(inputs.corpus, model, manifest.config.validation, spec.probes.val_tokens)
     facts = read_pool(inputs.pool)
     streams, text = inputs.lanes(spec, facts), None
     if any(phase.text for phase in spec.recipe.active.values()):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlas.errors import AtlasError
 from atlas.study import config
 from tests.study.made_study import jobs_of
 
@@ -105,3 +106,8 @@ def test_a_corpus_that_is_called_like_the_one_that_is_fetched_is_a_file():
     arms = {"qv": {"targets": ["q"]}}
     assert config.study({"arms": arms, "base": {"corpus": "./shakespeare"}}).base.corpus == "./shakespeare"
     assert config.study({"arms": arms, "base": {"corpus": "shakespeare"}}).base.corpus == "shakespeare"
+
+
+def test_the_old_name_of_the_length_of_the_validation_text_says_what_it_is_now():
+    with pytest.raises(AtlasError, match=r"probes\.val_chars: the text is counted in tokens now, .* val_tokens"):
+        config.study({"arms": {"qv": {"targets": ["q", "v"]}}, "probes": {"val_chars": 65536}})

@@ -30,6 +30,7 @@ from atlas.ttt.engine.lines import DECODED, line
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.hub import read_adapter, write_adapter
+from atlas.ttt.inputs import validation_tokens
 from atlas.ttt.probes import END, Prober, measure
 from tests.guard.foreign_models import CONFIGS, as_if_trained
 from tests.ttt.editors.tiny_editors import settings
@@ -243,12 +244,25 @@ class Knows(LanguageModel):
         return logits
 
 
-def pieces():
+def pieces(merges=()):
     """A tokenizer that has several ways to write a word, and a token of two line ends."""
     names = ["<s>", "\n", "\n\n", " ", *"ABCabc", " ab", " abc", "bc"]
-    made = Tokenizer(models.BPE({name: at for at, name in enumerate(names)}, []))
+    made = Tokenizer(models.BPE({name: at for at, name in enumerate(names)}, [*merges]))
     made.decoder = decoders.Fuse()
     return made, names
+
+
+def test_side_effects_are_measured_on_so_many_tokens_whatever_a_token_is(tmp_path):
+    made, names = pieces([("b", "c")])
+    text = Pieces(made, 0, len(names))
+    model = Knows(text, [1])
+    path = tmp_path / "corpus.txt"
+    path.write_text(" abc\n" * 400)
+    found = validation_tokens(path, model, 0.5, CONTEXT + 10)
+    assert len(found) == CONTEXT + 11
+    assert text.characters(found) > len(found)
+    with pytest.raises(AtlasError, match=f"probes.val_tokens: {CONTEXT - 1} of .*expected at least {CONTEXT}"):
+        validation_tokens(path, model, 0.5, CONTEXT - 1)
 
 
 def test_an_answer_is_right_by_its_text_whatever_its_tokens():
