@@ -135,8 +135,8 @@ def _unpack(kind: Any, count: int, arrays: Mapping[str, np.ndarray], name: str, 
         shapes, values = arrays[f"{name}.shapes"], arrays[f"{name}.values"]
         ends = np.cumsum(shapes.prod(axis=1)).tolist() if count else []
         cuts = zip([0, *ends], ends, shapes.tolist(), strict=False)
-        parts = [values[begin:end].reshape(shape).copy() for begin, end, shape in cuts]  # each its own to change
-        return parts if kind is np.ndarray else [torch.from_numpy(part).to(device) for part in parts]
+        own = [values[begin:end].reshape(shape).copy() for begin, end, shape in cuts]  # each is changed by itself
+        return own if kind is np.ndarray else [torch.from_numpy(array).to(device) for array in own]
     return [kind(value) for value in arrays[name].tolist()]
 
 

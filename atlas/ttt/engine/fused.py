@@ -7,9 +7,10 @@ parts that a processor's caches hold. The plain model is the oracle of this one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class FusedModel:
     def __init__(self, model: Transformer) -> None:
         self.decoder = model.model.decoder
         self.layers: list[FusedLayer] = []
-        for layer in self.decoder.layers:
+        for layer in cast("Iterable[Layer]", self.decoder.layers):
             self.layers.append(FusedLayer(layer, below=any(made.trains for made in self.layers)))
 
     @torch.no_grad()
@@ -191,13 +192,13 @@ class AttentionPass:
             scores.mul_(size**-0.5)
             torch.bmm(scores, key, out=of_query)
             torch.bmm(scores.transpose(1, 2), query, out=of_key)
-        backs = [
+        of_x, *of_all = (
             linears.backward(self._in_rows(some, grid), self.layer.below)
             for (linears, grid), some in zip(self.linears, grads, strict=True)
-        ]
-        if not self.layer.below or self.view.rows is None:
-            return backs[0]
-        return backs[1].index_add_(0, self.view.rows, backs[0])
+        )
+        if self.view.rows is None or of_x is None:
+            return of_x
+        return cast("Tensor", of_all[0]).index_add_(0, self.view.rows, of_x)
 
     def _in_rows(self, gridded: Tensor, grid: Grid) -> Tensor:
         """Matrices of a grid beside one another, a row a token."""
@@ -213,7 +214,7 @@ class Linears:
     """
 
     def __init__(self, *layers: nn.Module) -> None:
-        bases = [layer.base if isinstance(layer, LaneLinear) else layer for layer in layers]
+        bases = [cast("nn.Linear", layer.base if isinstance(layer, LaneLinear) else layer) for layer in layers]
         weight, bias = (torch.cat([getattr(base, name) for base in bases]) for name in ("weight", "bias"))
         precision: Precision = "bfloat16" if product_of(bases[0]).reduced else "float32"
         self.product = FrozenProduct(weight, bias, precision, packs=True)
@@ -230,7 +231,7 @@ class LinearPass:
 
     def __init__(self, linears: Linears, part: Part) -> None:
         self.product, self.lanes = linears.product, part.lanes
-        self.adapters, self.low = [], []
+        self.adapters, self.low = [], list[Tensor]()  # low: what their first matrices give
         for layer, columns in linears.adapted:
             assert layer.trained is not None
             a, b, *grads = (tensor[part.of] for tensor in (*layer.trained.parts, *layer.trained.grads))
@@ -287,5 +288,5 @@ class NormPass:
         """The gradient of x, from that of the output."""
         shape, weight, bias = self.norm.normalized_shape, self.norm.weight, self.norm.bias
         rest = self.x, shape, self.mean, self.rstd, weight, bias, [True, False, False]
-        of_x, _, _ = torch.ops.aten.native_layer_norm_backward(grad, *rest)
+        of_x: Tensor = torch.ops.aten.native_layer_norm_backward(grad, *rest)[0]
         return of_x

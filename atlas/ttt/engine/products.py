@@ -35,7 +35,7 @@ class FrozenProduct:
         self.bias = bias
         self.packed: list[Tensor] = []  # the matrix for x, and for gradients
         fits = weight.dtype == torch.float32 and weight.device.type == "cpu" and not self.reduced
-        if packs and fits and torch.backends.mkldnn.is_available():
+        if packs and fits and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             both = self.weight, self.weight.T.contiguous()
             self.packed = [torch.ops.mkldnn._reorder_linear_weight(matrix, None) for matrix in both]
 
