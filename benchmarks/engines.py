@@ -1,7 +1,4 @@
-"""The engines that are compared: what each does with a task, behind the same three methods.
-
-Losses of training come as float32 (steps, lanes), scores as nats per character (lanes, facts).
-"""
+"""The engines that are compared: what each does with a task, behind the same method."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ import numpy as np
 
 from atlas.study.recipes import Recipe
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.engine.scoring import score
 from atlas.ttt.recipe import Trainer
 from atlas.ttt.session import Estimates, Session
 from benchmarks.tasks import Task
@@ -23,21 +19,6 @@ class Engine(Protocol):
     def steps(self, count: int) -> np.ndarray:
         """Train on the task's batch so many times; losses (steps, lanes)."""
         ...
-
-    def session(self) -> np.ndarray:
-        """Teach one session of the recipe, both phases; losses (steps, lanes)."""
-        ...
-
-    def score(self) -> np.ndarray:
-        """Score every fact; nats per character (lanes, facts)."""
-        ...
-
-
-def sample(engine: Engine, task: Task, steps: int | None = None) -> np.ndarray:
-    """Do a task once, and return what came out: losses or scores."""
-    if task.setting.work == "step":
-        return engine.steps(steps or task.setting.steps)
-    return engine.session() if task.setting.work == "session" else engine.score()
 
 
 class Atlas:
@@ -57,6 +38,7 @@ class Atlas:
         return trace.losses
 
     def session(self) -> np.ndarray:
+        """Teach one session of the recipe; losses (steps, lanes)."""
         _, traces, _ = self.trainer.train(self.learner, self._session(self.task.new))
         return np.concatenate([trace.losses for trace in traces])
 
@@ -65,7 +47,3 @@ class Atlas:
         lanes, facts = len(self.task.lines), len(self.task.lines[0])
         stored = facts - new
         return Session(self.task.lines, stored, new, Estimates.none(lanes, facts), self.task.draw)
-
-    def score(self) -> np.ndarray:
-        self.adapters.bind(self.task.theta)
-        return score(self.adapters, self.task.lines, self.task.device).nll

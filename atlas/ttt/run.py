@@ -80,7 +80,18 @@ def carry_out(
     losses = base_losses(course, ready.validation)
     record = RunRecord(
         **spec.model_dump(
-            include={"arm", "seeds", "base_replica", "targets", "ranks", "recipe", "reinit", "method", "editing", "precision"},
+            include={
+                "arm",
+                "seeds",
+                "base_replica",
+                "targets",
+                "ranks",
+                "recipe",
+                "reinit",
+                "method",
+                "editing",
+                "precision",
+            },
             warnings="error",
         ),
         trainable_params=course.adapters.parameters,
