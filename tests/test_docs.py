@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from atlas.page import readme
@@ -86,6 +88,20 @@ def test_an_example_draws_its_figure_from_the_tables(name, tmp_path, example_res
     svg = out.read_text(encoding="utf-8")
     assert "qv" in svg
     assert not NETWORK.search(svg.replace("http://www.w3.org", ""))
+
+
+def test_an_example_finds_the_verdicts_in_which_two_studies_differ(tmp_path, example_results):
+    other = shutil.copytree(example_results, tmp_path / "other")
+    table = pd.read_parquet(other / "tables" / "contrasts.parquet")
+    table.loc[[1], "verdict"] = "b > a" if table["verdict"][1] == "a > b" else "a > b"
+    table.to_parquet(other / "tables" / "contrasts.parquet")
+    script = REPOSITORY / "examples" / "verdicts.py"
+    command = [sys.executable, script, example_results, other]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert re.fullmatch(r"claims: 0 of [1-9]\d* verdicts differ", printed[0])
+    assert printed[1] == f"contrasts: 1 of {len(table)} verdicts differ"
+    assert printed[3].split()[:3] == table.loc[1, ["family", "arm_a", "arm_b"]].tolist()
+    assert len(printed) == 4
 
 
 @pytest.fixture(scope="module")

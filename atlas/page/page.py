@@ -118,6 +118,7 @@ def provenance(path: Path) -> dict[str, Any]:
         "Code of the runs": ", ".join(sorted(set(footer.get("run_code_digests", {}).values()))),
         "Code of the tables": footer.get("code_digest"),
         "Seeds": ", ".join(map(str, footer.get("seeds", []))),
+        "Precision": footer.get("precision", "float32"),
     } | {f"Versions, {of}": ", ".join(map(" ".join, found.items())) for of, found in versions.items()}
 
 

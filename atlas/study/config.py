@@ -16,6 +16,7 @@ from atlas.phrases import plural
 from atlas.study import strict_yaml
 from atlas.study.arm import Arm, check_arm
 from atlas.study.base_settings import Bases, Model
+from atlas.study.block_size import ON_A_PROCESSOR, lanes_that_fit, tokens_of_a_step, trained_numbers
 from atlas.study.jobs import Candidate, Device, Keys, Precision, Probes, RungSpec, RunSpec, StreamSpec, Tracing
 from atlas.study.model_shape import shape_of
 from atlas.study.overlays import narrowed, or_null
@@ -81,15 +82,20 @@ class Study(Settings):
         min_length=1,
         description="seeds, or ranges 'a-b', trained in blocks of up to `lanes`; blocks go to the bases in this order",
     )
-    lanes: Positive = Field(4, description="most seeds trained together; longer ranges are cut into blocks")
+    lanes: Positive | Literal["auto"] = Field(
+        ON_A_PROCESSOR,
+        description="most seeds trained together; longer ranges are cut into blocks. auto: with `device: cuda` as many "
+        f"as fit into `gpu_memory`, else {ON_A_PROCESSOR}",
+    )
+    gpu_memory: float = Field(16, gt=0, description="GiB of the cards that the study is run on, for `lanes: auto`")
     facts_per_session: Positive = 3
     checkpoints: list[Positive] = Field([30, 100], min_length=1, description="sessions at which all is probed")
     alpha: float = Field(32, gt=0, description="LoRA's alpha: an adapter's output is scaled by alpha / rank")
     device: Device = Field("cpu", description="where runs train; auto: a GPU where there is one")
     precision: Precision = Field(
         "float32",
-        description="of the products with frozen matrices: bfloat16 is faster where the processor or the GPU has it, and "
-        "sums in float32 all the same; what is trained, optimisers, norms, attention and losses are float32 in both",
+        description="of the products with frozen matrices: bfloat16 is faster where the processor or the GPU has it, "
+        "and sums in float32 all the same; what is trained, optimisers, norms, attention and losses are in float32",
     )
     pool: Pool = Pool()
     base: Bases = Bases()
@@ -257,6 +263,24 @@ class Study(Settings):
     def all_seeds(self) -> list[int]:
         return [seed for entry in self.seeds for seed in seeds_of(entry)]
 
+    @cached_property
+    def lanes_of_a_block(self) -> int:
+        """Most seeds of a block. With ``lanes: auto`` as many as a GPU holds of every arm, where the study asks for one;
+        ``device: auto`` may have to do with a processor."""
+        if self.lanes != "auto":
+            return self.lanes
+        if self.device != "cuda":
+            return ON_A_PROCESSOR
+        return min(
+            lanes_that_fit(
+                self.gpu_memory,
+                self.shape,
+                tokens_of_a_step(arm.recipe_over(self.recipe), self.facts_per_session, bool(self.outside)),
+                trained_numbers(arm.roles, arm.ranks_in(self.shape), self.shape),
+            )
+            for arm in (*self.arms.values(), *self.ablations.values())
+        )
+
     @property
     def blocks(self) -> dict[str, list[int]]:
         """Block name to seeds. An entry of ``seeds`` never shares a block with another: new entries run alone."""
@@ -265,9 +289,8 @@ class Study(Settings):
 
     @cached_property
     def _blocks_as_written(self) -> dict[str, list[int]]:
-        cut = [
-            seeds[i : i + self.lanes] for seeds in map(seeds_of, self.seeds) for i in range(0, len(seeds), self.lanes)
-        ]
+        lanes = self.lanes_of_a_block
+        cut = [seeds[i : i + lanes] for seeds in map(seeds_of, self.seeds) for i in range(0, len(seeds), lanes)]
         return {f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else str(seeds[0]): seeds for seeds in cut}
 
     @property

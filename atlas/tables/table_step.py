@@ -94,6 +94,7 @@ def provenance(module: str, runs: Runs) -> dict[str, Any]:
         "code_digest": code_digest(module),
         "run_code_digests": {record.arm: record.code_digest for record in runs.records},
         "seeds": runs.seeds,
+        "precision": runs.records[0].precision,
         "run_versions": runs.records[0].versions,
         "versions": environment("numpy", "pandas", "pyarrow")["versions"],
     }

@@ -75,6 +75,13 @@ def test_a_lagging_environment_and_a_plan_that_cannot_decide_are_each_named_once
     assert said[0].endswith("run: python -m pip install --requirement requirements.lock")
 
 
+def test_a_processor_without_bfloat16_stops_a_study_in_it_at_once(fresh, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import torch\ntorch.cpu.get_capabilities = dict\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    fresh.configure(study(precision="bfloat16"))
+    assert "precision: bfloat16, but this processor" in refused(fresh, "--dry-run")
+
+
 def test_a_package_that_is_missing_stops_at_once(fresh):
     project = fresh.root / "pyproject.toml"
     project.write_text(project.read_text().replace('"altair>=', '"left-pad",\n  "altair>='))

@@ -296,6 +296,29 @@ def test_planned_comparisons_are_of_arms_that_exist_where_they_are_probed(change
         config.study({**plain, **changes})
 
 
+def test_precision_is_of_all_runs_and_of_the_search():
+    search = {
+        "arms": {"mine": {"targets": ["q", "v"]}},
+        "sweeps": {"mine": {"vary": {"clip": [0.5]}}},
+        "seeds": [901],
+        "rungs": [1],
+    }
+    plain, reduced = study(search=search), study(precision="bfloat16", search=search)
+    assert plain.run_spec("qv", "1-4").precision == "float32"
+    assert reduced.run_spec("qv", "1-4").precision == "bfloat16"
+    assert [made.rung_spec("mine", 0).run.precision for made in (plain, reduced)] == ["float32", "bfloat16"]
+    with pytest.raises(AtlasError, match="precision: Input should be 'float32' or 'bfloat16', found 'float16'"):
+        study(precision="float16")
+
+
+@pytest.mark.parametrize("old", [{"contrast": ["qv", "ffn"], "points": 2}, {}, None])
+def test_what_precision_said_before_is_the_key_interval_now(old):
+    with pytest.raises(
+        AtlasError, match=r"^config\.yaml: precision: .* key `interval` now; write interval in its place"
+    ):
+        study(precision=old)
+
+
 def test_ablations_are_probed_at_their_own_checkpoints():
     loaded = config.load(REPOSITORY / "config.yaml")
     assert loaded.run_spec("qv_no_rehearsal", "1-4").checkpoints == [30]

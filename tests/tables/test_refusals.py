@@ -79,6 +79,24 @@ def test_two_recipes_under_one_arm(folders):
     assert "recipe is" in refusal(folders, change_record(folders[1], recipe=recipe), folders[0] / "run.json")
 
 
+@pytest.mark.parametrize("odd", [1, 3], ids=["in one arm", "between arms"])
+def test_unlike_precision(folders, odd):
+    record = change_record(folders[odd], precision="bfloat16")
+    said = refusal(folders, record, folders[0] / "run.json")
+    assert "made with precision bfloat16, but" in said
+    assert "with float32; runs of unlike precision are in no table together, so make both with one study" in said
+
+
+def test_runs_of_before_precision_was_noted_are_in_float32(folders):
+    for folder in folders:
+        noted = json.loads((folder / "run.json").read_text())
+        assert noted.pop("precision") == "float32"
+        (folder / "run.json").write_text(json.dumps(noted))
+    assert {record.precision for record in read(folders).records} == {"float32"}
+    change_record(folders[3], precision="float32")
+    assert read(folders).arms == ["qv", "ffn"]
+
+
 def test_arms_may_differ_in_code_and_recipe(folders):
     for folder in folders[2:]:
         change_record(folder, code_digest="other")

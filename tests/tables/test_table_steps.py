@@ -77,6 +77,7 @@ def test_a_step_writes_its_table_with_provenance_and_the_same_bytes_each_time(st
     footer = files.provenance_of(first)
     assert footer["step"] == f"atlas.tables.{step}"
     assert footer["base_fingerprints"] == {"1": "f" * 64}
+    assert footer["precision"] == "float32"
     assert footer["run_code_digests"]["qv"] == "c" * 64
     assert footer["seeds"] == [1, 2]
 

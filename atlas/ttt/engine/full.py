@@ -18,8 +18,8 @@ from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, TrainedPar
 
 
 class _Whole(torch.autograd.Function):
-    """``x (W + update)``, apart where the product with W is in bfloat16. The gradient of the update is added to its place
-    in one buffer, not handed to autograd."""
+    """``x (W + update)``, in two products where that with W is in bfloat16. The gradient of the update is added to its
+    place in one buffer, not handed to autograd."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, _tap: Tensor, trained: TrainedParts, layer: WholeLinear) -> Tensor:

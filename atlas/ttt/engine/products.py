@@ -33,23 +33,22 @@ class FrozenProduct:
         self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x W' + b``, (..., out). x (..., in)."""
+        """``x W' + b``, (rows, out). x (rows, in)."""
         if not self.reduced:
             return F.linear(x, self.weight, self.bias)
         out = _product(x, self.weight.T)
         return out if self.bias is None else out.add_(self.bias)
 
     def backward(self, grad: Tensor) -> Tensor:
-        """``grad W``, the gradient of x, (..., in). grad (..., out)."""
+        """``grad W``, the gradient of x, (rows, in). grad (rows, out)."""
         return _product(grad, self.weight) if self.reduced else grad @ self.weight
 
 
 def _product(x: Tensor, matrix: Tensor) -> Tensor:
-    """``x M`` in float32, of x (..., in) that is rounded to the bfloat16 of M (in, out)."""
-    rows = x.reshape(-1, x.shape[-1]).bfloat16()
+    """``x M`` in float32, of x (rows, in) that is rounded to the bfloat16 of M (in, out)."""
+    rounded = x.bfloat16()
     # only CUDA has a product of bfloat16 that is float32
-    out = torch.mm(rows, matrix, out_dtype=torch.float32) if x.is_cuda else (rows @ matrix).float()
-    return out.view(*x.shape[:-1], -1)
+    return torch.mm(rounded, matrix, out_dtype=torch.float32) if x.is_cuda else (rounded @ matrix).float()
 
 
 class _Frozen(torch.autograd.Function):
@@ -76,8 +75,9 @@ class FrozenLinear(nn.Linear):
         self.product = FrozenProduct(linear.weight, linear.bias, "bfloat16")
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = _Frozen.apply(x, self.product)  # type: ignore[no-untyped-call]
-        return out
+        """x is (..., in)."""
+        out: Tensor = _Frozen.apply(x.reshape(-1, x.shape[-1]), self.product)  # type: ignore[no-untyped-call]
+        return out if x.dim() == 2 else out.view(*x.shape[:-1], -1)
 
 
 def product_of(linear: nn.Linear) -> FrozenProduct:
