@@ -16,7 +16,6 @@ from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.guard.formats import read_tensors
 from atlas.pool.build import build
-from atlas.pool.facts import Fact
 from atlas.study.config import Study, load
 from atlas.study.jobs import Precision
 from atlas.ttt.engine.products import require
@@ -25,8 +24,9 @@ from atlas.workflow.steps import environment, now, parser, run_step
 from benchmarks import report, runs
 from benchmarks.baseline import Peft, fastest
 from benchmarks.engines import Atlas, Engine
+from benchmarks.gpu_tasks import Sizes
 from benchmarks.report import Goal
-from benchmarks.tasks import Setting, task
+from benchmarks.tasks import Setting, Task, task
 
 LANES = 4
 STEP_GOALS: Mapping[Precision, Mapping[int, float]] = {"float32": {3: 1.75, 32: 1.5}, "bfloat16": {3: 2.2, 32: 1.8}}
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise AtlasError(f"--arms: {unknown[0]!r} is not an arm of {args.config}; it has {', '.join(study.arms)}")
     weights = read_tensors(args.checkpoint) if args.checkpoint else None
     goals = steps(study, weights, args.arms, args.rounds)
-    goals += runs.goals(study, args.sessions, args.facts)
+    goals += runs.goals(study, args.sessions, args.facts, Sizes())
     about = {"base": str(args.checkpoint), "started": started, "finished": now()}
     report.write(args.out, goals, {**about, **environment("torch", "transformers", "peft", "numpy")})
 
@@ -56,14 +56,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.add_argument("--config", type=Path, default=Path("config.yaml"), help="study with the arms")
     options.add_argument("--arms", nargs="+", default=["qv", "ffn"], help="arms whose steps are timed")
     options.add_argument("--rounds", type=int, default=41, help="pairs of samples of each step")
-    options.add_argument("--sessions", type=int, default=30, help="of the runs that are timed")
+    options.add_argument("--sessions", type=int, default=30, help="of the runs that are timed; 0: none")
     options.add_argument("--facts", type=int, nargs="+", default=[1000, 10000], help="of the states saved and loaded")
     options.add_argument("--checkpoint", type=Path, help="base.safetensors; without it a fresh initialisation")
     options.add_argument("--quick", action="store_true", help="fewer of all, in about a minute")
     options.add_argument("--out", type=Path, default=Path("results/bench"), help="folder for table and chart")
     args = options.parse_args(arguments)
     if args.quick:
-        args.rounds, args.sessions, args.facts = min(args.rounds, 7), min(args.sessions, 2), args.facts[:1]
+        args.rounds, args.sessions, args.facts = min(args.rounds, 5), 0, args.facts[:1]
     return args
 
 
@@ -82,25 +82,17 @@ def steps(study: Study, weights: dict[str, Tensor] | None, arms: Sequence[str], 
                 except AtlasError as error:
                     found.append(Goal(what, "times PEFT", goal, True, (), f"not measured: {error}"))
                     continue
-                samples, kernel = _compared(
-                    Setting("step", arm, LANES, count), study, facts, weights, precision, rounds
-                )
+                plain = task(Setting("step", arm, LANES, count), study, facts, weights)
+                samples, kernel = _compared(plain, precision, rounds)
                 source = f"CPU time of pairs in turns; PEFT in float32, attention {kernel}"
                 found.append(Goal(what, "times PEFT", goal, True, samples, source))
                 progress.say(str(found[-1]))
     return found
 
 
-def _compared(
-    setting: Setting,
-    study: Study,
-    facts: Sequence[Fact],
-    weights: dict[str, Tensor] | None,
-    precision: Precision,
-    rounds: int,
-) -> tuple[tuple[float, ...], str]:
+def _compared(plain: Task, precision: Precision, rounds: int) -> tuple[tuple[float, ...], str]:
     """How many times PEFT's facts per second Atlas does, round by round; the kernel of PEFT's attention."""
-    plain = task(setting, study, facts, weights)
+    setting = plain.setting
     ours = plain.in_precision(precision)
     exact = plain.exact()
     agree(setting, *(engine.steps(CHECKED_STEPS) for engine in (Atlas(exact), Peft(exact, EXACT))), TOLERANCE)
