@@ -97,7 +97,7 @@ torture: $(VENV)/dev.stamp  ## kill the quick study 20 times at random moments; 
 	python -m tests.real.torture --kills 20
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp  ## compare the engine with transformers and PEFT: time, memory, equal losses
+bench: $(VENV)/dev.stamp  ## hold the engine against its goals: steps beside PEFT, checkpoints, state, the study
 	snakemake base --quiet all
 	python -m benchmarks.engine --checkpoint results/base/1/base.safetensors
 

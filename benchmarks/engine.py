@@ -1,15 +1,14 @@
-"""Compare Atlas's engine with transformers and PEFT: the same batches, the same losses, then time and memory."""
+"""Measure the engine against its goals: steps beside PEFT's, checkpoints, the state of a run, a whole study."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -18,143 +17,115 @@ from atlas.errors import AtlasError
 from atlas.guard.formats import read_tensors
 from atlas.pool.build import build
 from atlas.study.config import Study, load
+from atlas.study.jobs import Precision
+from atlas.ttt.engine.products import require
 from atlas.workflow import progress
 from atlas.workflow.steps import environment, now, parser, run_step
-from benchmarks import flops, measure, report
+from benchmarks import report, runs
 from benchmarks.baseline import Peft, fastest
-from benchmarks.engines import Atlas, Engine, sample
+from benchmarks.engines import Atlas, Engine
+from benchmarks.gpu_tasks import Sizes
+from benchmarks.report import Goal
 from benchmarks.tasks import Setting, Task, task
 
+LANES = 4
+STEP_GOALS: Mapping[Precision, Mapping[int, float]] = {"float32": {3: 1.75, 32: 1.5}, "bfloat16": {3: 2.2, 32: 1.8}}
+"""Facts of a batch, a lane: how many times PEFT's facts per second."""
 TOLERANCE = 1e-5  # nats per character
-CHECKED_STEPS = 4  # of the work `step`; a session has some thirty
+ROUNDED = 2e-2  # the same with products in bfloat16, of the first step
+CHECKED_STEPS = 4
 EXACT = "sdpa"  # the kernel of transformers that computes in float64 what is asked in float64
-
-
-@dataclass(frozen=True)
-class Contest:
-    """One setting, ready to be timed: both engines, what they need at most in MiB, and what is necessary."""
-
-    task: Task
-    engines: dict[str, Engine]
-    memory: dict[str, float | None]
-    kernel: str
-    difference: float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark by the command line; see ``python -m benchmarks.engine --help``."""
     args = _parse(arguments)
-    torch.set_num_threads(args.threads)
-    study = load(args.config)
-    started, weights = now(), read_tensors(args.checkpoint) if args.checkpoint else None
-    contests = [prepared(each) for each in tasks(args, study, weights)]
-    product = measure.fastest_sgemm()
-    samples = timed(contests, product, args.rounds)
-    about = {"threads": args.threads, "base": str(args.checkpoint), "started": started, "finished": now()}
-    report.write(args.out, samples, {**about, **environment("torch", "transformers", "peft", "numpy")})
+    torch.set_num_threads(1)
+    study, started = load(args.config), now()
+    if unknown := [arm for arm in args.arms if arm not in study.arms]:
+        raise AtlasError(f"--arms: {unknown[0]!r} is not an arm of {args.config}; it has {', '.join(study.arms)}")
+    weights = read_tensors(args.checkpoint) if args.checkpoint else None
+    goals = steps(study, weights, args.arms, args.rounds)
+    goals += runs.goals(study, args.sessions, args.facts, Sizes())
+    about = {"base": str(args.checkpoint), "started": started, "finished": now()}
+    report.write(args.out, goals, {**about, **environment("torch", "transformers", "peft", "numpy")})
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser(__doc__)
     options.add_argument("--config", type=Path, default=Path("config.yaml"), help="study with the arms")
-    options.add_argument("--arms", nargs="+", default=["qv", "ffn", "qv_ffn"], help="arms of the study")
-    options.add_argument("--lanes", type=int, nargs="+", default=[1, 4, 16], help="seeds trained together")
-    options.add_argument("--facts", type=int, nargs="+", default=[3, 12, 32], help="facts of a batch, a lane")
-    options.add_argument("--session-lanes", type=int, nargs="*", default=[4], help="lanes of sessions and scoring")
-    options.add_argument("--scored", type=int, default=96, help="facts of a scoring pass, a lane")
-    options.add_argument("--rounds", type=int, default=5, help="samples of each engine and setting")
-    options.add_argument("--threads", type=int, default=1, help="processor threads, the same for both")
+    options.add_argument("--arms", nargs="+", default=["qv", "ffn"], help="arms whose steps are timed")
+    options.add_argument("--rounds", type=int, default=15, help="pairs of samples of each step")
+    options.add_argument("--sessions", type=int, default=30, help="of the runs that are timed; 0: none")
+    options.add_argument("--facts", type=int, nargs="+", default=[1000, 10000], help="of the states saved and loaded")
     options.add_argument("--checkpoint", type=Path, help="base.safetensors; without it a fresh initialisation")
-    options.add_argument("--quick", action="store_true", help="a few settings, in about a minute")
-    options.add_argument("--out", type=Path, default=Path("results/bench"), help="folder for tables and chart")
+    options.add_argument("--quick", action="store_true", help="fewer of all, in about a minute")
+    options.add_argument("--out", type=Path, default=Path("results/bench"), help="folder for table and chart")
     args = options.parse_args(arguments)
     if args.quick:
-        args.arms, args.lanes, args.facts, args.rounds = args.arms[:2], [4], [3, 32], 3
+        args.rounds, args.sessions, args.facts = min(args.rounds, 3), 0, args.facts[:1]
     return args
 
 
-def tasks(args: argparse.Namespace, study: Study, weights: dict[str, Tensor] | None) -> Iterator[Task]:
-    """All comparisons that are asked for. AtlasError where an arm is not in the study."""
-    if unknown := [arm for arm in args.arms if arm not in study.arms]:
-        raise AtlasError(f"--arms: {unknown[0]!r} is not an arm of {args.config}; it has {', '.join(study.arms)}")
-    facts = build(study.pool)
-    for arm in args.arms:
-        for lanes in args.lanes:
-            for count in args.facts:
-                yield task(Setting("step", arm, lanes, count), study, facts, weights)
-        session = study.facts_per_session + rehearsed(study, arm)
-        for lanes in args.session_lanes:
-            yield task(Setting("session", arm, lanes, session), study, facts, weights)
-            yield task(Setting("score", arm, lanes, args.scored), study, facts, weights)
+def steps(study: Study, weights: dict[str, Tensor] | None, arms: Sequence[str], rounds: int) -> list[Goal]:
+    """Training steps, in each precision, beside PEFT's in float32.
 
-
-def rehearsed(study: Study, arm: str) -> int:
-    """Stored facts of a session, the most of any phase."""
-    phases = study.recipe_of(arm).active.values()
-    return max((phase.rehearsal.facts for phase in phases if phase.rehearsal), default=0)
-
-
-def prepared(each: Task) -> Contest:
-    """Build both engines and hold their results against each other.
-
-    Raises AtlasError where a loss differs by more than the tolerance: engines that compute different things are not
-    compared.
+    Raises AtlasError where losses differ: engines that compute different things are not compared.
     """
-    kernel, baseline = fastest(each)
-    exact = each.exact()
-    difference = agree(
-        each.setting, *(sample(engine, exact, CHECKED_STEPS) for engine in (Atlas(exact), Peft(exact, EXACT)))
-    )
-    engines: dict[str, Engine] = {"atlas": Atlas(each), "peft": baseline}
-    runs = {name: measure.with_peak(partial(sample, engine, each, CHECKED_STEPS)) for name, engine in engines.items()}
-    firsts = (found[:1] if each.setting.work != "score" else found for found, _ in runs.values())
-    difference = max(difference, agree(each.setting, *firsts))
-    progress.say(f"{each.setting}: losses agree to {difference:.1e} nats")
-    return Contest(each, engines, {name: mib for name, (_, mib) in runs.items()}, kernel, difference)
+    facts, found = build(study.pool), []
+    for precision, by_facts in STEP_GOALS.items():
+        for count, goal in by_facts.items():
+            for arm in arms:
+                what = f"step of {arm} in {precision}, {LANES} x {count} facts"
+                try:
+                    require(precision, gpu=False)
+                except AtlasError as error:
+                    found.append(Goal(what, "times PEFT", goal, True, (), f"not measured: {error}"))
+                    continue
+                plain = task(Setting("step", arm, LANES, count), study, facts, weights)
+                samples, kernel = _compared(plain, precision, rounds)
+                source = f"CPU time of pairs in turns; PEFT in float32, attention {kernel}"
+                found.append(Goal(what, "times PEFT", goal, True, samples, source))
+                progress.say(str(found[-1]))
+    return found
 
 
-def agree(setting: Setting, ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The largest difference of two engines' results. AtlasError where it is beyond the tolerance or not a number."""
+def _compared(plain: Task, precision: Precision, rounds: int) -> tuple[tuple[float, ...], str]:
+    """How many times PEFT's facts per second Atlas does, round by round; the kernel of PEFT's attention."""
+    setting = plain.setting
+    ours = plain.in_precision(precision)
+    exact = plain.exact()
+    agree(setting, Atlas(exact).steps(CHECKED_STEPS), Peft(exact, EXACT).steps(CHECKED_STEPS), TOLERANCE)
+    kernel, baseline = fastest(plain)
+    engines: dict[str, Engine] = {"atlas": Atlas(ours), "peft": baseline}
+    agree(setting, engines["atlas"].steps(1), baseline.steps(1), TOLERANCE if precision == "float32" else ROUNDED)
+    works = {name: partial(made.steps, setting.steps) for name, made in engines.items()}
+    draw = rng("benchmarks", "rounds")
+    timed = [in_turns(works, draw) for _ in range(rounds)]
+    return tuple(seconds["peft"] / seconds["atlas"] for seconds in timed), kernel
+
+
+def in_turns(works: Mapping[str, Callable[[], object]], draw: np.random.Generator) -> dict[str, float]:
+    """Do everything once, in random order; core-seconds of each, which a busy machine does not lengthen."""
+    names, seconds = list(works), {}
+    for i in draw.permutation(len(names)):
+        began = time.process_time()
+        works[names[i]]()
+        seconds[names[i]] = time.process_time() - began
+    return seconds
+
+
+def agree(setting: Setting, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> None:
+    """AtlasError where two engines' losses differ by more than the tolerance, or are not numbers."""
     if ours.shape != theirs.shape:
-        raise AtlasError(f"{setting}: results of shapes {ours.shape} and {theirs.shape}; nothing was timed")
-    differences = np.abs(ours.astype(np.float64) - theirs)
-    if not (differences <= TOLERANCE).all():
-        at = tuple(int(i) for i in np.argwhere(~(differences <= TOLERANCE))[0])
+        raise AtlasError(f"{setting}: losses of shapes {ours.shape} and {theirs.shape}; nothing was timed")
+    near = np.abs(ours.astype(np.float64) - theirs) <= tolerance
+    if not near.all():
+        at = tuple(int(i) for i in np.argwhere(~near)[0])
         raise AtlasError(
-            f"{setting}: Atlas has {ours[at]:.7f} at {at}, PEFT {theirs[at]:.7f}, expected the same to {TOLERANCE:g} "
+            f"{setting}: Atlas has {ours[at]:.7f} at {at}, PEFT {theirs[at]:.7f}, expected the same to {tolerance:g} "
             "nats per character; nothing was timed"
         )
-    return float(differences.max())
-
-
-def timed(contests: Sequence[Contest], product: measure.Sgemm, rounds: int) -> pd.DataFrame:
-    """Samples of all contests, an engine a row; each round goes through all of them in an order of its own."""
-    draw, rows = rng("benchmarks", "rounds"), []
-    with progress.tracker("benchmark", rounds * len(contests)) as tracker:
-        for number in range(rounds):
-            for i in draw.permutation(len(contests)):
-                rows += _round(contests[i], product, number, draw)
-                tracker.advance(str(contests[i].task.setting))
-    return pd.DataFrame(rows)
-
-
-def _round(contest: Contest, product: measure.Sgemm, number: int, draw: np.random.Generator) -> list[dict[str, object]]:
-    each, setting = contest.task, contest.task.setting
-    works = {name: partial(sample, engine, each) for name, engine in contest.engines.items()}
-    seconds = measure.in_turns({**works, "sgemm": product}, draw)
-    shared = {
-        "work": setting.work,
-        "arm": setting.arm,
-        "lanes": setting.lanes,
-        "facts": setting.facts,
-        "round": number,
-        "tokens": each.tokens,
-        "flops": flops.of_task(each),
-        "sgemm": product.flops / seconds["sgemm"],
-        "kernel": contest.kernel,
-        "difference": contest.difference,
-    }
-    return [{**shared, "engine": name, "seconds": seconds[name], "mib": contest.memory[name]} for name in works]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""The engines that are compared: what each does with a task, behind the same three methods.
-
-Losses of training come as float32 (steps, lanes), scores as nats per character (lanes, facts).
-"""
+"""The engines that are compared: what each does with a task, behind the same method."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import numpy as np
 from atlas.study.recipes import Recipe
 from atlas.ttt.engine.lines import ItemTable
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.engine.scoring import score
 from atlas.ttt.recipe import Trainer
 from atlas.ttt.session import Estimates, Session
 from benchmarks.tasks import Task
@@ -24,21 +20,6 @@ class Engine(Protocol):
     def steps(self, count: int) -> np.ndarray:
         """Train on the task's batch so many times; losses (steps, lanes)."""
         ...
-
-    def session(self) -> np.ndarray:
-        """Teach one session of the recipe, both phases; losses (steps, lanes)."""
-        ...
-
-    def score(self) -> np.ndarray:
-        """Score every fact; nats per character (lanes, facts)."""
-        ...
-
-
-def sample(engine: Engine, task: Task, steps: int | None = None) -> np.ndarray:
-    """Do a task once, and return what came out: losses or scores."""
-    if task.setting.work == "step":
-        return engine.steps(steps or task.setting.steps)
-    return engine.session() if task.setting.work == "session" else engine.score()
 
 
 class Atlas:
@@ -59,6 +40,7 @@ class Atlas:
         return trace.losses.cpu().numpy()
 
     def session(self) -> np.ndarray:
+        """Teach one session of the recipe; losses (steps, lanes)."""
         _, traces, _ = self.trainer.train(self.learner, self._session(self.task.new))
         return np.concatenate([trace.losses.cpu().numpy() for trace in traces])
 
@@ -66,7 +48,3 @@ class Atlas:
         """The task's facts, of which the last ``new`` are new."""
         stored = self.items.sizes.shape[1] - new
         return Session(self.items, stored, new, Estimates.none(self.items), self.task.draw)
-
-    def score(self) -> np.ndarray:
-        self.adapters.bind(self.task.theta)
-        return score(self.adapters, self.task.lines, self.task.device).nll

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from atlas.base.text import SYMBOLS
 from atlas.study.base_settings import Model
 from atlas.study.settings import Role
-from benchmarks.tasks import Task
 
 UNDER: dict[Role, tuple[Role, ...]] = {
     "q": (),
@@ -30,27 +29,6 @@ UNDER: dict[Role, tuple[Role, ...]] = {
     "down": ("q", "k", "v", "o", "up"),
 }
 """The roles of a layer that lie below each role: what a gradient of its input would reach."""
-
-
-def of_task(task: Task) -> int:
-    """Necessary FLOPs of one sample of a task."""
-    setting, shape = task.setting, task.study.base.own
-    ranks = [task.rank] * shape.layers
-    lengths = [item.predicted for lane in task.lines for item in lane]
-    if setting.work == "score":
-        return forward_only(shape, lengths)
-    if setting.work == "step":
-        return setting.steps * training(shape, task.arm.targets, ranks, lengths)
-    fast, slow = task.passes
-    new = [item.predicted for lane in task.lines for item in lane[-task.new :]]
-    each = training(shape, task.arm.targets, ranks, new), training(shape, task.arm.targets, ranks, lengths)
-    return fast * each[0] + slow * each[1]
-
-
-def forward_only(shape: Model, lengths: Sequence[int]) -> int:
-    """FLOPs of scoring lines under adapters that are merged into the weights."""
-    weights = shape.layers * sum(_size(shape, role) for role in UNDER) + len(SYMBOLS) * shape.width
-    return 2 * (weights * sum(lengths) + 2 * shape.layers * shape.width * _pairs(lengths))
 
 
 def training(shape: Model, targets: Sequence[Role], ranks: Sequence[int], lengths: Sequence[int]) -> int:
@@ -94,11 +72,6 @@ def _widths(shape: Model, role: Role) -> tuple[int, int]:
     if role == "up":
         return shape.width, shape.ffn
     return (shape.ffn, shape.width) if role == "down" else (shape.width, shape.width)
-
-
-def _size(shape: Model, role: Role) -> int:
-    ins, outs = _widths(shape, role)
-    return ins * outs
 
 
 def _pairs(lengths: Sequence[int]) -> int:

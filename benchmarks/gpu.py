@@ -28,6 +28,7 @@ from torch.profiler import ProfilerActivity
 
 from atlas.errors import AtlasError
 from atlas.ttt.course import Course
+from atlas.ttt.engine.products import require
 from atlas.ttt.resume import Saved
 from atlas.workflow import progress
 from atlas.workflow.steps import environment, now, parser, run_step
@@ -139,11 +140,11 @@ def card(device: torch.device) -> str:
 
 
 @contextlib.contextmanager
-def precision(name: str, device: torch.device) -> Iterator[None]:
-    """Products in a precision; bf16 by autocast, as long as the engine has no way of its own."""
+def precision(name: str, device: torch.device, autocast: bool = True) -> Iterator[None]:
+    """Products in a precision; bf16 by autocast, unless an engine has a way of its own."""
     torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast and name == "bf16"):
             yield
     finally:
         torch.set_float32_matmul_precision("highest")
@@ -248,8 +249,11 @@ def _stepped(
     if bench.cuda:
         torch.cuda.reset_peak_memory_stats()
     task = MODELS[model](bench.sizes, device, lanes, facts)
+    if own := engine == "atlas" and name == "bf16":
+        require("bfloat16", device.type == "cuda")
+        task = task.in_precision("bfloat16")
     made = ENGINES[engine](task)
-    with precision(name, device):
+    with precision(name, device, autocast=not own):
         made.steps(2)
         one = bench.clock(lambda: made.steps(1))
         more = max(1, min(MOST_STEPS, int(bench.sizes.seconds / one)))

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.workflow import files
+from benchmarks.report import Goal, goals_table
 
 Row = Mapping[str, Any]
 
@@ -24,6 +25,9 @@ another, so its row with one lane is its speed for any number of seeds. Shares o
 the same precision on the same card. Training is chaotic in rounding: after a session in float32 a card and a processor
 agree in aggregates, not bit by bit, as two kinds of processor do.
 """
+CORE = "atlas, one core"
+GOALS = (("small", CORE, None, 100.0), ("small", "peft", 8, 5.0), ("SmolLM2-135M", "peft", 8, 5.0))
+"""Model, what it is held against, lanes (None: the best of all), how many times as fast it is to be."""
 HEADS = {
     "equality": "Compared with the processor, or with PEFT|Relative difference|Besides",
     "steps": "Model|Engine|Precision|Lanes x facts|Facts/s|Times PEFT|Tokens/s|Share of peak|Peak MiB|Note",
@@ -53,7 +57,13 @@ def markdown(rows: Sequence[Row], profiles: Sequence[str], about: Mapping[str, A
     versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("torch", "transformers", "peft"))
     peaks = ", ".join(f"{name} {value / 1e12:.1f}" for name, value in about["peaks"].items())
     head = f"{about['card']}; {versions}; {about['started']} to {about['finished']}.\n"
-    parts = [ABOUT, head, _best(rows), f"TFLOP/s of a large square product: {peaks or 'not measured'}.\n"]
+    parts = [
+        ABOUT,
+        head,
+        _best(rows),
+        goals_table(goals(rows)),
+        f"TFLOP/s of a large square product: {peaks or 'not measured'}.\n",
+    ]
     baselines = {
         (row["model"], row["precision"], row["facts"]): row.get("facts_per_second")
         for row in rows
@@ -86,6 +96,25 @@ def markdown(rows: Sequence[Row], profiles: Sequence[str], about: Mapping[str, A
         if lines := [cells[section](row) for row in rows if row["section"] == section]:
             parts.append(_table(columns.split("|"), lines))
     return "\n".join([*parts, *profiles])
+
+
+def goals(rows: Sequence[Row]) -> list[Goal]:
+    """What a card is to reach; against PEFT in the same precision and at the same facts, the least of all sizes."""
+    steps = [row for row in rows if row["section"] == "steps" and row.get("facts_per_second")]
+    found = []
+    for model, other, lanes, goal in GOALS:
+        ratios = [
+            (ours["facts_per_second"] / theirs["facts_per_second"], f"{ours['precision']}, {ours['lanes']} x {facts}")
+            for ours in steps
+            for theirs in steps
+            if (ours["engine"], ours["model"], theirs["engine"], theirs["model"]) == ("atlas", model, other, model)
+            if (facts := ours["facts"]) == theirs["facts"] and lanes in (None, ours["lanes"])
+            if other == CORE or ours["precision"] == theirs["precision"]
+        ]
+        ratio, source = (max if lanes is None else min)(ratios, default=(None, "not measured"))
+        what = f"{model}: facts a second" + (f" of {lanes} lanes" if lanes else "")
+        found.append(Goal(what, f"times {other}", goal, True, () if ratio is None else (ratio,), source))
+    return found
 
 
 def _best(rows: Sequence[Row]) -> str:

@@ -61,7 +61,7 @@ class Sizes:
     lanes: tuple[int, ...] = (8, 64, 256, 1024)
     facts: tuple[int, ...] = (3, 32)
     hosted_lanes: tuple[int, ...] = (1, 8, 32)
-    session_lanes: tuple[int, ...] = (8, 64)
+    session_lanes: tuple[int, ...] = (8, 64, 256)
     profiled: int = 64
     compared: int = 4
     sessions: int = 12
@@ -103,8 +103,7 @@ class HostedTask(Task):
         return dict(self.shape)
 
     def model(self) -> LanguageModel:
-        made = copy.deepcopy(_hosted(tuple(self.shape.items()), self.study.base.own))
-        return made.to(self.device, self.dtype).eval()
+        return self.placed(copy.deepcopy(_hosted(tuple(self.shape.items()), self.study.base.own)))
 
 
 @cache
@@ -142,7 +141,7 @@ def small(sizes: Sizes, device: torch.device, lanes: int, facts: int, arm: str =
     """A task of the model that a study pretrains."""
     lines = [[_lines()[i] for i in some] for some in _drawn(lanes, facts)]
     made = study(sizes.shape, lanes)
-    return Task(Setting(work, arm, lanes, facts), made, None, lines, device=device, text=_text())
+    return Task(Setting(work, arm, lanes, facts), made, None, lines, device=device, text=random_text())
 
 
 def large(sizes: Sizes, device: torch.device, lanes: int, facts: int) -> Task:
@@ -161,26 +160,26 @@ def large(sizes: Sizes, device: torch.device, lanes: int, facts: int) -> Task:
     return HostedTask(setting, study(shape, lanes), None, lines, device=device, shape=config)
 
 
-def _text() -> np.ndarray:
+def random_text() -> np.ndarray:
     """Random characters, for a recipe that trains the base's own text."""
     return rng("benchmarks", NAME, "text").integers(len(SYMBOLS), size=TEXT).astype(np.uint8)
 
 
-def course(sizes: Sizes, device: torch.device, arm: str, lanes: int, sessions: int) -> Course:
+def course(sizes: Sizes, device: torch.device, arm: str, lanes: int, sessions: int, placebo: int = PLACEBO) -> Course:
     """Some sessions of an arm with all that is measured of them, ready to be run."""
     made = study(sizes.shape, lanes, sessions)
     spec, facts = made.run_spec(arm, next(iter(made.blocks))), pool()
     adapters = Adapters.attach(fresh(made.base.own, 0).to(device), spec.targets, spec.ranks, spec.alpha)
     orders = [rng("benchmarks", seed, "stream").permutation(len(facts))[: sessions * NEW] for seed in spec.seeds]
     prober = Prober(NAME)
-    told = [facts[i] for i in np.unique([*np.concatenate(orders), *range(PLACEBO)])]
+    told = [facts[i] for i in np.unique([*np.concatenate(orders), *range(placebo)])]
     return Course(
         spec=spec,
-        teacher=Trainer(adapters, spec.recipe, device, _text()),
+        teacher=Trainer(adapters, spec.recipe, device, random_text()),
         prober=prober,
-        measured=measure_base(adapters, prober, told, _text()[: sizes.shape.context + 1], device),
+        measured=measure_base(adapters, prober, told, random_text()[: sizes.shape.context + 1], device),
         streams=[[facts[i] for i in order] for order in orders],
-        placebo=facts[:PLACEBO],
+        placebo=facts[:placebo],
         device=device,
     )
 

@@ -1,4 +1,4 @@
-"""What is computed: training steps, sessions and scoring passes over facts of the pool, for the arms of a study."""
+"""What is computed: training steps and sessions over facts of the pool, for the arms of a study."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from atlas.errors import AtlasError
 from atlas.pool.facts import TAUGHT, Fact
 from atlas.study.arm import Arm
 from atlas.study.config import Study
+from atlas.study.jobs import Precision
 from atlas.study.recipes import Phase, Recipe
+from atlas.ttt.engine.lanes import compute_in
 from atlas.ttt.engine.lines import Line, line
 from atlas.ttt.engine.lora import Adapters
 
-Work = Literal["step", "session", "score"]
+Work = Literal["step", "session"]
 
 NOISE = 0.01  # added to fresh adapters, so that both matrices of each matter from the first step on
 CPU = torch.device("cpu")
@@ -31,7 +33,7 @@ SAMPLED_FACTS = 96  # a sample has at least so many, in several steps where one 
 
 @dataclass(frozen=True)
 class Setting:
-    """One comparison. ``facts`` are those of one lane: of a batch, of a session with its rehearsed ones, of a pass."""
+    """One comparison. ``facts`` are those of one lane: of a batch, or of a session with its rehearsed ones."""
 
     work: Work
     arm: str
@@ -57,6 +59,7 @@ class Task:
         dtype: of all numbers. What is timed is float32; results are compared in float64, since Adam's first steps go
             by the sign of a gradient, however small, and so let rounding of float32 grow a hundredfold in four steps.
         device: where it is done.
+        precision: of Atlas's products with the base's matrices; PEFT's are of ``dtype``.
         text: token ids of the base's own text, unsigned (tokens,), for recipes that train it, too.
     """
 
@@ -66,11 +69,16 @@ class Task:
     lines: list[list[Line]]
     dtype: torch.dtype = torch.float32
     device: torch.device = CPU
+    precision: Precision = "float32"
     text: np.ndarray | None = None
 
     def exact(self) -> Task:
         """The same task in float64."""
-        return replace(self, dtype=torch.float64)
+        return replace(self, dtype=torch.float64, precision="float32")
+
+    def in_precision(self, precision: Precision) -> Task:
+        """The same task with Atlas's products in a precision."""
+        return replace(self, precision=precision)
 
     @property
     def arm(self) -> Arm:
@@ -90,22 +98,13 @@ class Task:
         return self.study.recipe_of(self.setting.arm)
 
     @property
-    def phases(self) -> tuple[Phase, Phase]:
-        """The phases ``fast`` and ``slow`` of the recipe. AtlasError where the arm has others."""
-        active = self.recipe.active
-        if list(active) != ["fast", "slow"]:
-            raise AtlasError(f"arms.{self.setting.arm}: phases {', '.join(active)}; choose arms with fast and slow")
-        return active["fast"], active["slow"]
-
-    @property
-    def passes(self) -> tuple[int, int]:
-        """How often a session goes through its new facts alone, and through all of its facts."""
-        fast, slow = self.phases
-        return fast.steps or 0, slow.epochs or 0
+    def lr(self) -> float:
+        """The rate of steps: that of the recipe's first phase."""
+        return next(iter(self.recipe.active.values())).lr
 
     def steps(self, count: int) -> Phase:
-        """A phase of so many steps on all facts at once, at the rate of the recipe's fast phase."""
-        return Phase(steps=count, lr=self.phases[0].lr)
+        """A phase of so many steps on all facts at once."""
+        return Phase(steps=count, lr=self.lr)
 
     @property
     def new(self) -> int:
@@ -122,7 +121,13 @@ class Task:
         model = fresh(self.study.base.own, self.study.base.seed)
         if self.weights is not None:
             model.load_state_dict(self.weights, strict=True)
-        return model.to(self.device, self.dtype).eval()
+        return self.placed(model)
+
+    def placed(self, model: LanguageModel) -> LanguageModel:
+        """A model on the task's device, computing in its precision."""
+        model = model.to(self.device, self.dtype).eval()
+        compute_in(model, self.precision)
+        return model
 
     @cached_property
     def theta(self) -> Tensor:
@@ -139,16 +144,6 @@ class Task:
     def draw(self, lane: int, purpose: str) -> np.random.Generator:
         """A fresh generator for a lane of a session."""
         return rng("benchmarks", lane, purpose)
-
-    @property
-    def tokens(self) -> int:
-        """Necessary tokens of one sample: characters that are predicted, each as often as the work asks for it."""
-        new = sum(item.predicted for lane in self.lines for item in lane[-self.new :])
-        once = sum(item.predicted for lane in self.lines for item in lane)
-        if self.setting.work == "session":
-            fast, slow = self.passes
-            return new * fast + once * slow
-        return once * (self.setting.steps if self.setting.work == "step" else 1)
 
 
 def task(setting: Setting, study: Study, facts: Sequence[Fact], weights: dict[str, Tensor] | None) -> Task:
