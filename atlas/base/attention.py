@@ -28,11 +28,14 @@ class Grid:
 
     Attributes:
         cells: int64, (lines, time): index of each line's tokens in the packed row; behind a line's end its last again.
-        places: int64, (tokens,): where each token of the packed row lies in the flattened grid.
+        places: int64, (tokens,): where each token of the packed row lies in the flattened grid; one place, where several
+            lines have it.
+        shared: whether several lines may have the same token.
     """
 
     cells: Tensor
     places: Tensor
+    shared: bool = False
     _by_heads: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -52,9 +55,23 @@ class Grid:
             self._by_heads[heads, parts] = cells.flatten(), places.flatten()
         return self._by_heads[heads, parts]
 
+    def taken(self, gridded: Tensor, heads: int) -> Tensor:
+        """Matrices of a grid, (matrices, lines * heads, time, size), beside one another: (tokens, matrices * width)."""
+        _, places = self.by_heads(heads, len(gridded))
+        return gridded.view(-1, gridded.shape[3]).index_select(0, places).view(len(self.places), -1)
+
+    def added(self, gridded: Tensor, heads: int) -> Tensor:
+        """The same for gradients: what lines have of a token that they share is added up."""
+        if not self.shared:
+            return self.taken(gridded, heads)
+        matrices, *_, size = gridded.shape
+        cells, _ = self.by_heads(heads, matrices)
+        rows = gridded.new_zeros(len(self.places) * matrices * heads, size)
+        return rows.index_add_(0, cells, gridded.view(-1, size)).view(len(self.places), -1)
+
     def part(self, lines: slice, tokens: slice) -> Grid:
         """Some of the lines, with their tokens alone."""
-        return Grid(self.cells[lines] - tokens.start, self.places[tokens] - lines.start * self.time)
+        return Grid(self.cells[lines] - tokens.start, self.places[tokens] - lines.start * self.time, self.shared)
 
 
 @dataclass(frozen=True)
@@ -207,38 +224,35 @@ def _hidden(visible: Tensor) -> Tensor:
 
 
 class _Mix(torch.autograd.Function):
-    """softmax(q k' / sqrt(d)) v, head by head and line by line. Gather and its inverse are each other's gradients."""
+    """softmax(q k' / sqrt(d)) v, head by head and line by line."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, packed: Packed, heads: int, view: View) -> Tensor:
-        (asking, back), (seen, home) = view.grid.by_heads(heads), packed.all.grid.by_heads(heads)
-        size = q.shape[1] // heads
-        scale = size**-0.5
+        asking, seen, size = view.grid, packed.all.grid, q.shape[1] // heads
         # query, key, value: (lines * heads, time, size)
-        query = q.reshape(-1, size).index_select(0, asking).view(-1, view.grid.time, size)
-        key, value = (x.reshape(-1, size).index_select(0, seen).view(-1, packed.all.grid.time, size) for x in (k, v))
+        query, key, value = (
+            x.reshape(-1, size).index_select(0, grid.by_heads(heads)[0]).view(-1, grid.time, size)
+            for x, grid in ((q, asking), (k, seen), (v, seen))
+        )
         mask = view.mask(heads, packed.lines).to(q.dtype)
-        weights = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=scale).softmax(-1)
-        ctx.save_for_backward(query, key, value, weights, back, home)
-        ctx.scale = scale
-        return torch.bmm(weights, value).view(-1, size).index_select(0, back).view(q.shape)
+        weights = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=size**-0.5).softmax(-1)
+        ctx.save_for_backward(query, key, value, weights)
+        ctx.asking, ctx.seen, ctx.heads = asking, seen, heads
+        return asking.taken(torch.bmm(weights, value)[None], heads)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, weights, back, home = ctx.saved_tensors
-        size, width = query.shape[2], grads[0].shape[1]
-        mixed = query.new_zeros(query.numel() // size, size)
-        mixed.index_copy_(0, back, grads[0].reshape(-1, size))
-        mixed = mixed.view(query.shape)
-
-        def put_back(x: Tensor, places: Tensor) -> Tensor:
-            return x.view(-1, size).index_select(0, places).view(-1, width)
-
-        value_grad = put_back(torch.bmm(weights.transpose(1, 2), mixed), home) if ctx.needs_input_grad[2] else None
-        if not (ctx.needs_input_grad[0] or ctx.needs_input_grad[1]):
-            return None, None, value_grad, None, None, None
-        into = torch.bmm(mixed, value.transpose(1, 2))
-        scores = torch._softmax_backward_data(into, weights, -1, weights.dtype).mul_(ctx.scale)
-        query_grad = put_back(torch.bmm(scores, key), back) if ctx.needs_input_grad[0] else None
-        key_grad = put_back(torch.bmm(scores.transpose(1, 2), query), home) if ctx.needs_input_grad[1] else None
-        return query_grad, key_grad, value_grad, None, None, None
+        (query, key, value, weights), asking, seen, heads = ctx.saved_tensors, ctx.asking, ctx.seen, ctx.heads
+        mixed, size = torch.zeros_like(query), query.shape[2]
+        mixed.view(-1, size).index_copy_(0, asking.by_heads(heads)[1], grads[0].reshape(-1, size))
+        of_q = of_k = of_v = None
+        if ctx.needs_input_grad[2]:
+            of_v = seen.added(torch.bmm(weights.transpose(1, 2), mixed)[None], heads)
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+            into = torch.bmm(mixed, value.transpose(1, 2))
+            scores = torch._softmax_backward_data(into, weights, -1, weights.dtype).mul_(size**-0.5)
+            if ctx.needs_input_grad[0]:
+                of_q = asking.added(torch.bmm(scores, key)[None], heads)
+            if ctx.needs_input_grad[1]:
+                of_k = seen.added(torch.bmm(scores.transpose(1, 2), query)[None], heads)
+        return of_q, of_k, of_v, None, None, None

@@ -116,7 +116,9 @@ class LineEnds:
         view = View(grid, torch.zeros(seen.shape, device=device).masked_fill_(~seen, -torch.inf))
         packed = Continued(all=view, asked=view, rows=rows, whole=whole.cells, kept=kept)
         own = {name: getattr(lines, name)[rows] for name in ("tokens", "positions", "targets", "answers")}
-        return cls(replace(lines, **own, lengths=lengths, lanes=(len(rows),), asked=(len(rows),), packed=packed), rows)
+        size = (len(rows),)
+        sizes = {"lanes": size, "asked": size, "predicted": size, "outputs": torch.arange(len(rows), device=device)}
+        return cls(replace(lines, **own, **sizes, lengths=lengths, packed=packed), rows)
 
     def of(self, tokens: Tensor) -> Tensor:
         """Where tokens of the whole batch, which must be in an end, are among those of the ends."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atlas.base.attention import Grid, Packed, View
+from atlas.base.attention import Packed, View
 from atlas.base.model import POSITION_OFFSET, Layer, Transformer
 from atlas.study.jobs import Precision
 from atlas.ttt.engine.lanes import LaneLinear, Lanes
@@ -39,12 +39,12 @@ class FusedModel:
     @torch.no_grad()
     def descend(self, lines: Batch, counts: Tensor) -> tuple[Tensor, Tensor]:
         """One pass; see ``atlas.ttt.engine.lanes.LaneModel.descend``."""
-        found = [self._descend(part, lines, counts[part.asked]) for part in parts_of(lines)]
+        found = [self._descend(part, lines, counts[part.targets]) for part in parts_of(lines)]
         nll, logits = (torch.cat(some) for some in zip(*found, strict=True))
         return nll, logits
 
     def _descend(self, part: Part, lines: Batch, counts: Tensor) -> tuple[Tensor, Tensor]:
-        embeddings, targets = self.decoder.embed_tokens.weight, lines.targets[part.asked]
+        embeddings, targets = self.decoder.embed_tokens.weight, lines.targets[part.targets]
         x = F.embedding(lines.tokens[part.tokens], embeddings)
         x += F.embedding(lines.positions[part.tokens] + POSITION_OFFSET, self.decoder.embed_positions.weight)
         views = [part.packed.all] * (len(self.layers) - 1) + [part.packed.asked]
@@ -53,15 +53,16 @@ class FusedModel:
             x = each.forward(x)
         norm = NormPass(self.decoder.final_layer_norm)
         logits = F.linear(norm.forward(x), embeddings)
-        chances = torch.log_softmax(logits, dim=-1)
-        nll = F.nll_loss(chances, targets, ignore_index=IGNORED, reduction="none")
-        # of the loss by the logits: what a token counts, times the softmax less 1 at its target
-        grad, counts = chances.exp_(), (counts * (targets != IGNORED))[:, None]
-        grad.mul_(counts).scatter_add_(1, targets.clamp(min=0)[:, None], -counts)
+        chances, real = torch.log_softmax(logits, dim=-1), targets != IGNORED
+        counts, places = counts * real, part.outputs * logits.shape[1] + targets.clamp(min=0)
+        nll = chances.view(-1).index_select(0, places).neg_().mul_(real)
+        # of the loss by the logits: what a row counts, times its softmax, less what each target counts
+        grad = chances.exp_().mul_(counts.new_zeros(len(logits)).index_add_(0, part.outputs, counts)[:, None])
+        grad.view(-1).index_add_(0, places, -counts)
         back: Tensor | None = norm.backward(grad @ embeddings)
         while back is not None:
             back = passes.pop().backward(back)
-        return nll, logits
+        return nll, logits.index_select(0, part.outputs)
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,15 @@ class Part:
     """Some lanes of a batch.
 
     Attributes:
-        of: which lanes; ``tokens`` and ``asked`` say where theirs are in the batch.
+        of: which lanes; ``tokens`` and ``targets`` say where theirs are in the batch.
+        outputs: int64, (targets,): the row of the output that each target is predicted by.
         merges: whether adapters are added to the weights.
     """
 
     of: slice
     tokens: slice
-    asked: slice
+    targets: slice
+    outputs: Tensor
     lanes: Lanes
     packed: Packed
     merges: bool
@@ -90,10 +93,12 @@ def parts_of(lines: Batch) -> Iterator[Part]:
         if count < enough and last < len(sizes):
             continue
         of = slice(first, last)
-        tokens, ours = (slice(sum(some[:first]), sum(some[:last])) for some in (sizes, asked))
+        tokens, ours, targets = (slice(sum(some[:first]), sum(some[:last])) for some in (sizes, asked, lines.predicted))
         packed = lines.packed if count == sum(sizes) else lines.packed.part(tokens, ours)
+        outputs = lines.outputs[targets] - ours.start
         if count:
-            yield Part(of, tokens, ours, Lanes(sizes[of], asked[of]), packed, last - first == 1 and count >= MERGED)
+            lanes = Lanes(sizes[of], asked[of])
+            yield Part(of, tokens, targets, outputs, lanes, packed, last - first == 1 and count >= MERGED)
         first = last
 
 
@@ -176,7 +181,7 @@ class AttentionPass:
         query, key, value = (matrix for some in self.gridded for matrix in some)
         mask = self.view.mask(heads, self.lines).to(x.dtype)
         self.weights = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=size**-0.5).softmax(-1)
-        return self._in_rows(torch.bmm(self.weights, value)[None], self.view.grid)
+        return self.view.grid.taken(torch.bmm(self.weights, value)[None], heads)
 
     def backward(self, grad: Tensor) -> Tensor | None:
         """The gradient of x, (tokens, width), from that of the output; None where nothing below trains."""
@@ -193,18 +198,12 @@ class AttentionPass:
             torch.bmm(scores, key, out=of_query)
             torch.bmm(scores.transpose(1, 2), query, out=of_key)
         of_x, *of_all = (
-            linears.backward(self._in_rows(some, grid), self.layer.below)
+            linears.backward(grid.added(some, self.layer.heads), self.layer.below)
             for (linears, grid), some in zip(self.linears, grads, strict=True)
         )
         if self.view.rows is None or of_x is None:
             return of_x
         return cast("Tensor", of_all[0]).index_add_(0, self.view.rows, of_x)
-
-    def _in_rows(self, gridded: Tensor, grid: Grid) -> Tensor:
-        """Matrices of a grid beside one another, a row a token."""
-        _, places = grid.by_heads(self.layer.heads, len(gridded))
-        rows = gridded.view(-1, gridded.shape[3]).index_select(0, places)
-        return rows.view(len(grid.places), -1)
 
 
 class Linears:

@@ -241,18 +241,19 @@ class LaneModel:
         """Run a batch forward and backward, and add up the gradients of what trains, see ``train``.
 
         Args:
-            counts: how much each token that is asked for counts in the loss, (asked,); the loss is the sum over them.
+            counts: how much each target counts in the loss, (targets,); the loss is the sum over them.
 
         Returns:
-            Negative log-likelihoods of the targets, nats, (asked,), and logits, (asked, symbols), without a graph.
+            Negative log-likelihoods of the targets, nats, (targets,), and the logits behind them, (targets, symbols),
+            without a graph.
         """
         nll, logits = self.nll(lines)
         torch.autograd.backward((nll * counts).sum())
         return nll.detach(), logits.detach()
 
     def nll(self, lines: Batch) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood of every target of a batch in nats (0 where ignored), (asked,), and its logits."""
-        logits = self.logits(lines)
+        """Negative log-likelihood of every target of a batch in nats (0 where ignored), (targets,), and its logits."""
+        logits = self.logits(lines)[lines.outputs]
         return F.cross_entropy(logits, lines.targets, ignore_index=IGNORED, reduction="none"), logits
 
     def logits(self, lines: Batch) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from atlas.base.attention import pack, rows
 from atlas.ttt.engine.lines import IGNORED, Batch, Padded
 from atlas.ttt.engine.scoring import LOGITS_PER_PASS, TOKENS_PER_PASS, together
+from atlas.ttt.engine.sharing import NO_TOKEN, shared
 
 
 class Layout(Protocol):
@@ -38,7 +39,8 @@ class Layout(Protocol):
 
 
 class PackedLines:
-    """Lines behind one another, without padding and without those that are not kept."""
+    """Lines behind one another, without padding and without those that are not kept; those of a lane that begin alike
+    share what they begin with."""
 
     def batch(self, lines: Padded, keep: Tensor, over: str) -> Batch:
         real = lines.real & keep[..., None]
@@ -46,16 +48,20 @@ class PackedLines:
         asked = answers if over == "answer" else real
         lengths, counts = real.sum(-1), asked.sum(-1)  # (lanes, lines)
         sizes, ends = (part[keep].numpy() for part in (lengths, counts))
-        return Batch(
-            tokens=lines.tokens[..., :-1][real],
+        read, predicted = lines.tokens[..., :-1], tuple(counts.sum(1).tolist())
+        made = Batch(
+            tokens=read[real],
             positions=torch.arange(lines.time).expand_as(real)[real],
             targets=lines.tokens[..., 1:][asked],
+            outputs=torch.arange(sum(predicted)),
             answers=answers[asked],
             lengths=counts.flatten(),
             lanes=tuple(lengths.sum(1).tolist()),
-            asked=tuple(counts.sum(1).tolist()),
-            packed=pack(sizes, lines.tokens.device, asked=ends if over == "answer" else None),
+            asked=predicted,
+            predicted=predicted,
+            packed=pack(sizes, read.device, asked=ends if over == "answer" else None),
         )
+        return shared(made, read.where(real, NO_TOKEN)[keep].numpy(), keep.nonzero()[:, 0].numpy())
 
     def passes(self, lines: Padded, keep: Tensor, symbols: int) -> Iterator[tuple[slice, Tensor]]:
         lengths = [some[:count].tolist() for some, count in zip(lines.predicted, keep.sum(1).tolist(), strict=True)]
@@ -78,10 +84,12 @@ class PaddedRows:
             tokens=lines.tokens[..., :-1].flatten(),
             positions=torch.arange(time, device=device).clamp(max=lines.longest - 1).repeat(lanes * many),
             targets=torch.where(lines.real, lines.tokens[..., 1:], IGNORED).flatten(),
+            outputs=torch.arange(lanes * many * time, device=device),
             answers=(lines.real & lines.answers).flatten(),
             lengths=torch.full((lanes * many,), time, device=device),
             lanes=sizes,
             asked=sizes,
+            predicted=sizes,
             packed=rows(lanes * many, time, device),
             time=time,
         )

@@ -152,14 +152,18 @@ def windows(text: Tensor, starts: Tensor, size: int) -> Padded:
 class Batch:
     """Lines of all lanes in one row of tokens, lane after lane, with or without padding behind each.
 
+    Lines of a lane may share tokens that they begin with.
+
     Attributes:
         tokens: int64, (tokens,).
         positions: int64, (tokens,): from 0 in every line.
-        targets: int64, (asked,), of the tokens that are asked for; IGNORED where nothing is predicted.
-        answers: bool, (asked,), True where the target belongs to the answer or its line end.
-        lengths: int64, (lines,): tokens of each line that are asked for; 0 for a line that is left out.
+        targets: int64, (targets,), line after line; IGNORED where nothing is predicted.
+        outputs: int64, (targets,): which of the tokens that are asked for predicts each.
+        answers: bool, (targets,), True where the target belongs to the answer or its line end.
+        lengths: int64, (lines,): targets of each line; 0 for a line that is left out.
         lanes: tokens of each lane; a lane may have none.
-        asked: those of them that are asked for.
+        asked: those of them that are asked for, since they predict a target.
+        predicted: targets of each lane.
         packed: where the lines are, for the model's attention; it knows none that are left out.
         time: tokens of each line where all are padded to one length; else 0.
     """
@@ -167,21 +171,23 @@ class Batch:
     tokens: Tensor
     positions: Tensor
     targets: Tensor
+    outputs: Tensor
     answers: Tensor
     lengths: Tensor
     lanes: tuple[int, ...]
     asked: tuple[int, ...]
+    predicted: tuple[int, ...]
     packed: Packed
     time: int = 0
 
     def spread(self, values: Tensor) -> Tensor:
-        """A value of each line, of whatever shape, for each token of its that is asked for, (asked,)."""
+        """A value of each line, of whatever shape, for each of its targets, (targets,)."""
         if self.time:
             return values.reshape(-1, 1).expand(-1, self.time).flatten()
-        return values.flatten().repeat_interleave(self.lengths, output_size=sum(self.asked))
+        return values.flatten().repeat_interleave(self.lengths, output_size=sum(self.predicted))
 
     def line_sums(self, values: Tensor) -> Tensor:
-        """Sums over the tokens of each line, (lines,)."""
+        """Sums over the targets of each line, (lines,)."""
         return self._reduced(values, "sum")
 
     def line_maxima(self, values: Tensor) -> Tensor:
@@ -209,9 +215,11 @@ def batch(lanes: Sequence[Sequence[Line]], device: torch.device) -> Batch:
         tokens=torch.from_numpy(tokens.astype(np.int64)).to(device),
         positions=torch.from_numpy(positions).to(device),
         targets=torch.from_numpy(targets.astype(np.int64)).to(device),
+        outputs=torch.arange(len(targets), device=device),
         answers=torch.from_numpy(answers).to(device),
         lengths=torch.from_numpy(lengths).to(device),
         lanes=sizes,
         asked=sizes,
+        predicted=sizes,
         packed=pack(lengths, device),
     )

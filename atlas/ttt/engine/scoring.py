@@ -7,20 +7,19 @@ that, too. Where one is wrong, decoding goes on from there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from atlas.base.attention import Recorded
 from atlas.base.text import Text
 from atlas.ttt.engine.continuing import Continuation, decode
 from atlas.ttt.engine.lanes import LaneModel
-from atlas.ttt.engine.lines import IGNORED, Batch, Line
-from atlas.ttt.engine.sharing import sharing
+from atlas.ttt.engine.lines import IGNORED, Batch, Line, batch
+from atlas.ttt.engine.sharing import NO_TOKEN, shared
 
 TOKENS_PER_PASS = {"cpu": 8192, "cuda": 1 << 18}  # a processor's caches hold the activations; a GPU wants more
 LOGITS_PER_PASS = 1 << 25  # fewer tokens where there are many symbols, so that memory suffices
@@ -207,11 +206,13 @@ def passes(model: LaneModel, lanes: Sequence[Sequence[Line]], device: torch.devi
         chosen: list[list[Line]] = [[] for _ in lanes]
         for i, j in zip(lane, column, strict=True):
             chosen[i].append(lanes[i][j])
-        lines, rows = sharing(chosen, device)
         items = [item for some in chosen for item in some]
-        logits = model.logits(lines)[rows]
-        nll = F.cross_entropy(logits, lines.targets, reduction="none")
-        yield Pass(model, lane, column, items, lines, nll, logits)
+        tokens = np.full((len(items), max(item.predicted for item in items)), NO_TOKEN)
+        for row, item in zip(tokens, items, strict=True):
+            row[: item.predicted] = item.tokens[:-1]
+        lines = shared(batch(chosen, device), tokens, lane)
+        lines = replace(lines, packed=Recorded(lines.packed.all, lines.packed.asked))
+        yield Pass(model, lane, column, items, lines, *model.nll(lines))
 
 
 def together(
