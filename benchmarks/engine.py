@@ -24,7 +24,6 @@ from atlas.workflow.steps import environment, now, parser, run_step
 from benchmarks import report, runs
 from benchmarks.baseline import Peft, fastest
 from benchmarks.engines import Atlas, Engine
-from benchmarks.gpu_tasks import Sizes
 from benchmarks.report import Goal
 from benchmarks.tasks import Setting, Task, task
 
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise AtlasError(f"--arms: {unknown[0]!r} is not an arm of {args.config}; it has {', '.join(study.arms)}")
     weights = read_tensors(args.checkpoint) if args.checkpoint else None
     goals = steps(study, weights, args.arms, args.rounds)
-    goals += runs.goals(study, args.sessions, args.facts, Sizes())
+    goals += runs.goals(study, args.sessions, args.facts, weights)
     about = {"base": str(args.checkpoint), "started": started, "finished": now()}
     report.write(args.out, goals, {**about, **environment("torch", "transformers", "peft", "numpy")})
 

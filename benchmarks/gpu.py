@@ -175,7 +175,7 @@ def _engines_differ(bench: Bench, make: Make) -> dict[str, Any]:
 
 def _studies_differ(bench: Bench, arm: str) -> dict[str, Any]:
     lanes = bench.sizes.compared
-    made = [run(course(bench.sizes, at, arm, lanes, COMPARED_SESSIONS)) for at in (bench.device, CPU)]
+    made = [run(course(bench.sizes, at, arm, lanes, [1, COMPARED_SESSIONS])) for at in (bench.device, CPU)]
     begun = [each.state.sessions[0].traces[0].losses.cpu().numpy() for each in made]
     (ours, theirs), last = ([each.state.checkpoints[i] for each in made] for i in (0, -1))
     went = theirs.theta - made[1].adapters.initial(0, made[1].spec.seeds).numpy()
@@ -326,7 +326,7 @@ def sessions(bench: Bench) -> None:
 
 
 def _taught(bench: Bench, arm: str, lanes: int) -> dict[str, Any]:
-    made = course(bench.sizes, bench.device, arm, lanes, bench.sizes.sessions)
+    made = course(bench.sizes, bench.device, arm, lanes, [1, bench.sizes.sessions])
     whole = bench.clock(partial(run, made))
     later = made.state.sessions[len(made.state.sessions) // 2 :]  # facts to be rehearsed are stored by then
     train, score = (float(np.median([getattr(s, part) for s in later])) for part in ("seconds_train", "seconds_score"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from atlas.base.hosted import Hosted
 from atlas.base.language import LanguageModel
@@ -112,9 +113,9 @@ def _hosted(config: tuple[tuple[str, Any], ...], shape: Model) -> Hosted:
     return Hosted(dict(config), shape, CHARACTERS)  # its text is not asked for: lines come as tokens
 
 
-def study(shape: Model, lanes: int, sessions: int = 1) -> Study:
+def study(shape: Model, lanes: int, *checkpoints: int) -> Study:
     """A study of both arms, seed after seed as lanes of one block."""
-    asked = {"seeds": [f"1-{lanes}"], "lanes": lanes, "facts_per_session": NEW, "checkpoints": sorted({1, sessions})}
+    asked = {"seeds": [f"1-{lanes}"], "lanes": lanes, "facts_per_session": NEW, "checkpoints": checkpoints or [1]}
     base = {"model": shape.model_dump()}
     return validated({**asked, "arms": ARMS, "base": base}, origin=NAME)
 
@@ -165,12 +166,24 @@ def random_text() -> np.ndarray:
     return rng("benchmarks", NAME, "text").integers(len(SYMBOLS), size=TEXT).astype(np.uint8)
 
 
-def course(sizes: Sizes, device: torch.device, arm: str, lanes: int, sessions: int, placebo: int = PLACEBO) -> Course:
-    """Some sessions of an arm with all that is measured of them, ready to be run."""
-    made = study(sizes.shape, lanes, sessions)
+def course(
+    sizes: Sizes,
+    device: torch.device,
+    arm: str,
+    lanes: int,
+    checkpoints: Sequence[int],
+    placebo: int = PLACEBO,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Course:
+    """A run of an arm up to its last checkpoint, with all that is measured of it; weights of a base, or random ones."""
+    made = study(sizes.shape, lanes, *checkpoints)
     spec, facts = made.run_spec(arm, next(iter(made.blocks))), pool()
-    adapters = Adapters.attach(fresh(made.base.own, 0).to(device), spec.targets, spec.ranks, spec.alpha)
-    orders = [rng("benchmarks", seed, "stream").permutation(len(facts))[: sessions * NEW] for seed in spec.seeds]
+    base = fresh(made.base.own, 0)
+    if weights:
+        base.load_state_dict(weights)
+    adapters = Adapters.attach(base.to(device), spec.targets, spec.ranks, spec.alpha)
+    taught = spec.sessions * NEW
+    orders = [rng("benchmarks", seed, "stream").permutation(len(facts))[:taught] for seed in spec.seeds]
     prober = Prober(NAME)
     told = [facts[i] for i in np.unique([*np.concatenate(orders), *range(placebo)])]
     return Course(

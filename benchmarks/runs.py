@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from atlas.study.config import Study
 from atlas.ttt.course import Course
@@ -21,7 +23,7 @@ from benchmarks.report import Goal
 from benchmarks.tasks import CPU
 
 LANES = 4
-CHECKPOINTS = "checkpoints after the first and the last session, share of a run"
+CHECKPOINTS = "checkpoints: probes and base loss, share of a run"
 VALIDATION = 16_384  # tokens whose loss a checkpoint measures
 PLACEBO = 380  # as the default study asks
 SHARE = 0.08  # of a run, for its checkpoints
@@ -38,7 +40,7 @@ class Unsaved(Saved):
         """Nothing."""
 
 
-def goals(study: Study, sessions: int, facts: Sequence[int], sizes: Sizes) -> list[Goal]:
+def goals(study: Study, sessions: int, facts: Sequence[int], weights: Mapping[str, Tensor] | None) -> list[Goal]:
     """All goals of whole runs; without sessions, those that take a run of full size are not measured."""
     state = taught("essay", 2, TINY)[0].state
     states = [saved(state, count) for count in facts]
@@ -46,8 +48,8 @@ def goals(study: Study, sessions: int, facts: Sequence[int], sizes: Sizes) -> li
     if not sessions:
         why = "not measured: --sessions 0"
         return [Goal(CHECKPOINTS, "share", SHARE, False, (), why), *states, *whole(study, done, {})]
-    short = {arm: taught(arm, sessions, sizes) for arm in ARMS}
-    return [checkpoints(*short["essay"]), *states, *whole(study, done, short)]
+    short = {arm: taught(arm, sessions, Sizes(study.base.own), weights) for arm in ARMS}
+    return [*(checkpoints(arm, *run) for arm, run in short.items()), *states, *whole(study, done, short)]
 
 
 def finished(study: Study) -> dict[tuple[str, str], RunRecord]:
@@ -60,21 +62,21 @@ def finished(study: Study) -> dict[tuple[str, str], RunRecord]:
     return {key: read_record(path) for key, path in paths.items() if path.is_file()}
 
 
-def taught(arm: str, sessions: int, sizes: Sizes) -> tuple[Course, float]:
-    """A run of some sessions, with a checkpoint after the first and the last, and its core-seconds."""
+def taught(arm: str, sessions: int, sizes: Sizes, weights: Mapping[str, Tensor] | None = None) -> tuple[Course, float]:
+    """A run of some sessions, with a checkpoint after the last, and its core-seconds."""
+    made = course(sizes, CPU, arm, LANES, [sessions], PLACEBO, weights)
     began = time.process_time()
-    made = course(sizes, CPU, arm, LANES, sessions, PLACEBO)
     made.run(f"{arm}, {LANES} lanes", Unsaved(Path(), ""))
     base_losses(made, random_text()[:VALIDATION])
     return made, time.process_time() - began
 
 
-def checkpoints(made: Course, seconds: float) -> Goal:
+def checkpoints(arm: str, made: Course, seconds: float) -> Goal:
     """The share of a run that is neither teaching nor the scoring of sessions."""
     sessions = made.state.sessions
     took = sum(each.seconds_train + each.seconds_score for each in sessions)
-    source = f"core-seconds of a run of {LANES} lanes on random weights, less those of its {len(sessions)} sessions"
-    return Goal(CHECKPOINTS, "share", SHARE, False, (1 - took / seconds,), source)
+    source = f"core-seconds of {len(sessions)} sessions of {arm} in {LANES} lanes with a checkpoint at the end"
+    return Goal(f"{CHECKPOINTS} ({arm})", "share", SHARE, False, (1 - took / seconds,), source)
 
 
 def saved(state: Any, facts: int) -> Goal:

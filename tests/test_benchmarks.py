@@ -76,7 +76,7 @@ def test_goals_are_written_with_spreads_and_what_is_not_measured_says_why(tmp_pa
 
 def test_the_cost_of_short_runs_is_measured():
     made, seconds = runs.taught("essay", 2, TINY)
-    (share,) = runs.checkpoints(made, seconds).samples
+    (share,) = runs.checkpoints("essay", made, seconds).samples
     assert 0 < share < 1
     assert len(runs.saved(made.state, 30).samples) == runs.REPEATS
 

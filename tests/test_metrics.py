@@ -50,7 +50,7 @@ import json, sys
 from pathlib import Path
 from atlas import cli
 from atlas.metrics import CHOICES, REGISTRY
-from atlas.study.config import Precision
+from atlas.study.config import Interval
 from atlas.tables import contrasts, controls, found_recipes, knowledge, knowledge_contrasts, paraphrases, retention
 from atlas.tables import variance
 from atlas.tables.runs import read
@@ -69,7 +69,7 @@ tables = {
 print(json.dumps({name: table.to_pandas().query("metric == 'first_token'").shape[0] for name, table in tables.items()}))
 print(tables["retention"].to_pandas().query("metric == 'first_token' and probe == 'taught'")["value"].max())
 print(REGISTRY[CHOICES[CHOICES.index("first_token")]].title)
-print(Precision(metric="first_token").metric)
+print(Interval(metric="first_token").metric)
 for command in (["metrics"], ["show", "--help"]):
     sys.argv[1:] = command
     try:

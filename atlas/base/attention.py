@@ -28,7 +28,7 @@ class Grid:
 
     Attributes:
         cells: int64, (lines, time): index of each line's tokens in the packed row; behind a line's end its last again.
-        places: int64, (tokens,): where each token of the packed row lies in the flattened grid; one place, where several
+        places: int64, (tokens,): where each token of the packed row lies in the flattened grid; one place where several
             lines have it.
         shared: whether several lines may have the same token.
     """
