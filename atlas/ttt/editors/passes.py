@@ -116,9 +116,9 @@ class LineEnds:
         view = View(grid, torch.zeros(seen.shape, device=device).masked_fill_(~seen, -torch.inf))
         packed = Continued(all=view, asked=view, rows=rows, whole=whole.cells, kept=kept)
         own = {name: getattr(lines, name)[rows] for name in ("tokens", "positions", "targets", "answers")}
-        size = (len(rows),)
-        sizes = {"lanes": size, "asked": size, "predicted": size, "outputs": torch.arange(len(rows), device=device)}
-        return cls(replace(lines, **own, **sizes, lengths=lengths, packed=packed), rows)
+        size, own["outputs"] = (len(rows),), torch.arange(len(rows), device=device)
+        ends = replace(lines, **own, lengths=lengths, lanes=size, asked=size, predicted=size, packed=packed)
+        return cls(ends, rows)
 
     def of(self, tokens: Tensor) -> Tensor:
         """Where tokens of the whole batch, which must be in an end, are among those of the ends."""

@@ -128,14 +128,14 @@ def test_tokens_that_are_asked_for_get_the_logits_they_have_among_all():
     whole, part = (PackedLines().batch(lines, keep, over) for over in ("sentence", "answer"))
     rows = whole.answers.nonzero()[:, 0]
     assert part.lengths.tolist() == [3, 0, 3, 3]
-    assert (part.asked, part.lanes) == ((3, 6), whole.lanes)
+    assert (part.predicted, part.lanes) == ((3, 6), whole.lanes)
     assert part.targets.tolist() == whole.targets[rows].tolist()
     assert part.answers.all()
     found, grads = [], []
     for lines_of, chosen in ((whole, rows), (part, slice(None))):
         grads.append(torch.zeros_like(theta))
         adapters.train(theta, grads[-1])
-        logits = adapters.logits(lines_of)[chosen]
+        logits = adapters.logits(lines_of)[lines_of.outputs][chosen]
         logits.sin().sum().backward()
         found.append(logits.detach())
     torch.testing.assert_close(found[1], found[0])

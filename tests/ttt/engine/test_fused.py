@@ -8,12 +8,13 @@ from atlas.study.settings import Role
 from atlas.ttt.engine import fused
 from atlas.ttt.engine.lanes import LaneModel, compute_in
 from atlas.ttt.engine.layouts import PackedLines
-from atlas.ttt.engine.lines import Batch, ItemTable, line
+from atlas.ttt.engine.lines import Batch, ItemTable, Line, line
 from atlas.ttt.engine.lora import Adapters
 from tests.ttt.tiny_ttt import make_model
 
 CPU = torch.device("cpu")
 FACTS = [line(f"The {'long ' * (n % 5)}name of {n} is", "xyz"[: 1 + n % 3], f"fact {n}") for n in range(12)]
+MANY = [line(f"{n} is the number of the {'long ' * (n % 3)}house of", "x", f"fact {n}") for n in range(90)]
 EVERYWHERE: list[Role] = ["q", "k", "v", "o", "up", "down"]
 PLACES: list[list[Role]] = [["q", "v"], ["v"], ["k"], ["o"], ["up"], ["down"], ["up", "down"], EVERYWHERE]
 
@@ -26,10 +27,10 @@ def made(
     return Adapters.attach(model, targets, ranks, alpha=8)
 
 
-def lines_of(facts: tuple[int, ...], over: str) -> Batch:
+def lines_of(facts: tuple[int, ...], over: str, among: list[Line] = FACTS) -> Batch:
     """A batch of lanes with so many facts each."""
     most = max(facts)
-    every = [[FACTS[(3 * lane + i) % len(FACTS)] for i in range(most)] for lane in range(len(facts))]
+    every = [[among[(3 * lane + i) % len(among)] for i in range(most)] for lane in range(len(facts))]
     keep = torch.tensor([[i < count for i in range(most)] for count in facts])
     items = torch.arange(most).expand(len(facts), -1)
     return PackedLines().batch(ItemTable.of(every, CPU).padded(items, slice(most)), keep, over)
@@ -72,10 +73,10 @@ def test_however_a_batch_is_cut(monkeypatch, facts, together, merged):
 
 
 def test_a_batch_is_cut_between_lanes_once_a_part_is_large():
-    parts = [*fused.parts_of(lines_of((90, 1, 90, 1, 1), "sentence"))]
+    parts = [*fused.parts_of(lines_of((90, 1, 90, 1, 1), "sentence", MANY))]
     assert [part.of for part in parts] == [slice(0, 1), slice(1, 3), slice(3, 5)]
     assert [part.merges for part in parts] == [True, False, False]
-    small = lines_of((7, 7, 7), "sentence")
+    small = lines_of((6, 6, 6), "sentence", MANY)
     assert 500 < sum(small.lanes) < fused.CACHED
     assert [(part.of, part.merges) for part in fused.parts_of(small)] == [(slice(0, 3), False)]
 
