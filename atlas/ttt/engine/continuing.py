@@ -105,13 +105,13 @@ def decode(lines: Continuation, seen: np.ndarray, first: np.ndarray, most: np.nd
         lines: with room for the longest.
         seen: tokens of each line that are gone on behind, int64 (lines,).
         first: the token that comes next, int64 (lines,).
-        most: tokens to give at the most, int64 (lines,). None is given that the model has no position for.
+        most: tokens to give at the most, int64 (lines,); behind ``first`` none that the model has no position for.
 
     Returns:
         Of each line its tokens, int64, ``first`` and the line end included.
     """
     text, context = lines.model.model.text, lines.model.model.config.context
-    most = np.minimum(most, context - seen + 1)
+    most = np.minimum(most, np.maximum(context - seen + 1, 1))
     said = np.full((len(seen), most.max(initial=1)), -1)
     said[:, 0] = first
     left = np.arange(len(seen))  # lines that are run, some of which have ended
