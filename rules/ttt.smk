@@ -13,6 +13,8 @@ rule ask_base:
         f"{RESULTS}/ttt/pool.parquet",
     log:
         f"{RESULTS}/logs/ttt/ask_base.log",
+    group:
+        "base"
     conda:
         "../envs/atlas.yaml"
     threads: 1
@@ -42,6 +44,8 @@ rule measure_base:
     wildcard_constraints:
         replica=one_of(STUDY.replicas),
     cache: CACHED
+    group:
+        "base" if STUDY.device != "cuda" else "measure_base"  # pretraining takes no GPU
     conda:
         "../envs/atlas.yaml"
     threads: 1

@@ -82,7 +82,7 @@ def test_the_documented_command_says_account_and_partition_and_every_job_keeps_i
 
 def test_small_steps_share_one_job_or_take_none(storm):
     assert len(storm.of("rule_figures_")) == 1
-    assert {job.comment for job in storm.of("rule_base_")} == {"rule_base_certify_pretrain"}
+    assert {job.comment for job in storm.of("rule_base_")} == {"rule_base_certify_measure_base_pretrain"}
     assert len({job.comment for job in storm.jobs}) == 5
 
 
