@@ -21,7 +21,7 @@ from atlas.base.model import POSITION_OFFSET, Layer, Transformer
 from atlas.study.jobs import Precision
 from atlas.ttt.engine.lanes import LaneLinear, Lanes
 from atlas.ttt.engine.lines import IGNORED, Batch
-from atlas.ttt.engine.products import FrozenProduct, product_of
+from atlas.ttt.engine.products import FrozenLinear, FrozenProduct
 
 MERGED = 500  # tokens of a lane alone from which on it pays to add its adapters to the weights
 CACHED, RESIDENT = 700, 1 << 18  # tokens at which a part of a batch is large enough, on a processor and on a GPU
@@ -215,7 +215,7 @@ class Linears:
     def __init__(self, *layers: nn.Module) -> None:
         bases = [cast("nn.Linear", layer.base if isinstance(layer, LaneLinear) else layer) for layer in layers]
         weight, bias = (torch.cat([getattr(base, name) for base in bases]) for name in ("weight", "bias"))
-        precision: Precision = "bfloat16" if product_of(bases[0]).reduced else "float32"
+        precision: Precision = "bfloat16" if isinstance(bases[0], FrozenLinear) else "float32"
         self.product = FrozenProduct(weight, bias, precision, packs=True)
         ends = accumulate(base.out_features for base in bases)
         self.adapted = [
