@@ -87,8 +87,7 @@ class Trainer:
             running = end.running
             lines = items.lines(chosen)
             keep = running[:, None].expand(lines.predicted.shape)
-            weight = phase.text.weight if phase.text else 0.0
-            found = descend(self.adapters, self.layout, lines, chosen.shape[1], keep, self.recipe.loss, weight)
+            found = descend(self.adapters, self.layout, lines, chosen.shape[1], keep, self.recipe.loss, phase.text)
             losses.append(torch.where(running, found.facts, torch.nan))
             steps, tokens = steps + running, tokens + found.tokens * running
             if phase.until or items.chooses_anew:
@@ -160,6 +159,9 @@ class Items:
         self.most_steps = phase.steps or (phase.epochs or 0) * self.steps_a_pass
         if not (self.count or phase.text):
             self.most_steps = 0
+        elif phase.early:
+            enough = -(-phase.early.shown // max(1, session.known))
+            self.most_steps = max(self.most_steps, min(phase.early.steps, enough))
         every = (phase.rehearsal.every if phase.rehearsal else None) or max(1, self.most_steps)
         self._choices = [min(every, self.most_steps - at) for at in range(0, self.most_steps, every)]  # steps of each
         passes = sum(-(-steps // self.steps_a_pass) for steps in self._choices) if self.size < self.count else 0
@@ -215,7 +217,7 @@ def rehearse(choice: Rehearsal, losses: Tensor, measured: Tensor, drawn: Tensor 
     """Which stored items of each lane are trained again.
 
     Args:
-        choice: how many (fewer where fewer are stored), and which: weakest or random, and a share of the unseen.
+        choice: how many (fewer where fewer are stored), and which: weakest, due or random, and a share of the unseen.
         losses: (lanes, stored), as last known; the greatest are the weakest items.
         measured: (lanes, stored), when each was measured last.
         drawn: for the random choice, the items in a random order, or the first ``choice.facts`` of it.
@@ -224,6 +226,8 @@ def rehearse(choice: Rehearsal, losses: Tensor, measured: Tensor, drawn: Tensor 
         int64, (lanes, chosen): indices into ``losses``, at most ``choice.facts`` of each lane.
     """
     count = min(choice.facts, losses.shape[1])
+    if choice.choice == "due":  # what was just measured has an age of 1
+        losses = losses * (measured.amax(1, keepdim=True) + 1 - measured)
     unseen = measured.argsort(dim=1, stable=True)[:, : round(choice.unseen * count)]
     order = losses.neg().argsort(dim=1, stable=True) if drawn is None else drawn
     taken = torch.zeros_like(losses, dtype=torch.bool).scatter(1, unseen, value=True)

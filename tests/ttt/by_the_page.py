@@ -129,6 +129,8 @@ class Seed:
         most, batch = phase["steps"], phase["batch"] or len(items)
         if phase["epochs"]:
             most = phase["epochs"] * -(-len(items) // batch)
+        if early := phase["early"]:
+            most = max(most, min(early["steps"], math.ceil(early["shown"] / known)))
         if phase["optimiser"]["memory"] == "phase" or name not in self.optimisers:
             self.optimisers[name] = torch.optim.Adam(self.theta, betas=(0.9, 0.999))
         epochs = self._batches(items, batch, order)
@@ -157,6 +159,9 @@ class Seed:
     def _rehearsed(self, phase: dict[str, Any], stored: int) -> list[int]:
         if (rules := phase["rehearsal"]) is None:
             return []
+        if rules["choice"] == "due":
+            age = self.tick.max() + 1 - self.tick
+            return sorted(range(stored), key=lambda i: -self.cost[i] * age[i])[: rules["facts"]]
         by_tick = sorted(range(stored), key=lambda i: self.tick[i])
         unseen = by_tick[: round(rules["unseen"] * min(rules["facts"], stored))]
         rest = [i for i in range(stored) if i not in unseen]
@@ -181,7 +186,10 @@ class Seed:
         if phase["rehearsal"] and phase["rehearsal"]["every"]:
             self._note(chosen, [cost.detach() for cost in costs[: len(lines)]])
         if windows:
-            loss = loss + phase["text"]["weight"] * torch.cat(costs[len(lines) :]).mean()
+            text = torch.cat(costs[len(lines) :])
+            if phase["text"]["toward"] == "base":
+                text = self._away_from_base(windows)
+            loss = loss + phase["text"]["weight"] * text.mean()
         loss.backward()
         with torch.no_grad():
             if anchor := phase["anchor"]:
@@ -192,6 +200,14 @@ class Seed:
                 weight.grad *= min(1.0, self.recipe["clip"] / max(norm, 1e-12))
         optimiser.param_groups[0]["lr"] = rate
         optimiser.step()
+
+    def _away_from_base(self, windows: list[list[int]]) -> torch.Tensor:
+        """Kullback-Leibler divergence of the model's predictions from the base's, nats, by token."""
+        rows = torch.tensor(windows)[:, :-1]
+        ours = self.model(input_ids=rows).logits.log_softmax(-1)
+        with torch.no_grad(), self.model.disable_adapter():
+            base = self.model(input_ids=rows).logits.log_softmax(-1)
+        return (base.exp() * (base - ours)).sum(-1)
 
     def _look(self, trained: list[int], known: int) -> None:
         """Measure what was trained without being noted, and others by the budget."""

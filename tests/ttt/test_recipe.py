@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.func import functional_call
+from torch.nn import functional as F
 
 from atlas.errors import AtlasError
-from atlas.study.recipes import PRESETS, Phase, Recipe, Rehearsal, Until
+from atlas.study.recipes import PRESETS, Phase, Recipe, Rehearsal, TextMix, Until
 from atlas.ttt.engine.descent import Loss, descend
 from atlas.ttt.engine.layouts import Layout, PackedLines, PaddedRows
 from atlas.ttt.engine.lines import ItemTable, Line, Padded, line, windows
@@ -13,6 +15,7 @@ from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.recipe import Items, PhaseEnd, Trainer, rehearse
 from atlas.ttt.session import Estimates, Learner
+from tests.ttt.engine.plain_engine import weights
 from tests.ttt.made_sessions import made_session
 from tests.ttt.tiny_ttt import make_model
 
@@ -168,14 +171,15 @@ def test_gradients_are_clipped_lane_by_lane():
 
 
 def passed(
-    lines: list[list[Line]], over: str, text: Padded | None = None, layout: Layout = PACKED, weight=0.0
+    lines: list[list[Line]], over: str, text: Padded | None = None, layout: Layout = PACKED, theta=None, **mix
 ) -> tuple[Loss, torch.Tensor]:
     """A pass over as many lines of each lane, none of which is left out, and beside them text; and its gradient."""
-    (teacher, learner), count = trainer(), len(lines[0])
+    (teacher, learner), count, rules = trainer(), len(lines[0]), TextMix(**mix) if text else None
+    theta = learner.theta if theta is None else theta
     facts = ItemTable.of(lines, CPU).padded(torch.arange(count).expand(len(lines), -1), slice(count))
     both = facts.beside(text) if text else facts
-    teacher.adapters.train(learner.theta, grad := torch.zeros_like(learner.theta))
-    return descend(teacher.adapters, layout, both, count, torch.ones_like(both.answer) > 0, over, weight), grad
+    teacher.adapters.train(theta, grad := torch.zeros_like(theta))
+    return descend(teacher.adapters, layout, both, count, torch.ones_like(both.answer) > 0, over, rules), grad
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -189,13 +193,40 @@ def test_the_loss_is_over_the_sentence_or_the_answer(over, layout):
     assert found.tokens.tolist() == counted
 
 
+def some_text(size: int = 11) -> tuple[list[Line], Padded]:
+    """Two lines of one size, and the same as two windows of each of two lanes."""
+    text = [Line(some[:size], 1) for one in NEW[1] if len(some := one.tokens) >= size][:2]
+    starts = torch.tensor([[0, size], [size, 0]])
+    return text, windows(torch.from_numpy(np.concatenate([one.tokens for one in text])), starts, size - 1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("over", ["sentence", "answer"])
+def test_a_pull_toward_the_base_is_the_gradient_of_the_divergence_from_it(layout, over):
+    """Against autograd through padded rows; at the base itself there is none."""
+    text, beside = some_text()
+    (teacher, learner), model, rules = trainer(), make_model(), {"weight": 0.7, "toward": "base"}
+    theta = learner.theta + 0.1 * torch.randn(learner.theta.shape, generator=torch.Generator().manual_seed(0))
+    tokens = torch.from_numpy(np.stack([one.tokens for one in text]).astype(np.int64))[:, :-1]
+    base = model(tokens).softmax(-1)
+    for at in (learner.theta, theta):
+        (found, grad), (plain, of_facts) = (passed(NEW, over, some, layout, at, **rules) for some in (beside, None))
+        expected = []
+        for lane in at:
+            live = lane.clone().requires_grad_(True)
+            logits = functional_call(model, weights(model, teacher.adapters, live), (tokens,))
+            divergence = F.kl_div(logits.log_softmax(-1), base, reduction="sum") / tokens.numel()
+            expected += torch.autograd.grad(0.7 * divergence, [live])
+        torch.testing.assert_close(grad - of_facts, torch.stack(expected), atol=2e-6, rtol=1e-4)
+        np.testing.assert_allclose(found.facts, plain.facts, rtol=1e-6)
+    assert (grad - of_facts).norm() > 1e-3
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("over", ["sentence", "answer"])
 def test_text_counts_by_its_weight(layout, over):
-    size = 11
-    text = [Line(some[:size], 1) for one in NEW[1] if len(some := one.tokens) >= size]
-    starts = torch.tensor([[0, size], [size, 0]])
-    beside = windows(torch.from_numpy(np.concatenate([one.tokens for one in text])), starts, size - 1)
+    text, beside = some_text()
+    size = len(text[0].tokens)
     (found, grad), (plain, of_facts) = (passed(NEW, over, some, layout, weight=0.7) for some in (beside, None))
     _, of_text = passed([text[:2], text[:2]], "sentence", layout=layout)
     torch.testing.assert_close(grad, of_facts + 0.7 * of_text)
@@ -296,6 +327,13 @@ def test_steps_end_within_an_epoch():
     assert [len(step[0]) for step in made(Phase(steps=4, batch=2)).steps()] == [2, 1, 2, 1]
 
 
+@pytest.mark.parametrize(("shown", "expected"), [(1, 4), (28, 4), (29, 5), (49, 7), (63, 9), (100, 9)])
+def test_a_phase_has_more_steps_while_few_facts_are_known(shown, expected):
+    """Seven are known, four of them stored: steps until these were shown so often, of 4 to 9."""
+    early = {"steps": 9, "shown": shown}
+    assert len([*made(Phase(steps=4, early=early, rehearsal=Rehearsal(facts=2))).steps()]) == expected
+
+
 def test_stored_items_are_chosen_anew_by_what_was_noted():
     items = made(Phase(steps=5, rehearsal=Rehearsal(facts=1, every=2)), losses=np.array([[0, 1, 2, 3]] * 2))
     seen = []
@@ -314,6 +352,7 @@ def test_rehearsal_choices():
         (Rehearsal(facts=9, unseen=0.4), [1, 4, 0, 2, 3]),
     ):
         assert rehearse(choice, losses, seen).tolist() == [expected]
+    assert rehearse(Rehearsal(choice="due", facts=3), losses, seen).tolist() == [[3, 0, 1]]  # 18, 4, 3, 3, 0.9
     losses[0, 3] = torch.nan  # a fact that diverged comes last, and once
     assert rehearse(Rehearsal(facts=9, unseen=0.4), losses, seen).tolist() == [[1, 4, 0, 2, 3]]
     drawn = torch.tensor([[3, 0, 4]])  # the first of an order

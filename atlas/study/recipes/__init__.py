@@ -21,8 +21,10 @@ PRESETS = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 class Rehearsal(Settings):
     """Which stored facts a phase trains beside the session's new ones."""
 
-    choice: Literal["weakest", "random"] = Field(
-        "weakest", description="weakest: those of the greatest loss, as far as it is known"
+    choice: Literal["weakest", "due", "random"] = Field(
+        "weakest",
+        description="weakest: those of the greatest loss, as far as it is known; due: of the greatest loss times the "
+        "time since it was measured, so that what is known well comes seldom, and all have their turn",
     )
     facts: Positive = Field(9, description="K, stored facts; fewer where fewer are stored")
     unseen: Share = Field(
@@ -31,6 +33,19 @@ class Rehearsal(Settings):
     every: Positive | None = Field(
         None, description="steps after which they are chosen anew, by what training showed; null: once a session"
     )
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Rehearsal:
+        if self.choice == "due" and self.unseen:
+            raise ValueError("unseen: with `choice: due` all have their turn anyway; leave the key out, or write 0")
+        return self
+
+
+class Early(Settings):
+    """More steps while few facts are known: they are cheap then, and the adapter has all of its way to go."""
+
+    steps: Positive = Field(description="most steps")
+    shown: Positive = Field(description="steps times facts known by then, the new ones included, that are enough")
 
 
 class Optimiser(Settings):
@@ -70,6 +85,10 @@ class TextMix(Settings):
 
     windows: Positive = Field(1, description="a step")
     characters: Positive = Field(64, description="tokens of a window (characters, of the base that is pretrained here)")
+    toward: Literal["text", "base"] = Field(
+        "text",
+        description="what predictions are pulled toward; text: the token that follows; base: the base's predictions",
+    )
     weight: float = Field(1.0, gt=0, description="of their mean loss, beside that of the facts")
 
 
@@ -81,6 +100,7 @@ class Phase(Settings):
     batch: Positive | None = Field(None, description="facts a step, in random order; null: all of the phase")
     steps: Positive | None = Field(None, description="most steps; give this or epochs")
     epochs: Positive | None = Field(None, description="passes over the facts of the phase")
+    early: Early | None = Field(None, description="more steps than these while few facts are known")
     until: Until | None = None
     lr: Rate = 1e-3
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="falls to 0 over the most steps")
@@ -93,6 +113,9 @@ class Phase(Settings):
     def _has_a_length(self) -> Phase:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("a phase has either steps or epochs; give one of the two and set the other to null")
+        if self.early and self.early.steps < (self.steps or self.early.steps + 1):
+            had = f"steps: {self.steps}" if self.steps else "no steps but epochs"
+            raise ValueError(f"early.steps: found {self.early.steps} with {had}, expected at least as many as steps")
         if not self.new and self.rehearsal is None and self.text is None:
             raise ValueError("the phase trains nothing: neither new nor stored facts; leave the phase out (null)")
         return self
@@ -151,7 +174,7 @@ class Recipe(Settings):
     def chooses_by_losses(self) -> bool:
         """Whether any phase chooses stored facts by their losses, or by when those were measured last."""
         choices = [phase.rehearsal for phase in self.active.values() if phase.rehearsal]
-        return any(choice.choice == "weakest" or choice.unseen for choice in choices)
+        return any(choice.choice != "random" or choice.unseen for choice in choices)
 
 
 @cache

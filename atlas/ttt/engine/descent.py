@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.study.recipes import Phase
-from atlas.ttt.engine.lanes import LaneModel
+from atlas.study.recipes import Phase, TextMix
+from atlas.ttt.engine.lanes import LaneModel, Pull
 from atlas.ttt.engine.layouts import Layout
 from atlas.ttt.engine.lines import IGNORED, Batch, Padded
 
@@ -62,12 +62,13 @@ class Loss:
 
 
 def descend(
-    model: LaneModel, layout: Layout, lines: Padded, count: int, keep: Tensor, over: str, weight: float = 0.0
+    model: LaneModel, layout: Layout, lines: Padded, count: int, keep: Tensor, over: str, text: TextMix | None = None
 ) -> Loss:
     """Run facts and text of every lane, and add up the gradients of what trains.
 
-    The loss of a lane is the mean nats per token over its facts, and by its weight that over its text. Lanes share no
-    weights, so each gets the gradient of its own.
+    The loss of a lane is the mean nats per token over its facts, and by its weight that over its text: of the text
+    itself, or of tokens drawn from the base's own predictions, which differs from the Kullback-Leibler divergence from
+    these by what nobody trains. Lanes share no weights, so each gets the gradient of its own.
 
     Args:
         model: bound to what is trained.
@@ -75,13 +76,17 @@ def descend(
         lines: of each lane ``count`` facts, then its text.
         keep: bool, (lanes, lines), False where nobody looks at what comes out of a line.
         over: ``sentence`` or ``answer``: the tokens of facts that count. All of a text's do.
-        weight: of the mean over the text.
+        text: how much the mean over the text counts, and what it is pulled toward; None where there is no text.
     """
     made, counted = layout.batch(lines, keep, over), lines.counted(over).double()
-    parts = (counted[:, :count], 1.0), (counted[:, count:], weight)
+    parts = (counted[:, :count], 1.0), (counted[:, count:], text.weight if text else 0.0)
     shares = torch.cat([(weighs / some.sum(1, keepdim=True)).expand_as(some) for some, weighs in parts], dim=1)
     counts = made.spread(shares.to(model.model.head.dtype)) * (made.answers if over == "answer" else 1)
-    return _loss(lines, count, over, made, *model.descend(made, counts))
+    pull = None
+    if text and text.toward == "base":
+        windows = layout.batch(lines.columns(slice(count, None)), keep[:, count:], "sentence")
+        pull = Pull.last_of(made, windows.predicted, model.base_logits(windows).softmax(-1))
+    return _loss(lines, count, over, made, *model.descend(made, counts, pull))
 
 
 def look(model: LaneModel, layout: Layout, lines: Padded, keep: Tensor, over: str) -> Loss:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from atlas.base.attention import Packed, View
 from atlas.base.model import POSITION_OFFSET, Layer, Transformer
 from atlas.study.jobs import Precision
-from atlas.ttt.engine.lanes import LaneLinear, Lanes
+from atlas.ttt.engine.lanes import LaneLinear, Lanes, Pull
 from atlas.ttt.engine.lines import IGNORED, Batch
 from atlas.ttt.engine.products import FrozenLinear, FrozenProduct
 
@@ -37,13 +37,16 @@ class FusedModel:
             self.layers.append(FusedLayer(layer, below=any(made.trains for made in self.layers)))
 
     @torch.no_grad()
-    def descend(self, lines: Batch, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def descend(self, lines: Batch, counts: Tensor, pull: Pull | None = None) -> tuple[Tensor, Tensor]:
         """One pass; see ``atlas.ttt.engine.lanes.LaneModel.descend``."""
-        found = [self._descend(part, lines, counts[part.targets]) for part in parts_of(lines)]
+        found = [
+            self._descend(part, lines, counts[part.targets], pull and pull.part(part.of, part.targets.start))
+            for part in parts_of(lines)
+        ]
         nll, logits = (torch.cat(some) for some in zip(*found, strict=True))
         return nll, logits
 
-    def _descend(self, part: Part, lines: Batch, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def _descend(self, part: Part, lines: Batch, counts: Tensor, pull: Pull | None) -> tuple[Tensor, Tensor]:
         embeddings, targets = self.decoder.embed_tokens.weight, lines.targets[part.targets]
         x = F.embedding(lines.tokens[part.tokens], embeddings)
         x += F.embedding(lines.positions[part.tokens] + POSITION_OFFSET, self.decoder.embed_positions.weight)
@@ -56,8 +59,12 @@ class FusedModel:
         chances, real = torch.log_softmax(logits, dim=-1), targets != IGNORED
         counts, places = counts * real, part.outputs * logits.shape[1] + targets.clamp(min=0)
         nll = chances.view(-1).index_select(0, places).neg_().mul_(real)
-        # of the loss by the logits: what a row counts, times its softmax, less what each target counts
+        # of the loss by the logits: what a row counts, times its softmax, less what each target or distribution counts
         grad = chances.exp_().mul_(counts.new_zeros(len(logits)).index_add_(0, part.outputs, counts)[:, None])
+        if pull:
+            drawn = pull.chances * counts.index_select(0, pull.places)[:, None]
+            grad.index_add_(0, part.outputs.index_select(0, pull.places), drawn, alpha=-1)
+            counts = counts.index_fill(0, pull.places, 0)
         grad.view(-1).index_add_(0, places, -counts)
         back: Tensor | None = norm.backward(grad @ embeddings)
         while back is not None:

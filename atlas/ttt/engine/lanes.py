@@ -191,6 +191,33 @@ class Slot:
     module: LaneLinear
 
 
+@dataclass(frozen=True)
+class Pull:
+    """Targets of a batch that are no tokens but distributions.
+
+    Attributes:
+        places: int64, (pulled,): which targets they are, lane after lane; ``sizes`` has how many of each lane.
+        chances: (pulled, symbols): what each is pulled toward.
+    """
+
+    places: Tensor
+    sizes: tuple[int, ...]
+    chances: Tensor
+
+    @classmethod
+    def last_of(cls, lines: Batch, sizes: Sequence[int], chances: Tensor) -> Pull:
+        """The last targets of each lane, so many."""
+        lanes = torch.arange(len(lines.targets), device=chances.device).split(list(lines.predicted))
+        places = torch.cat([lane[len(lane) - size :] for lane, size in zip(lanes, sizes, strict=True)])
+        return cls(places, tuple(sizes), chances)
+
+    def part(self, lanes: slice, first: int) -> Pull:
+        """Those of some lanes, whose targets begin at ``first``."""
+        sizes = self.sizes[lanes]
+        ours = slice(start := sum(self.sizes[: lanes.start]), start + sum(sizes))
+        return Pull(self.places[ours] - first, sizes, self.chances[ours])
+
+
 class LaneModel:
     """A model that runs lanes side by side, each with what it was taught; without slots, the base alone."""
 
@@ -237,24 +264,39 @@ class LaneModel:
         for slot, parts, grads in zip(self.slots, self._parts(theta), self._parts(grad), strict=True):
             slot.module.trained, slot.module.merged = TrainedParts(parts, grads), None
 
-    def descend(self, lines: Batch, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def descend(self, lines: Batch, counts: Tensor, pull: Pull | None = None) -> tuple[Tensor, Tensor]:
         """Run a batch forward and backward, and add up the gradients of what trains, see ``train``.
 
         Args:
             counts: how much each target counts in the loss, (targets,); the loss is the sum over them.
+            pull: targets for which distributions stand; the loss of these is the cross entropy with them.
 
         Returns:
             Negative log-likelihoods of the targets, nats, (targets,), and the logits behind them, (targets, symbols),
             without a graph.
         """
         nll, logits = self.nll(lines)
-        torch.autograd.backward((nll * counts).sum())
+        costs = nll
+        if pull:
+            costs = nll.index_copy(0, pull.places, F.cross_entropy(logits[pull.places], pull.chances, reduction="none"))
+        torch.autograd.backward((costs * counts).sum())
         return nll.detach(), logits.detach()
 
     def nll(self, lines: Batch) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood of every target of a batch in nats (0 where ignored), (targets,), and its logits."""
         logits = self.logits(lines)[lines.outputs]
         return F.cross_entropy(logits, lines.targets, ignore_index=IGNORED, reduction="none"), logits
+
+    @torch.no_grad()
+    def base_logits(self, lines: Batch) -> Tensor:
+        """What the base alone gives for every target of a batch, (targets, symbols); what runs now stays as it is."""
+        modules = [slot.module for slot in self.slots]
+        kept = [(module.trained, module.merged) for module in modules]
+        self.bind(None)
+        logits = self.logits(lines)[lines.outputs]
+        for module, (trained, merged) in zip(modules, kept, strict=True):
+            module.trained, module.merged = trained, merged
+        return logits
 
     def logits(self, lines: Batch) -> Tensor:
         """Logits of the next token at the tokens of a batch that are asked for, (asked, symbols)."""

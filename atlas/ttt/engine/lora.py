@@ -20,7 +20,7 @@ from atlas.base.model import Transformer
 from atlas.draws import rng
 from atlas.study.settings import Role
 from atlas.ttt.engine.fused import FusedModel
-from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, LinearSite, TrainedParts
+from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, LinearSite, Pull, TrainedParts
 from atlas.ttt.engine.lines import Batch
 
 
@@ -88,8 +88,8 @@ class Adapters(LaneModel):
 
         return cls._put(model, targets, [layer for layer, rank in enumerate(ranks) if rank], make)
 
-    def descend(self, lines: Batch, counts: Tensor) -> tuple[Tensor, Tensor]:
-        return self._fused.descend(lines, counts) if self._fused else super().descend(lines, counts)
+    def descend(self, lines: Batch, counts: Tensor, pull: Pull | None = None) -> tuple[Tensor, Tensor]:
+        return self._fused.descend(lines, counts, pull) if self._fused else super().descend(lines, counts, pull)
 
     @cached_property
     def _fused(self) -> FusedModel | None:

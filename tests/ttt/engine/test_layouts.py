@@ -26,6 +26,7 @@ TEXT = np.random.default_rng(0).integers(1, 96, 500).astype(np.uint8)
 REHEARSES = {"facts": 4, "unseen": 0.5}
 RECIPES = {
     **{name: {"preset": name} for name in PRESETS},
+    "recall": {"preset": "recall", "phases": {"all": {"early": {"steps": 26, "shown": 150}}}},
     "answers": {"loss": "answer", "budget": None},
     "until": {
         "weakness": "worst",
@@ -52,7 +53,15 @@ RECIPES = {
     },
     "text": {
         "preset": "recall",
-        "phases": {"all": {"steps": 6, "batch": 4, "rehearsal": {"facts": 4, "every": 4}, "text": {"characters": 30}}},
+        "phases": {
+            "all": {
+                "steps": 6,
+                "batch": 4,
+                "early": {"steps": 8, "shown": 30},
+                "rehearsal": {"facts": 4, "every": 4},
+                "text": {"characters": 30, "toward": "text"},
+            }
+        },
     },
     "sgd": {
         "phases": {
@@ -88,7 +97,7 @@ def course(
     )
     recipe = Recipe.model_validate(keys)
     if steps:
-        phases = {name: {"steps": steps, "epochs": None} for name in recipe.active}
+        phases = {name: {"steps": steps, "epochs": None, "early": None} for name in recipe.active}
         recipe = recipe.with_overrides({"phases": phases})
     trainer = Trainer(adapters, recipe, device, TEXT)
     trainer.layout = layout
