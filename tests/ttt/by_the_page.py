@@ -207,7 +207,8 @@ class Seed:
         ours = self.model(input_ids=rows).logits.log_softmax(-1)
         with torch.no_grad(), self.model.disable_adapter():
             base = self.model(input_ids=rows).logits.log_softmax(-1)
-        return (base.exp() * (base - ours)).sum(-1)
+        divergence: torch.Tensor = (base.exp() * (base - ours)).sum(-1)
+        return divergence
 
     def _look(self, trained: list[int], known: int) -> None:
         """Measure what was trained without being noted, and others by the budget."""

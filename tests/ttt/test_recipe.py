@@ -211,7 +211,7 @@ def test_a_pull_toward_the_base_is_the_gradient_of_the_divergence_from_it(layout
     base = model(tokens).softmax(-1)
     for at in (learner.theta, theta):
         (found, grad), (plain, of_facts) = (passed(NEW, over, some, layout, at, **rules) for some in (beside, None))
-        expected = []
+        expected: list[torch.Tensor] = []
         for lane in at:
             live = lane.clone().requires_grad_(True)
             logits = functional_call(model, weights(model, teacher.adapters, live), (tokens,))

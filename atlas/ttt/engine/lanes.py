@@ -207,7 +207,7 @@ class Pull:
     @classmethod
     def last_of(cls, lines: Batch, sizes: Sequence[int], chances: Tensor) -> Pull:
         """The last targets of each lane, so many."""
-        lanes = torch.arange(len(lines.targets), device=chances.device).split(list(lines.predicted))
+        lanes = torch.split(torch.arange(len(lines.targets), device=chances.device), list(lines.predicted))
         places = torch.cat([lane[len(lane) - size :] for lane, size in zip(lanes, sizes, strict=True)])
         return cls(places, tuple(sizes), chances)
 
