@@ -229,22 +229,18 @@ def reinits():
     )
 
 
-def parts_of(arm, rung):
-    """The files of one rung of the search; its jobs share the candidates."""
-    return expand(
-        f"{RESULTS}/search/{arm}/{rung}-{{part}}.parquet",
-        part=range(STUDY.search.jobs),
-    )
+def trials_of(arm, rungs=None):
+    """The files of the search for an arm: of all rungs and closing rounds, or of the first ``rungs`` of them."""
+    return [
+        f"{RESULTS}/search/{arm}/{rung}-{part}.parquet"
+        for rung in range(len(STUDY.search.lengths(arm)))[:rungs]
+        for part in range(STUDY.search.jobs_of(rung))
+    ]
 
 
 def trials_of_all():
     """The files of the whole search."""
-    return [
-        part
-        for arm in SEARCHED
-        for rung in range(len(STUDY.search.rungs))
-        for part in parts_of(arm, rung)
-    ]
+    return [part for arm in SEARCHED for part in trials_of(arm)]
 
 
 def runs_of(table):

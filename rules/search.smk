@@ -1,7 +1,7 @@
 SEARCHED = STUDY.search.arms if STUDY.search.sweeps else []
 
 
-# Rungs count from 0. Which candidates a rung tries is worked out from the trials of the one before.
+# Rungs count from 0, closing rounds are behind them. What one tries is worked out from all trials before it.
 rule trials:
     input:
         unpack(certified),
@@ -12,18 +12,14 @@ rule trials:
         measured=lambda wildcards: measured_of(STUDY.search.arms[wildcards.arm], 1),
         moments=lambda wildcards: moments_of(STUDY.search.arms[wildcards.arm], 1),
         start=lambda wildcards: start_of(STUDY.search.arms[wildcards.arm]),
-        previous=lambda wildcards: (
-            parts_of(wildcards.arm, int(wildcards.rung) - 1)
-            if int(wildcards.rung)
-            else []
-        ),
+        previous=lambda wildcards: trials_of(wildcards.arm, int(wildcards.rung)),
     output:
         f"{RESULTS}/search/{{arm}}/{{rung}}-{{part}}.parquet",
     log:
         f"{RESULTS}/logs/search/{{arm}}/{{rung}}-{{part}}.log",
     wildcard_constraints:
         arm=one_of(SEARCHED),
-        rung=one_of(range(len(STUDY.search.rungs))),
+        rung=one_of(range(len(STUDY.search.rungs) + STUDY.search.rounds)),
         part=one_of(range(STUDY.search.jobs)),
     cache: CACHED
     conda:
@@ -70,7 +66,11 @@ rule recipes:
         **SMALL,
     params:
         code=code_of("atlas.tables.found_recipes"),
+        study=option(
+            "--study",
+            [os.path.relpath(path) for path in study_files.in_order(workflow)[-1:]],
+        ),
     shell:
         step(
-            "atlas.tables.found_recipes --trials {input.given:q} --out {output:q} --log {log:q}"
+            "atlas.tables.found_recipes --trials {input.given:q} {params.study} --out {output:q} --log {log:q}"
         )

@@ -12,7 +12,6 @@ from atlas.charts.findings import after, basis, last, listed, seeds
 from atlas.charts.frame import ARM, RIGHT, Block, Chart, Panel, by_checkpoint, cells, horizontal, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import INK, WIDTH, colours, hue
-from atlas.search.halving import fronts
 
 FIGURES = 96  # pixels right of a panel, for the figures
 COST = scatter.Cost("rise", "rise of the base's loss, nats per character", interval=("rise_low", "rise_high"))
@@ -116,7 +115,10 @@ def joined(tables: Tables) -> pd.DataFrame:
     rows = recall.merge(base_loss, on=["arm", "sessions"]).merge(tables.arms[["arm", "recipe", "reinit"]], on="arm")
     rows = rows.sort_values("sessions", kind="stable").reset_index(drop=True).assign(best=0)
     for _, part in rows[rows["reinit"] == ""].groupby("sessions"):
-        rows.loc[part.index, "best"] = (fronts(part["value"].to_numpy(), part["rise"].to_numpy()) == 0).astype(int)
+        value, rise = part["value"].to_numpy(), part["rise"].to_numpy()
+        no_worse = (value[:, None] >= value) & (rise[:, None] <= rise)  # (who, whom)
+        better = (value[:, None] > value) | (rise[:, None] < rise)
+        rows.loc[part.index, "best"] = (~(no_worse & better).any(axis=0)).astype(int)
     return rows
 
 

@@ -1,143 +1,161 @@
-"""Chart of the search for recipes: recall of every candidate against what it trained, and against what it did to the
-base, placement by placement and rung by rung."""
+"""Chart of the search for recipes: recall against the learning rate, arm by arm; without rates, of every candidate."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 
 import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.findings import after, last, seeds
-from atlas.charts.frame import Block, Chart, Panel, told
+from atlas.charts.findings import after, extremes, interval, last, listed, seeds
+from atlas.charts.frame import Block, Chart, Panel, horizontal, measured, told, vertical
 from atlas.charts.study_tables import Tables
-from atlas.charts.theme import PALETTE, PAPER, SOFT, WIDTH
+from atlas.charts.theme import BLUE, PALETTE, PAPER, WIDTH
 from atlas.phrases import plural
 
-SPACING = 26  # pixels between two panels
+ACROSS, SPACING = 2, 54  # panels beside each other; pixels of each for its axis and what parts it from the next
+LEAST = 0.1  # of recall that a panel shows, from its lowest to its highest
+FAINTEST = 0.35  # of the first rung
+TO_THE_END = "datum.longest"
 COLUMNS = (
-    told("text", candidate="Candidate")
-    | told("share", recall="Recall, mean over seeds", recall_low="Lowest seed", recall_high="Highest seed")
+    told("text", candidate="Candidate", length="Tried")
+    | measured("Recall", "recall")
     | told("share", association="Association", recognition_net="Recognition, net", recall_rephrase="Recall, rephrased")
     | told("nats", rise="Rise, nats per character")
     | told("count", characters="Characters trained", core_seconds="Core-seconds")
 )
 
 
-@dataclass(frozen=True)
-class Against:
-    """What recall is shown against: a column, how it is called, and the column that says who is on the front."""
-
-    column: str
-    title: str
-    heading: str
-    front: str
-    log: bool
-
-
-COST = Against("characters", "characters trained", "Recall against cost", "front", log=True)
-BASE_LOSS = Against(
-    "rise", "rise of the base's loss, nats", "Recall against the rise in base loss", "front_rise", log=False
-)
-
-
 def charts(tables: Tables) -> Iterator[Chart]:
-    """Cost and the rise in base loss; in each one row a placement and one column a rung."""
+    """One panel an arm: response curves where rates were searched, and candidates in rows where none were."""
     rows = dressed(tables.recipes)
-    yield from (against_one(rows, against) for against in (COST, BASE_LOSS))
+    of_a_grid = rows.groupby("arm")["closed"].transform(lambda closed: closed.notna().any())
+    for searched, part in rows.groupby(of_a_grid, sort=True):
+        panels = [(named(of_arm), of_arm) for _, of_arm in part.groupby("arm", sort=False)]
+        widest = max(of_arm["lr"].max() / of_arm["lr"].min() for _, of_arm in panels)  # none without rates
+        yield Chart(
+            name="recipes",
+            rows=part,
+            marks=partial(curves, all_rows=rows, widest=widest) if searched else partial(dots, all_rows=rows),
+            blocks=[Block(panels, across=ACROSS)],
+            title=finding(rows),
+            subtitle=rests_on(rows),
+            columns=COLUMNS,
+            width=WIDTH / ACROSS - SPACING,
+            height=120 if searched else alt.Step(16),
+            gap=SPACING if searched else 16,
+            spacing=24,
+            titles={"offset": 6, "frame": "group"},
+            flush=bool(searched),
+        )
 
 
 def dressed(recipes: pd.DataFrame) -> pd.DataFrame:
-    """The family of each candidate (the sweep that it is of), which gives its colour."""
-    return recipes.drop(columns=["recipe"]).assign(family=recipes["candidate"].str.replace(r"_\d+$", "", regex=True))
+    """How long each was tried, in words, and whether it was chosen though a better rate may lie beyond."""
+    edge = recipes["chosen"] & recipes["closed"].eq(False)
+    return recipes.drop(columns=["recipe", "tuned"]).assign(length=recipes["sessions"].map(after), edge=edge)
 
 
-def against_one(rows: pd.DataFrame, against: Against) -> Chart:
-    """Recall against one other column."""
-    rungs = sorted(set(rows["sessions"]))
-    panels = [
-        (f"{arm}, {after(rung)}" if rung == rungs[0] else after(rung), part[part["sessions"] == rung])
-        for arm, part in rows.groupby("arm", sort=False)
-        for rung in rungs
-    ]
-    return Chart(
-        name="recipes",
-        rows=rows,
-        marks=lambda panel: candidates(panel, rows, against),
-        blocks=[Block(panels, against.heading, across=len(rungs))],
-        title=finding(rows),
-        subtitle=rests_on(rows),
-        columns=COLUMNS,
-        width=WIDTH / len(rungs) - SPACING,
-        height=110,
-        gap=SPACING,
-        spacing=24,
-        titles={"fontSize": 11, "offset": 2},
-        flush=True,
-    )
+def named(of_arm: pd.DataFrame) -> str:
+    """An arm, its best recall, and the rate or candidate that gave it."""
+    (best,) = of_arm[of_arm["chosen"]].to_dict("records")
+    which = f"at {best['lr']:g}" if pd.notna(best["closed"]) else f"by {best['candidate']}"
+    return f"{best['arm']}: {best['recall']:.1%} {which}"
 
 
-def candidates(panel: Panel, rows: pd.DataFrame, against: Against) -> alt.LayerChart:
-    """One placement at one rung: filled where a candidate goes on, a line through the front."""
-    families = sorted(set(rows["family"]))
-    low = panel.lowest
+def curves(panel: Panel, all_rows: pd.DataFrame, widest: float) -> alt.LayerChart:
+    """Response curves of an arm, fainter those of fewer sessions; a factor is as wide in every panel."""
+    rates, ended = panel.rows["lr"], last(panel.rows)
+    middle, half = math.sqrt(rates.min() * rates.max()), 1.15 * math.sqrt(widest)
     x = alt.X(
-        f"{against.column}:Q",
-        scale=scale(rows[rows["sessions"] == panel.rows["sessions"].iloc[0]], against),
+        "lr:Q",
+        scale=alt.Scale(type="log", domain=[middle / half, middle * half], nice=False),
         axis=alt.Axis(
-            title=against.title if low else None,
-            labels=low,
-            tickCount=3,
-            format="~s" if against.log else "",
-            labelOverlap=True,
+            values=sorted(set(rates)),
+            labelExpr="format(1000 * datum.value, '~g')",
+            labelOverlap="greedy",
+            labelSeparation=4,
+            grid=False,
+            title="learning rate, thousandths" if panel.lowest else None,
         ),
     )
-    first = {"format": "%", "title": "recall"}
-    others = {"labels": False, "ticks": False, "domain": False, "title": None}
-    shares = alt.Axis(values=[0, 0.5, 1], **(first if panel.first else others))
-    hues = alt.Scale(domain=families, range=[PALETTE[i % len(PALETTE)] for i in range(len(families))])
-    base = panel.data.encode(
-        x=x,
-        y=alt.Y("recall:Q", scale=alt.Scale(domain=[-0.06, 1.06], nice=False), axis=shares),
-        color=alt.Color("family:N", scale=hues, legend=panel.legend(columns=5)),
+    low = min(panel.rows["recall"].min(), ended["ci_low"].min())
+    high = max(panel.rows["recall"].max(), ended["ci_high"].max())
+    room = 0.02 + max(0.0, LEAST - (high - low)) / 2
+    y = vertical(
+        alt.Axis(format="%", tickCount=4, title="recall" if panel.first else None),
+        alt.Scale(domain=[max(0.0, low - room), min(1.0, high + room)], nice=False),
     )
-    line = base.transform_filter(f"datum.{against.front}").mark_line(strokeWidth=1.2)
-    inside = alt.condition("datum.survived", alt.Fill("family:N", scale=hues, legend=None), alt.value(PAPER))
+    settings = [*dict.fromkeys(all_rows.loc[all_rows["closed"].notna(), "settings"])]
+    hues = alt.Scale(domain=settings, range=[PALETTE[i % len(PALETTE)] for i in range(len(settings))])
+    legend = panel.legend(columns=4, symbolType="stroke") if len(settings) > 1 else None
+    base = faded(panel, all_rows).encode(x=x, color=alt.Color("settings:N", scale=hues, legend=legend))
     return alt.layer(
-        line.encode(color=alt.value(SOFT)),
-        base.mark_rule(strokeWidth=1).encode(y=alt.Y("recall_low:Q"), y2="recall_high:Q"),
-        base.mark_point(size=34, opacity=1, strokeWidth=1.6).encode(fill=inside, tooltip=panel.tips),
+        base.transform_filter(TO_THE_END).mark_rule(strokeWidth=1.2).encode(y=y("ci_low"), y2="ci_high:Q"),
+        base.mark_line(strokeWidth=1.8).encode(y=y("recall"), detail="length:N"),
+        points(base, panel, alt.Fill("settings:N", scale=hues, legend=None)).encode(y=y("recall")),
     )
 
 
-def scale(rows: pd.DataFrame, against: Against) -> alt.Scale:
-    """One scale for all placements at a rung."""
-    low, high = float(rows[against.column].min()), float(rows[against.column].max())
-    if against.log:
-        return alt.Scale(type="log", domain=[low / 1.15, high * 1.15], nice=False)
-    room = 0.05 * max(high - min(low, 0.0), 0.01)
-    return alt.Scale(domain=[min(low, 0.0) - room, high + room], nice=False)
+def dots(panel: Panel, all_rows: pd.DataFrame) -> alt.LayerChart:
+    """The candidates of an arm in rows, the best on top, fainter what they recalled after fewer sessions."""
+    order = [*dict.fromkeys(panel.rows.sort_values("sessions", ascending=False, kind="stable")["candidate"])]
+    x = horizontal(
+        alt.Axis(format="%", values=[0, 0.5, 1], title="recall" if panel.lowest else None),
+        alt.Scale(domain=[-0.02, 1.02], nice=False),
+    )
+    y = alt.Y("candidate:N", sort=order, axis=alt.Axis(title=None, labelLimit=110))
+    base = faded(panel, all_rows).encode(y=y, color=alt.value(BLUE))
+    return alt.layer(
+        base.transform_filter(TO_THE_END).mark_rule(strokeWidth=1.2).encode(x=x("ci_low"), x2="ci_high:Q"),
+        points(base, panel, alt.value(BLUE)).encode(x=x("recall")),
+    )
+
+
+def faded(panel: Panel, all_rows: pd.DataFrame) -> alt.Chart:
+    """Candidates, fainter the fewer sessions they were tried for."""
+    lengths = sorted(set(all_rows["sessions"]))
+    ends = [FAINTEST if len(lengths) > 1 else 1.0, 1.0]
+    return panel.data.transform_calculate(longest=f"datum.sessions === {lengths[-1]}").encode(
+        opacity=alt.Opacity("sessions:O", scale=alt.Scale(domain=lengths, range=ends), legend=None)
+    )
+
+
+def points(base: alt.Chart, panel: Panel, hue: alt.Fill | dict[str, str]) -> alt.Chart:
+    """Large where chosen, and hollow where a better rate may lie beyond."""
+    sizes = alt.condition("datum.chosen", alt.value(110), alt.value(26))
+    inside = alt.condition("datum.edge", alt.value(PAPER), hue)
+    return base.mark_point(strokeWidth=1.8).encode(size=sizes, fill=inside, tooltip=panel.tips)
 
 
 def finding(rows: pd.DataFrame) -> list[str]:
-    """The best candidate of every placement at the last rung."""
-    best = last(rows).sort_values(["recall", "characters"], ascending=[False, True], kind="stable")
-    best = best.drop_duplicates("arm")
-    arms = ", ".join(f"{row['arm']} {row['recall']:.1%} ({row['candidate']})" for row in best.to_dict("records"))
-    return [f"Best recall {after(rows['sessions'].max())}: {arms}"]
+    """What the best candidates recall, and of which arms the best learning rate may lie beyond."""
+    best = rows[rows["chosen"]]
+    said = [extremes(best.assign(value=best["recall"]), f"Best recall {after(best['sessions'].max())}")]
+    if best["edge"].any():
+        arms = best.loc[best["edge"], "arm"]
+        said.append(f"At the edge of the rates that were tried, so that a better one may lie beyond: {listed(arms)}")
+    elif best["closed"].notna().any():
+        said.append("Every best learning rate lies between two that did no better")
+    return said
 
 
 def rests_on(rows: pd.DataFrame) -> list[str]:
-    """What is filled, what the lines are, and on how much it rests."""
+    """How to read the marks, and on how much they rest."""
     first = rows[rows["sessions"] == rows["sessions"].min()]
     tried = plural(int(first.groupby("arm")["candidate"].nunique().max()), "candidate")
+    facts = plural(int(rows["n_facts"].max()), "fact")
+    shorter = listed(sorted({*rows["sessions"]} - {rows["sessions"].max()}) or [""])
+    faint = f" Faint: after {shorter}, dark: {after(rows['sessions'].max())}." if shorter else ""
+    hollow = "; hollow: on one side no rate was tried as long" if rows["edge"].any() else ""
+    scales = " Every panel has its own scales." if rows["closed"].notna().any() else ""
     return [
-        f"{tried} for each placement on the same {seeds(rows)}, which nothing else uses; bars from the lowest seed to "
-        "the highest.",
-        "Filled: tried for more sessions, too, or at the last rung. Lines: the front, where no candidate recalls more "
-        "for less.",
+        f"{tried} for each arm on the same {seeds(rows)}, which nothing else uses, up to {facts} each; "
+        f"{interval(rows)}.",
+        f"Large: chosen, by recall after the most sessions{hollow}.{faint}{scales}",
     ]
 
 

@@ -1,1 +1,1 @@
-"""The search for recipes and editors' settings: candidates tried on tuning seeds, arm by arm, by successive halving."""
+"""The search for recipes and editors' settings: trials on tuning seeds, arm by arm, rung by rung."""

@@ -1,4 +1,4 @@
-"""One rung of the search for one editor, or a part of it: try the settings that the rung before left.
+"""One rung of the search for one editor, or a part of it: try the settings that are due.
 
 As ``atlas.search.rung`` for arms that train, and with the same file; a step of its own, so that a change of the editors
 searches for no recipe again.

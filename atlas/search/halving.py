@@ -1,22 +1,32 @@
-"""Successive halving: what a rung of the search leaves behind, and which candidates the next rung tries.
+"""Which candidates a rung of the search tries, and which a closing round, by the trials before; and what trials hold.
 
-Candidates are ranked by recall and cost together, so that cheap ones survive beside thorough ones. Imports no torch,
-so that reading costs nothing that training needs.
+Candidates are ranked by recall alone, mean over the tuning seeds; what they cost is reported, and decides ties only.
+Imports no torch, so that reading costs nothing that training needs.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from pathlib import Path
+
 import pandas as pd
 import pyarrow as pa
+
+from atlas.workflow import files
 
 TRIALS = pa.schema(
     [
         ("arm", pa.string()),
-        ("candidate", pa.string()),
-        ("rung", pa.int32()),  # from 0
+        ("candidate", pa.string()),  # its settings and, of a grid, its learning rate
+        ("settings", pa.string()),  # candidates of the same settings differ in their learning rate alone
+        ("lr", pa.float64()),  # of the recipe's first phase; null of an editor
+        ("lr_below", pa.float64()),  # the rates beside it on the grid, which goes on beyond its ends; null without one
+        ("lr_above", pa.float64()),
+        ("rung", pa.int32()),  # from 0; closing rounds are behind the rungs
+        ("round", pa.int32()),  # which closing round, from 1; 0 of a rung
         ("sessions", pa.int32()),
         ("seed", pa.int32()),
+        ("n_facts", pa.int32()),  # taught
         ("recall", pa.float64()),  # of all facts taught, as taught; shares from 0 to 1
         ("association", pa.float64()),  # null where no fact has an alternative
         ("recognition", pa.float64()),
@@ -29,32 +39,44 @@ TRIALS = pa.schema(
         ("recipe", pa.string()),  # JSON; of an editor, its settings
     ]
 )
-"""trials.parquet: one row per (candidate, seed) that a rung tried."""
+"""trials.parquet: one row per (candidate, seed) that a rung or closing round tried."""
 
 
-def survivors(trials: pd.DataFrame, count: int) -> list[str]:
-    """The candidates that the next rung tries, best first.
-
-    Candidates are peeled off front by front: first those that no other one beats in both recall and tokens trained
-    (means over seeds), then those that only the first ones beat, and so on (non-dominated sorting, Deb et al. 2002,
-    NSGA-II, section III.A). Within a front the higher recall goes first, then the cheaper one, then the name.
-    """
-    means = trials.groupby("candidate")[["recall", "characters"]].mean().sort_index()
-    means["front"] = fronts(means["recall"].to_numpy(), means["characters"].to_numpy())
-    order = means.assign(less=-means["recall"]).sort_values(["front", "less", "characters"], kind="stable")
-    return [str(name) for name in order.index[:count]]
-
-
-def fronts(gain: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """Number of the front that each candidate is on, int64 (candidates,), from 0: those that none beats.
-
-    One beats another where it has no less gain at no more cost, and is better in one of the two.
-    """
-    no_worse = (gain[:, None] >= gain) & (cost[:, None] <= cost)
-    beats = no_worse & ((gain[:, None] > gain) | (cost[:, None] < cost))  # (who, whom)
-    found = np.full(len(gain), -1)
-    front = 0
-    while (left := found < 0).any():
-        found[left & ~beats[left].any(axis=0)] = front
-        front += 1
+def read(paths: Sequence[Path]) -> pd.DataFrame:
+    """All trials of some files. Raises AtlasError where one is missing or damaged."""
+    found: pd.DataFrame = pa.concat_tables([files.read_parquet(path, TRIALS) for path in paths]).to_pandas()
     return found
+
+
+def ranked(trials: pd.DataFrame) -> pd.DataFrame:
+    """Candidates of one arm that were taught as many facts, best first: by recall, mean over seeds; of equal ones the
+    one that trained fewer tokens, then by name.
+
+    One row each, by name: settings, lr, lr_below, lr_above, missed (facts of all seeds, a whole number, so that equal
+    recall is equal) and characters.
+    """
+    missed = ((1 - trials["recall"]) * trials["n_facts"]).round()
+    of_each = trials.assign(missed=missed).groupby("candidate", sort=True)
+    alike = of_each[["settings", "lr", "lr_below", "lr_above"]].first()
+    return alike.join(of_each[["missed", "characters"]].sum()).sort_values(["missed", "characters"], kind="stable")
+
+
+def untried(trials: pd.DataFrame) -> list[tuple[str, float]]:
+    """What a closing round tries: of the best of an arm's longest trials the neighbours on its grid of learning rates
+    that were not tried as long, as settings and rates; none where it has no grid."""
+    longest = trials[trials["sessions"] == trials["sessions"].max()]
+    best = ranked(longest).iloc[0]
+    tried = {*longest.loc[longest["settings"] == best["settings"], "lr"]}
+    return [(best["settings"], lr) for lr in (best["lr_below"], best["lr_above"]) if lr < 1 and lr not in tried]
+
+
+def neighbours(rates: Sequence[float], rate: float) -> tuple[float, float]:
+    """The rates below and above one on a grid, or on what goes on beyond its ends by the same factors (to three
+    digits)."""
+    grid = [*rates]
+    while rate <= grid[0]:
+        grid.insert(0, float(f"{grid[0] * rates[0] / rates[1]:.3g}"))
+    while rate >= grid[-1]:
+        grid.append(float(f"{grid[-1] * rates[-1] / rates[-2]:.3g}"))
+    at = grid.index(rate)
+    return grid[at - 1], grid[at + 1]

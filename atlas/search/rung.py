@@ -1,4 +1,4 @@
-"""One rung of the search for one arm, or a part of it: try the candidates that the rung before left.
+"""One rung or closing round of the search for one arm, or a part of it: try the candidates that are due.
 
 For an arm that trains, that is: ``atlas.search.edit_rung`` is the same for those that edit.
 """
@@ -16,8 +16,8 @@ import pyarrow as pa
 import torch
 
 from atlas.metrics import OF_FACTS, REGISTRY
-from atlas.search.halving import TRIALS, survivors
-from atlas.study.jobs import RungSpec, RunSpec
+from atlas.search.halving import TRIALS, neighbours, ranked, read, untried
+from atlas.study.jobs import RungSpec
 from atlas.ttt.inputs import Given, Inputs
 from atlas.ttt.records import base_losses, facts_table
 from atlas.ttt.resume import Saved
@@ -37,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @dataclass(frozen=True)
 class Trial:
-    """What one seed of a candidate gave, as in ``TRIALS``; ``candidate`` is its place in the spec."""
+    """What one seed of a candidate gave, as in ``TRIALS``; ``place`` is the candidate's among those of the job."""
 
-    candidate: int
+    place: int
     seed: int
+    n_facts: int
     recall: float
     association: float
     recognition: float
@@ -66,49 +67,58 @@ def carry_out(
     options = parser(doc)
     add_spec(options, RungSpec)
     Inputs.add_options(options)
-    options.add_argument("--previous", type=Path, nargs="*", default=[], help="trials of the rung before, all parts")
+    options.add_argument("--previous", type=Path, nargs="*", default=[], help="trials of all rungs before, all parts")
     options.add_argument("--part", type=int, default=0, help="which of the rung's jobs this is, from 0")
     options.add_argument("--out", type=Path, required=True, help="trials.parquet, to be written")
     args = options.parse_args(arguments)
     spec: RungSpec = args.spec
     torch.set_num_threads(args.threads)
     keep_freed_memory()
-    names = [*spec.candidates]
     mine = due(spec, args.previous)[args.part :: spec.jobs]
     inputs, scratch = Inputs.of(args), args.out.with_name(f".{args.out.stem}")
     identity = json.dumps([inputs.identity(spec, step), mine])
     saved = Saved(scratch, identity)
     done = saved.load(Done())
-    with progress.tracker(f"search {spec.run.arm} rung {len(spec.rungs) - 1}", len(mine)) as tracker:
-        for name in mine:
-            place = names.index(name)
-            if place not in {trial.candidate for trial in done.trials}:
-                one = Saved(scratch / name, identity)
-                done.trials += attempt(spec.trial(name), inputs, teacher, place, one)
+    label = f"round {spec.round}" if spec.round else f"rung {len(spec.rungs) - 1}"
+    with progress.tracker(f"search {spec.run.arm} {label}", len(mine)) as tracker:
+        for place, (settings, rate) in enumerate(mine):
+            if place not in {trial.place for trial in done.trials}:
+                one = Saved(scratch / str(place), identity)
+                done.trials += attempt(spec, (settings, rate), inputs, teacher, place, one)
                 saved.offer(done)
             best = max(trial.recall for trial in done.trials)
-            tracker.advance(f"best recall so far {best:.1%}")
+            tracker.advance(f"best recall of a seed so far {best:.1%}")
     provenance = {"step": step, "code_digest": code_digest(step), **environment("torch", "numpy")}
-    files.write_parquet(args.out, trials_table(spec, done.trials), provenance)
+    files.write_parquet(args.out, trials_table(spec, mine, done.trials), provenance)
     if scratch.exists():  # a part may be left without any candidate
         shutil.rmtree(scratch)
 
 
-def due(spec: RungSpec, previous: Sequence[Path]) -> list[str]:
-    """The candidates of this rung: all, or those that survive of the trials of the rung before."""
+def due(spec: RungSpec, previous: Sequence[Path]) -> list[tuple[str, float | None]]:
+    """The candidates of this rung, settings and rates: all, or the best of the rung before; of a closing round, what is
+    untried beside the best of all rungs and rounds before."""
     if len(spec.rungs) == 1:
-        return [*spec.candidates]
-    trials = pd.concat([files.read_parquet(path, TRIALS).to_pandas() for path in previous])
-    return survivors(trials, spec.counts[-1])
+        return spec.candidates
+    trials = read(previous)
+    if spec.round:
+        return [*untried(trials)]
+    best = ranked(trials[trials["rung"] == len(spec.rungs) - 2]).head(spec.counts[-1])
+    return [(settings, None if lr != lr else lr) for settings, lr in zip(best["settings"], best["lr"], strict=True)]
 
 
 def attempt(
-    spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher], place: int, saved: Saved
+    rung: RungSpec,
+    candidate: tuple[str, float | None],
+    inputs: Inputs,
+    teacher: Callable[[Given], Teacher],
+    place: int,
+    saved: Saved,
 ) -> list[Trial]:
     """Teach a candidate and measure it; one trial a seed. ``saved`` keeps its state while it is under way."""
+    spec = rung.trial(*candidate)
     ready = prepare(spec, inputs, teacher)
     course = ready.course
-    course.run(f"search {spec.arm} candidate {place}", saved)
+    course.run(f"search {spec.arm} {rung.named(*candidate)}", saved)
     losses = {loss.seed: loss for loss in base_losses(course, ready.validation)}
     ready.watch.close()
     saved.discard()
@@ -123,8 +133,9 @@ def attempt(
         taught, rephrased, placebo = (shares.loc[(seed, probe)] for probe in PROBES)
         trials.append(
             Trial(
-                candidate=place,
+                place=place,
                 seed=seed,
+                n_facts=spec.sessions * spec.facts_per_session,
                 recall=float(taught["recall"]),
                 association=float(taught["association"]),
                 recognition=float(taught["recognition"]),
@@ -139,15 +150,19 @@ def attempt(
     return trials
 
 
-def trials_table(spec: RungSpec, trials: Sequence[Trial]) -> pa.Table:
+def trials_table(spec: RungSpec, tried: Sequence[tuple[str, float | None]], trials: Sequence[Trial]) -> pa.Table:
     """The trials of a rung, one row each."""
-    names = [*spec.candidates]
+    where = {"arm": spec.run.arm, "rung": len(spec.rungs) - 1, "round": spec.round, "sessions": spec.rungs[-1]}
     rows = []
     for trial in trials:
-        name = names[trial.candidate]
-        known = {"arm": spec.run.arm, "candidate": name, "rung": len(spec.rungs) - 1, "sessions": spec.rungs[-1]}
+        settings, lr = tried[trial.place]
+        rates = spec.settings[settings].rates
+        below, above = neighbours(rates, lr) if rates and lr else (None, None)
+        which = {"candidate": spec.named(settings, lr), "settings": settings}
         found = {key: None if value != value else value for key, value in asdict(trial).items()}  # null for NaN
-        rows.append(found | known | {"recipe": spec.candidates[name].searched.model_dump_json()})
+        run = spec.trial(settings, lr)
+        recipe = {"recipe": (run.editing or run.recipe).model_dump_json()}
+        rows.append(found | where | which | {"lr": lr, "lr_below": below, "lr_above": above} | recipe)
     return pa.Table.from_pylist(rows, schema=TRIALS)
 
 

@@ -18,7 +18,6 @@ from atlas.study.arm import Arm, check_arm
 from atlas.study.base_settings import Bases, Model
 from atlas.study.block_size import ON_A_PROCESSOR, lanes_that_fit, tokens_of_a_step, trained_numbers
 from atlas.study.jobs import (
-    Candidate,
     Device,
     Keys,
     MeasureSpec,
@@ -26,6 +25,7 @@ from atlas.study.jobs import (
     Probes,
     RungSpec,
     RunSpec,
+    SearchedSettings,
     StreamSpec,
     Tracing,
 )
@@ -36,7 +36,7 @@ from atlas.study.pool_settings import Pool
 from atlas.study.recipes import Recipe
 from atlas.study.search_space import Search
 from atlas.study.settings import BETWEEN, LARGEST_SEED, Name, Positive, Seed, Settings, mistakes
-from atlas.study.tuning import Tuned, check_tuned
+from atlas.study.tuning import Tuned, at_rate, check_tuned, rate_of
 
 
 class Interval(Settings):
@@ -146,7 +146,7 @@ class Study(Settings):
     )
     interval: Interval | None = Field(None, description="null: `atlas plan` has nothing to aim at")
     guard: Guard = Guard()
-    search: Search = Field(Search(), description="`snakemake search`: recipes by successive halving, arm by arm")
+    search: Search = Field(Search(), description="`snakemake search`: recipes and their learning rates, arm by arm")
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -230,16 +230,30 @@ class Study(Settings):
         search = self.search
         if not search.sweeps:
             return
-        if not search.arms:
-            yield "search.arms: none, so nothing would be searched for; name an arm"
+        yield from (f"search.{problem}" for problem in search.problems())
         if shared := sorted({*search.seeds} & {*self.all_seeds}):
             yield f"search.seeds: seed {shared[0]} is one of the study's; tune on seeds that nothing reports"
         if sorted(set(search.rungs)) != search.rungs or search.rungs[-1] > self.sessions:
             yield f"search.rungs: {search.rungs} must rise, at most to the study's {plural(self.sessions, 'session')}"
         for arm in search.arms:
             yield from self._problems_of_arm(f"search.arms.{arm}", search.arms[arm])
-            for name, candidate in search.candidates(arm).items():
-                yield from self._problems_of_arm(f"search.sweeps: candidate {name}", candidate)
+        if not any([*sweep.problems()] for sweep in search.sweeps.values()):
+            yield from dict.fromkeys(line for arm in search.arms for line in self._problems_of_candidates(arm))
+
+    def _problems_of_candidates(self, arm: str) -> Iterator[str]:
+        alike: dict[str, str] = {}
+        for name, (candidate, rates) in self.search.settings(arm).items():
+            if problems := [*self._problems_of_arm(f"search.sweeps: candidate {name}", candidate)]:
+                yield from problems
+                continue
+            recipe = candidate.recipe_over(self.recipe)
+            if rates and rate_of(recipe) is None:
+                yield f"search.sweeps: candidate {name} trains nothing, so it has no learning rate; leave out `rates`"
+            elif (other := alike.setdefault(f"{candidate.settings} {at_rate(recipe, *rates[:1])}", name)) != name:
+                yield (
+                    f"search.sweeps: candidates {other} and {name} are the same; vary another key, or leave one out "
+                    "(`rates` is the learning rate of the first phase)"
+                )
 
     def _problems_of_arm(self, where: str, arm: Arm) -> Iterator[str]:
         yield from check_arm(where, arm, self.shape)
@@ -374,18 +388,22 @@ class Study(Settings):
         return MeasureSpec(val_tokens=self.probes.val_tokens, device=self.device, precision=self.precision)
 
     def rung_spec(self, arm: str, rung: int) -> RungSpec:
-        """The part of the study that a rung of the search depends on; rungs count from 0."""
-        search, points = self.search, [self.search.rungs[rung]]
-        candidates = search.candidates(arm).items()
-        runs = {name: self._run_spec(arm, made, search.seeds, 1, points) for name, made in candidates}
+        """The part of the study that a rung of the search depends on; rungs, and closing rounds behind them, count from
+        0."""
+        search, lengths = self.search, self.search.lengths(arm)[: rung + 1]
+        runs = {
+            name: (self._run_spec(arm, made, search.seeds, 1, lengths[-1:]), rates)
+            for name, (made, rates) in search.settings(arm).items()
+        }
         return RungSpec(
-            run=next(iter(runs.values())),
-            candidates={
-                name: Candidate(recipe=run.recipe, ranks=run.ranks, editing=run.editing) for name, run in runs.items()
+            run=next(iter(runs.values()))[0],
+            settings={
+                name: SearchedSettings(recipe=run.recipe, ranks=run.ranks, editing=run.editing, rates=rates)
+                for name, (run, rates) in runs.items()
             },
-            rungs=search.rungs[: rung + 1],
+            rungs=lengths,
             counts=search.counts()[: rung + 1],
-            jobs=search.jobs,
+            jobs=search.jobs_of(rung),
         )
 
     @property

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from atlas.study.arm import Method
 from atlas.study.editor_settings import Editing
 from atlas.study.recipes import Recipe
-from atlas.study.settings import Name, Positive, Roles, Settings
+from atlas.study.settings import Name, Positive, Rate, Roles, Settings
+from atlas.study.tuning import at_rate, rate_of
 
 Device = Literal["cpu", "cuda", "auto"]
 Precision = Literal["float32", "bfloat16"]
@@ -99,28 +100,44 @@ class RunSpec(Settings):
         return self.checkpoints[-1]
 
 
-class Candidate(Settings):
-    """What a candidate of the search changes in the run of its arm."""
+class SearchedSettings(Settings):
+    """What candidates of the search that differ in their learning rate alone change in the run of their arm."""
 
     recipe: Recipe
     ranks: list[int]
     editing: Editing | None = None
-
-    @property
-    def searched(self) -> Recipe | Editing:
-        """What the search looks for: an editor's settings, or a recipe."""
-        return self.editing or self.recipe
+    rates: list[Rate] = Field([], description="the grid of the recipe's first phase, rising; none: its own rate alone")
 
 
 class RungSpec(Settings):
-    """All that decides what the search does for one arm, up to and with a rung."""
+    """All that decides what the search does for one arm, up to and with a rung or closing round."""
 
     run: RunSpec = Field(description="of the first candidate, for the sessions of the last rung")
-    candidates: dict[Name, Candidate]
-    rungs: list[Positive] = Field(description="sessions of each rung")
-    counts: list[Positive] = Field(description="candidates of each rung")
+    settings: dict[Name, SearchedSettings]
+    rungs: list[Positive] = Field(description="sessions of each rung and, behind these, of each closing round")
+    counts: list[Positive] = Field(description="candidates of each rung; there are none for closing rounds")
     jobs: Positive
 
-    def trial(self, candidate: str) -> RunSpec:
-        """What is run of a candidate at the last rung."""
-        return self.run.model_copy(update=dict(self.candidates[candidate]))
+    @property
+    def round(self) -> int:
+        """Which closing round this is, from 1; 0 for a rung."""
+        return len(self.rungs) - len(self.counts)
+
+    @property
+    def candidates(self) -> list[tuple[str, float | None]]:
+        """All candidates: their settings, and the rate, None of an editor."""
+        return [
+            (name, rate)
+            for name, one in self.settings.items()
+            for rate in (one.rates if one.rates else [rate_of(one.recipe)])
+        ]
+
+    def named(self, name: str, rate: float | None) -> str:
+        """What a candidate is called."""
+        return f"{name}_{rate:g}" if self.settings[name].rates else name
+
+    def trial(self, name: str, rate: float | None) -> RunSpec:
+        """What is run of a candidate at the last rung; ``rate`` is None of an editor."""
+        one = self.settings[name]
+        changes = {"recipe": at_rate(one.recipe, rate), "ranks": one.ranks, "editing": one.editing}
+        return self.run.model_copy(update=changes)

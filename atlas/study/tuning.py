@@ -21,7 +21,8 @@ class Tuned(Settings):
 
     seeds: list[Seed] = Field(min_length=1, description="tuning seeds; none of the study's")
     rates: Annotated[list[Rate], AfterValidator(_rising)] = Field(
-        [], description="learning rates tried, of the recipe's first phase; the arm's own is one of them"
+        [],
+        description="learning rates tried to the end, of the recipe's first phase; the arm's own is one of them",
     )
     study: str | None = Field(None, description="file of the search, such as studies/search.yaml; null: by hand")
 
@@ -43,6 +44,16 @@ def check_tuned(where: str, tuned: Tuned, recipe: Recipe, seeds: list[int]) -> I
 def rate_of(recipe: Recipe) -> float | None:
     """The learning rate of a recipe: of its first phase; None where it has none."""
     return next((phase.lr for phase in recipe.active.values()), None)
+
+
+def at_rate(recipe: Recipe, rate: float | None = None) -> Recipe:
+    """A recipe whose first phase has a learning rate, and the others in proportion; None, or its own: as it is."""
+    own = rate_of(recipe)
+    if rate is None or own is None or rate == own:
+        return recipe
+    scaled = {name: float(f"{phase.lr * (rate / own):.9g}") for name, phase in recipe.active.items()}
+    changed = {name: phase and phase.model_copy(update={"lr": scaled[name]}) for name, phase in recipe.phases.items()}
+    return recipe.model_copy(update={"phases": changed})
 
 
 def in_words(tuned: Tuned | None, recipe: Recipe, edits: bool) -> str:

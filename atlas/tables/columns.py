@@ -101,14 +101,15 @@ COLUMNS = {
     "refused_by_manifest": TEXT,
     "refused_seeds": TEXT,  # "1,2,3,4"
     # of the search for recipes: means over seeds
-    "candidate": TEXT,
+    "candidate": TEXT,  # its settings and, of a grid, its learning rate
+    "settings": TEXT,  # candidates of the same settings differ in their learning rate alone
+    "lr": NUMBER,  # of the recipe's first phase; null of an editor
+    "round": COUNT,  # which closing round, from 1; 0 of a rung
     **dict.fromkeys(SEARCHED, NUMBER),
-    "recall_low": NUMBER,  # the lowest and the highest seed's
-    "recall_high": NUMBER,
     "recall_rephrase": NUMBER,
-    "survived": FLAG,  # tried for more sessions, too, or this was the last rung
-    "front": FLAG,  # of its arm and rung: no candidate has more recall for fewer characters
-    "front_rise": FLAG,  # the same for a smaller rise
+    "chosen": FLAG,  # of its arm, the best of those that were tried for the most sessions
+    "closed": FLAG,  # both neighbours on its grid of learning rates were tried as long; null without a grid
+    "tuned": TEXT,  # of the chosen one, the arm's key `tuned` in a study; else empty
     # of claims
     "claim_id": TEXT,
     "topic": TEXT,
@@ -180,9 +181,10 @@ CONTROLS = _table(
     *("verdict", "finding"),  # at chance, above chance, below chance
 )
 RECIPES = _table(
-    *("arm", "candidate", "sessions", "n_seeds", "recall", "recall_low", "recall_high"),
+    *("arm", "candidate", "settings", "lr", "sessions", "round", "n_seeds", "n_facts"),
+    *("recall", "ci_low", "ci_high"),
     *(name for name in SEARCHED if name != "recall"),
-    *("recall_rephrase", "rise", "core_seconds", "characters", "survived", "front", "front_rise", "recipe"),
+    *("recall_rephrase", "rise", "core_seconds", "characters", "chosen", "closed", "tuned", "recipe"),
 )
 SPEEDRUN = _table(
     *(*_TRAINED, "sessions", "n_seeds", "n_facts", "recall", "ci_low", "ci_high"),

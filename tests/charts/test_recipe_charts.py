@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,9 +14,10 @@ from hypothesis.strategies import floats, lists
 from scipy import optimize
 
 from atlas.charts import base_loss, capacity, recipes, scatter, speed, variance
+from atlas.charts.frame import Panel
 from atlas.charts.study_tables import Tables
 from atlas.page import sections
-from atlas.search.halving import TRIALS
+from atlas.search.halving import TRIALS, neighbours
 from atlas.tables import found_recipes
 from atlas.workflow import files
 from tests.charts.test_charts_drawn import decoded_png, ending, run_step, size_of_svg, title_of
@@ -106,50 +108,80 @@ def test_names_have_room_within_the_panel(at, placed):
     assert scatter.spread(np.array(at, float), 10, end=100) == pytest.approx(placed)
 
 
+RATES = [0.001, 0.002, 0.004]
+RECALLED = {"qv": {0.001: 40, 0.002: 80, 0.004: 60}, "ffn": {0.001: 40, 0.002: 50, 0.004: 60}}
+"""Of 100 facts after 12 sessions: the best of one has worse on both sides, that of the other is at the edge."""
+
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory) -> Path:
-    """Tables of a search: two placements, three candidates, of which two go on."""
+    """Tables of a search: two arms on a grid of rates, and an editor with three candidates, of which two go on."""
     tables: Path = tmp_path_factory.mktemp("search")
-    tried = [("replay_0", 0, 0.9, 100), ("replay_1", 0, 0.4, 200), ("essay", 0, 0.1, 50)]
-    tried += [("replay_0", 1, 0.8, 200), ("essay", 1, 0.05, 100)]
-    same = dict.fromkeys(TRIALS.names, 0.5) | {"val_loss_base": 1.5, "core_seconds": 3.0, "recipe": "{}"}
-    rows = [
-        same | {"arm": arm, "candidate": name, "rung": rung, "sessions": 4 + 8 * rung, "seed": seed}
-        | {"recall": recall, "characters": characters, "val_loss": 1.6 + recall}
-        for arm in ("qv", "ffn")
-        for name, rung, recall, characters in tried
-        for seed in (901, 902)
-    ]  # fmt: skip
-    files.write_parquet(tables / "recipes.parquet", found_recipes.table(pd.DataFrame(rows)), {})
+    same = dict.fromkeys(TRIALS.names, 0.5) | {"val_loss_base": 1.5, "val_loss": 1.6, "recipe": "{}", "n_facts": 100}
+    none = {"lr": None, "lr_below": None, "lr_above": None}
+    rows = []
+    for arm, recalled in RECALLED.items():
+        for lr, hits in recalled.items():
+            beside = dict(zip(("lr_below", "lr_above"), neighbours(RATES, lr), strict=True))
+            tried = {"arm": arm, "candidate": f"rates_{lr:g}", "settings": "rates", "lr": lr, **beside}
+            rows += [tried | {"sessions": 4, "recall": 0.9}, tried | {"sessions": 12, "recall": hits / 100}]
+    for name, found in {"layers_0": [0.3, 0.1], "layers_1": [0.2, 0.2], "layers_2": [0.1]}.items():
+        tried = {"arm": "rome", "candidate": name, "settings": name, **none}
+        rows += [tried | {"sessions": 4 + 8 * at, "recall": recall} for at, recall in enumerate(found)]
+    trials = [same | row | {"seed": seed, "round": 0} for row in rows for seed in (901, 902, 903)]
+    files.write_parquet(tables / "recipes.parquet", found_recipes.table(pd.DataFrame(trials)), {})
     return tables
 
 
 def test_the_search_is_drawn_by_its_step(searched, tmp_path):
     run_step("recipes", searched, tmp_path / "recipes")
-    assert title_of(tmp_path / "recipes") == "Best recall after 12 sessions: ffn 80.0% (replay_0), qv 80.0% (replay_0)"
-    subtitle = json.loads((tmp_path / "recipes.json").read_text())["title"]["subtitle"]
-    assert subtitle[0].startswith("3 candidates for each placement on the same 2 seeds")
+    title = title_of(tmp_path / "recipes")
+    assert title.startswith("Best recall after 12 sessions: from 20% (rome) to 80% (qv) At the edge of the rates")
+    assert title.endswith("beyond: ffn")
+    subtitle = " ".join(json.loads((tmp_path / "recipes.json").read_text())["title"]["subtitle"])
+    assert subtitle.startswith("3 candidates for each arm on the same 3 seeds")
+    for said in ("hollow: on one side no rate was tried as long", "Faint: after 4, dark: after 12 sessions."):
+        assert said in subtitle
     svg = (tmp_path / "recipes.svg").read_text()
-    for said in ("ffn, after 4 sessions", "qv, after 4 sessions", "after 12 sessions", "replay", "essay"):
+    for said in ("qv: 80.0% at 0.002", "ffn: 60.0% at 0.004", "rome: 20.0% by layers_1", "learning rate, thousandths"):
         assert f">{said}<" in svg
     assert len(set(decoded_png(tmp_path / "recipes.png")[2])) > 50
 
 
-def test_a_panel_of_the_search_shows_its_own_candidates_and_who_goes_on(searched):
-    rows = recipes.dressed(Tables(searched).recipes)
-    shown = dict(recipes.against_one(rows, recipes.COST).blocks[0].panels)["qv, after 4 sessions"]
-    assert shown["candidate"].tolist() == ["replay_0", "replay_1", "essay"]
-    assert shown["family"].tolist() == ["replay", "replay", "essay"]
-    assert shown["survived"].tolist() == [True, False, True]
-    assert shown["front"].tolist() == [True, False, True]
+def panel_of(searched, title):
+    """The layers of the panel of a title, and its rows."""
+    ((chart, rows),) = [
+        (chart, rows)
+        for chart in recipes.charts(Tables(searched))
+        for name, rows in chart.blocks[0].panels
+        if name == title
+    ]
+    return chart.marks(Panel(alt.Chart(rows), rows, [])).to_dict()["layer"], rows
 
 
-def test_all_placements_have_one_scale_at_a_rung(searched):
+def test_a_panel_of_the_search_shows_the_response_to_the_rate_and_what_was_chosen(searched):
+    layers, rows = panel_of(searched, "ffn: 60.0% at 0.004")
+    assert rows.loc[rows["chosen"], ["lr", "sessions", "edge"]].to_numpy().tolist() == [[0.004, 12, True]]
+    assert rows["edge"].sum() == 1
+    (encoding,) = [layer["encoding"] for layer in layers if layer["mark"]["type"] == "line"]
+    assert (encoding["x"]["field"], encoding["y"]["field"]) == ("lr", "recall")
+    assert (encoding["x"]["scale"]["type"], encoding["x"]["axis"]["values"]) == ("log", RATES)
+    low, high = encoding["y"]["scale"]["domain"]
+    assert low < rows.loc[rows["sessions"] == 12, "ci_low"].min()
+    assert high > rows["recall"].max()
+
+
+def test_candidates_without_rates_stand_in_rows_the_best_on_top(searched):
+    layers, _ = panel_of(searched, "rome: 20.0% by layers_1")
+    assert layers[0]["encoding"]["y"]["sort"] == ["layers_1", "layers_0", "layers_2"]
+
+
+def test_a_closed_search_says_so(searched):
     rows = recipes.dressed(Tables(searched).recipes)
-    assert recipes.scale(rows, recipes.COST).domain == pytest.approx([50 / 1.15, 200 * 1.15])
-    low, high = recipes.scale(rows, recipes.BASE_LOSS).domain
-    assert low < 0
-    assert high > 1.0
+    said = "Every best learning rate lies between two that did no better"
+    assert recipes.finding(rows[rows["arm"] != "ffn"])[1:] == [said]
+    assert "hollow" not in recipes.rests_on(rows[rows["arm"] != "ffn"])[1]
+    assert recipes.finding(rows[rows["arm"] == "rome"])[1:] == []
 
 
 def test_the_page_shows_a_search_where_there_is_one(presets_folder):

@@ -9,12 +9,13 @@ import pytest
 from atlas.study.jobs import RungSpec
 from tests.real.checkout import STUDY
 
-RATES = {"recipe": {"preset": "recall"}, "vary": {"phases.all.lr": [0.001, 0.002]}}
-LAYERS = {"methods": ["rome"], "vary": {"layer": [0, 1]}}
+RATES = {"recipe": {"preset": "recall"}, "rates": [0.001, 0.002, 0.004, 0.008]}
+LAYERS = {"methods": ["rome"], "vary": {"layer": [0, 1], "value.clamp": [1, 4]}}
 SEARCH: dict[str, Any] = {
     "arms": {"qv": {"targets": ["q", "v"], "ranks": 4}, "rome": {"method": "rome", "editing": {"layer": 1}}},
     "sweeps": {"rates": RATES, "layers": LAYERS},
     "rungs": [1],
+    "rounds": 1,
     "jobs": 1,
 }
 
@@ -47,7 +48,8 @@ def commands(fresh):
     fresh.configure(STUDY | {"search": SEARCH})
     printed = fresh.done("--dry-run", "--printshellcmds", "search")
     lines = re.findall(r"python -m atlas\.search\..*", printed)
-    return {RungSpec.model_validate_json(spec_in(line)).run.arm: line for line in lines}
+    specs = [(RungSpec.model_validate_json(spec_in(line)), line) for line in lines]
+    return {f"{spec.run.arm} {spec.round}": line for spec, line in specs}
 
 
 def spec_in(line):
@@ -57,16 +59,17 @@ def spec_in(line):
 
 
 def test_rules_hand_the_candidates_to_the_step_that_tries_them(commands):
-    assert sorted(commands) == ["qv", "rome"]
-    assert "-m atlas.search.rung " in commands["qv"]
-    assert "--moments" not in commands["qv"]
-    assert "-m atlas.search.edit_rung " in commands["rome"]
-    assert "--moments results/ttt/covariance-1.safetensors " in commands["rome"]
+    assert sorted(commands) == ["qv 0", "qv 1", "rome 0"]  # an editor has no rates, so nothing to close
+    assert "-m atlas.search.rung " in commands["qv 0"]
+    assert "--moments" not in commands["qv 0"]
+    assert "-m atlas.search.edit_rung " in commands["rome 0"]
+    assert "--moments results/ttt/covariance-1.safetensors " in commands["rome 0"]
+    assert "--previous" not in commands["qv 0"]
+    assert "--previous results/search/qv/0-0.parquet " in commands["qv 1"]
 
 
 def test_a_value_that_is_a_default_is_not_taken_for_the_presets(commands):
-    spec = RungSpec.model_validate_json(spec_in(commands["qv"]))
-    phases = [spec.trial(name).recipe.phases["all"] for name in ("rates_0", "rates_1")]
-    assert [phase and phase.lr for phase in phases] == [0.001, 0.002]
-    spec = RungSpec.model_validate_json(spec_in(commands["rome"]))
-    assert [spec.trial(name).ranks for name in ("layers_0", "layers_1")] == [[32, 0], [0, 32]]
+    spec = RungSpec.model_validate_json(spec_in(commands["qv 0"]))
+    assert [spec.trial(*one).recipe.active["all"].lr for one in spec.candidates] == RATES["rates"]
+    spec = RungSpec.model_validate_json(spec_in(commands["rome 0"]))
+    assert [spec.trial(*one).ranks for one in spec.candidates] == [[32, 0]] * 2 + [[0, 32]] * 2

@@ -15,6 +15,6 @@ def jobs_of(study: Study) -> dict[str, str]:
         specs |= {f"run {arm} {block}": study.run_spec(arm, block) for block in study.blocks}
         given[f"start {arm}"] = str(study.arm(arm).start)
     if study.search.sweeps:
-        rungs = [(arm, rung) for arm in study.search.arms for rung in range(len(study.search.rungs))]
+        rungs = [(arm, rung) for arm in study.search.arms for rung in range(len(study.search.lengths(arm)))]
         specs |= {f"rung {arm} {rung}": study.rung_spec(arm, rung) for arm, rung in rungs}
     return given | {name: spec.model_dump_json() for name, spec in specs.items()}

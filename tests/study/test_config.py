@@ -299,8 +299,7 @@ def test_planned_comparisons_are_of_arms_that_exist_where_they_are_probed(change
 def test_precision_is_of_all_runs_and_of_the_search():
     search = {
         "arms": {"mine": {"targets": ["q", "v"]}},
-        "sweeps": {"mine": {"vary": {"clip": [0.5]}}},
-        "seeds": [901],
+        "sweeps": {"mine": {"vary": {"clip": [0.5, 1, 2]}}},
         "rungs": [1],
     }
     plain, reduced = study(search=search), study(precision="bfloat16", search=search)
@@ -443,11 +442,24 @@ def test_the_baselines_plan_comparisons_of_their_own_and_the_default_study_none_
     assert others <= compared
 
 
+def test_every_place_and_recipe_is_searched_on_as_many_rates_as_far_apart():
+    search = laid_on("search").search
+    for arm in search.arms:
+        ((_, rates),) = search.settings(arm).values()
+        assert len(rates) == 5
+        assert [high / low for low, high in itertools.pairwise(rates)] == pytest.approx([1.5] * 4, rel=0.03)
+    assert (len(search.seeds), search.rungs, search.counts()) == (3, [30, 100], [5, 3])
+
+
 def test_every_placement_of_the_recipe_that_remembers_is_searched_for():
     default, search = laid_on(), laid_on("search").search
-    places = {name: default.arms[name].place_in(default.shape) for name in default.arms if name.endswith("_recall")}
-    assert {name: arm.place_in(default.shape) for name, arm in search.arms.items()} == places
     baselines = laid_on("baselines")
+    known = {name: arm.place_in(default.shape) for name, arm in {**baselines.arms, **default.arms}.items()}
+    places = {name: arm.place_in(default.shape) for name, arm in search.arms.items()}
+    assert {name for name in default.arms if name.endswith("_recall")} <= {*places}
+    assert {name: place for name, place in places.items() if name in known} == {
+        name: known[name] for name in places if name in known
+    }
     for name in ("search_baselines", "search_at_once"):
         searched = laid_on(name).search.arms
         assert searched.keys() <= baselines.arms.keys()

@@ -25,7 +25,10 @@ BASE = {
     "search": {
         "arms": {"ffn": {"targets": ["up", "down"]}},
         "seeds": [901, 902, 903],
-        "sweeps": {"a": {"methods": ["lora", "finetune"], "vary": {"clip": [1, 2], "phases.slow.lr": [0.001, 0.01]}}},
+        "sweeps": {
+            "a": {"methods": ["lora", "finetune"], "vary": {"clip": [1, 2], "phases.slow.lr": [0.001, 0.01]}},
+            "b": {"recipe": {"preset": "recall"}, "rates": [0.001, 0.002, 0.004]},
+        },
     },
 }
 
@@ -63,7 +66,7 @@ def test_the_order_of_what_has_none_changes_no_job(other):
 
 
 ARMS = "arms: {qv: {targets: [q, v]}}\n"
-SEARCH = "search: {arms: {a: {targets: [q]}}, sweeps: {s: {vary:"
+SEARCH = "search: {rungs: [100], arms: {a: {targets: [q]}}, sweeps: {s: {vary:"
 
 
 @pytest.mark.parametrize(
@@ -83,8 +86,12 @@ SEARCH = "search: {arms: {a: {targets: [q]}}, sweeps: {s: {vary:"
         ("arms: {qv: {targets: [q], start: a}}", "arms: {qv: {targets: [q], start: a/}}"),
         ("arms: {m: {method: memit}}", "arms: {m: {method: memit, editing: {layers: [0, 1, 2], value: {decay: 2}}}}"),
         (
-            f"{SEARCH} {{phases.slow.lr: [0.001, 0.01], clip: [1], loss: [answer, sentence]}}, most: 2}}}}}}",
-            f"{SEARCH} {{phases.slow.lr: [1e-3, '1e-2'], clip: [1.0], loss: [answer, sentence]}}, most: 2}}}}}}",
+            f"{SEARCH} {{phases.slow.lr: [0.001, 0.01], clip: [1], loss: [answer, sentence]}}, most: 3}}}}}}",
+            f"{SEARCH} {{phases.slow.lr: [1e-3, '1e-2'], clip: [1.0], loss: [answer, sentence]}}, most: 3}}}}}}",
+        ),
+        (
+            "search: {keep: 1, arms: {a: {targets: [q]}}, sweeps: {s: {rates: [0.001, 0.01, 0.1]}}}",
+            "search: {keep: 1, arms: {a: {targets: [q]}}, sweeps: {s: {rates: [1e-3, '1e-2', 10e-2]}}}",
         ),
     ],
 )
