@@ -120,10 +120,6 @@ def test_a_missing_corpus_is_named(fresh):
     ("name", "made_from_it"),
     [
         ("ttt/qv/1-2/facts.parquet", "tables/retention.parquet"),
-        ("ttt/ffn/1-2/run.json", "tables/arms.parquet"),
-        ("pool/pool.parquet", "pool/streams/1.parquet"),
-        ("pool/streams/2.parquet", "ttt/qv/1-2/run.json"),
-        ("base/1/base.safetensors", "ttt/qv/1-2/run.json"),
         ("base/1/certificate.json", "ttt/qv/1-2/run.json"),
         ("tables/retention.parquet", "index.html"),
     ],
