@@ -52,7 +52,7 @@ def _start(step: str, folder: Path) -> None:
 
 def _skip_imports() -> None:
     """Trace nothing that runs because a module is imported, which is most of what a short step does."""
-    load = importlib._bootstrap._find_and_load
+    load = importlib._bootstrap._find_and_load  # type: ignore[attr-defined]
 
     def untraced(*arguments: object) -> object:
         before = sys.gettrace()
@@ -62,7 +62,7 @@ def _skip_imports() -> None:
         finally:
             sys.settrace(before)
 
-    importlib._bootstrap._find_and_load = untraced
+    importlib._bootstrap._find_and_load = untraced  # type: ignore[attr-defined]
 
 
 step = sys.orig_argv[sys.orig_argv.index("-m") + 1] if "-m" in sys.orig_argv[:-1] else ""
