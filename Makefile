@@ -98,7 +98,7 @@ torture: $(VENV)/dev.stamp  ## kill the quick study 20 times at random moments; 
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp  ## hold the engine against its goals: steps beside PEFT, checkpoints, state, the study
-	snakemake base --quiet all
+	snakemake --quiet all -- results/base/1/certificate.json
 	python -m benchmarks.engine --checkpoint results/base/1/base.safetensors
 
 .PHONY: lint

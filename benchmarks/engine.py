@@ -20,6 +20,7 @@ from atlas.study.config import Study, load
 from atlas.study.jobs import Precision
 from atlas.ttt.engine.products import require
 from atlas.workflow import progress
+from atlas.workflow.allocator import keep_freed_memory
 from atlas.workflow.steps import environment, now, parser, run_step
 from benchmarks import report, runs
 from benchmarks.baseline import Peft, fastest
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark by the command line; see ``python -m benchmarks.engine --help``."""
     args = _parse(arguments)
     torch.set_num_threads(1)
+    keep_freed_memory()  # as every run does
     study, started = load(args.config), now()
     if unknown := [arm for arm in args.arms if arm not in study.arms]:
         raise AtlasError(f"--arms: {unknown[0]!r} is not an arm of {args.config}; it has {', '.join(study.arms)}")

@@ -114,7 +114,10 @@ def whole(study: Study, done: dict[tuple[str, str], RunRecord], short: dict[str,
         why = f"not measured: {missing} runs are not finished in {study.results}, and there is no short run to go by"
         return [Goal(STUDY.format(cores), "minutes", goal, False, (), why) for cores, goal in STUDY_MINUTES.items()]
     total = len(done) + missing
-    source = f"{len(done)} of {total} runs by their records" + (", the others by short runs" if missing else "")
+    days = sorted(record.finished.partition("T")[0] for record in done.values())
+    found = f"found in {study.results}, finished {days[0]} to {days[-1]}" if days else f"none in {study.results}"
+    source = f"{len(done)} of {total} runs by their records ({found})"
+    source += ", the others by short runs" if missing else ""
     if missing:
         source = f"estimated: {source} of the same recipe, sessions as long at the end as at first"
     return [

@@ -10,6 +10,8 @@ from filelock import FileLock
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; the tests run in parallel already
+# no test cuts the power, and a disk takes its time; what tests start as a user would waits for it
+os.fsync = lambda fd: None  # noqa: ARG005
 # what runs in the background has Ctrl-C ignored, and so would all that the tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -9,12 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from atlas.errors import AtlasError
+from atlas.study.config import study as validated
 from benchmarks import report, runs
 from benchmarks.engine import agree
 from benchmarks.gpu_report import goals as gpu_goals
 from benchmarks.gpu_tasks import TINY
 from benchmarks.report import Goal
 from benchmarks.tasks import Setting
+from tests.synthetic import Design, SyntheticArm, record_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -79,6 +81,16 @@ def test_the_cost_of_short_runs_is_measured():
     (share,) = runs.checkpoints("essay", made, seconds).samples
     assert 0 < share < 1
     assert len(runs.saved(made.state, 30).samples) == runs.REPEATS
+
+
+def test_what_a_study_takes_says_which_runs_it_knows_by_their_records_and_since_when():
+    made = validated({"arms": {"qv": {"targets": ["q", "v"]}}, "seeds": [1, 2], "checkpoints": [1]}, origin="a test")
+    done = {("qv", block): record_of("qv", SyntheticArm(), [int(block)], Design()) for block in made.blocks}
+    (two, _) = runs.whole(made, done, {})
+    assert two.samples == (100 / 60,)
+    assert two.source == "2 of 2 runs by their records (found in results, finished 2025-01-01 to 2025-01-01)"
+    (two, _) = runs.whole(made, {}, {})
+    assert two.source == "not measured: 2 runs are not finished in results, and there is no short run to go by"
 
 
 def test_jobs_go_to_the_core_that_is_free_first():

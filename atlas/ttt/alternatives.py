@@ -21,7 +21,7 @@ from atlas.base.text import Text
 from atlas.pool.facts import Fact
 from atlas.ttt.engine.scoring import Pass, together
 
-FEW = 2  # alternatives that are met in the first round, since most answers lose to the likeliest; then more
+FEW = 1  # alternatives that are met in the first round, since most answers lose to the likeliest; then more
 REST = 2.0  # nats that an alternative is taken to lose by each further token, in the order of meeting them
 MARGIN = 1e-4  # nats; the same likelihood from passes of other sizes differs by less
 NONE = -1  # behind the end of a shorter alternative

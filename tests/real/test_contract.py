@@ -1,11 +1,13 @@
 """What the workflow leaves behind: the files and columns that the contract names."""
 
 import json
+import re
 
 import pyarrow.parquet as pq
 import pytest
 
 from atlas.workflow import files
+from tests.page.test_page import without_library
 from tests.real.checkout import STUDY
 
 COLUMNS = {
@@ -75,8 +77,13 @@ def test_every_chart_comes_in_four_forms_and_opens_without_a_network(finished):
         assert "src='http" not in page
 
 
-def test_there_is_a_page(finished):
-    assert "<html" in finished.file("index.html").read_text().lower()
+def test_there_is_a_page_and_its_links_lead_to_files(finished):
+    text = finished.file("index.html").read_text()
+    assert "<html" in text.lower()
+    links = re.findall(r'href="([^"#]+)"', without_library(text))
+    assert len(links) > len({*finished.file("charts").glob("*.svg")})
+    for link in links:
+        assert finished.file(link).is_file(), link
 
 
 def test_every_job_kept_its_log(finished):

@@ -1,6 +1,7 @@
 """Runs that must not be mixed, and files that must not be trusted, are refused in one line that names them."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +23,19 @@ ARMS = {"qv": SyntheticArm(), "ffn": SyntheticArm(("up", "down"))}
 DESIGN = Design(seeds=(1, 2), checkpoints=(2,))
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    """A folder of qv and ffn, seeds 1 and 2, a run a seed."""
+    folder: Path = tmp_path_factory.mktemp("written")
+    write_study(folder, ARMS, DESIGN, blocks=[[1], [2]])
+    return folder
+
+
 @pytest.fixture
-def folders(tmp_path) -> list[Path]:
-    """qv and ffn, seeds 1 and 2, a run a seed."""
-    return write_study(tmp_path, ARMS, DESIGN, blocks=[[1], [2]])
+def folders(written, tmp_path) -> list[Path]:
+    """The test's own copies of these runs."""
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    return [tmp_path / arm / seed for arm in ARMS for seed in "12"]
 
 
 def change_record(folder: Path, **changes: Any) -> Path:

@@ -19,7 +19,7 @@ from atlas.ttt.frozen import reinitialise
 from atlas.ttt.run import main
 from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record
 from atlas.workflow import files
-from tests.ttt.tiny_run import arguments, certify, spec, teach
+from tests.ttt.tiny_run import FILES, arguments, certify, spec, teach
 from tests.ttt.tiny_ttt import TINY, make_model
 
 
@@ -193,11 +193,13 @@ def test_streams_of_other_seeds_or_shapes_are_refused(inputs, tmp_path):
         )
 
 
-def test_a_truncated_pool_is_named(spoilt, tmp_path):
-    pool = spoilt / "pool.parquet"
-    pool.write_bytes(pool.read_bytes()[:-20])
-    with pytest.raises(AtlasError, match=r"pool.parquet: not a whole Parquet file"):
+@pytest.mark.parametrize("name", sorted({*FILES.values(), "2.parquet"} - {"corpus.txt"}))  # a text is whole anywhere
+def test_a_truncated_input_is_named(spoilt, tmp_path, name):
+    path = spoilt / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(AtlasError) as refused:
         teach(spoilt, tmp_path / "out")
+    assert name in str(refused.value)
 
 
 def test_a_gpu_that_is_not_there_is_said(inputs, tmp_path):

@@ -233,5 +233,7 @@ def together(
     order = np.lexsort((flat, own))
     passed = (np.cumsum(flat[order]) - 1) // most
     for part in np.split(order, np.flatnonzero(np.diff(passed) + np.diff(own[order])) + 1):
+        if not len(part):  # of nothing there is one part, and no pass
+            return
         part = part[np.lexsort((column[part], lane[part]))]
         yield lane[part], column[part]
