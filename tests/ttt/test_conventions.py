@@ -41,8 +41,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 """The presets with fewer facts to rehearse, so that it counts which ones; ``essay_answers`` teaches enough for recall.
 
-At higher rates, training is chaotic in rounding: within some sessions float32 and float64 part. The pull toward the base
-is a difference of nearly equal chances, so it rounds most.
+At higher rates, training is chaotic in rounding: within some sessions float32 and float64 part. A pull toward the base
+rounds most: it is a difference of chances that are nearly equal.
 """
 PLACES: dict[str, dict[str, Any]] = {
     "essay": {"targets": ["q", "v"], "alpha": 4},
