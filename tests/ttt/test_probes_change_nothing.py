@@ -25,7 +25,17 @@ FEW = {"facts": 2, "unseen": 0.5}
 RECIPES: dict[str, dict[str, Any]] = {
     "essay": {"budget": 2, "phases": {"fast": {"steps": 3}, "slow": {"epochs": 1, "rehearsal": FEW}}},
     "exact": {"budget": None, "paraphrases": 1, "phases": {"fast": None, "slow": {"epochs": 1, "rehearsal": FEW}}},
-    "recall": {"preset": "recall", "phases": {"all": {"steps": 4, "rehearsal": FEW, "text": {"characters": 16}}}},
+    "recall": {
+        "preset": "recall",
+        "phases": {
+            "all": {
+                "steps": 4,
+                "early": {"steps": 6, "shown": 20},
+                "rehearsal": {"facts": 2},
+                "text": {"characters": 16},
+            }
+        },
+    },
     "importance": {
         "preset": "own",
         "budget": 1,
