@@ -6,7 +6,7 @@ import torch
 from atlas.study.jobs import Precision
 from atlas.study.settings import Role
 from atlas.ttt.engine import fused
-from atlas.ttt.engine.lanes import LaneModel, compute_in
+from atlas.ttt.engine.lanes import LaneModel, Pull, compute_in
 from atlas.ttt.engine.layouts import PackedLines
 from atlas.ttt.engine.lines import Batch, ItemTable, Line, line
 from atlas.ttt.engine.lora import Adapters
@@ -36,16 +36,19 @@ def lines_of(facts: tuple[int, ...], over: str, among: list[Line] = FACTS) -> Ba
     return PackedLines().batch(ItemTable.of(every, CPU).padded(items, slice(most)), keep, over)
 
 
-def both_ways(adapters: Adapters, lines: Batch) -> list[list[torch.Tensor]]:
-    """Likelihoods, logits and gradients of both ways through a model, every token counts otherwise."""
+def both_ways(adapters: Adapters, lines: Batch, pulled: tuple[int, ...] = ()) -> list[list[torch.Tensor]]:
+    """Likelihoods, logits and gradients of both ways through a model; every token counts otherwise, and for the last
+    ones of each lane, so many, distributions stand."""
     draw, lanes = torch.Generator().manual_seed(0), len(lines.lanes)
     dtype = adapters.model.head.dtype
     theta = 0.1 * torch.randn(lanes, adapters.parameters, generator=draw, dtype=dtype)
     counts, found = torch.rand(len(lines.targets), generator=draw, dtype=dtype), []
+    chances = torch.rand(sum(pulled), adapters.model.text.symbols, generator=draw, dtype=dtype)
+    pull = Pull.last_of(lines, pulled, chances / chances.sum(1, keepdim=True)) if pulled else None
     for descend in (adapters.descend, lambda *given: LaneModel.descend(adapters, *given)):
         grad = torch.ones_like(theta)  # gradients are added to what is there
         adapters.train(theta, grad)
-        found.append([*descend(lines, counts), grad])
+        found.append([*descend(lines, counts, pull), grad])
     return found
 
 
@@ -70,6 +73,18 @@ def test_however_a_batch_is_cut(monkeypatch, facts, together, merged):
     monkeypatch.setattr(fused, "MERGED", merged)
     for over in ("sentence", "answer"):
         assert_same(both_ways(made(EVERYWHERE, [3, 2]), lines_of(facts, over)), 1e-10)
+
+
+@pytest.mark.parametrize("together", [1, 60, 10**6])
+@pytest.mark.parametrize("pulled", [(5, 2, 7), (0, 3, 0)], ids=str)
+def test_a_pull_toward_distributions(monkeypatch, pulled, together):
+    monkeypatch.setattr(fused, "CACHED", together)
+    adapters, lines = made(EVERYWHERE, [3, 2]), lines_of((2, 1, 2), "sentence")
+    found = both_ways(adapters, lines, pulled)
+    assert_same(found, 1e-10)
+    plain = both_ways(adapters, lines)
+    torch.testing.assert_close(found[0][0], plain[0][0])  # likelihoods stay those of the tokens
+    assert (found[0][2] - plain[0][2]).norm() > 1e-3
 
 
 def test_a_batch_is_cut_between_lanes_once_a_part_is_large():
