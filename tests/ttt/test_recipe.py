@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.func import functional_call
 from torch.nn import functional as F
 
@@ -332,6 +333,15 @@ def test_a_phase_has_more_steps_while_few_facts_are_known(shown, expected):
     """Seven are known, four of them stored: steps until these were shown so often, of 4 to 9."""
     early = {"steps": 9, "shown": shown}
     assert len([*made(Phase(steps=4, early=early, rehearsal=Rehearsal(facts=2))).steps()]) == expected
+
+
+@pytest.mark.parametrize("length", [{"steps": 100}, {"steps": None, "epochs": 3}], ids=str)
+def test_a_length_that_early_steps_do_not_fit_is_refused_with_the_way_out(length):
+    """Who changes the length of a preset's phase need not know that it has early ones."""
+    with pytest.raises(ValidationError, match=r"early\.steps: found 72 .*write early: null"):
+        Recipe.model_validate({"preset": "recall", "phases": {"all": length}})
+    fine = Recipe.model_validate({"preset": "recall", "phases": {"all": {**length, "early": None}}})
+    assert fine.active["all"].early is None
 
 
 def test_stored_items_are_chosen_anew_by_what_was_noted():

@@ -115,7 +115,10 @@ class Phase(Settings):
             raise ValueError("a phase has either steps or epochs; give one of the two and set the other to null")
         if self.early and self.early.steps < (self.steps or self.early.steps + 1):
             had = f"steps: {self.steps}" if self.steps else "no steps but epochs"
-            raise ValueError(f"early.steps: found {self.early.steps} with {had}, expected at least as many as steps")
+            raise ValueError(
+                f"early.steps: found {self.early.steps} with {had}, expected at least as many as steps; raise it, or "
+                "write early: null"
+            )
         if not self.new and self.rehearsal is None and self.text is None:
             raise ValueError("the phase trains nothing: neither new nor stored facts; leave the phase out (null)")
         return self
