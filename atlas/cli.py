@@ -191,9 +191,11 @@ def _metrics(arguments: argparse.Namespace) -> None:
 
 
 @_command(
-    "Fill the headline, tables and chart of the README from a study's results.",
-    _option("--readme", type=Path, default=Path("README.md"), help="file to fill (default: README.md)"),
+    "Fill the headline, tables and chart of the README from a study's results, or one block of README or docs.",
+    _option("--readme", type=Path, help="file to fill (default: where the block stands, README.md or docs/recipes.md)"),
     _option("--real", type=Path, metavar="FOLDER", help="results of a study on a real model: fill its block instead"),
+    _option("--found", type=Path, metavar="FOLDER", help="results of studies/search.yaml: fill their block instead"),
+    _option("--ideas", type=Path, metavar="FOLDER", help="results of studies/ideas.yaml: fill their block instead"),
     STUDY,
 )
 def _readme(arguments: argparse.Namespace) -> None:
@@ -201,12 +203,17 @@ def _readme(arguments: argparse.Namespace) -> None:
     from atlas.study import config
     from atlas.workflow import files
 
-    text = files.read_text(arguments.readme)
-    results = arguments.real or Path(config.load(*arguments.study).results)
-    blocks = {readme.REAL: readme.real_model(results)} if arguments.real else readme.render(results)
-    files.write_text(arguments.readme, readme.filled(text, blocks, str(arguments.readme)))
-    if not arguments.real:
-        readme.publish_picture(results, arguments.readme.parent / "docs" / "img" / "retention.png")
+    filled = [
+        (arguments.readme or stands, {name: block(folder)})
+        for name, (stands, block) in readme.OF_OTHER_STUDIES.items()
+        if (folder := vars(arguments)[name])
+    ]
+    if not filled:
+        results, path = Path(config.load(*arguments.study).results), arguments.readme or Path("README.md")
+        filled = [(path, readme.render(results))]
+        readme.publish_picture(results, path.parent / "docs" / "img" / "retention.png")
+    for path, blocks in filled:
+        files.write_text(path, readme.filled(files.read_text(path), blocks, str(path)))
 
 
 @_command(

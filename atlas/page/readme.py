@@ -1,8 +1,8 @@
-"""What the README says of results, as Markdown between marks, written by ``atlas readme``: nothing is typed."""
+"""What README and docs say of results, as Markdown between marks, written by ``atlas readme``: nothing is typed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,15 @@ from atlas.charts.knowledge import headline as headline_of
 from atlas.charts.study_tables import Tables
 from atlas.errors import AtlasError
 from atlas.metrics import OF_FACTS, REGISTRY
-from atlas.page import prose
+from atlas.page import prose, tried
 from atlas.page.parts import each_checkpoint
 from atlas.page.templates import markdown
 from atlas.tables.knowledge import UNKNOWN
 from atlas.workflow import files
 
 REPHRASED = "rephrased"  # stands among the kinds of facts
-REAL = "real"  # the block on a model from outside, of a study of its own
-BLOCKS = ("headline", "retention", REAL)
+REAL, FOUND, IDEAS = "real", "found", "ideas"  # blocks of studies of their own: a model from outside, searches
+BLOCKS = ("headline", "retention", REAL, FOUND, IDEAS)
 COLUMNS = {
     **{REGISTRY[metric].label: ("taught", metric) for metric in OF_FACTS},
     "Familiarity": ("placebo", AMONG_TAUGHT),
@@ -179,3 +179,11 @@ def real_model(results: Path) -> str:
         checkpoints=checkpoints,
         comparisons=prose.comparisons(tables),
     )
+
+
+OF_OTHER_STUDIES: Mapping[str, tuple[Path, Callable[[Path], str]]] = {
+    REAL: (Path("README.md"), real_model),
+    FOUND: (Path("docs/recipes.md"), tried.found),
+    IDEAS: (Path("docs/recipes.md"), tried.ideas),
+}
+"""Blocks that are made of the results of a study of their own: the file they stand in, and what makes them."""
