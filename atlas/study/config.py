@@ -141,8 +141,8 @@ class Study(Settings):
     )
     map: PlaceMap | None = Field(
         None,
-        description="one place after another at equal budgets of parameters: arms beside those of `arms`, with a table, "
-        "a chart and a section of the page of their own; null: no map",
+        description="one place after another at equal budgets of parameters: arms beside those of `arms`, with a table "
+        "and a section of the page of their own; null: no map",
     )
     contrasts: dict[Name, list[tuple[Name, Name]]] = Field(
         {},

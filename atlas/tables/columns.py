@@ -34,10 +34,9 @@ COLUMNS = {
     "place": TEXT,  # the arm of the same place and recipe that was taught the fewest paraphrases
     "paraphrases": COUNT,  # m, paraphrases that were taught beside each sentence
     "at_once": FLAG,  # all facts in one edit
-    # of a place of the map; a layer is a number from 0, null where it is all of them, as a role is
-    "role": TEXT,
-    "first_layer": COUNT,
-    "last_layer": COUNT,  # inclusive
+    # of a place of the map
+    "role": TEXT,  # null: all
+    "layer": COUNT,  # from 0; null: all
     "budget": LARGE,  # parameters asked for
     "most_params": LARGE,  # that a place can have
     "applicable": FLAG,  # a rank that its matrices can have comes near the budget; else there is no run
@@ -217,7 +216,7 @@ BASE_LOSS = _table(
 MAP = _table(
     "arm",
     "unit",  # slot: one role in one layer; role: in all layers; layer: all roles of one
-    *("role", "first_layer", "last_layer", "budget", "most_params", "applicable", "trainable_params", "lr"),
+    *("role", "layer", "budget", "most_params", "applicable", "trainable_params", "lr"),
     *("sessions", "probe", "metric"),  # recall of taught and rephrase, association, rise, which has no probe
     *("n_seeds", "n_facts", "left_out", *_INTERVAL, "few_seeds", "chance", "per_thousand", "contract"),
 )

@@ -42,7 +42,8 @@ def table(runs: Runs, places: Places) -> pa.Table:
 
 def _figures(runs: Runs) -> pd.DataFrame:
     """All measures of all arms at all checkpoints, over all domains."""
-    kept = retention.frame(runs).query("domain == @ALL").astype({"arm": str, "probe": str})
+    shares = retention.frame(runs)
+    kept = shares[shares["domain"] == ALL].astype({"arm": str, "probe": str})
     rises = base_loss.table(runs).to_pandas().rename(columns={"rise": "value"})
     return pd.concat([kept, rises.assign(metric="rise", probe=None)], ignore_index=True)
 
@@ -53,9 +54,7 @@ def _about(runs: Runs, cell: Cell) -> dict[str, Any]:
         raise AtlasError(f"--runs: none of {cell.arm}, which the map has; give the runs of all its arms")
     record = runs.first(cell.arm) if cell.rank else None
     return {
-        **cell.model_dump(include={"arm", "unit", "role", "budget"}),
-        "first_layer": cell.layer,
-        "last_layer": cell.layer,
+        **cell.model_dump(include={"arm", "unit", "role", "layer", "budget"}),
         "most_params": cell.most,
         "applicable": record is not None,
         "trainable_params": record and record.trainable_params,

@@ -40,13 +40,12 @@ def test_every_place_has_every_measure_at_every_checkpoint_in_the_order_of_the_s
 
 def test_a_place_says_what_it_is_and_what_it_spent(found):
     query = found[found["arm"] == "map_q_0_8k"].iloc[0]
-    assert query[["unit", "role", "first_layer", "last_layer"]].tolist() == ["slot", "q", 0, 0]
+    assert query[["unit", "role", "layer"]].tolist() == ["slot", "q", 0]
     assert query[["budget", "most_params", "trainable_params"]].tolist() == [8000, 32_768, 31 * (128 + 128)]
     assert query["lr"] == 0.003  # of the essay's fast phase, which the synthetic arms have
     up = found[found["arm"] == "map_up_all_8k"].iloc[0]
     assert up["trainable_params"] == 4 * 3 * (128 + 512)
-    assert pd.isna(up["first_layer"])
-    assert pd.isna(up["last_layer"])
+    assert pd.isna(up["layer"])
 
 
 def test_a_budget_that_a_place_cannot_have_is_not_applicable_and_not_zero(found):
