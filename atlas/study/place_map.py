@@ -76,7 +76,7 @@ class PlaceMap(Settings):
         return [self._cell(*place, budget, model) for place in places for budget in getattr(self.budgets, place[0])]
 
     def _cell(self, unit: Unit, role: Role | None, layer: int | None, budget: int, model: Model) -> Cell:
-        of_rank = self._adapter(role, layer, 1, model).adapter_parameters(model)
+        of_rank = Arm(targets=self._roles(role), ranks=[1] * len(self._layers(layer))).adapter_parameters(model)
         rank = round(budget / of_rank)
         said = f"{budget // 1000}k" if budget % 1000 == 0 else str(budget)
         return Cell(
@@ -89,18 +89,20 @@ class PlaceMap(Settings):
             most=of_rank * model.width,
         )
 
-    def _adapter(self, role: Role | None, layer: int | None, rank: int, model: Model) -> Arm:
-        layers = self.layers if layer is None else [layer]
-        ranks = [rank if at in layers else 0 for at in range(model.layers)]
-        return Arm(targets=[role] if role else self.roles, ranks=ranks)
+    def _roles(self, role: Role | None) -> list[Role]:
+        return [role] if role else self.roles
+
+    def _layers(self, layer: int | None) -> list[int]:
+        return self.layers if layer is None else [layer]
 
     def arms(self, model: Model, study: Recipe) -> dict[str, Arm]:
         """The arms of the cells that a rank fits, by name. ValidationError where the recipe is wrong."""
         made = {}
         for cell in self.cells(model):
             if cell.rank:
-                adapter = self._adapter(cell.role, cell.layer, cell.rank, model)
-                made[cell.arm] = adapter.model_copy(update={"recipe": self._recipe(adapter.targets, study)})
+                roles, layers = self._roles(cell.role), self._layers(cell.layer)
+                ranks = [cell.rank if layer in layers else 0 for layer in range(model.layers)]
+                made[cell.arm] = Arm(targets=roles, ranks=ranks, recipe=self._recipe(roles, study))
         return made
 
     def _recipe(self, roles: list[Role], study: Recipe) -> dict[str, Any]:
