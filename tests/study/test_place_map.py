@@ -54,10 +54,8 @@ def test_a_place_that_no_rank_fits_is_a_cell_without_an_arm():
     assert {cell.role for cell in none} == {"q", "k", "v", "o"}
     assert len(none) == 16
     assert list(made.mapped) == [cell.arm for cell in made.cells if cell.rank]
-    (little,) = study(
-        roles=["up"], layers=[1], budgets={"slot": [320, 321]}
-    ).mapped  # half of one rank is nearer to none
-    assert little == "map_up_1_321"
+    little = study(roles=["q", "up"], layers=[1], budgets={"slot": [320, 321]})  # half a rank of up is 320
+    assert list(little.mapped) == ["map_q_1_320", "map_q_1_321", "map_up_1_321"]
 
 
 def test_rates_go_by_the_half_that_a_place_is_in():
