@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts import layer_role, picture, scatter
-from atlas.charts.findings import after, extremes, interval, last, seeds
+from atlas.charts.findings import after, interval, last, percent, seeds
 from atlas.charts.frame import Block, Chart, Panel, measured, told, vertical
 from atlas.charts.layer_role import ALL
 from atlas.charts.study_tables import Tables
@@ -135,8 +135,10 @@ def finding(rows: pd.DataFrame) -> list[str]:
     said = []
     for unit, part in recalled(rows).groupby("unit", sort=False):
         budget = part.groupby("budget").size()[::-1].idxmax()
-        of_budget = part[part["budget"] == budget].assign(arm=lambda found: found["place"])
-        said.append(extremes(of_budget, f"{UNITS[str(unit)].capitalize()}, {budget:,} parameters, recall"))
+        ordered = part[part["budget"] == budget].sort_values("value", kind="stable")
+        (low, high), (least, most) = ordered["value"].iloc[[0, -1]].map(percent), ordered["place"].iloc[[0, -1]]
+        where = f"from {low} ({least}) to {high} ({most})" if low != high else f"{low} everywhere"
+        said.append(f"{UNITS[str(unit)].capitalize()}, {budget:,} parameters: recall {where}")
     return said
 
 
