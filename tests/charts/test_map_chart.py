@@ -82,10 +82,10 @@ def test_cells_that_no_rank_fits_say_so_and_are_not_zero(drawn, folder):
 
 
 def test_without_such_cells_nothing_is_said_of_them(tmp_path):
-    run_step("map", make(tmp_path, {"slot": [8000]}), tmp_path / "map")
-    svg = ending(tmp_path / "map", "svg").read_text()
-    assert "n/a" not in svg
-    assert "for each thousand" not in svg  # of one budget there is no line
+    charts = list(place_map.charts(Tables(make(tmp_path, {"slot": [8000]}))))
+    assert not any("n/a" in line for chart in charts for line in chart.subtitle)
+    assert not any((chart.rows["said"] == "n/a").any() for chart in charts)
+    assert len(charts) == 3  # heatmaps: of one budget there is no line
 
 
 def test_depth_is_a_share_or_a_part_of_the_greatest_rise(folder):
