@@ -38,11 +38,18 @@ class Budgets(Settings):
 
 
 class HalfRates(Settings):
+    """Learning rates by the half of the model that a role is in."""
+
+    attention: Rate | None = Field(None, description="of q, k, v, o; null: the recipe's own")
+    feed_forward: Rate | None = Field(None, description="of up, gate, down; null: the recipe's own")
+
+
+class PlaceRates(Settings):
     """Learning rates of the recipe's first phase; those of the others keep their proportion to it."""
 
-    attention: Rate | None = Field(None, description="of places of q, k, v, o alone; null: the recipe's own")
-    feed_forward: Rate | None = Field(None, description="of places of up, gate, down alone; null: the recipe's own")
-    both: Rate | None = Field(None, description="of places of either; null: the recipe's own")
+    slot: HalfRates = Field(HalfRates(), description="of one role in one layer")
+    role: HalfRates = Field(HalfRates(), description="of one role in all layers")
+    layer: Rate | None = Field(None, description="of all roles in one layer; null: the recipe's own")
 
 
 class Cell(Settings):
@@ -64,7 +71,7 @@ class PlaceMap(Settings):
     layers: Annotated[list[Count], AfterValidator(_rising)] = Field(min_length=1, description="layers, from 0")
     budgets: Budgets
     recipe: dict[str, Any] = Field({}, description="overrides of the study's recipe, same keys")
-    rates: HalfRates = HalfRates()
+    rates: PlaceRates = PlaceRates()
 
     def cells(self, model: Model) -> list[Cell]:
         """All places at all of their budgets, those that no rank fits among them."""
@@ -102,12 +109,12 @@ class PlaceMap(Settings):
             if cell.rank:
                 roles, layers = self._roles(cell.role), self._layers(cell.layer)
                 ranks = [cell.rank if layer in layers else 0 for layer in range(model.layers)]
-                made[cell.arm] = Arm(targets=roles, ranks=ranks, recipe=self._recipe(roles, study))
+                rate = getattr(self.rates, cell.unit)
+                recipe = self._recipe(getattr(rate, HALF[cell.role]) if cell.role else rate, study)
+                made[cell.arm] = Arm(targets=roles, ranks=ranks, recipe=recipe)
         return made
 
-    def _recipe(self, roles: list[Role], study: Recipe) -> dict[str, Any]:
-        halves = {HALF[role] for role in roles}
-        rate = getattr(self.rates, halves.pop() if len(halves) == 1 else "both")
+    def _recipe(self, rate: float | None, study: Recipe) -> dict[str, Any]:
         phases = at_rate(study.with_overrides(self.recipe), rate).active if rate else {}
         return laid_over(self.recipe, {"phases": {name: {"lr": phase.lr} for name, phase in phases.items()}})
 
@@ -124,7 +131,7 @@ class PlaceMap(Settings):
         except ValidationError as error:
             yield from (f"recipe.{mistake}" for mistake in mistakes(error))
             return
-        if self.rates != HalfRates() and rate_of(recipe) is None:
+        if self.rates != PlaceRates() and rate_of(recipe) is None:
             yield "rates: the recipe trains nothing, so it has no learning rate; leave the key out"
 
     def _problems_of_budgets(self, model: Model) -> Iterator[str]:

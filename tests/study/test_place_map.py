@@ -10,7 +10,7 @@ from tests.study.made_study import jobs_of
 ROLES = ["q", "k", "v", "o", "up", "down"]
 BUDGETS = [8000, 32_000, 65_000]
 WHOLE = {"slot": BUDGETS, "role": BUDGETS, "layer": BUDGETS}
-RATES = {"attention": 0.004, "feed_forward": 0.002, "both": 0.001}
+RATES = {"slot": {"attention": 0.008, "feed_forward": 0.004}, "role": {"feed_forward": 0.003}, "layer": 0.001}
 
 
 def study(arms=("qv",), **keys):
@@ -58,15 +58,21 @@ def test_a_place_that_no_rank_fits_is_a_cell_without_an_arm():
     assert list(little.mapped) == ["map_q_1_320", "map_q_1_321", "map_up_1_321"]
 
 
-def test_rates_go_by_the_half_that_a_place_is_in():
+def test_rates_go_by_the_kind_of_place_and_the_half_that_it_is_in():
     made = study()
-    rates = {arm: made.recipe_of(arm).active["all"].lr for arm in ("map_k_1_8k", "map_down_all_8k", "map_all_0_8k")}
-    assert rates == {"map_k_1_8k": 0.004, "map_down_all_8k": 0.002, "map_all_0_8k": 0.001}
+    rates = {
+        "map_k_1_8k": 0.008,
+        "map_up_1_32k": 0.004,
+        "map_k_all_8k": 0.002,  # none is given, so the preset's
+        "map_down_all_8k": 0.003,
+        "map_all_0_8k": 0.001,
+    }
+    assert {arm: made.recipe_of(arm).active["all"].lr for arm in rates} == rates
     plain = study(rates={}).recipe_of("map_k_1_8k")
     assert plain.active["all"].lr == 0.002  # the preset's
     assert plain == made.recipe_of("map_k_1_8k").with_overrides({"phases": {"all": {"lr": 0.002}}})
     essay = study(recipe={}).recipe_of("map_q_0_8k")
-    assert [phase.lr for phase in essay.active.values()] == [0.004, pytest.approx(0.004 / 3)]  # in proportion
+    assert [phase.lr for phase in essay.active.values()] == [0.008, pytest.approx(0.008 / 3)]  # in proportion
 
 
 def test_the_order_of_roles_layers_and_budgets_decides_nothing():
@@ -97,7 +103,7 @@ def test_arms_of_the_map_stand_beside_those_of_the_study():
         ({"budgets": {"role": [100]}}, "map.budgets.role: no place can have about 100 parameters"),
         ({"recipe": {"preset": "recall", "clips": 1}}, "map.recipe.clips: unknown key"),
         ({"recipe": {"phases": {"fast": None, "slow": None}}}, "map.rates: the recipe trains nothing"),
-        ({"rates": {"attention": 2}}, "map.rates.attention: "),
+        ({"rates": {"slot": {"attention": 2}}}, "map.rates.slot.attention: "),
         ({"arms": ("qv", "map_q_0_8k")}, "arms.map_q_0_8k: the map has an arm of this name"),
     ],
 )
