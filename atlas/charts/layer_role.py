@@ -16,8 +16,9 @@ CELL = 26  # pixels of a row
 
 
 def with_margin(names: Sequence[str]) -> list[str]:
-    """Rows or columns of a heatmap, the one for all of them behind the others."""
-    return [*names, BETWEEN, ALL]
+    """Rows or columns of a heatmap in their order, the one for all of them, where there is one, behind a gap."""
+    single = [name for name in names if name != ALL]
+    return [*single, BETWEEN, ALL] if ALL in names else single
 
 
 def heatmap(panel: Panel, roles: Sequence[str], layers: Sequence[str], colour: str) -> alt.LayerChart:

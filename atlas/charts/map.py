@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import altair as alt
 import pandas as pd
@@ -30,7 +31,7 @@ NOT_APPLICABLE = "n/a"
 def charts(tables: Tables) -> Iterator[Chart]:
     """A row of heatmaps for each measure, one a budget; below them recall for each thousand parameters."""
     rows = shown(tables.map)
-    roles, layers = (layer_role.with_margin(_names(rows[name])) for name in ("role", "layer"))
+    roles, layers = (layer_role.with_margin(list(dict.fromkeys(rows[name]))) for name in ("role", "layer"))
     budgets = [(plural(int(budget), "parameter"), budget) for budget in sorted(set(rows["budget"]))]
     for measure, heading in MEASURES.items():
         part = rows[(rows["metric"] == measure[0]) & (rows["probe"] == measure[1])]
@@ -40,7 +41,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
         yield Chart(
             name="map",
             rows=part,
-            marks=lambda panel, colour=colour: layer_role.heatmap(panel, roles, layers, colour),
+            marks=partial(layer_role.heatmap, roles=roles, layers=layers, colour=colour),
             blocks=[Block([(name, part[part["budget"] == budget]) for name, budget in budgets], heading, len(budgets))],
             title=finding(rows),
             subtitle=rests_on(rows),
@@ -53,8 +54,8 @@ def charts(tables: Tables) -> Iterator[Chart]:
             titles_once=True,
         )
     recall = recalled(rows)
-    several = [(said, part) for unit, said in UNITS.items() if len(set((part := of_unit(recall, unit))["budget"])) > 1]
-    if several:
+    units = [(said, recall[recall["unit"] == unit]) for unit, said in UNITS.items()]
+    if several := [(said, part) for said, part in units if part["budget"].nunique() > 1]:
         drawn = pd.concat([part for _, part in several])
         yield Chart(
             name="map",
@@ -95,15 +96,6 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 def recalled(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of recall of facts as taught, of places that can have their budget."""
     return rows[(rows["metric"] == "recall") & (rows["probe"] == "taught") & rows["applicable"]]
-
-
-def of_unit(rows: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """The rows of one kind of place."""
-    return rows[rows["unit"] == unit]
-
-
-def _names(column: pd.Series[str]) -> list[str]:
-    return [name for name in dict.fromkeys(column) if name != ALL]
 
 
 def lines(panel: Panel, palette: Mapping[str, str], drawn: pd.DataFrame) -> alt.LayerChart:

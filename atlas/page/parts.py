@@ -185,8 +185,10 @@ def continual_table(continual: pd.DataFrame, metric: str) -> ArmTable:
 
 def map_tables(tables: Tables) -> Markup:
     """Every place of the map with its figures, a table for each checkpoint and budget."""
-    made = []
-    for (sessions, budget), rows in tables.map.fillna({"probe": ""}).groupby(["sessions", "budget"]):
+    made, figures = [], tables.map.fillna({"probe": ""})
+    for sessions, budget, rows in (
+        (sessions, *part) for sessions, here in each_checkpoint(figures) for part in here.groupby("budget")
+    ):
         cells = {(row["arm"], row["metric"], row["probe"]): row for row in rows.to_dict("records")}
         lines = {}
         for arm in dict.fromkeys(rows["arm"]):

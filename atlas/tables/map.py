@@ -45,7 +45,8 @@ def _figures(runs: Runs) -> pd.DataFrame:
     shares = retention.frame(runs)
     kept = shares[shares["domain"] == ALL].astype({"arm": str, "probe": str})
     rises = base_loss.table(runs).to_pandas().rename(columns={"rise": "value"})
-    return pd.concat([kept, rises.assign(metric="rise", probe=None)], ignore_index=True)
+    figures: pd.DataFrame = pd.concat([kept, rises.assign(metric="rise", probe=None)], ignore_index=True)
+    return figures
 
 
 def _about(runs: Runs, cell: Cell) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def test_depth_is_a_share_or_a_part_of_the_greatest_rise(folder):
 
 
 def test_margins_stand_behind_a_gap():
-    assert layer_role.with_margin(["0", "1"]) == ["0", "1", "", "all"]
+    assert layer_role.with_margin(["all", "0", "1"]) == ["0", "1", "", "all"]
+    assert layer_role.with_margin(["0", "1"]) == ["0", "1"]
 
 
 def test_the_page_has_the_picture_its_caption_and_the_figures(folder):
