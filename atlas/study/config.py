@@ -32,7 +32,7 @@ from atlas.study.jobs import (
 from atlas.study.model_shape import shape_of
 from atlas.study.overlays import narrowed, or_null
 from atlas.study.paths import ResultsPath, misplaced
-from atlas.study.place_map import Cell, PlaceMap
+from atlas.study.place_map import MapCell, PlaceMap
 from atlas.study.pool_settings import Pool
 from atlas.study.recipes import Recipe
 from atlas.study.search_space import Search
@@ -354,7 +354,7 @@ class Study(Settings):
         return sorted({*self.replica_of.values()})
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[MapCell]:
         """The places of the map at their budgets, those that no rank fits among them."""
         return self.map.cells(self.shape) if self.map else []
 

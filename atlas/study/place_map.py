@@ -52,7 +52,7 @@ class PlaceRates(Settings):
     layer: Rate | None = Field(None, description="of all roles in one layer; null: the recipe's own")
 
 
-class Cell(Settings):
+class MapCell(Settings):
     """One place at one budget."""
 
     arm: Name
@@ -73,7 +73,7 @@ class PlaceMap(Settings):
     recipe: dict[str, Any] = Field({}, description="overrides of the study's recipe, same keys")
     rates: PlaceRates = PlaceRates()
 
-    def cells(self, model: Model) -> list[Cell]:
+    def cells(self, model: Model) -> list[MapCell]:
         """All places at all of their budgets, those that no rank fits among them."""
         places: list[tuple[Unit, Role | None, int | None]] = [
             *(("slot", role, layer) for role in self.roles for layer in self.layers),
@@ -82,11 +82,11 @@ class PlaceMap(Settings):
         ]
         return [self._cell(*place, budget, model) for place in places for budget in getattr(self.budgets, place[0])]
 
-    def _cell(self, unit: Unit, role: Role | None, layer: int | None, budget: int, model: Model) -> Cell:
+    def _cell(self, unit: Unit, role: Role | None, layer: int | None, budget: int, model: Model) -> MapCell:
         of_rank = Arm(targets=self._roles(role), ranks=[1] * len(self._layers(layer))).adapter_parameters(model)
         rank = round(budget / of_rank)
         said = f"{budget // 1000}k" if budget % 1000 == 0 else str(budget)
-        return Cell(
+        return MapCell(
             arm=f"map_{role or 'all'}_{'all' if layer is None else layer}_{said}",
             unit=unit,
             role=role,

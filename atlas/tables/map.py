@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atlas.errors import AtlasError
-from atlas.study.place_map import Cell
+from atlas.study.place_map import MapCell
 from atlas.study.settings import Settings
 from atlas.study.tuning import rate_of
 from atlas.tables import base_loss, retention, table_step
@@ -25,7 +25,7 @@ KEY = ("sessions", "metric", "probe")
 class Places(Settings):
     """The part of the study that its map is made from, beside the runs."""
 
-    cells: list[Cell]
+    cells: list[MapCell]
 
 
 def table(runs: Runs, places: Places) -> pa.Table:
@@ -49,7 +49,7 @@ def _figures(runs: Runs) -> pd.DataFrame:
     return figures
 
 
-def _about(runs: Runs, cell: Cell) -> dict[str, Any]:
+def _about(runs: Runs, cell: MapCell) -> dict[str, Any]:
     """What a place is at a budget, and what its arm made of that."""
     if cell.rank and cell.arm not in runs.arms:
         raise AtlasError(f"--runs: none of {cell.arm}, which the map has; give the runs of all its arms")

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.study.place_map import Cell
+from atlas.study.place_map import MapCell
 from atlas.tables import map as place_map
 from atlas.tables.columns import MAP
 from atlas.tables.runs import read
@@ -16,9 +16,9 @@ ARMS = {
     "map_q_0_8k": SyntheticArm(("q",), (31, 0, 0, 0), recall=1.0, forgetting=0, rise=0.1),
     "map_up_all_8k": SyntheticArm(("up",), (3, 3, 3, 3), recall=0.0, rise=0.3),
 }
-QUERY = Cell(arm="map_q_0_8k", unit="slot", role="q", layer=0, budget=8000, rank=31, most=32_768)
+QUERY = MapCell(arm="map_q_0_8k", unit="slot", role="q", layer=0, budget=8000, rank=31, most=32_768)
 TOO_MUCH = QUERY.model_copy(update={"arm": "map_q_0_65k", "budget": 65_000, "rank": None})
-UP = Cell(arm="map_up_all_8k", unit="role", role="up", layer=None, budget=8000, rank=3, most=327_680)
+UP = MapCell(arm="map_up_all_8k", unit="role", role="up", layer=None, budget=8000, rank=3, most=327_680)
 
 
 @pytest.fixture(scope="module")
