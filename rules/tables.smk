@@ -41,9 +41,7 @@ COMPARISONS = (
     "ablations",
 )
 BATCHES = {
-    "facts": [
-        name for name in TABLES if name not in (*SESSIONS, *COMPARISONS, "map")
-    ],
+    "facts": [name for name in TABLES if name not in (*SESSIONS, *COMPARISONS, "map")],
     "sessions": [name for name in SESSIONS if name in TABLES],
     "comparisons": [name for name in COMPARISONS if name in TABLES],
     **({"map": ["map"]} if STUDY.map else {}),
