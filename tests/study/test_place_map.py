@@ -1,5 +1,7 @@
 """The map of a study: the arms that it makes, what they spend, and what it complains of."""
 
+from pathlib import Path
+
 import pytest
 
 from atlas.errors import AtlasError
@@ -7,6 +9,7 @@ from atlas.study import config
 from atlas.study.place_map import PlaceMap
 from tests.study.made_study import jobs_of
 
+REPOSITORY = Path(__file__).parents[2]
 ROLES = ["q", "k", "v", "o", "up", "down"]
 BUDGETS = [8000, 32_000, 65_000]
 WHOLE = {"slot": BUDGETS, "role": BUDGETS, "layer": BUDGETS}
@@ -119,6 +122,17 @@ def test_all_mistakes_are_said_at_once():
         study(budgets={"slot": [10**6], "layer": [10]}, recipe={"clips": 1})
     for key in ("budgets.slot", "budgets.layer", "recipe.clips"):
         assert f"map.{key}: " in str(error.value)
+
+
+def test_the_study_of_the_map_has_places_that_all_can_have_their_budget_beside_its_controls():
+    made = config.load(REPOSITORY / "config.yaml", REPOSITORY / "studies/map.yaml")
+    assert len(made.mapped) == len(made.cells) == 6 * 4 + 6 * 3 + 4 * 3
+    assert list(made.arms) == ["untrained", "all_recall"]
+    assert len(made.all_seeds) == 8
+    assert {made.recipe_of(arm).preset for arm in made.mapped} == {"recall"}
+    for cell in made.cells:  # as near as a rank comes
+        spent = made.mapped[cell.arm].adapter_parameters(made.shape)
+        assert abs(spent - cell.budget) <= spent / cell.rank / 2
 
 
 def test_the_schema_knows_the_map():
