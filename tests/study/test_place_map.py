@@ -132,6 +132,7 @@ def test_the_study_of_the_map_has_places_that_all_can_have_their_budget_beside_i
     assert {made.recipe_of(arm).preset for arm in made.mapped} == {"recall"}
     for cell in made.cells:  # as near as a rank comes
         spent = made.mapped[cell.arm].adapter_parameters(made.shape)
+        assert cell.rank
         assert abs(spent - cell.budget) <= spent / cell.rank / 2
 
 
