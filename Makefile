@@ -44,6 +44,10 @@ quick: $(VENV)/runtime.stamp  ## the same workflow on a tiny study, in results-q
 baselines: $(VENV)/runtime.stamp  ## fine-tuning and editors beside the adapters that remember, in results-baselines
 	$(call study,results-baselines,--configfile studies/baselines.yaml)
 
+.PHONY: map
+map: $(VENV)/runtime.stamp  ## where facts fit: one place after another at equal budgets, in results-map (hours)
+	$(call study,results-map,--configfile studies/map.yaml)
+
 SMOLLM2 := models/SmolLM2-135M-Instruct.Q4_1.gguf
 
 GPU := $(if $(shell command -v nvidia-smi),smollm2_gpu)

@@ -72,7 +72,7 @@ rule ttt:
     input:
         expand(
             rules.teach.output,
-            arm=[*STUDY.arms, *STUDY.ablations],
+            arm=[*STUDY.arms, *STUDY.ablations, *STUDY.mapped],
             block=STUDY.blocks,
         ),
 

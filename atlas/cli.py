@@ -149,7 +149,7 @@ def _spec(arguments: argparse.Namespace) -> None:
 
     study = config.load(*arguments.study)
     if arguments.step == "run":
-        arm = _one_of("arm", arguments.name, [*study.arms, *study.ablations])
+        arm = _one_of("arm", arguments.name, [*study.arms, *study.ablations, *study.mapped])
         spec: BaseModel = study.run_spec(arm, _one_of("block", arguments.block, [*study.blocks]))
     elif arguments.step == "stream":
         seeds = [str(seed) for seed in (*study.all_seeds, *study.search.seeds)]

@@ -245,7 +245,7 @@ def trials_of_all():
 
 def runs_of(table):
     """Which runs a table is made from, as of ``RUNS``."""
-    if table == "ablations":
+    if table in ("ablations", "map"):
         return table
     return "arms_and_ablations" if table in COMPARISONS else "arms"
 
@@ -261,6 +261,7 @@ def given_to(table):
         f"{runs_of(table)}.txt",
         *(["contrasts.json"] if planned else []),
         *(["tuned.json"] if table == "arms" else []),
+        *(["map.json"] if table == "map" else []),
     ]
 
 

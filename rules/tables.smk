@@ -24,6 +24,7 @@ TABLES = (
         if STUDY.outside or STUDY.counterfactual is not None
         else []
     ),
+    *(["map"] if STUDY.map else []),
 )
 # no code, so not in the code digest
 LEDGER = beside("atlas/tables/claims.yaml")
@@ -40,9 +41,10 @@ COMPARISONS = (
     "ablations",
 )
 BATCHES = {
-    "facts": [name for name in TABLES if name not in (*SESSIONS, *COMPARISONS)],
+    "facts": [name for name in TABLES if name not in (*SESSIONS, *COMPARISONS, "map")],
     "sessions": [name for name in SESSIONS if name in TABLES],
     "comparisons": [name for name in COMPARISONS if name in TABLES],
+    **({"map": ["map"]} if STUDY.map else {}),
 }
 
 # What command lines have no room for where a study is large, by the name of the file that steps are given instead.
@@ -50,10 +52,12 @@ RUNS = {
     "arms": run_folders(STUDY.arms),
     "arms_and_ablations": run_folders([*STUDY.arms, *STUDY.ablations]),
     "ablations": run_folders([*varied_arms(), *STUDY.ablations]),
+    **({"map": run_folders(STUDY.mapped)} if STUDY.map else {}),
 }
 GIVEN = {
     **{f"{name}.txt": "\n".join(runs) for name, runs in RUNS.items()},
     "trials.txt": "\n".join(trials_of_all()),
+    "map.json": json.dumps({"cells": [cell.model_dump() for cell in STUDY.cells]}),
     "contrasts.json": json.dumps({"contrasts": STUDY.contrasts}),
     "tuned.json": json.dumps(
         {"tuned": {arm: tuned.model_dump() for arm, tuned in STUDY.tuned.items()}}

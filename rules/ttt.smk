@@ -90,7 +90,7 @@ rule teach:
     log:
         f"{RESULTS}/logs/ttt/{{arm}}/{{block}}.log",
     wildcard_constraints:
-        arm=one_of([*STUDY.arms, *STUDY.ablations]),
+        arm=one_of([*STUDY.arms, *STUDY.ablations, *STUDY.mapped]),
         block=one_of(STUDY.blocks),
     cache: CACHED
     conda:

@@ -44,6 +44,7 @@ GALLERY = (
     Entry("ablations", "Parts of the recipe", "Recipe", "ablations", ("ablations",)),
     Entry("baselines", "Baselines", "Baselines", "recall by edits", ("baselines",), ("arms", "retention")),
     Entry("trace", "Where editors write", "Baselines", "causal trace", ("trace",), folder="ttt"),
+    Entry("map", "Place by place", "Places", "by role, layer and parameters", ("map",)),
     Entry("capacity", "Facts per parameter", "Forgetting", "facts per parameter", ("capacity",), ("arms", "retention")),
     Entry("speed", "Speed", "Cost", "recall against core-seconds", ("speedrun",), ("arms",)),
     Entry("base_loss", "What teaching cost", "Cost", "rise in base loss", ("base_loss",), ("arms", "retention")),

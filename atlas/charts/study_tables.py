@@ -57,6 +57,7 @@ class Tables:
     confound = Table(columns.CONFOUND)
     baselines = Table(columns.BASELINES)
     baseline_claims = Table(columns.BASELINE_CLAIMS, may_be_empty=True)  # where it has not the arms of any claim
+    map = Table(columns.MAP)
     knowledge = Table(columns.KNOWLEDGE)
     knowledge_contrasts = Table(columns.KNOWLEDGE_CONTRASTS, may_be_empty=True)  # where the study plans no contrast
     controls = Table(columns.CONTROLS, may_be_empty=True)  # where no arm of the study is untrained

@@ -38,6 +38,13 @@ BASELINES = {
     "Core-seconds a fact": ("edit_seconds", ".2f"),
 }
 """Heading of a column to the metric that it shows, and how its figures are written."""
+PLACES = {
+    "Recall": (("recall", "taught"), ".1%"),
+    "Recall, rephrased": (("recall", "rephrase"), ".1%"),
+    "Association": (("association", "taught"), ".1%"),
+    "Rise of the base's loss": (("rise", ""), "+.3f"),
+}
+"""Heading of a column of the map to the metric and the probe that it shows, and how its figures are written."""
 EFFORT = {
     "Facts a session": ("session_facts", ",.0f"),
     "Tokens a session": ("session_tokens", ",.0f"),
@@ -78,6 +85,7 @@ class ArmTable:
     heading: str = ""
     follows: str = "sessions"
     value: int | str = ""
+    of: str = "Arm"  # what a row is of; only those of arms are shown where their arm is chosen
 
 
 def figure(row: Mapping[Any, Any] | None, form: str = "") -> Written:
@@ -173,6 +181,29 @@ def continual_table(continual: pd.DataFrame, metric: str) -> ArmTable:
         follows="metric",
         value=" ".join(name for name in CHOICES if metric in (name, REGISTRY[name].nearest)),
     )
+
+
+def map_tables(tables: Tables) -> Markup:
+    """Every place of the map with its figures, a table for each checkpoint and budget."""
+    made, figures = [], tables.map.fillna({"probe": ""})
+    for sessions, budget, rows in (
+        (sessions, *part) for sessions, here in each_checkpoint(figures) for part in here.groupby("budget")
+    ):
+        cells = {(row["arm"], row["metric"], row["probe"]): row for row in rows.to_dict("records")}
+        lines = {}
+        for arm in dict.fromkeys(rows["arm"]):
+            recall = cells[arm, "recall", "taught"]
+            found = [figure(cells.get((arm, *key)), form) for key, form in PLACES.values()]
+            spent = Written("not applicable", f"at most {recall['most_params']:,}")
+            if recall["applicable"]:
+                spent = Written(f"{recall['trainable_params']:,.0f}")
+            thousands = recall["trainable_params"] / 1000
+            each = {name: recall[name] / thousands for name in ("value", "ci_low", "ci_high")}
+            lines[arm] = [spent, *found, figure(each, ".1%")]
+        heading = f"About {budget:,} parameters, {after(sessions)}"
+        columns = ["Parameters", *PLACES, "Recall for each thousand parameters"]
+        made.append(ArmTable(columns, lines, heading=heading, value=sessions, of="Place"))
+    return html("tables", tables=made, folded="The map as figures")
 
 
 def knowledge_tables(tables: Tables) -> Markup:

@@ -54,6 +54,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "arms": (parts.arms_table,),
     "curve": (parts.continual_tables,),
     "baselines": (parts.baselines_tables, parts.baseline_claims),
+    "map": (parts.map_tables,),
 }
 """HTML that stands below a chart, made from tables."""
 MORE = {

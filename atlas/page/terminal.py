@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,7 +18,7 @@ from atlas.errors import AtlasError
 from atlas.metrics import CHOICES, REGISTRY
 from atlas.phrases import plural
 from atlas.tables import contrasts
-from atlas.tables.columns import CONTRASTS
+from atlas.tables.columns import COLUMNS, CONTRASTS
 from atlas.tables.runs import read
 from atlas.workflow import files
 
@@ -25,9 +26,9 @@ HIDDEN = {"contract", "n_tests", "p_attainable", "effect", "reason", "label", "t
 HIDDEN |= {"fact_id", "essay_ci_low", "essay_ci_high", "note", "unit", "claim_id", "p_value", "arms", "margin"}
 """Columns that a terminal has no room for; ``--csv`` prints them all. The interval's ends stand in one column."""
 SHARE_COLUMNS = {*CHOICES, "recall_low", "recall_high", "recall_rephrase", "share", "chance", "placebo"}
-SHARE_COLUMNS |= {"familiarity", "spelling"}
+SHARE_COLUMNS |= {"familiarity", "spelling", "per_thousand"}
 SHARE_COLUMNS |= {"value", "value_a", "value_b", "value_reinit", "ci_low", "ci_high", "essay_ci_low", "essay_ci_high"}
-"""Columns of shares, where their row has no other unit."""
+"""Columns of shares, where their row has no other unit and is of no metric with other bounds."""
 HEADINGS = {"ci_low": "95% interval", "n_seeds": "seeds", "n_facts": "facts"}
 HEADINGS |= {"rule": "reproduced if", "verdict_half": "at half the margin", "verdict_twice": "at twice"}
 ARMS = ("arm", "arm_a", "arm_b", "arm_reinit", "reference")
@@ -134,8 +135,8 @@ def _figure(name: Any, row: Mapping[Any, Any]) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
+    if isinstance(value, int) or pa.types.is_integer(COLUMNS.get(name, pa.null())):  # floats beside a missing one
+        return f"{value:,.0f}"
     if row.get("unit") in ("parameters", "multiple", "sessions") or "rise" in row:
         return f"{value:.4g}"
     if "unit" in row and name in ("measured", "essay_value"):
@@ -144,7 +145,9 @@ def _figure(name: Any, row: Mapping[Any, Any]) -> str:
         return f"{100 * value:+.1f}"
     if name in ("core_seconds", "session_facts", "session_tokens"):
         return f"{value:,.0f}"
-    return f"{value:.1%}" if name in SHARE_COLUMNS else f"{value:.3g}"
+    of_metric = REGISTRY.get(row.get("metric", ""))
+    share = name in SHARE_COLUMNS and (of_metric is None or of_metric.range.endswith("to 1"))
+    return f"{value:.1%}" if share else f"{value:.3g}"
 
 
 def compare(results: Path, arm_a: str, arm_b: str, wanted: Aspect) -> str:

@@ -32,6 +32,7 @@ from atlas.study.jobs import (
 from atlas.study.model_shape import shape_of
 from atlas.study.overlays import narrowed, or_null
 from atlas.study.paths import ResultsPath, misplaced
+from atlas.study.place_map import MapCell, PlaceMap
 from atlas.study.pool_settings import Pool
 from atlas.study.recipes import Recipe
 from atlas.study.search_space import Search
@@ -138,6 +139,11 @@ class Study(Settings):
     ablation_checkpoints: list[Positive] | None = Field(
         None, min_length=1, description="checkpoints of the ablations, some of the study's; null: all"
     )
+    map: PlaceMap | None = Field(
+        None,
+        description="one place after another at equal budgets of parameters: arms beside those of `arms`, with a table "
+        "and a section of the page of their own; null: no map",
+    )
     contrasts: dict[Name, list[tuple[Name, Name]]] = Field(
         {},
         description="families of planned comparisons of two arms; p-values are corrected for a family; null leaves "
@@ -180,6 +186,7 @@ class Study(Settings):
                 yield from self._problems_of_arm(f"{kind}.{name}", arm)
         yield from self._problems_of_contrasts()
         yield from self._problems_of_search()
+        yield from self._problems_of_map()
 
     def _problems_of_sessions(self) -> Iterator[str]:
         for key, points in (("checkpoints", self.checkpoints), ("ablation_checkpoints", self.ablation_checkpoints)):
@@ -269,6 +276,17 @@ class Study(Settings):
         if arm.tuned:
             yield from check_tuned(f"{where}.tuned", arm.tuned, recipe, self.all_seeds)
 
+    def _problems_of_map(self) -> Iterator[str]:
+        if self.map is None:
+            return
+        yield from (f"map.{problem}" for problem in self.map.problems(self.shape, self.recipe))
+        if not self.outside and "gate" in self.map.roles:
+            yield "map.roles: the base that is pretrained here has no gate; name other layers"
+        names = {cell.arm for cell in self.map.cells(self.shape)}
+        for kind, arms in (("arms", self.arms), ("ablations", self.ablations)):
+            for name in sorted(names & arms.keys()):
+                yield f"{kind}.{name}: the map has an arm of this name; give yours another"
+
     @property
     def outside(self) -> str | None:
         """Where the base is that comes from outside; None where it is pretrained."""
@@ -303,7 +321,7 @@ class Study(Settings):
                 tokens_of_a_step(arm.recipe_over(self.recipe), self.facts_per_session, bool(self.outside)),
                 trained_numbers(arm.roles, arm.ranks_in(self.shape), self.shape),
             )
-            for arm in (*self.arms.values(), *self.ablations.values())
+            for arm in (*self.arms.values(), *self.ablations.values(), *self.mapped.values())
         )
 
     @property
@@ -335,9 +353,19 @@ class Study(Settings):
         """The bases that blocks are taught on: as many as ``base.replicas`` says, or as there are blocks."""
         return sorted({*self.replica_of.values()})
 
+    @property
+    def cells(self) -> list[MapCell]:
+        """The places of the map at their budgets, those that no rank fits among them."""
+        return self.map.cells(self.shape) if self.map else []
+
+    @cached_property
+    def mapped(self) -> dict[str, Arm]:
+        """The arms of the map."""
+        return self.map.arms(self.shape, self.recipe) if self.map else {}
+
     def arm(self, name: str) -> Arm:
-        """An arm or ablation by name; KeyError where there is none."""
-        return self.arms[name] if name in self.arms else self.ablations[name]
+        """An arm, ablation or arm of the map by name; KeyError where there is none."""
+        return {**self.mapped, **self.ablations, **self.arms}[name]
 
     @property
     def ablation_points(self) -> list[int]:
@@ -359,7 +387,7 @@ class Study(Settings):
 
     def run_spec(self, name: str, block: str) -> RunSpec:
         """The part of the study that one run depends on, and nothing else: what it leaves out reruns nothing."""
-        points = self.checkpoints if name in self.arms else self.ablation_points
+        points = self.ablation_points if name in self.ablations else self.checkpoints
         return self._run_spec(name, self.arm(name), self.blocks[block], self.replica_of[block], points)
 
     def _run_spec(self, name: str, arm: Arm, seeds: list[int], replica: int, checkpoints: list[int]) -> RunSpec:
@@ -412,7 +440,7 @@ class Study(Settings):
         return {name: arm.tuned for name, arm in self.arms.items() if arm.tuned}
 
     def recipe_of(self, name: str) -> Recipe:
-        """What an arm or ablation trains by."""
+        """What an arm, an ablation or an arm of the map trains by."""
         return self.arm(name).recipe_over(self.recipe)
 
 

@@ -34,6 +34,12 @@ COLUMNS = {
     "place": TEXT,  # the arm of the same place and recipe that was taught the fewest paraphrases
     "paraphrases": COUNT,  # m, paraphrases that were taught beside each sentence
     "at_once": FLAG,  # all facts in one edit
+    # of a place of the map
+    "role": TEXT,  # null: all
+    "layer": COUNT,  # from 0; null: all
+    "budget": LARGE,  # parameters asked for
+    "most_params": LARGE,  # that a place can have
+    "applicable": FLAG,  # a rank that its matrices can have comes near the budget; else there is no run
     # of a cell
     "sessions": COUNT,  # at a checkpoint
     "session": COUNT,
@@ -46,7 +52,7 @@ COLUMNS = {
     "measure": TEXT,  # average, backward_transfer, forgetting, forward_transfer, retention, half_life
     "age_from": COUNT,  # sessions since a fact was taught, for retention; null for the others
     "age_to": COUNT,  # null for "and more", too
-    "unit": TEXT,  # of measures: share, sessions (the half-life); see CLAIMS, too
+    "unit": TEXT,  # of measures: share, sessions (the half-life); see CLAIMS and MAP, too
     "kind": TEXT,  # of fact: see KNOWLEDGE; of claim: the rule, see CLAIMS
     "seed": COUNT,  # null in the row over all seeds
     # what figures rest on
@@ -70,6 +76,7 @@ COLUMNS = {
     "familiarity": NUMBER,  # how often a taught answer comes first on prompts never taught; null elsewhere
     "censored": FLAG,  # retention did not fall to half within the run
     "facts_per_parameter": NUMBER,
+    "per_thousand": NUMBER,  # recall for each thousand parameters; null of other metrics
     "qualifies": FLAG,  # recall of at least 99%
     "core_seconds": NUMBER,  # of a seed: training with what its recipe measures to choose by, not probes
     "characters": LARGE,  # trained, of a seed
@@ -205,6 +212,13 @@ VARIANCE = _table(
 BASE_LOSS = _table(
     *("arm", "sessions", "n_seeds", "val_loss_base", "val_loss"),
     *("rise", "ci_low", "ci_high"),  # the interval is of the rise
+)
+MAP = _table(
+    "arm",
+    "unit",  # slot: one role in one layer; role: in all layers; layer: all roles of one
+    *("role", "layer", "budget", "most_params", "applicable", "trainable_params", "lr"),
+    *("sessions", "probe", "metric"),  # recall of taught and rephrase, association, rise, which has no probe
+    *("n_seeds", "n_facts", "left_out", *_INTERVAL, "few_seeds", "chance", "per_thousand", "contract"),
 )
 KNOWLEDGE = _table(
     *("arm", "sessions"),

@@ -106,15 +106,15 @@ def seeds_needed(diff: Estimate, half_width: float) -> Seeds:
 
 
 def seconds_a_seed(study: Study) -> tuple[float, list[str]]:
-    """Seconds that one more seed takes on one core, over all arms and ablations, and those without a finished run,
-    which count as the mean of the others."""
-    measured = {}
-    for arm in (*study.arms, *study.ablations):
+    """Seconds that one more seed takes on one core, over all arms, ablations and arms of the map, and those without a
+    finished run, which count as the mean of the others."""
+    measured, names = {}, [*study.arms, *study.ablations, *study.mapped]
+    for arm in names:
         paths = [Path(study.results, "ttt", arm, block, "run.json") for block in study.blocks]
         records = [read_record(path) for path in paths if path.is_file()]
         if records:
             measured[arm] = sum(record.seconds for record in records) / sum(len(record.seeds) for record in records)
-    missing = [arm for arm in (*study.arms, *study.ablations) if arm not in measured]
+    missing = [arm for arm in names if arm not in measured]
     total = sum(measured.values())
     return total + len(missing) * total / len(measured), missing
 
@@ -124,7 +124,7 @@ def _next(study: Study, number: int, cores: int) -> list[str]:
     if new <= 0:
         return [f"the study has {_seeds(len(study.all_seeds))}, which is enough: nothing to add"]
     seconds, missing = seconds_a_seed(study)
-    arms, ablations = plural(len(study.arms), "arm"), plural(len(study.ablations), "ablation")
+    arms, ablations = plural(len(study.arms) + len(study.mapped), "arm"), plural(len(study.ablations), "ablation")
     lines = [
         f"cost: {_seeds(new)} more, for {arms} and {ablations}: {_duration(new * seconds)} of one core, so at "
         f"best {_duration(new * seconds / cores)} on {cores}",

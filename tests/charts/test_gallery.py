@@ -30,7 +30,7 @@ def test_a_chart_has_a_caption(name):
 def test_the_page_has_a_section_for_each_in_this_order():
     assert [section.name for section in sections.SECTIONS if section.name != "arms"] == NAMES
     assert set(sections.ALIVE) <= set(NAMES)
-    assert set(NAMES) - set(sections.ALIVE) == {"recipes", "trace", "detection"}  # nothing can be chosen there
+    assert set(NAMES) - set(sections.ALIVE) == {"recipes", "trace", "map", "detection"}  # nothing can be chosen there
 
 
 def test_the_rules_read_the_gallery_without_the_charts():
