@@ -1,0 +1,186 @@
+"""What knock-outs left of the facts: the files that locating an arm writes, read, checked and counted.
+
+A change is made to a part of the trained adapter, and what was taught is asked again: ``without`` the part, with
+``only`` the part, with its update ``halved``, or ``rotated`` at random at the same norm; ``intact`` is the adapter as it
+was taught. A part is a slot (the adapter of one role in one layer, or group of layers), a role in all layers, a layer
+in all roles, or a half: all of attention, or all of the feed-forward layers.
+
+Files hold counts by session taught. So what a part loses, intact less changed, is paired by seed and exact there, but
+not by fact: its interval takes the facts of both sides as independent, which makes it rather too wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from atlas.errors import AtlasError
+from atlas.tables.intervals import Estimate, Sample, estimate
+from atlas.tables.runs import Runs
+
+KNOCKOUTS = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("seed", pa.int32()),
+        ("base_replica", pa.int32()),
+        ("sessions", pa.int32()),  # the last checkpoint
+        ("change", pa.string()),  # one of CHANGES
+        ("unit", pa.string()),  # one of UNITS
+        ("first_layer", pa.int32()),  # from 0; null where the unit is in all layers
+        ("last_layer", pa.int32()),  # inclusive: the first one, unless layers are grouped
+        ("role", pa.string()),  # null where the unit is in all roles
+        ("half", pa.string()),  # attention or feed_forward; null where the unit is no half
+        ("probe", pa.string()),  # taught or placebo
+        ("session_taught", pa.int32()),  # null for placebo facts
+        ("facts", pa.int32()),
+        ("recalled", pa.int32()),
+        ("judged", pa.int32()),  # facts whose association was measured, which takes an alternative
+        ("associated", pa.int32()),
+        ("base_loss_rise", pa.float64()),  # nats a token over the base; repeated in all rows of a seed, change and unit
+    ]
+)
+"""knockouts.parquet: one row per (seed, change, unit, probe, session taught)."""
+
+SLOTS = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("seed", pa.int32()),
+        ("base_replica", pa.int32()),
+        ("sessions", pa.int32()),
+        ("first_layer", pa.int32()),
+        ("last_layer", pa.int32()),
+        ("role", pa.string()),
+        ("parameters", pa.int64()),
+        ("norm", pa.float64()),  # Frobenius norm of the scaled update
+        ("gradient_energy", pa.float64()),  # squared norm of the gradient of the answers' loss, before any teaching
+    ]
+)
+"""slots.parquet: one row per (seed, slot)."""
+
+CHANGES = ("intact", "without", "only", "halved", "rotated")
+UNITS = ("all", "half", "layer", "role", "slot")
+HALVES = ("attention", "feed_forward")
+ROLES = ("q", "k", "v", "o", "gate", "up", "down")
+PLACE = ["first_layer", "last_layer", "role", "half"]
+SLOT = PLACE[:3]
+PART = ["change", "unit", *PLACE]
+HITS = {"recall": ("recalled", "facts"), "association": ("associated", "judged")}
+"""Metric to the columns of its counts: facts that score, of so many."""
+YES_NO = np.array([0.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Knockouts:
+    """The knock-outs of arms that were located."""
+
+    rows: pd.DataFrame  # of knockouts.parquet, of all runs
+    runs: Runs
+
+    @property
+    def arms(self) -> list[str]:
+        """Names of the arms, in the order of the study."""
+        return self.runs.arms
+
+    def sessions(self, arm: str) -> int:
+        """Sessions after which an arm was located."""
+        return int(self.rows.loc[self.rows["arm"] == arm, "sessions"].iloc[0])
+
+    @cached_property
+    def counts(self) -> pd.DataFrame:
+        """What all sessions together taught, counted seed by seed as by ``counted``."""
+        return counted(self.rows)
+
+
+def counted(rows: pd.DataFrame, *more: str) -> pd.DataFrame:
+    """Rows summed by arm, the columns ``PART``, probe, seed, and ``more`` columns; base_loss_rise stays as it is."""
+    keys = ["arm", *PART, "probe", *more, "seed"]
+    how = dict.fromkeys(("facts", "recalled", "judged", "associated"), "sum") | {"base_loss_rise": "first"}
+    result: pd.DataFrame = rows.groupby(keys, dropna=False, observed=True, sort=False).agg(how).reset_index()
+    return result.sort_values("seed", kind="stable")
+
+
+def read(runs: Runs) -> Knockouts:
+    """Read knockouts.parquet of runs. Raises AtlasError, naming the file, where it is damaged, of another run, or
+    holds less than every change of it for every seed."""
+    rows = runs.joined("knockouts.parquet", KNOCKOUTS, [*PART, "probe", "session_taught"])
+    rows = rows.astype(dict.fromkeys(("change", "unit", "role", "half", "probe"), object))
+    for (arm, seed), of_seed in rows.groupby(["arm", "seed"], observed=True):
+        if wrong := next(_wrong(of_seed, runs, str(arm), int(seed)), None):
+            raise AtlasError(f"{runs.folder(arm, seed) / 'knockouts.parquet'}: seed {seed}: {wrong}; make it again")
+    for arm, of_arm in rows.groupby("arm", observed=True):
+        parts = of_arm.groupby("seed")[["first_layer"]].size()
+        if parts.nunique() > 1:
+            odd = int(parts.idxmin())
+            raise AtlasError(
+                f"{runs.folder(arm, odd) / 'knockouts.parquet'}: seed {odd} has {parts.min()} rows, seed "
+                f"{parts.idxmax()} of arm {arm!r} {parts.max()}; locate the arm in the same way for all seeds"
+            )
+    return Knockouts(rows, runs)
+
+
+def read_slots(runs: Runs) -> pd.DataFrame:
+    """Read slots.parquet of runs. Raises AtlasError, naming the file, where it is damaged or has no slots."""
+    return runs.joined("slots.parquet", SLOTS, SLOT)
+
+
+def _wrong(rows: pd.DataFrame, runs: Runs, arm: str, seed: int) -> Iterator[str]:
+    """What does not fit in the rows of one seed, in words."""
+    last = max(loss.sessions for record in runs.of(arm) for loss in record.val_loss if loss.seed == seed)
+    if found := sorted({*rows["sessions"]} - {last}):
+        yield f"located after {found[0]} sessions, but run.json ends after {last}"
+    for column, known in (("change", CHANGES), ("unit", UNITS), ("half", HALVES), ("probe", ("taught", "placebo"))):
+        if strange := sorted({*rows[column].dropna()} - {*known}):
+            yield f"{column} {strange[0]!r} is not known, expected one of {', '.join(known)}"
+    for less, more in (("recalled", "facts"), ("associated", "judged"), ("judged", "facts")):
+        if (rows[less] > rows[more]).any() or (rows[less] < 0).any():
+            yield f"{less} is not between 0 and {more} everywhere"
+    asked = ["probe", "session_taught"]
+    intact = rows.loc[rows["change"] == "intact", [*asked, "facts"]]
+    if sorted(intact["session_taught"].dropna()) != list(range(1, last + 1)):
+        yield f"the intact adapter is not asked the facts of each of {last} sessions, once"
+    by_part = rows.groupby(PART, dropna=False)
+    beside = rows.merge(intact, on=asked, how="left", suffixes=("", "_intact"))
+    if (by_part.size() != len(intact)).any() or (beside["facts"] != beside["facts_intact"]).any():
+        yield "a knock-out is not asked the facts that the intact adapter is"
+    if (by_part["base_loss_rise"].nunique() > 1).any():
+        yield "base_loss_rise differs within one knock-out"
+
+
+def sample(rows: pd.DataFrame, metric: str) -> Sample:
+    """Counts of one part and probe, a row a seed, as a sample of a metric of ``HITS``."""
+    hits, of = (rows[name].to_numpy(np.int64) for name in HITS[metric])
+    left_out = int(rows["facts"].sum() - of.sum())
+    return Sample(np.column_stack([of - hits, hits]), YES_NO, False, metric, tuple(rows["seed"]), left_out)
+
+
+def lost(intact: pd.DataFrame, changed: pd.DataFrame, metric: str) -> Estimate | None:
+    """What a change loses of a metric: intact less changed, paired by seed; None where no fact has a score."""
+    return estimate(sample(intact, metric), minus=sample(changed, metric))
+
+
+def having(rows: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """The rows with these values, where None asks for what is missing."""
+    for column, value in where.items():
+        rows = rows[rows[column].isna() if value is None else rows[column] == value]
+    return rows
+
+
+def in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of parts as people read them: by change, unit, layer and role."""
+    ranks = pd.DataFrame(
+        {
+            "change": rows["change"].map(CHANGES.index) if "change" in rows else 0,
+            "unit": rows["unit"].map(UNITS.index) if "unit" in rows else 0,
+            "half": rows["half"].map(HALVES.index, na_action="ignore") if "half" in rows else 0,
+            "layer": rows["first_layer"],
+            "role": rows["role"].map(ROLES.index, na_action="ignore"),
+        },
+        index=rows.index,
+    )
+    return rows.loc[ranks.sort_values(list(ranks), kind="stable").index]
