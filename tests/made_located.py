@@ -43,19 +43,32 @@ class Change:
         return {"without": 0.0, "halved": 0.5, "rotated": 0.0}.get(self.change, 1.0) if slot in self.slots else 1.0
 
 
+def planted(slot: Slot | None, before: Slot | None = None, until: int = 0) -> Home:
+    """All facts in one slot, but those of the first ``until`` sessions in another."""
+    return lambda _seed, session: before if session <= until else slot
+
+
 def write_located(folder: Path, home: Home, groups: int | None = None) -> Path:
     """Write knockouts.parquet and slots.parquet into the folder of a run; layers are joined into ``groups``."""
     record = read_record(folder / "run.json")
-    last = max(loss.sessions for loss in record.val_loss)
+    write_frame(folder / "knockouts.parquet", rows_of(record, home, groups), KNOCKOUTS)
     slots = slots_of(record, groups)
-    about = {"arm": record.arm, "base_replica": record.base_replica, "sessions": last}
-    knocked = [row | about for seed in record.seeds for row in knocked_out(seed, last, slots, home)]
-    shares = [row | about for seed in record.seeds for row in shares_of(seed, slots, home(seed, 1))]
-    layers = {"first_layer": "Int32", "last_layer": "Int32"}
-    sessions = {"session_taught": "Int32"}
-    write_frame(folder / "knockouts.parquet", pd.DataFrame(knocked).astype(layers | sessions), KNOCKOUTS)
-    write_frame(folder / "slots.parquet", pd.DataFrame(shares).astype(layers), SLOTS)
+    shares = pd.DataFrame([row for seed in record.seeds for row in shares_of(seed, slots, home(seed, 1))])
+    about = {"arm": record.arm, "base_replica": record.base_replica, "sessions": last_of(record)}
+    write_frame(folder / "slots.parquet", shares.assign(**about), SLOTS)
     return folder
+
+
+def rows_of(record: RunRecord, home: Home, groups: int | None = None) -> pd.DataFrame:
+    """The rows of knockouts.parquet of a run."""
+    last, slots = last_of(record), slots_of(record, groups)
+    rows = pd.DataFrame([row for seed in record.seeds for row in knocked_out(seed, last, slots, home)])
+    rows = rows.astype(dict.fromkeys(("first_layer", "last_layer", "session_taught"), "Int32"))
+    return rows.assign(arm=record.arm, base_replica=record.base_replica, sessions=last)
+
+
+def last_of(record: RunRecord) -> int:
+    return max(loss.sessions for loss in record.val_loss)
 
 
 def slots_of(record: RunRecord, groups: int | None) -> list[Slot]:

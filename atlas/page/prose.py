@@ -128,7 +128,9 @@ def throughout(claims: pd.DataFrame) -> str:
     """Which comparisons hold, or fail, under all metrics, by preset."""
     sentences = []
     for preset in presets(claims):
-        rows = claims[(claims["preset"] == preset) & claims["kind"].isin(["order", "same", "spread"])]
+        rows = claims[
+            (claims["preset"] == preset) & claims["kind"].isin(["order", "same", "spread", "spared", "needed"])
+        ]
         alike = [
             (part["label"].iloc[0], part["verdict"].iloc[0])
             for _, part in rows.groupby("claim_id", sort=False)

@@ -252,7 +252,7 @@ BASELINES = _table(
 )
 CLAIMS = _table(
     *("claim_id", "topic"),
-    "kind",  # the rule: value, order, same, spread, exact, not testable
+    "kind",  # the rule: value, order, same, spread, spared, needed, exact, not testable
     *("label", "statement", "rule", "preset", "arms"),
     "metric",  # params for parameter counts, none for what has none
     "unit",  # share, difference, slope (a tenfold of facts), spread; parameters, multiple; none

@@ -1,8 +1,8 @@
 """What knock-outs left of the facts: the files that locating an arm writes, read, checked and counted.
 
 A change is made to a part of the trained adapter, and what was taught is asked again: ``without`` the part, with
-``only`` the part, with its update ``halved``, or ``rotated`` at random at the same norm; ``intact`` is the adapter as it
-was taught. A part is a slot (the adapter of one role in one layer, or group of layers), a role in all layers, a layer
+``only`` the part, with its update ``halved``, or ``rotated`` at random at the same norm; ``intact`` is the adapter as
+it was taught. A part is a slot (the adapter of one role in one layer, or group of layers), a role in all layers, a layer
 in all roles, or a half: all of attention, or all of the feed-forward layers.
 
 Files hold counts by session taught. So what a part loses, intact less changed, is paired by seed and exact there, but
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ import pyarrow as pa
 
 from atlas.errors import AtlasError
 from atlas.tables.intervals import Estimate, Sample, estimate
+from atlas.tables.ledger import Where
 from atlas.tables.runs import Runs
 
 KNOCKOUTS = pa.schema(
@@ -96,6 +96,34 @@ class Knockouts:
         """What all sessions together taught, counted seed by seed as by ``counted``."""
         return counted(self.rows)
 
+    def intact(self, arm: str, metric: str) -> float:
+        """The mean over seeds of a metric of taught facts under the adapter as it was taught."""
+        rows = having(self.counts, arm=arm, probe="taught", change="intact")
+        return float(sample(rows, metric).means.mean())
+
+    def lost_without(self, place: Where, arm: str, metric: str) -> list[Estimate]:
+        """What is lost of taught facts without each part of a place of an arm; none where it has none there."""
+        counts = having(self.counts, arm=arm, probe="taught")
+        rows = counts[counts["change"] == "without"]
+        if place.layers is None:
+            rows = rows[rows["half"] == place.half]
+        else:
+            roles = [role for role in ROLES if half_of(role) == place.half]
+            rows = rows[rows["role"].isin(roles) if place.half else rows["unit"] == "layer"]
+            depth = len(self.runs.first(arm).ranks)
+            centre = (rows["first_layer"] + rows["last_layer"] + 1) / 2
+            outer = (centre < depth / 4) | (centre > depth - depth / 4)
+            rows = rows[outer if place.layers == "outer" else ~outer]
+            rows = rows[rows["first_layer"].notna()]
+        intact = counts[counts["change"] == "intact"]
+        losses = (lost(intact, part, metric) for _, part in rows.groupby(PART, dropna=False, sort=False))
+        return [loss for loss in losses if loss]
+
+
+def half_of(role: str) -> str:
+    """The half of a layer that a role is of."""
+    return HALVES[role in ("gate", "up", "down")]
+
 
 def counted(rows: pd.DataFrame, *more: str) -> pd.DataFrame:
     """Rows summed by arm, the columns ``PART``, probe, seed, and ``more`` columns; base_loss_rise stays as it is."""
@@ -164,10 +192,10 @@ def lost(intact: pd.DataFrame, changed: pd.DataFrame, metric: str) -> Estimate |
     return estimate(sample(intact, metric), minus=sample(changed, metric))
 
 
-def having(rows: pd.DataFrame, **where: Any) -> pd.DataFrame:
-    """The rows with these values, where None asks for what is missing."""
+def having(rows: pd.DataFrame, **where: str) -> pd.DataFrame:
+    """The rows with these values."""
     for column, value in where.items():
-        rows = rows[rows[column].isna() if value is None else rows[column] == value]
+        rows = rows[rows[column] == value]
     return rows
 
 

@@ -30,7 +30,7 @@ LEFT, LOST = "left", "lost"
 
 
 def table(runs: Runs) -> pa.Table:
-    """One row per arm, change, part, probe, metric and measure. Raises AtlasError as ``atlas.tables.knockouts.read``."""
+    """One row per arm, change, part, probe, metric and measure. AtlasError as of ``atlas.tables.knockouts.read``."""
     return table_step.as_table(frame(read(runs)), LOCATE)
 
 
@@ -41,15 +41,14 @@ def frame(found: Knockouts) -> pd.DataFrame:
         counts = found.counts[found.counts["arm"] == arm]
         about = {"arm": arm, "sessions": found.sessions(arm)}
         whole = {str(probe): part for probe, part in counts[counts["change"] == "intact"].groupby("probe")}
-        for part, of_part in counts.groupby(PART, dropna=False, sort=False):
+        parts = in_order(counts).groupby([*PART, "probe"], dropna=False, sort=False)
+        for (*part, probe), changed in parts:
             place = about | dict(zip(PART, part, strict=True))
-            for probe, of_probe in of_part.groupby("probe", sort=False):
-                rows += [place | {"probe": probe} | row for row in _of_facts(of_probe, whole[str(probe)])]
-            rows += [place | row for row in _of_base(of_part, whole["taught"])]
-    ordered = pd.concat([in_order(part) for _, part in pd.DataFrame(rows).groupby("arm", sort=False)])
-    return ordered.rename(columns={"unit": "part"}).assign(
-        bases=[found.runs.bases(seeds) for seeds in ordered["exact"]]
-    )
+            rows += [place | {"probe": probe} | row for row in _of_facts(changed, whole[probe])]
+            if probe == "taught":
+                rows += [place | row for row in _of_base(changed, whole[probe])]
+    made = pd.DataFrame(rows).rename(columns={"unit": "part"})
+    return made.assign(bases=[found.runs.bases(seeds) for seeds in made["exact"]])
 
 
 def _of_facts(changed: pd.DataFrame, intact: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -65,13 +64,13 @@ def _of_facts(changed: pd.DataFrame, intact: pd.DataFrame) -> Iterator[dict[str,
 
 def _of_base(changed: pd.DataFrame, intact: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The rise in base loss that is left, and that is lost, which is what the part cost the base."""
-    rise, whole = (rows.drop_duplicates("seed").set_index("seed")["base_loss_rise"] for rows in (changed, intact))
+    rise, whole = (rows["base_loss_rise"].to_numpy(float) for rows in (changed, intact))  # both by seed, in order
     measures = {LEFT: rise}
     if changed["change"].iloc[0] != "intact":
         measures[LOST] = whole - rise
     for measure, by_seed in measures.items():
-        low, high = seed_interval(by_seed.to_numpy(float))
-        about = {"metric": "rise", "measure": measure, "n_seeds": len(by_seed), "exact": by_seed.to_dict()}
+        low, high = seed_interval(by_seed)
+        about = {"metric": "rise", "measure": measure, "n_seeds": len(by_seed), "exact": list(changed["seed"])}
         yield about | {"value": by_seed.mean(), "ci_low": low, "ci_high": high, "few_seeds": None, "left_out": math.nan}
 
 

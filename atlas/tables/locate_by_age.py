@@ -72,8 +72,7 @@ def _shifts(found: Knockouts, arm: str) -> Iterator[dict[str, Any]]:
     whole = {(int(seed), int(group)): int(recalled) for (seed, group), recalled in intact.items()}
     for _, of_kind in in_order(counts[counts["change"] == "without"]).groupby("unit", sort=False):
         parts = {
-            part: _older_less_newer(of_part, whole)
-            for part, of_part in of_kind.groupby(PART, dropna=False, sort=False)
+            part: _older_less_newer(of_part, whole) for part, of_part in of_kind.groupby(PART, dropna=False, sort=False)
         }
         seeds = set.intersection(*(set(one) for one in parts.values()))
         if len(parts) < 2 or not seeds:
