@@ -93,7 +93,7 @@ class Chart:
     said: Mapping[Choice, tuple[str, str]] = field(default_factory=dict)
     """Metric ("" for any) and sessions to what was found and what it rests on; empty for a picture alone."""
 
-    width: float = WIDTH  # of a panel of the picture
+    width: float | alt.Step = WIDTH  # of a panel of the picture
     height: float | alt.Step = 0
     page_height: float | alt.Step | None = None  # where that is another
     gap: float = 28  # between panels

@@ -2,8 +2,8 @@
 
 A change is made to a part of the trained adapter, and what was taught is asked again: ``without`` the part, with
 ``only`` the part, with its update ``halved``, or ``rotated`` at random at the same norm; ``intact`` is the adapter as
-it was taught. A part is a slot (the adapter of one role in one layer, or group of layers), a role in all layers, a layer
-in all roles, or a half: all of attention, or all of the feed-forward layers.
+it was taught. A part is a slot (the adapter of one role in one layer, or group of layers), a role in all layers, a
+layer in all roles, or a half: all of attention, or all of the feed-forward layers.
 
 Files hold counts by session taught. So what a part loses, intact less changed, is paired by seed and exact there, but
 not by fact: its interval takes the facts of both sides as independent, which makes it rather too wide.
@@ -170,8 +170,8 @@ def _wrong(rows: pd.DataFrame, runs: Runs, arm: str, seed: int) -> Iterator[str]
             yield f"{less} is not between 0 and {more} everywhere"
     asked = ["probe", "session_taught"]
     intact = rows.loc[rows["change"] == "intact", [*asked, "facts"]]
-    if sorted(intact["session_taught"].dropna()) != list(range(1, last + 1)):
-        yield f"the intact adapter is not asked the facts of each of {last} sessions, once"
+    if intact.empty or not intact["session_taught"].dropna().between(1, last).all():
+        yield f"no rows of the intact adapter, of facts of sessions 1 to {last}"
     by_part = rows.groupby(PART, dropna=False)
     beside = rows.merge(intact, on=asked, how="left", suffixes=("", "_intact"))
     if (by_part.size() != len(intact)).any() or (beside["facts"] != beside["facts_intact"]).any():

@@ -11,8 +11,8 @@ Of each seed every slot has its share of the sum over slots, so that shares sum 
   so this share says how the loss is spread, not how large it is; a slot without which more is recalled has none.
 
 A seed in which a sum is 0 has no shares of that source and is left out there. Intervals are Student's over seeds, cut
-at 0 and 1. How alike two sources order the slots says Spearman's rank correlation over slots, seed by seed; its mean has
-Student's interval, too, cut at -1 and 1. A seed in which all slots are tied in a source has none.
+at 0 and 1. How alike two sources order the slots says Spearman's rank correlation over slots, seed by seed; its mean
+has Student's interval, too, cut at -1 and 1. A seed in which all slots are tied in a source has none.
 """
 
 from __future__ import annotations
