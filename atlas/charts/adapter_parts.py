@@ -12,10 +12,11 @@ from atlas.charts.frame import Panel
 from atlas.charts.theme import BLUE, INK, PAPER
 from atlas.tables.knockouts import ROLES
 
-ALL_LAYERS, ALL_ROLES = "all layers", "all roles"
+ALL_LAYERS, ALL_ROLES = "all layers", "all"
 GAP = " "  # between single parts and margins
 DEEP = 0.85  # share from which a cell is so deep that its figure is light
-ROW_HEIGHT, CELL_WIDTH = 24, 34
+ROW_HEIGHT, CELL_WIDTH = 24, 34  # pixels
+PANEL = 19.0  # rem: of a panel on the page, at least
 
 
 def placed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -38,6 +39,13 @@ def placed(rows: pd.DataFrame) -> pd.DataFrame:
         for layer, role in zip(layers, column, strict=True)
     ]
     return rows.assign(layers=layers, column=column, place=place)
+
+
+def slots_of(rows: pd.DataFrame) -> list[str]:
+    """Names of all slots, layer by layer, of rows of ``placed``."""
+    slots = rows.dropna(subset=["first_layer", "role"]).drop_duplicates("place")
+    role = slots["role"].map(ROLES.index)
+    return list(slots.assign(at=role).sort_values(["first_layer", "at"], kind="stable")["place"])
 
 
 def order_of(rows: pd.DataFrame) -> tuple[list[str], list[str]]:

@@ -108,6 +108,7 @@ class Chart:
     sessions: str = "sessions"
     until: bool = False
     repeat: bool = False  # one small chart an arm, the others' rows behind it
+    least: float = 9.2  # rem that such a small chart takes on the page, at least
     top: str = ""  # the column whose greatest value ends a shared scale
 
     @property

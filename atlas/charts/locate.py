@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.adapter_parts import CELL_WIDTH, ROW_HEIGHT, grid, order_of, placed, squares
+from atlas.charts.adapter_parts import CELL_WIDTH, PANEL, ROW_HEIGHT, grid, order_of, placed, squares
 from atlas.charts.findings import HEADLINE, interval, listed, percent, seeds, span
 from atlas.charts.frame import ARM, BASIS, Block, Chart, cells, measured, said, told
 from atlas.charts.study_tables import Tables
@@ -58,6 +58,7 @@ def heatmap(name: str, rows: pd.DataFrame, heading: str) -> Chart:
         gap=20,
         titles={"fontSize": 12.5, "offset": 6},
         repeat=True,
+        least=PANEL,
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.adapter_parts import placed, squares
+from atlas.charts.adapter_parts import PANEL, placed, slots_of, squares
 from atlas.charts.findings import listed, seeds
 from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, cells, measured, said, told
 from atlas.charts.study_tables import Tables
@@ -31,7 +31,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
     yield Chart(
         name="locate_by_age",
         rows=rows,
-        marks=by_age,
+        marks=lambda panel: by_age(panel, slots_of(slots)),
         blocks=[Block([(str(arm), part) for arm, part in rows.groupby("arm", sort=False)], across=ACROSS)],
         title=finding(shifts),
         subtitle=rests_on(rows),
@@ -46,6 +46,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
         gap=20,
         titles={"fontSize": 12.5, "offset": 6},
         repeat=True,
+        least=PANEL,
     )
 
 
@@ -54,10 +55,10 @@ def tenths(rows: pd.DataFrame) -> pd.Series:
     return rows.groupby("arm")["taught_from"].rank(method="dense").astype(int)
 
 
-def by_age(panel: Panel) -> alt.LayerChart:
-    """A cell is a slot and a tenth of the sessions."""
+def by_age(panel: Panel, places: Sequence[str]) -> alt.LayerChart:
+    """A cell is a slot and a tenth of the sessions; ``places`` are all slots in their order."""
     x = alt.X("tenth:O", axis=alt.Axis(title="tenth of the sessions, oldest facts first", labelAngle=0))
-    y = alt.Y("place:N", sort=list(dict.fromkeys(panel.rows["place"])), axis=alt.Axis(title=None))
+    y = alt.Y("place:N", sort=list(places), axis=alt.Axis(title=None))
     return squares(panel, x, y)
 
 
@@ -82,9 +83,9 @@ def shifted(shifts: pd.DataFrame) -> str:
 def rests_on(rows: pd.DataFrame) -> list[str]:
     """How to read a cell, and what the title compares."""
     return [
-        "Percent of the facts of a tenth of the sessions that are lost without a slot (a role in a layer). Said to "
-        "need a slot more: the oldest third of the facts beside the newest, of those recalled, compared with other slots; "
-        "p < 0.05, corrected for the slots of an arm.",
+        "Percent of the facts of a tenth of the sessions that are lost without a slot (a role in a layer). In the "
+        "title the oldest third of the sessions is held against the newest, by the share of facts recalled that is lost, "
+        "compared with other slots; p < 0.05, corrected for the slots of an arm.",
         f"{seeds(rows)} of {plural(int(rows['n_facts'].max()), 'fact')} a tenth; when pointed at: 95% interval over "
         "seeds and facts.",
     ]

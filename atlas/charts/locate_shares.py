@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.adapter_parts import placed
+from atlas.charts.adapter_parts import PANEL, placed, slots_of
 from atlas.charts.findings import listed, seeds
 from atlas.charts.frame import ARM, Block, Chart, Panel, cells, horizontal, measured, said, told
 from atlas.charts.study_tables import Tables
@@ -40,7 +40,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
     yield Chart(
         name="locate_shares",
         rows=rows,
-        marks=lambda panel: dots(panel, most),
+        marks=lambda panel: dots(panel, most, slots_of(slots)),
         blocks=[Block([(str(arm), part) for arm, part in rows.groupby("arm", sort=False)], across=ACROSS)],
         title=finding(alike),
         subtitle=rests_on(rows),
@@ -56,19 +56,20 @@ def charts(tables: Tables) -> Iterator[Chart]:
         gap=20,
         titles={"fontSize": 12.5, "offset": 6},
         repeat=True,
+        least=PANEL,
     )
 
 
-def dots(panel: Panel, most: float) -> alt.LayerChart:
+def dots(panel: Panel, most: float, places: Sequence[str]) -> alt.LayerChart:
     """Three dots a slot, with their intervals; a grey tick says the share of parameters."""
     own = panel.data.transform_filter("datum.own") if panel.live else panel.data
     words, hues, shapes = (list(part) for part in zip(*LOOKS.values(), strict=True))
     legend = panel.legend(columns=1) if panel.first else None
     colour = alt.Color("series:N", sort=words, scale=alt.Scale(domain=words, range=hues), legend=legend)
     shape = alt.Shape("series:N", sort=words, scale=alt.Scale(domain=words, range=shapes), legend=legend)
-    place = alt.Y("place:N", sort=alt.EncodingSortField("order"), axis=alt.Axis(title=None, labelLimit=NAMES))
+    place = alt.Y("place:N", sort=list(places), axis=alt.Axis(title=None, labelLimit=NAMES))
     x = horizontal(alt.Axis(format="%", title=None, tickCount=4), panel.scale(0, most))
-    base = own.transform_window(order="row_number()").encode(y=place)
+    base = own.encode(y=place)
     ticks = base.mark_tick(color=PLACEBO, thickness=3, height=SLOT_HEIGHT - 3)
     bars = base.transform_filter("isValid(datum.ci_low)").mark_rule(strokeWidth=1.5)
     points = base.mark_point(filled=True, size=42, opacity=1)
