@@ -185,6 +185,12 @@ def certified(wildcards):
     }
 
 
+def streams_of(wildcards):
+    """The streams of a block of seeds."""
+    seeds = STUDY.blocks[wildcards.block]
+    return [f"{RESULTS}/pool/streams/{seed}.parquet" for seed in seeds]
+
+
 def start_of(arm):
     """The files of the adapter that an arm begins with; those that are missing are left to the step."""
     folder = arm.start
