@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.draws import rng
-from atlas.tables.knockouts import KNOCKOUTS, SLOTS
+from atlas.ttt.locate_columns import KNOCKOUTS, SLOTS
 from atlas.ttt.run_files import RunRecord, read_record
 from tests.synthetic import PLACEBO_FACTS, SyntheticArm, write_frame
 
@@ -80,12 +80,17 @@ def slots_of(record: RunRecord, groups: int | None) -> list[Slot]:
 def changes(slots: Sequence[Slot]) -> Iterator[Change]:
     """All knock-outs of an adapter."""
     yield Change("intact", "all", {}, frozenset(slots))
-    parts: list[tuple[str, dict[str, Any]]] = [
-        *(("half", {"half": half}) for half in dict.fromkeys(half_of(role) for *_, role in slots)),
-        *(("layer", {"first_layer": a, "last_layer": b}) for a, b in dict.fromkeys((a, b) for a, b, _ in slots)),
-        *(("role", {"role": role}) for role in dict.fromkeys(role for *_, role in slots)),
-        *(("slot", {"first_layer": a, "last_layer": b, "role": role}) for a, b, role in slots),
+    yield Change("without", "all", {}, frozenset(slots))
+    halves = dict.fromkeys(half_of(role) for *_, role in slots)
+    layers = dict.fromkeys(slot[:2] for slot in slots)
+    roles = dict.fromkeys(role for *_, role in slots)
+    kinds: list[tuple[str, list[dict[str, Any]]]] = [
+        ("half", [{"half": half} for half in halves]),
+        ("layer", [{"first_layer": first, "last_layer": last} for first, last in layers]),
+        ("role", [{"role": role} for role in roles]),
+        ("slot", [{"first_layer": first, "last_layer": last, "role": role} for first, last, role in slots]),
     ]
+    parts = [(unit, place) for unit, places in kinds for place in places if unit == "slot" or len(places) > 1]
     for change in ("without", "only", "halved", "rotated"):
         for unit, place in parts:
             if unit == "slot" or change in ("without", "only"):

@@ -84,8 +84,8 @@ def rests_on(rows: pd.DataFrame) -> list[str]:
     """How to read a cell, and what the title compares."""
     return [
         "Percent of the facts of a tenth of the sessions that are lost without a slot (a role in a layer). In the "
-        "title the oldest third of the sessions is held against the newest, by the share of facts recalled that is lost, "
-        "compared with other slots; p < 0.05, corrected for the slots of an arm.",
+        "title the oldest third of the sessions is held against the newest, by the share of what is recalled that is "
+        "lost, compared with other slots; p < 0.05, corrected for the slots of an arm.",
         f"{seeds(rows)} of {plural(int(rows['n_facts'].max()), 'fact')} a tenth; when pointed at: 95% interval over "
         "seeds and facts.",
     ]

@@ -84,7 +84,7 @@ def finding(alike: pd.DataFrame) -> list[str]:
     """How the order of slots by update and by gradient agrees with that by lost recall, arm by arm."""
     rows = alike[alike["against"] == "recall"]
     if rows.empty:
-        return ["No arm has slots of different shares of lost recall"]
+        return ["No arm loses recall without some slots more than without others"]
     return [
         f"Rank correlation over slots of lost recall with the {words}: "
         + listed(f"{row['arm']} {row['value']:+.2f}{_ends(row)}" for row in part.to_dict("records"))

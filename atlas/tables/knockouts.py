@@ -17,55 +17,13 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from atlas.errors import AtlasError
 from atlas.tables.intervals import Estimate, Sample, estimate
 from atlas.tables.ledger import Where
 from atlas.tables.runs import Runs
+from atlas.ttt.locate_columns import CHANGES, HALVES, KNOCKOUTS, SLOTS, UNITS
 
-KNOCKOUTS = pa.schema(
-    [
-        ("arm", pa.string()),
-        ("seed", pa.int32()),
-        ("base_replica", pa.int32()),
-        ("sessions", pa.int32()),  # the last checkpoint
-        ("change", pa.string()),  # one of CHANGES
-        ("unit", pa.string()),  # one of UNITS
-        ("first_layer", pa.int32()),  # from 0; null where the unit is in all layers
-        ("last_layer", pa.int32()),  # inclusive: the first one, unless layers are grouped
-        ("role", pa.string()),  # null where the unit is in all roles
-        ("half", pa.string()),  # attention or feed_forward; null where the unit is no half
-        ("probe", pa.string()),  # taught or placebo
-        ("session_taught", pa.int32()),  # null for placebo facts
-        ("facts", pa.int32()),
-        ("recalled", pa.int32()),
-        ("judged", pa.int32()),  # facts whose association was measured, which takes an alternative
-        ("associated", pa.int32()),
-        ("base_loss_rise", pa.float64()),  # nats a token over the base; repeated in all rows of a seed, change and unit
-    ]
-)
-"""knockouts.parquet: one row per (seed, change, unit, probe, session taught)."""
-
-SLOTS = pa.schema(
-    [
-        ("arm", pa.string()),
-        ("seed", pa.int32()),
-        ("base_replica", pa.int32()),
-        ("sessions", pa.int32()),
-        ("first_layer", pa.int32()),
-        ("last_layer", pa.int32()),
-        ("role", pa.string()),
-        ("parameters", pa.int64()),
-        ("norm", pa.float64()),  # Frobenius norm of the scaled update
-        ("gradient_energy", pa.float64()),  # squared norm of the gradient of the answers' loss, before any teaching
-    ]
-)
-"""slots.parquet: one row per (seed, slot)."""
-
-CHANGES = ("intact", "without", "only", "halved", "rotated")
-UNITS = ("all", "half", "layer", "role", "slot")
-HALVES = ("attention", "feed_forward")
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 PLACE = ["first_layer", "last_layer", "role", "half"]
 SLOT = PLACE[:3]

@@ -42,8 +42,9 @@ def table(runs: Runs) -> pa.Table:
     ``atlas.tables.knockouts.read``."""
     found = read(runs)
     rows = [row for arm in found.arms for row in (*_by_tenths(found, arm), *_shifts(found, arm))]
-    frame = pd.DataFrame(rows).rename(columns={"unit": "part"})
-    return table_step.as_table(frame.assign(bases=[runs.bases(one) for one in frame["exact"]]), LOCATE_BY_AGE)
+    # shifts alone have some of the columns, and a short run has no shift
+    frame = pd.DataFrame([row | {"part": row["unit"], "bases": runs.bases(row["exact"])} for row in rows])
+    return table_step.as_table(frame.reindex(columns=LOCATE_BY_AGE.names), LOCATE_BY_AGE)
 
 
 def _by_tenths(found: Knockouts, arm: str) -> Iterator[dict[str, Any]]:
