@@ -75,7 +75,9 @@ def lost_without(rows: pd.DataFrame) -> list[str]:
 def left_alone(rows: pd.DataFrame) -> list[str]:
     """Of each arm the most that a part is left with, of one metric."""
     best = [part.sort_values("value", kind="stable").iloc[-1] for _, part in rows.groupby("arm", sort=False)]
-    most = listed(f"{row['arm']} {percent(row['value'])} ({row['place']})" for row in best)
+    most = listed(
+        f"{row['arm']} {percent(row['value'])}" + (f" ({row['place']})" if row["value"] else "") for row in best
+    )
     return [f"Most {REGISTRY[rows['metric'].iloc[0]].name} that a part has by itself: {most}"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import altair as alt
 import pandas as pd
@@ -13,6 +13,7 @@ from atlas.charts.findings import listed, seeds
 from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, cells, measured, said, told
 from atlas.charts.study_tables import Tables
 from atlas.phrases import plural
+from atlas.tables.level import LEVEL, attainable
 from atlas.tables.locate_by_age import NEWER, OLDER
 
 ACROSS = 2  # panels beside each other
@@ -28,14 +29,15 @@ def charts(tables: Tables) -> Iterator[Chart]:
     rows = lost[["arm", "sessions", "metric", "place", "taught_from", "taught_to", "value", "ci_low", "ci_high"]]
     rows = rows.assign(n_seeds=lost["n_seeds"], n_facts=lost["n_facts"], tenth=tenths(lost))
     rows = rows.astype({"taught_from": int, "taught_to": int, "n_facts": int})
+    arms = list(dict.fromkeys(rows["arm"]))
     yield Chart(
         name="locate_by_age",
         rows=rows,
         marks=lambda panel: by_age(panel, slots_of(slots)),
-        blocks=[Block([(str(arm), part) for arm, part in rows.groupby("arm", sort=False)], across=ACROSS)],
-        title=finding(shifts),
+        blocks=[Block([(arm, rows[rows["arm"] == arm]) for arm in arms], across=ACROSS)],
+        title=finding(arms, shifts),
         subtitle=rests_on(rows),
-        said=said(cells(rows), lambda _: finding(shifts), rests_on),
+        said=said(cells(rows), lambda _: finding(arms, shifts), rests_on),
         columns=ARM
         | told("text", place="Slot")
         | told("count", taught_from="Taught from session", taught_to="to session")
@@ -62,10 +64,9 @@ def by_age(panel: Panel, places: Sequence[str]) -> alt.LayerChart:
     return squares(panel, x, y)
 
 
-def finding(shifts: pd.DataFrame) -> list[str]:
+def finding(arms: Iterable[str], shifts: pd.DataFrame) -> list[str]:
     """Which slots older facts need more, or newer ones, arm by arm."""
-    found = [f"{arm}: {shifted(part)}" for arm, part in shifts.groupby("arm", sort=False)]
-    return found or ["Too few sessions, or facts recalled, to hold old facts against new ones"]
+    return [f"{arm}: {shifted(shifts[shifts['arm'] == arm])}" for arm in arms]
 
 
 def shifted(shifts: pd.DataFrame) -> str:
@@ -77,7 +78,11 @@ def shifted(shifts: pd.DataFrame) -> str:
         for words, names in slots.items()
         if names
     ]
-    return ", ".join(need) or f"in none of {of} do older facts differ from newer ones"
+    if need:
+        return ", ".join(need)
+    if shifts.empty or attainable(int(shifts["n_seeds"].max())) >= LEVEL:
+        return "too few seeds, sessions or slots to hold older facts against newer ones"
+    return f"in none of {of} is a difference between older and newer facts decided"
 
 
 def rests_on(rows: pd.DataFrame) -> list[str]:

@@ -282,7 +282,7 @@ def _of_located(rows: pd.DataFrame) -> Iterator[str]:
     if len(alone):
         best = alone.sort_values("value", kind="stable").iloc[-1]
         share = amount(best["value"], best["ci_low"], best["ci_high"], "share")
-        yield f"Most that a slot, layer or role keeps by itself: {share}, {best['place']}."
+        yield f"Most that a slot, layer or role keeps by itself: {share}{f', {best.place}' if best.value else ''}."
     means = 100 * lost[lost["part"] == "slot"].groupby("change")["value"].mean()
     if {"without", "halved", "rotated"} <= {*means.index}:
         yield (
