@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atlas.base.attention import Kept, Recorded, pack
+from atlas.base.attention import Kept, Recorded, bucket, pack
 from atlas.base.language import LanguageModel
 from atlas.study.settings import Role
 from atlas.ttt.alternatives import Alternatives, associated
@@ -172,13 +172,16 @@ def ask(model: LaneModel, variants: Sequence[Variant], questions: Sequence[Quest
 
 def sheets_of(questions: Sequence[Question], most: int) -> Iterator[Sheet]:
     """Cut questions into sheets of so many tokens: those by themselves behind which passes go on, and all so that lines
-    that begin alike come together."""
+    of like length come together, and of these the ones that begin alike."""
 
     def kind(at: int) -> tuple[bool, bool]:
-        line = questions[at].line
-        return questions[at].alternatives is None, not line.others
+        return questions[at].alternatives is None, not questions[at].line.others
 
-    order = sorted(range(len(questions)), key=lambda at: (*kind(at), questions[at].line.tokens.tolist()))
+    def key(at: int) -> tuple[object, ...]:
+        line = questions[at].line
+        return *kind(at), bucket(line.predicted), line.tokens.tolist()
+
+    order = sorted(range(len(questions)), key=key)
     part: list[int] = []
     room = 0
     for at in order:
