@@ -54,8 +54,8 @@ def write_located(folder: Path, home: Home, groups: int | None = None) -> Path:
     write_frame(folder / "knockouts.parquet", rows_of(record, home, groups), KNOCKOUTS)
     slots = slots_of(record, groups)
     shares = pd.DataFrame([row for seed in record.seeds for row in shares_of(seed, slots, home(seed, 1))])
-    about = {"arm": record.arm, "base_replica": record.base_replica, "sessions": last_of(record)}
-    write_frame(folder / "slots.parquet", shares.assign(**about), SLOTS)
+    shares = shares.assign(arm=record.arm, base_replica=record.base_replica, sessions=last_of(record))
+    write_frame(folder / "slots.parquet", shares, SLOTS)
     return folder
 
 

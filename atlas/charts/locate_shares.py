@@ -36,7 +36,6 @@ def charts(tables: Tables) -> Iterator[Chart]:
     rows = rows.assign(series=[LOOKS[source][0] for source in rows["source"]])
     rows = rows.drop(columns=["measure", "against", "bases", "layers", "column"])
     most = float(rows[["value", "ci_high", "size"]].max().max())
-    tallest = rows.groupby("arm")["place"].nunique().max()
     yield Chart(
         name="locate_shares",
         rows=rows,
@@ -52,7 +51,6 @@ def charts(tables: Tables) -> Iterator[Chart]:
         | told("count", n_seeds="Seeds"),
         width=WIDTH / ACROSS - NAMES,
         height=alt.Step(SLOT_HEIGHT),
-        page_height=SLOT_HEIGHT * int(tallest),
         gap=20,
         titles={"fontSize": 12.5, "offset": 6},
         repeat=True,

@@ -275,9 +275,9 @@ def _of_located(rows: pd.DataFrame) -> Iterator[str]:
     if halves:
         yield f"It loses {listed(halves)}."
     for part, words in (("slot", "a single slot (a role in a layer)"), ("layer", "a layer"), ("role", "a role")):
-        of_kind = without[without["part"] == part].sort_values("value", kind="stable")
+        of_kind = without[without["part"] == part].sort_values("value", kind="stable").to_dict("records")
         if len(of_kind) > 1:
-            yield f"Without {words} it loses from {_points(of_kind.iloc[0])} to {_points(of_kind.iloc[-1])}."
+            yield f"Without {words} it loses from {_points(of_kind[0])} to {_points(of_kind[-1])}."
     alone = left[(left["change"] == "only") & (left["part"] != "half")]
     if len(alone):
         best = alone.sort_values("value", kind="stable").iloc[-1]
@@ -292,14 +292,14 @@ def _of_located(rows: pd.DataFrame) -> Iterator[str]:
         )
     placebo = recall[(recall["probe"] == "placebo") & (recall["measure"] == "lost")]
     if len(placebo):
-        most = placebo.loc[placebo["value"].abs().idxmax()]
-        yield f"Of facts never taught, no knock-out moves recall by more than {percent(abs(most['value']))}."
+        most = float(placebo["value"].abs().max())
+        yield f"Of facts never taught, no knock-out moves recall by more than {percent(most)}."
 
 
 def _points(row: Row) -> str:
     """A loss with its interval, and of which part it is."""
-    interval = "" if pd.isna(row["ci_low"]) else f"{100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f}"
-    about = "; ".join(filter(None, (interval, row["place"])))
+    ends: str = "" if pd.isna(row["ci_low"]) else f"{100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f}"
+    about = "; ".join(filter(None, (ends, row["place"])))
     return f"{100 * row['value']:.1f} points{f' ({about})' if about else ''}"
 
 

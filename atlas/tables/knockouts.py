@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.errors import AtlasError
+from atlas.phrases import plural
 from atlas.tables.intervals import Estimate, Sample, estimate
 from atlas.tables.ledger import Where
 from atlas.tables.runs import Runs
@@ -96,17 +97,17 @@ def read(runs: Runs) -> Knockouts:
     holds less than every change of it for every seed."""
     rows = runs.joined("knockouts.parquet", KNOCKOUTS, [*PART, "probe", "session_taught"])
     rows = rows.astype(dict.fromkeys(("change", "unit", "role", "half", "probe"), object))
-    for (arm, seed), of_seed in rows.groupby(["arm", "seed"], observed=True):
-        if wrong := next(_wrong(of_seed, runs, str(arm), int(seed)), None):
-            raise AtlasError(f"{runs.folder(arm, seed) / 'knockouts.parquet'}: seed {seed}: {wrong}; make it again")
-    for arm, of_arm in rows.groupby("arm", observed=True):
-        parts = of_arm.groupby("seed")[["first_layer"]].size()
-        if parts.nunique() > 1:
-            odd = int(parts.idxmin())
-            raise AtlasError(
-                f"{runs.folder(arm, odd) / 'knockouts.parquet'}: seed {odd} has {parts.min()} rows, seed "
-                f"{parts.idxmax()} of arm {arm!r} {parts.max()}; locate the arm in the same way for all seeds"
-            )
+    for arm in runs.arms:
+        of_arm = rows[rows["arm"] == arm]
+        by_seed = {seed: of_arm[of_arm["seed"] == seed] for seed in sorted(of_arm["seed"].unique().tolist())}
+        parts = {seed: len(part.drop_duplicates(PART)) for seed, part in by_seed.items()}
+        most = max(parts, key=lambda seed: parts[seed])
+        for seed, part in by_seed.items():
+            wrong = next(_wrong(part, runs, arm, seed), None)
+            if not wrong and parts[seed] < parts[most]:
+                wrong = f"{plural(parts[seed], 'knock-out')}, but seed {most} has {parts[most]}"
+            if wrong:
+                raise AtlasError(f"{runs.folder(arm, seed) / 'knockouts.parquet'}: seed {seed}: {wrong}; make it again")
     return Knockouts(rows, runs)
 
 
@@ -158,15 +159,14 @@ def having(rows: pd.DataFrame, **where: str) -> pd.DataFrame:
 
 
 def in_order(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of parts as people read them: by change, unit, layer and role."""
+    """Rows of parts as people read them: by change, unit, half, layer and role."""
     ranks = pd.DataFrame(
         {
-            "change": rows["change"].map(CHANGES.index) if "change" in rows else 0,
-            "unit": rows["unit"].map(UNITS.index) if "unit" in rows else 0,
-            "half": rows["half"].map(HALVES.index, na_action="ignore") if "half" in rows else 0,
+            "change": rows["change"].map(CHANGES.index),
+            "unit": rows["unit"].map(UNITS.index),
+            "half": rows["half"].map(HALVES.index, na_action="ignore"),
             "layer": rows["first_layer"],
             "role": rows["role"].map(ROLES.index, na_action="ignore"),
-        },
-        index=rows.index,
+        }
     )
-    return rows.loc[ranks.sort_values(list(ranks), kind="stable").index]
+    return rows.loc[ranks.sort_values(["change", "unit", "half", "layer", "role"], kind="stable").index]

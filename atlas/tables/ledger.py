@@ -12,7 +12,7 @@ how much seeds differ is not in it, and it is rather too narrow than too wide.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +50,6 @@ Topic = Literal[
 
 Half = Literal["attention", "feed_forward"]
 Depth = Literal["middle", "outer"]
-AN: Mapping[Depth, str] = {"middle": "a middle", "outer": "an outer"}
 
 OF_BASELINES = ("editing", "editors", "finetuning")
 """Topics of claims about editors and fine-tuning: only a study that has the arms of one, such as
@@ -182,7 +181,8 @@ class Where(Settings):
         half = {"attention": "attention", "feed_forward": "feed-forward", None: ""}[self.half]
         if not self.layers:
             return f"the {half} half"
-        return f"{half} in a role of {AN[self.layers]} layer".lstrip() if half else f"{AN[self.layers]} layer"
+        layer = f"{'a' if self.layers == 'middle' else 'an'} {self.layers} layer"
+        return f"{'an' if half.startswith('a') else 'a'} {half} slot of {layer}" if half else layer
 
     @property
     def other(self) -> Where:

@@ -22,8 +22,8 @@ import pyarrow as pa
 
 from atlas.tables import table_step
 from atlas.tables.columns import LOCATE
-from atlas.tables.intervals import Estimate, seed_interval
-from atlas.tables.knockouts import HITS, PART, Knockouts, estimate, in_order, lost, read, sample
+from atlas.tables.intervals import Estimate, estimate, seed_interval
+from atlas.tables.knockouts import HITS, PART, Knockouts, in_order, lost, read, sample
 from atlas.tables.runs import Runs
 
 LEFT, LOST = "left", "lost"
@@ -44,9 +44,9 @@ def frame(found: Knockouts) -> pd.DataFrame:
         parts = in_order(counts).groupby([*PART, "probe"], dropna=False, sort=False)
         for (*part, probe), changed in parts:
             place = about | dict(zip(PART, part, strict=True))
-            rows += [place | {"probe": probe} | row for row in _of_facts(changed, whole[probe])]
+            rows += [place | {"probe": probe} | row for row in _of_facts(changed, whole[str(probe)])]
             if probe == "taught":
-                rows += [place | row for row in _of_base(changed, whole[probe])]
+                rows += [place | row for row in _of_base(changed, whole[str(probe)])]
     made = pd.DataFrame(rows).rename(columns={"unit": "part"})
     return made.assign(bases=[found.runs.bases(seeds) for seeds in made["exact"]])
 

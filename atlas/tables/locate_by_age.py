@@ -67,10 +67,9 @@ def _shifts(found: Knockouts, arm: str) -> Iterator[dict[str, Any]]:
     if len(thirds) < 2:
         return
     counts = counted(rows[rows["group"].isin([0, len(thirds) - 1])], "group")
-    intact = counts[counts["change"] == "intact"].set_index(["seed", "group"])["recalled"]
-    facts = round(counts.loc[counts["change"] == "intact", "facts"].mean())
+    intact = counts[counts["change"] == "intact"]
+    facts, whole = round(float(intact["facts"].mean())), _by_seed_and_group(intact)
     about = {"arm": arm, "sessions": found.sessions(arm), "metric": METRIC, "measure": SHIFT, "n_facts": facts}
-    whole = {(int(seed), int(group)): int(recalled) for (seed, group), recalled in intact.items()}
     for _, of_kind in in_order(counts[counts["change"] == "without"]).groupby("unit", sort=False):
         parts = {
             part: _older_less_newer(of_part, whole) for part, of_part in of_kind.groupby(PART, dropna=False, sort=False)
@@ -93,13 +92,18 @@ def _shifts(found: Knockouts, arm: str) -> Iterator[dict[str, Any]]:
 def _older_less_newer(rows: pd.DataFrame, whole: dict[tuple[int, int], int]) -> BySeed:
     """Of one part the share of the oldest facts recalled that is lost without it, less that of the newest."""
     newest = int(rows["group"].max())
-    left = {(int(seed), int(group)): int(n) for seed, group, n in rows[["seed", "group", "recalled"]].to_numpy()}
+    left = _by_seed_and_group(rows)
     return {
         seed: Fraction(whole[seed, 0] - left[seed, 0], whole[seed, 0])
         - Fraction(whole[seed, newest] - left[seed, newest], whole[seed, newest])
         for seed in sorted({seed for seed, _ in left})
         if whole[seed, 0] and whole[seed, newest]
     }
+
+
+def _by_seed_and_group(rows: pd.DataFrame) -> dict[tuple[int, int], int]:
+    """Facts recalled."""
+    return {(int(seed), int(group)): int(n) for seed, group, n in rows[["seed", "group", "recalled"]].to_numpy()}
 
 
 def _grouped(found: Knockouts, arm: str, groups: int) -> tuple[pd.DataFrame, list[tuple[int, int]]]:

@@ -61,7 +61,7 @@ def _of_arm(arm: str, found: Knockouts, slots: pd.DataFrame) -> Iterator[dict[st
     for one, other in combinations(SOURCES[1:], 2):
         both = shares[one].index.intersection(shares[other].index)
         pairs = {seed: (shares[one].loc[seed], shares[other].loc[seed]) for seed in both}
-        by_seed = pd.Series(
+        alike = pd.Series(
             {
                 seed: float(stats.spearmanr(*pair).statistic)
                 for seed, pair in pairs.items()
@@ -69,9 +69,9 @@ def _of_arm(arm: str, found: Knockouts, slots: pd.DataFrame) -> Iterator[dict[st
             },
             dtype=float,
         )
-        if len(by_seed):
+        if len(alike):
             what = {"measure": CORRELATION, "source": one, "against": other}
-            yield about | what | _over_seeds(by_seed, found.runs, -1)
+            yield about | what | _over_seeds(alike, found.runs, -1)
 
 
 def _amounts(arm: str, found: Knockouts, slots: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +89,7 @@ def _amounts(arm: str, found: Knockouts, slots: pd.DataFrame) -> pd.DataFrame:
         )
     intact = counts[counts["change"] == "intact"].set_index("seed")["recalled"]
     return both.assign(
-        slot=list(both[SLOT].itertuples(index=False, name=None)),
+        slot=pd.Series(list(both[SLOT].itertuples(index=False, name=None)), index=both.index),
         norm=both["norm"] ** 2,
         gradient=both["gradient_energy"],
         recall=(both["seed"].map(intact) - both["recalled"]).clip(lower=0),

@@ -256,12 +256,13 @@ class Quantities:
             raise NotMeasuredError(f"the study locates {arm!r} after {after} sessions, not {claim.sessions}")
         self._insist_on_sessions()
         spared = isinstance(claim, Spared)
-        other = claim.without.other if spared else claim.beside
-        sides = [(place, found.lost_without(place, arm, metric)) for place in (claim.without, other)]
+        places = (claim.without, claim.without.other if isinstance(claim, Spared) else claim.beside)
+        sides = [(place, found.lost_without(place, arm, metric)) for place in places]
         for place, losses in sides[: 1 if spared else 2]:
             if not losses:
-                raise NotMeasuredError(f"{arm!r} has no adapter that would be {place.words}")
-        weights, parts = [], []
+                raise NotMeasuredError(f"{arm!r} has no part that is {place.words}")
+        weights: list[Fraction] = []
+        parts: list[Estimate] = []
         for sign, (_, losses) in zip([-1] if spared else [1, -1], sides, strict=False):
             weights += [Fraction(sign, len(losses))] * len(losses)
             parts += losses

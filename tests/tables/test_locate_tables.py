@@ -184,7 +184,7 @@ def test_shares_sum_to_one_and_gains_count_as_nothing(runs, tmp_path):
 
 
 def test_an_adapter_that_loses_nothing_has_no_shares_of_a_loss(tmp_path):
-    nothing = by_hand(tmp_path, {seed: dict.fromkeys(("intact", "first", "second"), [0, 0]) for seed in (1, 2)})
+    nothing = by_hand(tmp_path, {seed: {name: [0, 0] for name in ("intact", "first", "second")} for seed in (1, 2)})
     frame = locate_shares.table(nothing).to_pandas()
     assert set(frame["source"]) == {"parameters", "norm", "gradient"}
     assert locate_by_age.table(nothing).to_pandas().query("measure == 'shift'").empty
@@ -275,7 +275,7 @@ def of_intact(rows: pd.DataFrame) -> pd.Series:
         ),
         (
             change("knockouts", lambda rows: rows[(rows["seed"] == 1) | of_intact(rows) | (rows["first_layer"] == 0)]),
-            "seed 2 has 4 rows",
+            "seed 2: 2 knock-outs, but seed 1 has 3",
         ),
         (change("knockouts", lambda rows: rows.assign(seed=rows["seed"] + 1)), "holds seeds [2, 3]"),
         (change("knockouts", lambda rows: pd.concat([rows, rows])), "several rows for one"),

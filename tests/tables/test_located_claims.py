@@ -47,7 +47,8 @@ def judged(book, runs, found) -> pd.DataFrame:
 
 def verdicts_of(book, runs, home: Home) -> dict[str, str]:
     frame = judged(book, runs, located(runs, home, "qv_ffn"))
-    return frame[frame["metric"] == "recall"].set_index("claim_id")["verdict"].to_dict()
+    recall = frame[frame["metric"] == "recall"]
+    return dict(zip(recall["claim_id"], recall["verdict"], strict=True))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_figures_by_hand(book, runs):
     assert rows.loc["facts_in_the_middle", "measured"] == pytest.approx((share[False] - share[True]) / 4)
     assert rows.loc["facts_not_in_ffn", "measured"] == 0
     assert rows["margin"].dropna().tolist() == pytest.approx([share.sum() / 4] * 2)
-    note = rows.loc["facts_not_in_ffn", "note"]
+    note = str(rows.loc["facts_not_in_ffn", "note"])
     assert note.startswith(
         f"recall lost without the feed-forward half 0.0%, without the attention half {share.sum():.1%}"
     )
@@ -85,8 +86,8 @@ def test_figures_by_hand(book, runs):
         "at most 25% of what the adapter retains is lost without the feed-forward half"
     )
     assert rows.loc["facts_in_the_middle", "rule"] == (
-        "more is lost without attention in a role of a middle layer "
-        "than without attention in a role of an outer layer, p < 0.05"
+        "more is lost without an attention slot of a middle layer than without an attention slot of an outer layer, "
+        "p < 0.05"
     )
 
 
@@ -133,7 +134,7 @@ def test_an_arm_without_feed_forward_adapters_says_nothing_of_them(book, runs):
     frame = judged(book.model_copy(update={"claims": asked}), runs, located(runs, planted(MIDDLE), "qv"))
     rows = frame.query("metric == 'recall'").set_index("claim_id")
     assert rows["verdict"].tolist() == ["reproduced", "not testable", "reproduced"]
-    assert rows.loc["facts_not_in_ffn", "note"] == "'qv' has no adapter that would be the feed-forward half"
+    assert rows.loc["facts_not_in_ffn", "note"] == "'qv' has no part that is the feed-forward half"
 
 
 def test_a_quarter_of_the_depth_at_either_end_is_outside(runs):
