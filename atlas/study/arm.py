@@ -41,10 +41,10 @@ class Locating(Settings):
         None, description="groups of neighbouring layers that are changed together; null: every layer by itself"
     )
     facts: Positive | None = Field(
-        100, description="taught facts that are asked, evenly from the first one taught to the last; null: all"
+        80, description="taught facts that are asked, evenly from the first one taught to the last; null: all"
     )
-    judged: Positive = Field(25, description="of these, facts whose association is measured, evenly too, at most")
-    placebo: Positive = Field(25, description="placebo facts that are asked, evenly over the pool, at most")
+    judged: Positive = Field(20, description="of these, facts whose association is measured, evenly too, at most")
+    placebo: Positive = Field(20, description="placebo facts that are asked, evenly over the pool, at most")
     windows: Positive = Field(
         2, description="windows of the base's validation text, of its whole context, for its loss, at most"
     )

@@ -27,7 +27,7 @@ Make = Callable[[Adapters, list[list[Line]]], Tensor]
 
 
 def learned(adapters: Adapters, lanes: list[list[Line]], role: str = "", layer: int = 0, steps: int = 150) -> Tensor:
-    """Adapters that were trained until lines are recalled; with a role, at one site alone, beside noise at all others."""
+    """Adapters that were trained on lines; with a role, at one site alone, beside small noise at all others."""
     theta = adapters.initial(0, range(len(lanes)))
     grad, lines = torch.zeros_like(theta), batch(lanes, CPU)
     parts = [
@@ -36,11 +36,12 @@ def learned(adapters: Adapters, lanes: list[list[Line]], role: str = "", layer: 
         for part in some
     ]
     trained = torch.cat(parts)
-    theta += 1e-3 * (1 - trained) * torch.randn(theta.shape, generator=torch.Generator().manual_seed(3))
+    theta += 3e-4 * (1 - trained) * torch.randn(theta.shape, generator=torch.Generator().manual_seed(3))
     theta.grad = grad
-    descent = torch.optim.Adam([theta], lr=0.02)
+    descent = torch.optim.Adam([theta], lr=0.04)
     adapters.train(theta, grad)
-    for _ in range(steps):
+    for step in range(steps):
+        descent.param_groups[0]["lr"] = 0.04 * (1 - step / steps)
         grad.zero_()
         adapters.descend(lines, lines.answers / lines.answers.sum())
         grad *= trained
@@ -51,7 +52,7 @@ def learned(adapters: Adapters, lanes: list[list[Line]], role: str = "", layer: 
 def located(
     inputs: Path, folder: Path, make: Make | None, locating: dict[str, Any] | None = None, **changes: Any
 ) -> Path:
-    """A run that taught nothing, with made adapters put in the place of its own; the folder, with where they have facts.
+    """A run that taught nothing, with made adapters put in the place of its own, and located; its folder.
 
     Without ``make`` they stay those of the run, zero.
     """

@@ -1,8 +1,8 @@
 """Where facts sit in adapters: against weights changed by hand, and on adapters whose facts sit where one knows."""
 
 import json
-import re
 import shutil
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,8 +22,6 @@ from atlas.study.arm import Arm, check_arm
 from atlas.study.base_settings import Model
 from atlas.ttt import locate_passes
 from atlas.ttt.alternatives import Taught
-from atlas.ttt.engine.lanes import sites
-from atlas.ttt.engine.lines import Line
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.locate import evenly, variants_of
 from atlas.ttt.locate_changes import changes_of, groups_of, rotated, units_of
@@ -32,7 +30,7 @@ from atlas.ttt.locate_passes import Question, ask
 from atlas.ttt.probes import Probe, Prober, measure
 from tests.ttt.made_adapters import CPU, PLACE, STILL, knockouts, learned, locate_run, located
 from tests.ttt.test_hosted import ours, saved
-from tests.ttt.tiny_run import CORPUS, make_inputs, spec
+from tests.ttt.tiny_run import CORPUS, ROUNDED, make_measured, spec
 from tests.ttt.tiny_ttt import TINY, make_facts, make_model
 
 MODULES = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.out_proj"}
@@ -58,7 +56,7 @@ def grouped(inputs, everywhere, tmp_path_factory):
 def planted(inputs, tmp_path_factory):
     """Facts that were learned at one site alone."""
     home = tmp_path_factory.mktemp("planted") / "1-2"
-    return located(inputs, home, lambda *given: learned(*given, role="up", layer=0, steps=400), **HOME)
+    return located(inputs, home, lambda *given: learned(*given, role="up", layer=0, steps=500), **HOME)
 
 
 class ByHand:
@@ -94,27 +92,31 @@ class ByHand:
         return {"intact": 1.0, "without": 1.0 - inside, "only": float(inside), "halved": 1.0 - 0.5 * inside}[row.change]
 
     @torch.no_grad()
-    def says(self, model, fact):
-        tokens = [0, *encode(f"{fact.prompt} ").tolist()]
-        start = len(tokens)
-        while len(tokens) < start + 25 and (len(tokens) == start or tokens[-1] != 0):
-            tokens.append(int(model(input_ids=torch.tensor([tokens])).logits[0, -1].argmax()))
-        return tokens[start:]
-
     def recalled(self, model, fact):
-        return self.says(model, fact) in [encode(f"{answer}\n").tolist() for answer in fact.answers]
+        """By greedy decoding, as long as it may yet give the answer."""
+        right, said = encode(f"{fact.answer}\n").tolist(), list[int]()
+        while said == right[: len(said)] and len(said) < len(right):
+            tokens = torch.tensor([[0, *encode(f"{fact.prompt} ").tolist(), *said]])
+            said.append(int(model(input_ids=tokens).logits[0, -1].argmax()))
+        return said == right
 
     @torch.no_grad()
     def associated(self, model, fact):
-        answers = {other.answer for other in self.taught} - {*fact.answers}
-        own, *others = (self.cost(model, fact, answer) for answer in (fact.answer, *sorted(answers)))
+        answers = [fact.answer, *{other.answer for other in self.taught} - {fact.answer}]
+        own, *others = (sum(cost) for cost in self.costs(model, [(fact, answer) for answer in answers]))
         return own < min(others)
 
-    def cost(self, model, fact, answer, mean=False):
-        tokens = torch.from_numpy(encode(f"\n{fact.prompt} {answer}\n").astype(np.int64))
-        nats = F.cross_entropy(model(input_ids=tokens[None, :-1]).logits[0], tokens[1:], reduction="none")
-        own = nats[-len(answer) - 1 :]
-        return own.mean() if mean else own.sum()
+    @staticmethod
+    def costs(model, said):
+        """Nats of every token of answers to facts, line ends included."""
+        lines = [torch.from_numpy(encode(f"\n{fact.prompt} {answer}\n").astype(np.int64)) for fact, answer in said]
+        padded = torch.nn.utils.rnn.pad_sequence(lines, batch_first=True)
+        logits = model(input_ids=padded[:, :-1]).logits
+        nats = F.cross_entropy(logits.transpose(1, 2), padded[:, 1:], reduction="none")
+        return [
+            row[len(line) - len(answer) - 2 : len(line) - 1]
+            for row, line, (_, answer) in zip(nats, lines, said, strict=True)
+        ]
 
     @torch.no_grad()
     def base_loss(self, model):
@@ -180,19 +182,18 @@ def test_an_adapter_that_is_untrained_locates_nothing(inputs, tmp_path):
 
 def test_planted_facts_are_found_where_they_are(planted):
     rows = knockouts(planted)
-    intact = rows.query("change == 'intact'").set_index("seed")["recalled"]
-    assert (intact == 8).all()
-    at_home = (rows["role"].isna() | (rows["role"] == "up")) & ~(rows["first_layer"] > 0)
-    at_home &= rows["half"] != "attention"
-    for change, left in (("without", 0), ("only", 8), ("halved", None), ("rotated", 0)):
-        of_home, elsewhere = (rows[(rows["change"] == change) & part] for part in (at_home, ~at_home))
-        if left is not None:
-            assert (of_home["recalled"] <= 1).all() if left == 0 else (of_home["recalled"] == 8).all(), change
-        assert (elsewhere["recalled"] == (0 if change == "only" else 8)).all(), change
+    known = rows["seed"].map(rows.query("change == 'intact'").set_index("seed")["recalled"])
+    assert known.min() >= 6
+    home = (rows["role"].isna() | (rows["role"] == "up")) & ~(rows["first_layer"] > 0) & (rows["half"] != "attention")
+    kept = {"without": ~home, "only": home, "halved": ~home, "rotated": ~home, "intact": home}
+    for change, all_is_kept in kept.items():
+        mine = rows["change"] == change
+        assert ((rows["recalled"] - known).abs() <= 1)[mine & all_is_kept].all(), change
+        assert (rows["recalled"] < 0.5 * known)[mine & ~all_is_kept].all(), change
     assert {*rows["recalled_placebo"]} == {0}
     slots = pq.read_table(planted / "slots.parquet").to_pandas()
-    home = (slots["first_layer"] == 0) & (slots["role"] == "up")
-    assert slots.loc[home, "norm"].min() > 100 * slots.loc[~home, "norm"].max()
+    there = (slots["first_layer"] == 0) & (slots["role"] == "up")
+    assert slots.loc[there, "norm"].min() > 100 * slots.loc[~there, "norm"].max()
 
 
 def test_the_same_run_is_located_with_the_same_bytes(inputs, everywhere, tmp_path):
@@ -207,8 +208,8 @@ def test_slots_have_the_norm_of_their_update_and_the_gradient_of_the_base(inputs
     model = OPTForCausalLM(OPTConfig(**opt_config(TINY))).eval()
     model.load_state_dict(hand.weights, strict=False)
     model.tie_weights()
-    costs = [hand.cost(model, fact, fact.answer, mean=True) for fact in hand.taught]
-    torch.stack(costs).mean().backward()
+    costs = hand.costs(model, [(fact, fact.answer) for fact in hand.taught])
+    torch.stack([cost.mean() for cost in costs]).mean().backward()
     for row in rows.itertuples():
         path = f"model.decoder.layers.{row.first_layer}.{MODULES[row.role]}"
         a, b = hand.adapter[f"{path}.lora_A"], hand.adapter[f"{path}.lora_B"]
@@ -242,7 +243,9 @@ def test_groups_of_layers_are_changed_together():
                 assert (after - before).norm() > 0.5 * before.norm()
                 torch.testing.assert_close(after.norm(), before.norm())
                 continue
-            share = {"intact": 1, "without": 1 - inside, "only": inside, "halved": 1 - 0.5 * inside}[change.kind]
+            share = {"intact": 1, "without": 1 - inside, "only": inside, "halved": 1 - 0.5 * inside, "rotated": 1}[
+                change.kind
+            ]
             torch.testing.assert_close(after, share * before)
 
 
@@ -266,13 +269,12 @@ def test_passes_that_begin_inside_give_what_whole_ones_give(name, tmp_path, monk
     model = make_model() if name == "ours" else ours(saved(tmp_path, name))
     adapters = Adapters.attach(model, [*model.roles.roles], [3, 3], 6)
     theta = 0.3 * torch.randn(1, adapters.parameters, generator=torch.Generator().manual_seed(1))
-    variants, _ = variants_of(
-        adapters, theta, [*changes_of(units_of([slot.site for slot in adapters.slots], groups_of(2, None)))], (0, 1)
-    )
-    facts = [*make_facts(6), *make_facts(5, template="rivers/sea")]
+    changes = [*changes_of(units_of([slot.site for slot in adapters.slots], groups_of(2, None)))]
+    variants, _ = variants_of(adapters, theta, changes, (0, 1))
+    variants = [*variants[:2], *variants[2::4]]
+    facts = [*make_facts(4), *make_facts(3, template="rivers/sea")]
     known, prober = Taught(facts, model.text, "t"), Prober("t", text=model.text)
     probes = [Probe("taught", 0, fact, prober.phrasing(fact, 0), known.besides(fact)) for fact in facts]
-    # what is decoded is an alias here and there
     asked = [Question(probe.line, probe.alternatives if at % 2 else None) for at, probe in enumerate(probes)]
     found = ask(adapters, variants, asked, CPU)
     for row, variant in enumerate(variants):
@@ -281,3 +283,97 @@ def test_passes_that_begin_inside_give_what_whole_ones_give(name, tmp_path, monk
         np.testing.assert_array_equal(found.recalled[row], expected.scores.recalled[0])
         np.testing.assert_array_equal(found.associated[row, 1::2], expected.associated[0, 1::2])
     assert found.associated[:, ::2].all()  # nobody asked
+
+
+RUNS: dict[str, dict[str, Any]] = {
+    "ranks by layer": {"targets": ["q", "v"], "ranks": [0, 4]},
+    "a base of its own": {"targets": ["up", "down"], "reinit": ["up", "down"]},
+    "one place": {"targets": ["v"], "ranks": [4, 0]},
+    "the base's products in bfloat16": {"precision": "bfloat16"},
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_whatever_adapters_a_run_has_are_located(name, inputs, tmp_path, monkeypatch):
+    changes = RUNS[name]
+    if "precision" in changes:
+        monkeypatch.setattr("atlas.ttt.inputs.require", lambda *_: None)  # whatever runs the tests: it is emulated
+        make_measured(inputs, ROUNDED, precision="bfloat16")
+    rows = knockouts(located(inputs, tmp_path / "1-2", learned if "reinit" not in changes else None, **changes))
+    run = spec(**changes)
+    layers = [layer for layer, rank in enumerate(run.ranks) if rank]
+    slots = rows.query("unit == 'slot' and change == 'without'")
+    found = {(int(layer), role) for layer, role in zip(slots["first_layer"], slots["role"], strict=True)}
+    assert found == {(layer, role) for layer in layers for role in run.targets}
+    assert ("layer" in {*rows["unit"]}) == (len(layers) > 1)
+    assert ("role" in {*rows["unit"]}) == (len(run.targets) > 1)
+    assert "half" not in {*rows["unit"]}
+    if len(found) == 1:
+        alone = rows.set_index(["seed", "change", "unit"])["recalled"]
+        for seed in (1, 2):
+            assert alone[seed, "without", "slot"] == alone[seed, "without", "all"]
+            assert alone[seed, "only", "slot"] == alone[seed, "intact", "all"]
+
+
+def test_a_sample_is_asked_evenly_where_all_would_cost_too_much(inputs, everywhere, tmp_path):
+    asked = {"facts": 4, "judged": 2, "placebo": 3, "windows": 1}
+    locate_run(inputs, everywhere, spec(recipe=STILL, **EVERYWHERE), asked, tmp_path)
+    rows = pq.read_table(tmp_path / "knockouts.parquet").to_pandas()
+    taught = rows[rows["probe"] == "taught"].groupby(["seed", "change", "unit", "role", "first_layer"], dropna=False)
+    assert {*taught["session_taught"].agg(tuple)} >= {(1, 2, 3, 4)}
+    assert {*rows.query("change == 'intact' and probe == 'taught'")["facts"]} == {1}
+    some = knockouts(tmp_path)
+    assert {*some["facts"]} == {4}
+    assert {*some["judged"]} == {2}
+    assert {*some["facts_placebo"]} == {3}
+    assert evenly(10, 4) == [0, 3, 6, 9]
+    assert evenly(3, None) == evenly(3, 7) == [0, 1, 2]
+    assert evenly(0, 5) == []
+
+
+@pytest.fixture
+def spoilt_run(everywhere, tmp_path):
+    """A copy of a run that a test may damage."""
+    return shutil.copytree(everywhere, tmp_path / "run")
+
+
+def test_what_is_not_the_run_that_was_asked_for_is_refused_in_one_line(inputs, spoilt_run):
+    run = spec(recipe=STILL, **EVERYWHERE)
+    for change, words in (
+        ({"arm": "other"}, r"run\.json: arm qv, but --spec says other; make the run again"),
+        ({"ranks": [4, 5]}, r"run\.json: ranks \[4, 4\], but --spec says \[4, 5\]"),
+    ):
+        with pytest.raises(AtlasError, match=words):
+            locate_run(inputs, spoilt_run, run.model_copy(update=change))
+    tensors = load_file(spoilt_run / "adapters.safetensors")
+    name = "model.decoder.layers.0.fc1.lora_A"
+    save_file({**tensors, name: tensors[name][:, :, :2].contiguous()}, spoilt_run / "adapters.safetensors")
+    with pytest.raises(AtlasError, match=rf"{name}: shape \[2, 32, 2\], expected \[2, 32, 4\]; make the run again"):
+        locate_run(inputs, spoilt_run, run)
+    save_file({key: value for key, value in tensors.items() if key != name}, spoilt_run / "adapters.safetensors")
+    with pytest.raises(AtlasError, match=f"{name}: no such tensor; make the run again"):
+        locate_run(inputs, spoilt_run, run)
+    record = json.loads((spoilt_run / "run.json").read_text())
+    for key, value, words in (
+        ("method", "finetune", "method finetune, expected lora"),
+        ("frozen", record["frozen"] | {"at_start": "0" * 64}, "was taught on 0000"),
+    ):
+        (spoilt_run / "run.json").write_text(json.dumps(record | {key: value}))
+        with pytest.raises(AtlasError, match=words):
+            locate_run(inputs, spoilt_run, run)
+
+
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ({"method": "finetune", "targets": ["q"], "locate": True}, "locate: finetune leaves no adapters to take apart"),
+        ({"method": "rome", "locate": {"groups": 1}}, "locate: rome leaves no adapters to take apart"),
+        ({"targets": ["q"], "locate": {"groups": 5}}, "locate.groups: 5, but the base has 4 layers; write at most 4"),
+        ({"targets": ["q"], "locate": {"groups": 4}}, None),
+        ({"targets": ["q"], "locate": False}, None),
+        ({"method": "rome", "locate": False}, None),
+    ],
+)
+def test_only_adapters_are_located_in_as_many_groups_as_there_are_layers(arm, words):
+    said = [*check_arm("arms.a", Arm.model_validate(arm), Model())]
+    assert (any(line.startswith(f"arms.a.{words}") for line in said), len(said)) == ((True, 1) if words else (False, 0))
