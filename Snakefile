@@ -75,6 +75,7 @@ rule ttt:
             arm=[*STUDY.arms, *STUDY.ablations, *STUDY.mapped],
             block=STUDY.blocks,
         ),
+        expand(rules.locate.output, arm=STUDY.located, block=STUDY.blocks),
 
 
 rule speedrun:

@@ -19,6 +19,7 @@ from atlas import __version__
 from atlas.pool import builtin, rules
 from atlas.pool.facts import HELD_OUT
 from atlas.study import config
+from atlas.study.arm import Locating
 from atlas.study.editor_settings import BY_METHOD
 from atlas.study.recipes import PRESETS, preset
 from atlas.tables import decidable, inference, intervals, ledger, level, unlike, verdicts
@@ -52,6 +53,7 @@ def values() -> dict[str, Any]:
     return {
         "version": __version__,
         "study": study,
+        "locate": Locating(),
         "domains": list(study.pool.shares),
         "most_answer": rules.MAX_ANSWER,
         "most_sentence": rules.MAX_SENTENCE,

@@ -185,6 +185,12 @@ def certified(wildcards):
     }
 
 
+def streams_of(wildcards):
+    """The streams of a block of seeds."""
+    seeds = STUDY.blocks[wildcards.block]
+    return [f"{RESULTS}/pool/streams/{seed}.parquet" for seed in seeds]
+
+
 def start_of(arm):
     """The files of the adapter that an arm begins with; those that are missing are left to the step."""
     folder = arm.start
@@ -247,6 +253,8 @@ def runs_of(table):
     """Which runs a table is made from, as of ``RUNS``."""
     if table in ("ablations", "map"):
         return table
+    if table in KNOCKED_OUT:
+        return "located"
     return "arms_and_ablations" if table in COMPARISONS else "arms"
 
 
@@ -260,6 +268,7 @@ def given_to(table):
     return [
         f"{runs_of(table)}.txt",
         *(["contrasts.json"] if planned else []),
+        *(["located.txt"] if table == "claims" and STUDY.located else []),
         *(["tuned.json"] if table == "arms" else []),
         *(["map.json"] if table == "map" else []),
     ]
@@ -267,7 +276,8 @@ def given_to(table):
 
 def table_command(table):
     """The step of a table with its options, as atlas.workflow.together takes it."""
-    runs, *spec = map(given, given_to(table))
+    runs, *others = map(given, given_to(table))
+    other = "--located" if table == "claims" else "--spec"
     options = {
         "ablations": ["--references", *varied_arms()],
         "association": ["--pool", TAUGHT_POOL],
@@ -276,7 +286,7 @@ def table_command(table):
     }
     words = [
         f"atlas.tables.{table}",
-        *("--runs", runs, *(["--spec", *spec] if spec else [])),
+        *("--runs", runs, *([other, *others] if others else [])),
         *options.get(table, []),
         *("--out", f"{RESULTS}/tables/{table}.parquet"),
         *("--log", f"{RESULTS}/logs/tables/{table}.log"),

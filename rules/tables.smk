@@ -1,4 +1,5 @@
 RUN_FILES = ("run.json", "facts.parquet", "matrix.parquet", "sessions.parquet")
+KNOCKOUT_FILES = ("knockouts.parquet", "slots.parquet")  # of arms that are located
 TABLES = (
     "arms",
     "retention",
@@ -16,6 +17,7 @@ TABLES = (
     *(["paraphrases"] if asked.several_paraphrases(STUDY) else []),
     *(["variance"] if asked.crossed(STUDY) else []),
     *(["bases"] if len(STUDY.replicas) > 1 and any(STUDY.contrasts.values()) else []),
+    *(["locate", "locate_by_age", "locate_shares"] if STUDY.located else []),
     *(["ablations"] if STUDY.ablations else []),
     *(["confound"] if REINITS else []),
     *(["baselines", "baseline_claims"] if BASELINES else []),
@@ -32,6 +34,7 @@ BASELINE_LEDGER = beside("atlas/tables/baseline_claims.yaml")
 
 # Tables that one process makes, and then their charts: most of a table's time goes into imports and into reading runs.
 SESSIONS = ("curve", "matrix", "continual", "base_loss", "speedrun")
+KNOCKED_OUT = ("locate", "locate_by_age", "locate_shares")
 COMPARISONS = (
     "contrasts",
     "bases",
@@ -41,11 +44,17 @@ COMPARISONS = (
     "ablations",
 )
 BATCHES = {
-    "facts": [name for name in TABLES if name not in (*SESSIONS, *COMPARISONS, "map")],
+    "facts": [
+        name
+        for name in TABLES
+        if name not in (*SESSIONS, *COMPARISONS, *KNOCKED_OUT, "map")
+    ],
     "sessions": [name for name in SESSIONS if name in TABLES],
+    "knockouts": [name for name in KNOCKED_OUT if name in TABLES],
     "comparisons": [name for name in COMPARISONS if name in TABLES],
     **({"map": ["map"]} if STUDY.map else {}),
 }
+BATCHES = {batch: members for batch, members in BATCHES.items() if members}
 
 # What command lines have no room for where a study is large, by the name of the file that steps are given instead.
 RUNS = {
@@ -53,6 +62,7 @@ RUNS = {
     "arms_and_ablations": run_folders([*STUDY.arms, *STUDY.ablations]),
     "ablations": run_folders([*varied_arms(), *STUDY.ablations]),
     **({"map": run_folders(STUDY.mapped)} if STUDY.map else {}),
+    "located": run_folders(STUDY.located),
 }
 GIVEN = {
     **{f"{name}.txt": "\n".join(runs) for name, runs in RUNS.items()},
@@ -97,6 +107,12 @@ for batch, members in BATCHES.items():
                     run for table in members for run in RUNS[runs_of(table)]
                 )
                 for file in RUN_FILES
+            ],
+            knockouts=[
+                f"{run}/{file}"
+                for run in RUNS["located"]
+                for file in KNOCKOUT_FILES
+                if {"claims", *KNOCKED_OUT}.intersection(members)
             ],
             given=[
                 given(name)

@@ -67,10 +67,7 @@ rule teach:
     input:
         unpack(certified),
         pool=TAUGHT_POOL,
-        streams=lambda wildcards: [
-            f"{RESULTS}/pool/streams/{seed}.parquet"
-            for seed in STUDY.blocks[wildcards.block]
-        ],
+        streams=streams_of,
         measured=lambda wildcards: measured_of(
             STUDY.arm(wildcards.arm), STUDY.replica_of[wildcards.block]
         ),
@@ -115,6 +112,48 @@ rule teach:
             " --streams {input.streams:q} --corpus {input.corpus:q} --checkpoint {input.checkpoint:q}"
             " --manifest {input.manifest:q} --certificate {input.certificate:q} {params.measured}"
             " {params.moments} {params.start} {params.threads} --out {params.out:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
+
+
+# Where in the adapters of an arm that asks for it the facts sit.
+rule locate:
+    input:
+        unpack(certified),
+        pool=TAUGHT_POOL,
+        streams=streams_of,
+        adapters=f"{RESULTS}/ttt/{{arm}}/{{block}}/adapters.safetensors",
+        record=f"{RESULTS}/ttt/{{arm}}/{{block}}/run.json",
+    output:
+        multiext(
+            f"{RESULTS}/ttt/{{arm}}/{{block}}/",
+            knockouts="knockouts.parquet",
+            slots="slots.parquet",
+        ),
+    log:
+        f"{RESULTS}/logs/ttt/{{arm}}/{{block}}-locate.log",
+    wildcard_constraints:
+        arm=one_of(STUDY.located),
+        block=one_of(STUDY.blocks),
+    cache: CACHED
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        **asks_for(MEMORY, 60, gpu_of),
+    params:
+        threads=threads_of("locate"),
+        spec=lambda wildcards: STUDY.locate_spec(
+            wildcards.arm, wildcards.block
+        ).model_dump_json(),
+        code=code_of("atlas.ttt.locate"),
+        out=lambda wildcards, output: str(Path(output.slots).parent),
+    shell:
+        step(
+            "atlas.ttt.locate --spec {params.spec:q} --pool {input.pool:q}"
+            " --streams {input.streams:q} --corpus {input.corpus:q} --checkpoint {input.checkpoint:q}"
+            " --manifest {input.manifest:q} --certificate {input.certificate:q} --run {input.record:q}"
+            " {params.threads} --out {params.out:q} --log {log:q}",
             "ATLAS_PROGRESS=lines",
         )
 

@@ -39,6 +39,7 @@ HEADINGS = {
         "domains": "Retention over a tenfold of facts: slopes",
         "confound": "Feed-forward base weights at random, 30 sessions: differences",
         "layers": "Which layers: differences",
+        "location": "Where facts sit: what knock-outs lose",
         "recipe": "The recipe, 30 sessions: differences",
         "editing": "Editors: differences",
     },
@@ -111,7 +112,7 @@ def checkpoints_of(claim: ledger.Claim) -> list[int]:
     """The sessions that a claim of the ledger is about."""
     if isinstance(claim, ledger.Combined):
         return sorted({cell.sessions for _, cell in claim.signed})
-    return [claim.sessions] if isinstance(claim, ledger.Spread) else []
+    return [claim.sessions] if isinstance(claim, ledger.Spread | ledger.Spared | ledger.Needed) else []
 
 
 def counted_by_preset(rows: pd.DataFrame) -> str:

@@ -93,7 +93,7 @@ class Chart:
     said: Mapping[Choice, tuple[str, str]] = field(default_factory=dict)
     """Metric ("" for any) and sessions to what was found and what it rests on; empty for a picture alone."""
 
-    width: float = WIDTH  # of a panel of the picture
+    width: float | alt.Step = WIDTH  # of a panel of the picture
     height: float | alt.Step = 0
     page_height: float | alt.Step | None = None  # where that is another
     gap: float = 28  # between panels
@@ -108,6 +108,7 @@ class Chart:
     sessions: str = "sessions"
     until: bool = False
     repeat: bool = False  # one small chart an arm, the others' rows behind it
+    least: float = 9.2  # rem that such a small chart takes on the page, at least
     top: str = ""  # the column whose greatest value ends a shared scale
 
     @property

@@ -33,6 +33,25 @@ GALLERY = (
         ("knowledge",),
         ("arms", "controls"),
     ),
+    Entry(
+        "locate", "Where facts sit", "Location", "recall by parts of the adapter", ("locate",), ("arms", "retention")
+    ),
+    Entry(
+        "locate_shares",
+        "Where the adapter changed most",
+        "Location",
+        "update, gradient and recall by slot",
+        ("locate_shares",),
+        ("arms", "retention"),
+    ),
+    Entry(
+        "locate_by_age",
+        "Where old and new facts sit",
+        "Location",
+        "recall by slot and age",
+        ("locate_by_age",),
+        ("arms", "retention"),
+    ),
     Entry("curve", "Session after session", "Forgetting", "over sessions", ("curve",), ("arms", "retention")),
     Entry("domains", "By domain", "Retention", "by domain", ("retention",), ("arms",), ledger=True),
     Entry("matrix", "By age", "Forgetting", "by session and age", ("matrix",), ("arms", "retention")),

@@ -55,6 +55,9 @@ class Tables:
     variance = Table(columns.VARIANCE)
     ablations = Table(columns.ABLATIONS)
     confound = Table(columns.CONFOUND)
+    locate = Table(columns.LOCATE)
+    locate_by_age = Table(columns.LOCATE_BY_AGE)
+    locate_shares = Table(columns.LOCATE_SHARES)
     baselines = Table(columns.BASELINES)
     baseline_claims = Table(columns.BASELINE_CLAIMS, may_be_empty=True)  # where it has not the arms of any claim
     map = Table(columns.MAP)

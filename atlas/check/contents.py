@@ -28,6 +28,7 @@ from atlas.tables import columns as table_columns
 from atlas.tables import runs
 from atlas.tables.confound import read_misloads
 from atlas.ttt.editors.trace_columns import TRACE
+from atlas.ttt.locate_columns import KNOCKOUTS, SLOTS
 from atlas.ttt.measured import read_measured
 from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record
 from atlas.workflow import files
@@ -167,7 +168,6 @@ OF_ONE_FORMAT = (
     "ttt/pool.parquet",
     "ttt/covariance-*.safetensors",
     "ttt/*/*/adapters.safetensors",
-    "ttt/*/*/knockouts.parquet",
     "search/*/*.parquet",
     "audit/misloaded-*/base.safetensors",
     "audit/misloaded-*/config.json",
@@ -181,6 +181,8 @@ OF_ONE_FORMAT = (
     "report.html",
 )
 
+KNOCKOUT = ("change", "unit", "first_layer", "role", "half", "probe", "session_taught")
+
 READERS: tuple[tuple[str, Reader], ...] = (
     ("pool/pool.parquet", read_pool),
     ("pool/streams/*.parquet", read_stream),
@@ -193,6 +195,8 @@ READERS: tuple[tuple[str, Reader], ...] = (
     ("ttt/*/*/facts.parquet", partial(_of_run, columns=FACTS, key=("sessions", "probe", "fact_id", "form"))),
     ("ttt/*/*/matrix.parquet", partial(_of_run, columns=MATRIX, key=("session", "fact_id"))),
     ("ttt/*/*/sessions.parquet", partial(_of_run, columns=SESSIONS, key=("session", "phase"))),
+    ("ttt/*/*/knockouts.parquet", partial(_of_run, columns=KNOCKOUTS, key=KNOCKOUT)),
+    ("ttt/*/*/slots.parquet", partial(_of_run, columns=SLOTS, key=("first_layer", "role"))),
     ("ttt/trace.parquet", partial(files.read_parquet, columns=TRACE)),
     ("audit/misloaded.json", read_misloads),
     ("audit/parts/damage-*.parquet", partial(files.read_parquet, columns=DETECTION)),

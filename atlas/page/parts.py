@@ -218,6 +218,12 @@ def knowledge_tables(tables: Tables) -> Markup:
     return html("tables", tables=made, folded="")
 
 
+def located(tables: Tables) -> Markup:
+    """What knock-outs say of where facts sit, arm by arm, in words."""
+    lists = [(arm, "", sentences) for arm, sentences in prose.located(tables).items()]
+    return html("lists", intro="", lists=lists, folded=False)
+
+
 def spelling(tables: Tables) -> Markup:
     """What can be told by spelling alone, template by template, beside the arms' association; the clearest first."""
     rows = last(tables.association) if tables.has("association") else pd.DataFrame()

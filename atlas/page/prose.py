@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from atlas.charts.adapter_parts import placed
 from atlas.charts.findings import after, amount, counts, listed, percent, presets, span, with_preset
+from atlas.charts.locate_by_age import shifted
 from atlas.charts.study_tables import Tables
 from atlas.metrics import OF_FACTS
 from atlas.page.templates import markdown
@@ -128,7 +130,9 @@ def throughout(claims: pd.DataFrame) -> str:
     """Which comparisons hold, or fail, under all metrics, by preset."""
     sentences = []
     for preset in presets(claims):
-        rows = claims[(claims["preset"] == preset) & claims["kind"].isin(["order", "same", "spread"])]
+        rows = claims[
+            (claims["preset"] == preset) & claims["kind"].isin(["order", "same", "spread", "spared", "needed"])
+        ]
         alike = [
             (part["label"].iloc[0], part["verdict"].iloc[0])
             for _, part in rows.groupby("claim_id", sort=False)
@@ -241,6 +245,62 @@ def _compared(rows: pd.DataFrame, verb: str) -> list[str]:
         else:
             sentences.append(f"{row['arm_a']} and {row['arm_b']}: unresolved ({row['reason']}). {difference}")
     return sentences
+
+
+def located(tables: Tables) -> dict[str, list[str]]:
+    """Arm to what knock-outs say of where its facts sit, in sentences, with intervals over seeds."""
+    rows = placed(tables.locate)
+    shifts = placed(tables.locate_by_age).query("measure == 'shift' and part == 'slot'")
+    return {
+        str(arm): [*_of_located(part), f"Old and new: {shifted(shifts[shifts['arm'] == arm])}."]
+        for arm, part in rows.groupby("arm", sort=False)
+    }
+
+
+def _of_located(rows: pd.DataFrame) -> Iterator[str]:
+    """What is lost and left of the recall of one arm."""
+    recall = rows[rows["metric"] == "recall"]
+    taught = recall[recall["probe"] == "taught"]
+    intact = taught[taught["change"] == "intact"].iloc[0]
+    lost, left = (taught[taught["measure"] == measure] for measure in ("lost", "left"))
+    without = lost[lost["change"] == "without"]
+    yield (
+        f"Intact, it recalls {amount(intact['value'], intact['ci_low'], intact['ci_high'], 'share')} "
+        f"{after(intact['sessions'])}, {plural(intact['n_seeds'], 'seed')} of {plural(int(intact['n_facts']), 'fact')}."
+    )
+    halves = [
+        f"{_points(row)} without its {row['half'].replace('_', '-')} half"
+        for row in without[without["part"] == "half"].to_dict("records")
+    ]
+    if halves:
+        yield f"It loses {listed(halves)}."
+    for part, words in (("slot", "a single slot (a role in a layer)"), ("layer", "a layer"), ("role", "a role")):
+        of_kind = without[without["part"] == part].sort_values("value", kind="stable").to_dict("records")
+        if len(of_kind) > 1:
+            yield f"Without {words} it loses from {_points(of_kind[0])} to {_points(of_kind[-1])}."
+    alone = left[(left["change"] == "only") & (left["part"] != "half")]
+    if len(alone):
+        best = alone.sort_values("value", kind="stable").iloc[-1]
+        share = amount(best["value"], best["ci_low"], best["ci_high"], "share")
+        yield f"Most that a slot, layer or role keeps by itself: {share}{f', {best.place}' if best.value else ''}."
+    means = 100 * lost[lost["part"] == "slot"].groupby("change")["value"].mean()
+    if {"without", "halved", "rotated"} <= {*means.index}:
+        yield (
+            f"On average over its slots, recall falls by {means['without']:.1f} points where a slot is taken away, by "
+            f"{means['rotated']:.1f} where its update is turned at random at the same norm, by {means['halved']:.1f} "
+            "where it is halved."
+        )
+    placebo = recall[(recall["probe"] == "placebo") & (recall["measure"] == "lost")]
+    if len(placebo):
+        most = float(placebo["value"].abs().max())
+        yield f"Of facts never taught, no knock-out moves recall by more than {percent(most)}."
+
+
+def _points(row: Row) -> str:
+    """A loss with its interval, and of which part it is."""
+    ends: str = "" if pd.isna(row["ci_low"]) else f"{100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f}"
+    about = "; ".join(filter(None, (ends, row["place"])))
+    return f"{100 * row['value']:.1f} points{f' ({about})' if about else ''}"
 
 
 def main() -> None:

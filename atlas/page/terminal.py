@@ -127,6 +127,11 @@ def _text(name: Any, row: Mapping[Any, Any]) -> str:
     return f"{low} or more" if pd.isna(row["ci_high"]) else f"{low} to {_figure('ci_high', row)}"
 
 
+def _is_share(metric: Any) -> bool:
+    """Whether figures of a metric are shares of 1; what is no metric has none of another kind."""
+    return metric not in REGISTRY or REGISTRY[metric].range in ("0 to 1", "-1 to 1")
+
+
 def _figure(name: Any, row: Mapping[Any, Any]) -> str:
     value = row[name]
     if isinstance(value, str):
@@ -137,7 +142,7 @@ def _figure(name: Any, row: Mapping[Any, Any]) -> str:
         return "yes" if value else "no"
     if isinstance(value, int) or pa.types.is_integer(COLUMNS.get(name, pa.null())):  # floats beside a missing one
         return f"{value:,.0f}"
-    if row.get("unit") in ("parameters", "multiple", "sessions") or "rise" in row:
+    if row.get("unit") in ("parameters", "multiple", "sessions") or "rise" in row or not _is_share(row.get("metric")):
         return f"{value:.4g}"
     if "unit" in row and name in ("measured", "essay_value"):
         return amount(value, float("nan"), float("nan"), row["unit"])

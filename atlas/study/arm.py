@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from atlas.phrases import plural
 from atlas.study.base_settings import Model
 from atlas.study.editor_settings import BY_METHOD, Editing, EditorMethod, layers_of
 from atlas.study.paths import OwnPath
 from atlas.study.recipes import Recipe
-from atlas.study.settings import Role, Roles, Settings, laid_over, mistakes
+from atlas.study.settings import Positive, Role, Roles, Settings, laid_over, mistakes
 from atlas.study.tuning import Tuned
 
 Method = Literal["lora", "finetune", EditorMethod]
@@ -30,6 +30,24 @@ class ArmBase(Settings):
     """How an arm's base differs, on purpose, from the certified one."""
 
     reinit: Roles = Field([], description="roles left at a fresh initialisation in every layer (the confound)")
+
+
+class Locating(Settings):
+    """What the changed adapters of an arm are asked, see docs/locate.md; true for all as it is by default."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "boolean"]})
+
+    groups: Positive | None = Field(
+        None, description="groups of neighbouring layers that are changed together; null: every layer by itself"
+    )
+    facts: Positive | None = Field(
+        80, description="taught facts that are asked, evenly from the first one taught to the last; null: all"
+    )
+    judged: Positive = Field(20, description="of these, facts whose association is measured, evenly too, at most")
+    placebo: Positive = Field(20, description="placebo facts that are asked, evenly over the pool, at most")
+    windows: Positive = Field(
+        2, description="windows of the base's validation text, of its whole context, for its loss, at most"
+    )
 
 
 class Arm(Settings):
@@ -51,6 +69,16 @@ class Arm(Settings):
         description="how the learning rate, or an editor's settings, were chosen, for the reader: a change reruns no "
         "run; null: they were not tuned",
     )
+    locate: Locating | None = Field(
+        None,
+        description="true: find out where in its adapters the facts sit, once it is taught (docs/locate.md); what is "
+        "asked may be said instead; for adapters only, and a change reruns no run",
+    )
+
+    @field_validator("locate", mode="before")
+    @classmethod
+    def _spelt_out(cls, given: Any) -> Any:
+        return ({} if given else None) if isinstance(given, bool) else given
 
     @property
     def edits(self) -> bool:
@@ -101,6 +129,11 @@ class Arm(Settings):
 
 def check_arm(where: str, arm: Arm, model: Model) -> Iterator[str]:
     """What does not fit an arm's method or the base's shape, in lines that start with ``where`` and the key."""
+    if arm.locate and arm.method != "lora":
+        yield f"{where}.locate: {arm.method} leaves no adapters to take apart; leave the key out, or choose method lora"
+    elif arm.locate and (arm.locate.groups or 0) > model.layers:
+        found, layers = arm.locate.groups, plural(model.layers, "layer")
+        yield f"{where}.locate.groups: {found}, but the base has {layers}; write at most {model.layers}"
     if arm.edits:
         yield from _check_editor(where, arm, model)
         return

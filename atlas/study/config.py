@@ -20,6 +20,7 @@ from atlas.study.block_size import ON_A_PROCESSOR, lanes_that_fit, tokens_of_a_s
 from atlas.study.jobs import (
     Device,
     Keys,
+    LocateSpec,
     MeasureSpec,
     Precision,
     Probes,
@@ -244,6 +245,8 @@ class Study(Settings):
             yield f"search.rungs: {search.rungs} must rise, at most to the study's {plural(self.sessions, 'session')}"
         for arm in search.arms:
             yield from self._problems_of_arm(f"search.arms.{arm}", search.arms[arm])
+            if search.arms[arm].locate:
+                yield f"search.arms.{arm}.locate: a search keeps no adapters; leave the key out"
         if not any([*sweep.problems()] for sweep in search.sweeps.values()):
             yield from dict.fromkeys(line for arm in search.arms for line in self._problems_of_candidates(arm))
 
@@ -389,6 +392,18 @@ class Study(Settings):
         """The part of the study that one run depends on, and nothing else: what it leaves out reruns nothing."""
         points = self.ablation_points if name in self.ablations else self.checkpoints
         return self._run_spec(name, self.arm(name), self.blocks[block], self.replica_of[block], points)
+
+    @property
+    def located(self) -> list[str]:
+        """The arms and ablations that ask where their facts sit."""
+        return [name for name in (*self.arms, *self.ablations) if self.arm(name).locate]
+
+    def locate_spec(self, name: str, block: str) -> LocateSpec:
+        """The part of the study that decides where the facts of one run are located; the run depends on none of it but
+        its own spec. KeyError where the arm does not ask."""
+        if (locate := self.arm(name).locate) is None:
+            raise KeyError(name)
+        return LocateSpec(run=self.run_spec(name, block), locate=locate)
 
     def _run_spec(self, name: str, arm: Arm, seeds: list[int], replica: int, checkpoints: list[int]) -> RunSpec:
         return RunSpec(

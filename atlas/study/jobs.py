@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from atlas.study.arm import Method
+from atlas.study.arm import Locating, Method
 from atlas.study.editor_settings import Editing
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Name, Positive, Rate, Roles, Settings
@@ -98,6 +98,13 @@ class RunSpec(Settings):
     @property
     def sessions(self) -> int:
         return self.checkpoints[-1]
+
+
+class LocateSpec(Settings):
+    """All that decides where the facts of one run are located, besides its files."""
+
+    run: RunSpec
+    locate: Locating
 
 
 class SearchedSettings(Settings):

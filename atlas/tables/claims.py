@@ -6,14 +6,16 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pyarrow as pa
 
 from atlas.metrics import NET_OF, OF_FACTS
-from atlas.phrases import plural
-from atlas.tables import inference, ledger, level, table_step, verdicts
+from atlas.phrases import listed, plural
+from atlas.tables import inference, knockouts, ledger, level, table_step, verdicts
 from atlas.tables.columns import CLAIMS
 from atlas.tables.intervals import BySeed
+from atlas.tables.knockouts import Knockouts
 from atlas.tables.ledger import (
     OF_BASELINES,
     Claim,
@@ -21,14 +23,18 @@ from atlas.tables.ledger import (
     Exact,
     Ledger,
     Measure,
+    Needed,
     Order,
     PrintedValue,
     Same,
+    Spared,
     Spread,
     Untestable,
 )
 from atlas.tables.quantities import NotMeasuredError, Quantities, Under, arms_named, under_each
-from atlas.tables.runs import Runs
+from atlas.tables.runs import Runs, read
+from atlas.workflow import files
+from atlas.workflow.steps import run_step
 
 PARAMS, NO_METRIC = "params", "none"  # what stands for a metric where no facts are counted
 ANY = "any"  # what stands for a preset where a claim is not about how facts are taught
@@ -70,8 +76,10 @@ class Judged:
         return len(self.exact)
 
 
-def judge(book: Ledger, runs: Runs, presets: Sequence[Under] = ()) -> list[Judged]:
+def judge(book: Ledger, runs: Runs, presets: Sequence[Under] = (), located: Knockouts | None = None) -> list[Judged]:
     """Judge every claim under every preset and metric that it is read under, in the order of the ledger.
+
+    Claims on where facts sit are judged by the knock-outs of the arms that are ``located``.
 
     Under the first preset all claims are there, testable or not, but for those on baselines that the study does not
     have; under a further one those alone that it can test.
@@ -80,17 +88,26 @@ def judge(book: Ledger, runs: Runs, presets: Sequence[Under] = ()) -> list[Judge
     judged: list[Judged] = []
     for under in presets or under_each(book, runs):
         study = Quantities(under.runs, book.facts_per_session)
-        found = _in_families([one for claim in asked for one in _each(claim, book, study, under, runs)])
+        found = _in_families([one for claim in asked for one in _each(claim, book, study, under, runs, located)])
         first = not judged
         judged += [one for one in found if first or (one.preset != ANY and one.verdict != verdicts.NOT_TESTABLE)]
     return judged
 
 
-def _each(claim: Claim, book: Ledger, study: Quantities, under: Under, runs: Runs) -> Iterator[Judged]:
+def _each(
+    claim: Claim, book: Ledger, study: Quantities, under: Under, runs: Runs, located: Knockouts | None
+) -> Iterator[Judged]:
     if isinstance(claim, Untestable):
         yield Judged(claim, ANY, NO_METRIC).noted(claim.why)
     elif isinstance(claim, Exact):
         yield _on_parameters(claim, book, runs).noted(claim.remark)
+    elif isinstance(claim, Spared | Needed):
+        for metric in OF_FACTS:
+            one = Judged(claim, under.preset, metric)
+            try:
+                yield _on_knockouts(one, claim, study, under, located).noted(claim.remark)
+            except NotMeasuredError as lack:
+                yield one.noted(str(lack))
     else:
         said = (ledger.published(claim, book) if isinstance(claim, Combined) else None) or NOTHING
         arms = tuple(under.named(arm) for arm in arms_named(claim))
@@ -158,6 +175,23 @@ def _on_facts(one: Judged, claim: PrintedValue | Order | Same | Spread, book: Le
     return replace(one, p_value=inference.sign_flip(one.exact), verdict=verdicts.UNRESOLVED).noted(open_)
 
 
+def _on_knockouts(
+    one: Judged, claim: Spared | Needed, study: Quantities, under: Under, located: Knockouts | None
+) -> Judged:
+    """The same claim, judged by knock-outs of the first of its arms that is located. Raises NotMeasuredError."""
+    known = located.arms if located else []
+    arms = [arm for name in claim.arms if name in under.runs.arms and (arm := under.named(name)) in known]
+    if located is None or not arms:
+        raise NotMeasuredError(f"the study locates no arm over all places ({listed(claim.arms)})")
+    measured = study.knocked_out(claim, arms[0], located, one.metric)
+    one = replace(one, arms=(arms[0],), found=measured.measure, exact=measured.exact).noted(measured.detail)
+    if isinstance(claim, Needed):
+        return replace(one, p_value=inference.sign_flip(one.exact), verdict=verdicts.UNRESOLVED)
+    whole = located.intact(arms[0], one.metric)
+    margin = claim.at_most * whole
+    return _within(one, margin).noted(f"{arms[0]} retains {whole:.1%}, so {100 * margin:.2g} points")
+
+
 def _relative(claim: Same, book: Ledger) -> float:
     """The margin as a share of what the arm that a claim is measured by retains."""
     figure = book.figure_of.get(claim.beside.place)
@@ -172,7 +206,7 @@ def _within(one: Judged, margin: float) -> Judged:
     def verdict(at: float) -> str:
         if value and verdicts.vague(one.said, at):
             return verdicts.NOT_TESTABLE
-        one_sided = isinstance(one.claim, Same) and one.claim.one_sided
+        one_sided = isinstance(one.claim, Spared) or (isinstance(one.claim, Same) and one.claim.one_sided)
         return verdicts.near(gap, at, one_sided) if one.n_seeds > 1 else verdicts.UNRESOLVED
 
     at_half, at_margin, at_twice = (verdict(times * margin) for times in (verdicts.HALF, 1, verdicts.TWICE))
@@ -197,6 +231,10 @@ def rule(claim: Claim, book: Ledger) -> str:
         if claim.one_sided:
             return f"short by {most}"
         return f"{most} to either side of 0{', per tenfold of facts' if claim.by_size else ''}"
+    if isinstance(claim, Spared):
+        return f"at most {claim.at_most:.0%} of what the adapter retains is lost without {claim.without.words}"
+    if isinstance(claim, Needed):
+        return f"more is lost without {claim.without.words} than without {claim.beside.words}, p < {level.LEVEL}"
     return "" if isinstance(claim, Untestable) else f"above 0, p < {level.LEVEL}"
 
 
@@ -241,10 +279,10 @@ def _in_families(judged: Sequence[Judged]) -> list[Judged]:
     return result
 
 
-def table(runs: Runs) -> pa.Table:
+def table(runs: Runs, located: Knockouts | None = None) -> pa.Table:
     """One row per preset, claim and metric, in the order of the ledger."""
     book = ledger.read()
-    return rows_of(judge(book, runs), book, runs)
+    return rows_of(judge(book, runs, located=located), book, runs)
 
 
 def rows_of(judged: Sequence[Judged], book: Ledger, runs: Runs) -> pa.Table:
@@ -297,8 +335,18 @@ def unit(one: Judged) -> str:
         return "share"
     if isinstance(claim, Spread):
         return "spread"
-    return "slope" if claim.by_size else "difference"
+    return "slope" if isinstance(claim, Combined) and claim.by_size else "difference"
+
+
+def main() -> None:
+    """Write claims.parquet for the runs given, judged with the knock-outs of those that are located."""
+    arguments = table_step.options(__doc__)
+    arguments.add_argument("--located", type=Path, nargs="+", help="runs that have knockouts.parquet, as of --runs")
+    args = arguments.parse_args()
+    runs = table_step.runs_of(args)
+    located = knockouts.read(read(files.listed(args.located))) if args.located else None
+    table_step.write("atlas.tables.claims", args.out, table(runs, located), runs)
 
 
 if __name__ == "__main__":
-    table_step.step("atlas.tables.claims", __doc__, table)
+    run_step(main)

@@ -49,7 +49,7 @@ COLUMNS = {
     "domain": TEXT,  # a domain, or "all"
     "template": TEXT,  # facts of one ask for the same kind of answer; or "all"
     "contract": TEXT,  # figures of one contract are comparable, see docs/metrics.md
-    "measure": TEXT,  # average, backward_transfer, forgetting, forward_transfer, retention, half_life
+    "measure": TEXT,  # average, backward_transfer, forgetting, forward_transfer, retention, half_life; see LOCATE, too
     "age_from": COUNT,  # sessions since a fact was taught, for retention; null for the others
     "age_to": COUNT,  # null for "and more", too
     "unit": TEXT,  # of measures: share, sessions (the half-life); see CLAIMS and MAP, too
@@ -81,8 +81,18 @@ COLUMNS = {
     "core_seconds": NUMBER,  # of a seed: training with what its recipe measures to choose by, not probes
     "characters": LARGE,  # trained, of a seed
     "commit": TEXT,
-    "source": TEXT,  # of variance: recipe, place, size, their interactions, seed, error
+    "source": TEXT,  # of variance: recipe, place, size, their interactions, seed, error; see LOCATE_SHARES, too
     "levels": TEXT,  # of the factors that the arms cross
+    # of knock-outs, see atlas.tables.knockouts
+    "change": TEXT,  # intact, without, only, halved, rotated
+    "part": TEXT,  # of the adapter: all, half, layer, role, slot
+    "first_layer": COUNT,  # from 0; null where the part is in all layers
+    "last_layer": COUNT,  # inclusive: the first one, unless layers are grouped
+    "role": TEXT,  # null where the part is in all roles
+    "half": TEXT,  # attention or feed_forward; null where the part is no half
+    "taught_from": COUNT,  # the session that taught the oldest facts of a row; null over all of them
+    "taught_to": COUNT,
+    "against": TEXT,  # the source that shares are correlated with
     "val_loss_base": NUMBER,  # nats per character
     "val_loss": NUMBER,
     "rise": NUMBER,  # val_loss - val_loss_base
@@ -220,6 +230,27 @@ MAP = _table(
     *("sessions", "probe", "metric"),  # recall of taught and rephrase, association, rise, which has no probe
     *("n_seeds", "n_facts", "left_out", *_INTERVAL, "few_seeds", "chance", "per_thousand", "contract"),
 )
+_PART = ("change", "part", "first_layer", "last_layer", "role", "half")
+LOCATE = _table(
+    *("arm", "sessions", *_PART),
+    "probe",  # taught, placebo; null for the base's loss
+    "metric",  # recall, association, rise
+    "measure",  # left: with the change made; lost: what the intact adapter has, less that, paired by seed
+    *("n_seeds", "bases", "n_facts", "n_tests", "left_out", *_INTERVAL, "few_seeds", "contract"),
+)
+LOCATE_BY_AGE = _table(
+    *("arm", "sessions", *_PART, "metric"),
+    "measure",  # lost, by tenths of the sessions; shift: the oldest third's relative loss less the newest third's
+    *("taught_from", "taught_to", "n_seeds", "bases", "n_facts", *_INTERVAL),
+    *("p_value", "p_adjusted"),  # of a shift; corrected over the parts of one kind of an arm
+    *("verdict", "reason", "contract"),
+)
+LOCATE_SHARES = _table(
+    *("arm", "sessions", "first_layer", "last_layer", "role"),
+    "measure",  # share: of the sum over all slots; rank_correlation: of two sources over slots, Spearman's
+    "source",  # parameters, norm (squared, of the update), gradient (squared), recall (lost without the slot)
+    *("against", "n_seeds", "bases", *_INTERVAL),
+)
 KNOWLEDGE = _table(
     *("arm", "sessions"),
     "kind",  # unknown; counterfactual: the base says otherwise; known; untouched: known and placebo
@@ -235,7 +266,7 @@ BASELINES = _table(
 )
 CLAIMS = _table(
     *("claim_id", "topic"),
-    "kind",  # the rule: value, order, same, spread, exact, not testable
+    "kind",  # the rule: value, order, same, spread, spared, needed, exact, not testable
     *("label", "statement", "rule", "preset", "arms"),
     "metric",  # params for parameter counts, none for what has none
     "unit",  # share, difference, slope (a tenfold of facts), spread; parameters, multiple; none

@@ -39,6 +39,7 @@ Topic = Literal[
     "domains",
     "confound",
     "layers",
+    "location",
     "recipe",
     "editing",
     "mechanism",
@@ -46,6 +47,9 @@ Topic = Literal[
     "editors",
     "finetuning",
 ]
+
+Half = Literal["attention", "feed_forward"]
+Depth = Literal["middle", "outer"]
 
 OF_BASELINES = ("editing", "editors", "finetuning")
 """Topics of claims about editors and fine-tuning: only a study that has the arms of one, such as
@@ -157,6 +161,59 @@ class Spread(_Claim):
         return self
 
 
+class Where(Settings):
+    """A place in an adapter. Of a half in all layers it is one part; else it is many: slots of a half (a role in a
+    layer), or layers in all roles, of the middle (the inner half of the depth) or outside (its first and last quarter).
+    """
+
+    half: Half | None = None
+    layers: Depth | None = None
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Where:
+        if not (self.half or self.layers):
+            raise ValueError("names no place; give half, layers or both")
+        return self
+
+    @property
+    def words(self) -> str:
+        """One part of the place, in words."""
+        half = {"attention": "attention", "feed_forward": "feed-forward", None: ""}[self.half]
+        if not self.layers:
+            return f"the {half} half"
+        layer = f"{'a' if self.layers == 'middle' else 'an'} {self.layers} layer"
+        return f"{'an' if half.startswith('a') else 'a'} {half} slot of {layer}" if half else layer
+
+    @property
+    def other(self) -> Where:
+        """The other half, or at the other depth."""
+        if not self.layers:
+            return Where(half="feed_forward" if self.half == "attention" else "attention")
+        return self.model_copy(update={"layers": "outer" if self.layers == "middle" else "middle"})
+
+
+class _Located(_Claim):
+    """A claim on what is lost without parts of an adapter over all places."""
+
+    sessions: Positive
+    arms: list[Name] = Field(min_length=1, description="over all places; the first of these that a preset has")
+    without: Where
+
+
+class Spared(_Located):
+    """Next to nothing is lost without a place, so that facts do not sit there."""
+
+    rule: Literal["spared"]
+    at_most: float = Field(gt=0, lt=0.5, description="margin, as a share of what the intact adapter recalls")
+
+
+class Needed(_Located):
+    """More is lost without a slot of one place than without one of another, on average over the slots of each."""
+
+    rule: Literal["needed"]
+    beside: Where
+
+
 class Untestable(_Claim):
     """A claim that no study of this kind can judge."""
 
@@ -164,7 +221,7 @@ class Untestable(_Claim):
     why: str
 
 
-Claim = Exact | PrintedValue | Order | Same | Spread | Untestable
+Claim = Exact | PrintedValue | Order | Same | Spread | Spared | Needed | Untestable
 
 
 class Ledger(Settings):
@@ -176,7 +233,7 @@ class Ledger(Settings):
         None, description="the arms whose figures the essay compares: half of it is the margin"
     )
     figures: list[EssayFigure]
-    claims: list[Annotated[Exact | Order | Same | Spread | Untestable, Field(discriminator="rule")]]
+    claims: list[Annotated[Exact | Order | Same | Spread | Spared | Needed | Untestable, Field(discriminator="rule")]]
 
     @model_validator(mode="after")
     def _each_once(self) -> Ledger:

@@ -24,7 +24,20 @@ import pandas as pd
 from atlas.metrics import OF_FACTS
 from atlas.tables.contrasts import Cell, Paired
 from atlas.tables.intervals import BySeed, Estimate, Floats, Sample, as_floats, estimate, seed_interval
-from atlas.tables.ledger import ArmCell, Claim, Combined, Exact, Ledger, Measure, Spread, slope_weights, weighted_sum
+from atlas.tables.knockouts import HITS, Knockouts
+from atlas.tables.ledger import (
+    ArmCell,
+    Claim,
+    Combined,
+    Exact,
+    Ledger,
+    Measure,
+    Needed,
+    Spared,
+    Spread,
+    slope_weights,
+    weighted_sum,
+)
 from atlas.tables.runs import Runs
 from atlas.tables.scores import CHANCE, counted, fact_scores, with_all_domains
 from atlas.ttt.run_files import RunRecord
@@ -87,6 +100,8 @@ def arms_named(claim: Claim) -> list[str]:
         named = [cell.arm for _, cell in claim.signed]
     elif isinstance(claim, Spread):
         named = [arm for arms in claim.grid.values() for arm in arms]
+    elif isinstance(claim, Spared | Needed):
+        named = claim.arms
     else:
         named = []
     return list(dict.fromkeys(named))
@@ -232,6 +247,36 @@ class Quantities:
         roots = [float(np.sign(end) * abs(end) ** 0.5) for end in (float(by_seed.mean()), low, high)]
         return Quantity(Measure(*roots), exact, detail)
 
+    def knocked_out(self, claim: Spared | Needed, arm: str, found: Knockouts, metric: str) -> Quantity:
+        """What is left without a place of ``arm`` less what was there; or how much more is lost without a place than
+        without another. Raises NotMeasuredError."""
+        if metric not in HITS:
+            raise NotMeasuredError(f"knock-outs do not measure {metric}")
+        if (after := found.sessions(arm)) != claim.sessions:
+            raise NotMeasuredError(f"the study locates {arm!r} after {after} sessions, not {claim.sessions}")
+        self._insist_on_sessions()
+        spared = isinstance(claim, Spared)
+        places = (claim.without, claim.without.other if isinstance(claim, Spared) else claim.beside)
+        sides = [(place, found.lost_without(place, arm, metric)) for place in places]
+        for place, losses in sides[: 1 if spared else 2]:
+            if not losses:
+                raise NotMeasuredError(f"{arm!r} has no part that is {place.words}")
+        weights: list[Fraction] = []
+        parts: list[Estimate] = []
+        for sign, (_, losses) in zip([-1] if spared else [1, -1], sides, strict=False):
+            weights += [Fraction(sign, len(losses))] * len(losses)
+            parts += losses
+        seeds = _in_common([part.exact for part in parts])
+        pairs = list(zip(weights, parts, strict=True))
+        exact = {seed: sum((weight * part.exact[seed] for weight, part in pairs), Fraction(0)) for seed in seeds}
+        measures = [_as_measure(part) for part in parts]
+        of_one = len(parts) == 1
+        measure = weighted_sum([-1], measures) if of_one else _over_seeds(exact, list(map(float, weights)), measures)
+        said = [
+            f"without {place.words} {np.mean([loss.value for loss in losses]):.1%}" for place, losses in sides if losses
+        ]
+        return Quantity(measure, exact, f"{metric} lost {', '.join(said)}")
+
     def _slopes(self, claim: Combined, metric: str) -> Quantity:
         weights: list[float] = []
         parts: list[Measure] = []
@@ -260,11 +305,14 @@ class Quantities:
             if self._cells["recall"].sample(cell.place):
                 none = f"no fact of this kind that {cell.arm!r} is asked has an alternative"
             raise NotMeasuredError(f"{none} ({cell.probe}, {cell.domain})")
+        self._insist_on_sessions()
+        return sample
+
+    def _insist_on_sessions(self) -> None:
         if self._runs.facts_per_session != self._expected:
             raise NotMeasuredError(
                 f"the study teaches {self._runs.facts_per_session} facts a session, the essay {self._expected}"
             )
-        return sample
 
 
 def slopes(samples: Sequence[Sample]) -> BySeed:

@@ -22,6 +22,7 @@ from atlas.workflow import files
 
 WITHIN_ARM = ("code_digest", "method", "editing", "recipe", "targets", "ranks", "reinit", "trainable_params")
 MAY_BE_NULL = {"session_taught", "associated", "loss_first", "loss_last", "lr"}
+MAY_BE_NULL |= {"first_layer", "last_layer", "role", "half"}
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,19 @@ class Runs:
         checkpoint. An arm may have fewer checkpoints than another (ablations do); they are compared where both were
         probed.
         """
-        facts = self._joined("facts.parquet", FACTS, ("sessions", "probe", "fact_id", "form"))
+        facts = self.joined("facts.parquet", FACTS, ("sessions", "probe", "fact_id", "form"))
         self._alike(facts)
         return facts
 
     @cached_property
     def matrix(self) -> pd.DataFrame:
         """All rows of matrix.parquet, see ``atlas.ttt.run_files.MATRIX``; text columns are categories."""
-        return self._joined("matrix.parquet", MATRIX, ("session", "fact_id"))
+        return self.joined("matrix.parquet", MATRIX, ("session", "fact_id"))
 
     @cached_property
     def sessions(self) -> pd.DataFrame:
         """All rows of sessions.parquet, see ``atlas.ttt.run_files.SESSIONS``."""
-        return self._joined("sessions.parquet", SESSIONS, ("session", "phase"))
+        return self.joined("sessions.parquet", SESSIONS, ("session", "phase"))
 
     @cached_property
     def facts_per_session(self) -> int:
@@ -106,8 +107,11 @@ class Runs:
         pairs = zip(self.folders, self.records, strict=True)
         return next(folder for folder, record in pairs if record.arm == arm and seed in record.seeds)
 
-    def _joined(self, name: str, schema: pa.Schema, key: Sequence[str]) -> pd.DataFrame:
-        """One file of all runs: text as categories (grouping goes by code, not by string), arms in the runs' order."""
+    def joined(self, name: str, schema: pa.Schema, key: Sequence[str]) -> pd.DataFrame:
+        """One file of all runs: text as categories (grouping goes by code, not by string), arms in the runs' order.
+
+        Raises AtlasError, naming the file, where it is damaged or of another run; ``key`` tells its rows apart.
+        """
         tables = []
         for folder, record in zip(self.folders, self.records, strict=True):
             table = files.read_parquet(folder / name, schema).select(schema.names)

@@ -32,6 +32,13 @@ order         a paired difference, or a slope, that the essay says is above 0. R
               above 0, contradicted where it is below 0; either needs p < ``LEVEL``, sign-flip test over seeds,
               corrected for the claims on one topic under one metric. There is no margin.
 spread        as ``order``, of the variance over recipes less that over placements, each cleared of noise.
+spared        facts do not sit in a part of an adapter that was trained at all places: next to none are lost when it is
+              knocked out. Were they there, most would be lost, more than half of those recalled; half of that is the
+              margin, a quarter of what the intact adapter retains. Reproduced where the whole interval of the loss lies
+              below it, contradicted where it lies above it. Where several parts are named, they are knocked out one by
+              one, and the loss is their mean.
+needed        as ``order``, of the loss without a slot (a role in a layer) of one place less that of another, each the
+              mean over its slots, which are of one size.
 not testable  the study lacks what the claim needs, no such study could tell, or the essay's figure is too vague: its
               own interval, which follows from the facts behind it, is wider than the margin to both sides, so that even
               a study that retains exactly as much could not be held against it. Such claims are in no count.

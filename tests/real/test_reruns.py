@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from atlas.check.scan import scan
 from atlas.workflow import digest
 from tests.real.checkout import STUDY
 from tests.real.test_edits import RESULTS, code, teach
@@ -32,13 +33,18 @@ def test_no_step_calls_a_function_that_its_digest_leaves_out(finished):
     traced = sorted((finished.root / "calls").iterdir())
     assert len(traced) > 25
     for path in traced:
-        step = path.name.rpartition(".")[0]
-        counted = digest.definitions_of(step, finished.root)
-        called = [line.split("\t") for line in path.read_text().splitlines()]
-        assert called, step
-        for file, name, line in called:
-            module = ".".join(Path(file).relative_to(finished.root).with_suffix("").parts).removesuffix(".__init__")
-            assert name in counted.get(module, ()) or name.startswith("<"), f"{step} calls {module}.{name}, line {line}"
+        check_calls(path, finished.root)
+
+
+def check_calls(path, root):
+    """What a step called is in its digest."""
+    step = path.name.rpartition(".")[0]
+    counted = digest.definitions_of(step, root)
+    called = [line.split("\t") for line in path.read_text().splitlines()]
+    assert called, step
+    for file, name, line in called:
+        module = ".".join(Path(file).relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+        assert name in counted.get(module, ()) or name.startswith("<"), f"{step} calls {module}.{name}, line {line}"
 
 
 def test_snakemakes_own_reason_names_the_modules_that_changed(copy):
@@ -110,3 +116,24 @@ def test_why_says_in_one_line_what_snakemake_cannot_plan(finished):
 
 def test_why_helps(finished):
     assert "atlas why TARGET [SNAKEMAKE OPTION ...]" in said(finished, "--help")
+
+
+def test_to_ask_where_facts_sit_teaches_nothing_anew(copy, monkeypatch):
+    """The step is run, and calls nothing that its digest leaves out; its files are sound."""
+    calls = copy.root / "located"
+    calls.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("tracing")))
+    monkeypatch.setenv("ATLAS_CALLS", str(calls))
+    asked = copying.deepcopy(STUDY)
+    asked["arms"]["ffn"]["locate"] = {"windows": 1}
+    copy.configure(asked)
+    assert copy.jobs("ttt") == {"locate ffn 1-2", "locate ffn 3"}
+    copy.done("results/ttt/ffn/3/slots.parquet")
+    assert copy.jobs("ttt") == {"locate ffn 1-2"}
+    made = scan(copy.file("."))
+    assert (made.findings, made.unknown) == ([], [])
+    (traced,) = calls.glob("atlas.ttt.locate.*")
+    check_calls(traced, copy.root)
+    asked["arms"]["ffn"]["locate"] = True
+    copy.configure(asked)
+    assert re.search(r"^locate arm=ffn block=3\n  setting changed: locate.windows: 1 -> 2$", said(copy, "ttt"), re.M)

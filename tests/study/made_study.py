@@ -11,6 +11,7 @@ def jobs_of(study: Study) -> dict[str, str]:
     specs = {"pool": study.pool, "guard": study.guard, "keys": study.keys, "trace": study.tracing}
     specs |= {f"base {replica}": study.base.spec(replica) for replica in study.replicas}
     specs |= {f"stream {seed}": study.stream_spec(seed) for seed in (*study.all_seeds, *study.search.seeds)}
+    specs |= {f"locate {arm} {block}": study.locate_spec(arm, block) for arm in study.located for block in study.blocks}
     for arm in (*study.arms, *study.ablations, *study.mapped):
         specs |= {f"run {arm} {block}": study.run_spec(arm, block) for block in study.blocks}
         given[f"start {arm}"] = str(study.arm(arm).start)

@@ -18,6 +18,7 @@ from atlas.study.base_settings import Model
 from atlas.study.editor_settings import MemitSettings
 from atlas.study.recipes import Phase
 from atlas.tables import decidable, level
+from tests.study.made_study import jobs_of
 
 REPOSITORY = Path(__file__).parents[2]
 ARMS = {"qv": {"targets": ["q", "v"]}}
@@ -416,7 +417,11 @@ def test_a_study_of_the_baselines_is_on_the_base_and_the_arms_of_the_default_one
     default, other = laid_on(), laid_on(*names)
     shared = other.arms.keys() & default.arms.keys()
     assert {"qv_recall", "ffn_matched_recall"} <= shared
-    assert {arm: other.arms[arm] for arm in shared} == {arm: default.arms[arm] for arm in shared}
+    alike = [
+        {name: study.arms[name].model_copy(update={"locate": None}) for name in shared} for study in (other, default)
+    ]
+    assert alike[0] == alike[1]
+    assert other.located == []  # the default study says where their facts sit
     assert {"rome", "r_rome", "memit", "memit_at_once", "alphaedit", "finetune_ffn"} <= {*other.arms}
     assert (other.base, other.pool, other.ablations) == (default.base, default.pool, {})
     assert other.results != default.results
@@ -464,3 +469,24 @@ def test_every_placement_of_the_recipe_that_remembers_is_searched_for():
         searched = laid_on(name).search.arms
         assert searched.keys() <= baselines.arms.keys()
         assert all(arm.method == baselines.arms[arm_name].method for arm_name, arm in searched.items())
+
+
+def test_to_ask_where_facts_sit_decides_nothing_of_what_is_taught():
+    default = laid_on()
+    assert default.located == ["qv_ffn", "qv_recall", "ffn_matched_recall", "all_recall"]
+    silent = default.model_copy(
+        update={"arms": {name: arm.model_copy(update={"locate": None}) for name, arm in default.arms.items()}}
+    )
+    assert silent.located == laid_on("sizes").located == []
+    given, without = (
+        {job: said for job, said in jobs_of(study).items() if not job.startswith("locate")}
+        for study in (default, silent)
+    )
+    assert given == without
+
+
+def test_a_search_locates_nothing():
+    arms = {"qv": {"targets": ["q", "v"], "locate": True}}
+    sweeps = {"rates": {"rates": [0.001, 0.002, 0.004]}}
+    with pytest.raises(AtlasError, match=r"search\.arms\.qv\.locate: a search keeps no adapters; leave the key out"):
+        config.study({"arms": {"qv": {"targets": ["q", "v"]}}, "search": {"arms": arms, "sweeps": sweeps}})

@@ -8,7 +8,9 @@ import pytest
 
 from atlas.charts import findings
 from atlas.tables import claims, columns, ledger, level, verdicts
+from atlas.tables.knockouts import Knockouts
 from atlas.tables.runs import Runs
+from tests.made_located import planted, rows_of
 from tests.tables.made_claims import AS_PUBLISHED, LOST_BY_FFN, study
 
 BOOK = ledger.read()
@@ -16,14 +18,17 @@ COMPARED = ("order", "same", "spread")
 FEW = ("qv", "ffn")
 
 
-def judged(runs: Runs) -> pd.DataFrame:
-    frame: pd.DataFrame = claims.table(runs).to_pandas()
+def judged(runs: Runs, located: Knockouts | None = None) -> pd.DataFrame:
+    frame: pd.DataFrame = claims.table(runs, located).to_pandas()
     return frame
 
 
 @pytest.fixture(scope="module")
 def as_published() -> pd.DataFrame:
-    return judged(study(AS_PUBLISHED, {("ffn", 100): LOST_BY_FFN}))
+    runs = study(AS_PUBLISHED, {("ffn", 100): LOST_BY_FFN})
+    both = runs.first("qv_ffn")
+    located = Knockouts(rows_of(both, planted((1, 1, "v"))), Runs((), (both,)))
+    return judged(runs, located)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,8 @@ def test_there_is_a_row_for_every_claim_and_metric(as_published):
 def test_a_study_that_is_as_the_essay_says_reproduces_it(as_published):
     compared = as_published[as_published["kind"].isin((*COMPARED, "exact"))]
     assert set(compared["verdict"]) == {"reproduced"}
+    located = as_published[(as_published["topic"] == "location") & (as_published["metric"] != "recognition")]
+    assert set(located["verdict"]) == {"reproduced"}
     values = as_published[as_published["kind"] == "value"]
     assert (values["measured"] - values["essay_value"]).abs().max() < 1e-9
     vague = values["essay_ci_high"] - values["essay_ci_low"] > 2 * values["margin"]
