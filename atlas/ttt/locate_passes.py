@@ -118,7 +118,11 @@ class Sheet:
 
 @dataclass
 class Record:
-    """What modules gave in a pass of one lane, and the keys and values of every layer."""
+    """What modules gave in a pass of one lane, and the keys and values of every layer.
+
+    A ReLU in place may have gone over an output by the time that it is given again; over it a second time, it changes
+    nothing.
+    """
 
     outputs: dict[nn.Module, Any] = field(default_factory=dict)
     kept: list[Kept] = field(default_factory=list)
