@@ -54,7 +54,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
             titles_once=True,
         )
     recall = recalled(rows)
-    units = [(said, recall[recall["unit"] == unit]) for unit, said in UNITS.items()]
+    units = [(said, recall[recall["part"] == unit]) for unit, said in UNITS.items()]
     if several := [(said, part) for said, part in units if part["budget"].nunique() > 1]:
         drawn = pd.concat([part for _, part in several])
         yield Chart(
@@ -85,7 +85,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
         role=role,
         layer=layer,
         of=role.where(role != ALL, "layer " + layer.astype(str)),
-        place=[NAMED[unit].format(role=one, layer=at) for unit, one, at in zip(rows["unit"], role, layer, strict=True)],
+        place=[NAMED[unit].format(role=one, layer=at) for unit, one, at in zip(rows["part"], role, layer, strict=True)],
         said=figures.where(rows["applicable"], NOT_APPLICABLE),
         depth=rows["value"] / top,
         per_thousand_low=rows["ci_low"] / thousands,
@@ -125,7 +125,7 @@ def lines(panel: Panel, palette: Mapping[str, str], drawn: pd.DataFrame) -> alt.
 def finding(rows: pd.DataFrame) -> list[str]:
     """Where most is recalled and where least, by each kind of place, at the budget that most of its places can have."""
     said = []
-    for unit, part in recalled(rows).groupby("unit", sort=False):
+    for unit, part in recalled(rows).groupby("part", sort=False):
         budget = part.groupby("budget").size()[::-1].idxmax()
         ordered = part[part["budget"] == budget].sort_values("value", kind="stable")
         (low, high), (least, most) = ordered["value"].iloc[[0, -1]].map(percent), ordered["place"].iloc[[0, -1]]

@@ -35,7 +35,7 @@ COLUMNS = {
     "paraphrases": COUNT,  # m, paraphrases that were taught beside each sentence
     "at_once": FLAG,  # all facts in one edit
     # of a place of the map
-    "role": TEXT,  # null: all
+    "role": TEXT,  # null: in all roles
     "layer": COUNT,  # from 0; null: all
     "budget": LARGE,  # parameters asked for
     "most_params": LARGE,  # that a place can have
@@ -52,7 +52,7 @@ COLUMNS = {
     "measure": TEXT,  # average, backward_transfer, forgetting, forward_transfer, retention, half_life; see LOCATE, too
     "age_from": COUNT,  # sessions since a fact was taught, for retention; null for the others
     "age_to": COUNT,  # null for "and more", too
-    "unit": TEXT,  # of measures: share, sessions (the half-life); see CLAIMS and MAP, too
+    "unit": TEXT,  # of measures: share, sessions (the half-life); see CLAIMS, too
     "kind": TEXT,  # of fact: see KNOWLEDGE; of claim: the rule, see CLAIMS
     "seed": COUNT,  # null in the row over all seeds
     # what figures rest on
@@ -88,7 +88,6 @@ COLUMNS = {
     "part": TEXT,  # of the adapter: all, half, layer, role, slot
     "first_layer": COUNT,  # from 0; null where the part is in all layers
     "last_layer": COUNT,  # inclusive: the first one, unless layers are grouped
-    "role": TEXT,  # null where the part is in all roles
     "half": TEXT,  # attention or feed_forward; null where the part is no half
     "taught_from": COUNT,  # the session that taught the oldest facts of a row; null over all of them
     "taught_to": COUNT,
@@ -225,7 +224,7 @@ BASE_LOSS = _table(
 )
 MAP = _table(
     "arm",
-    "unit",  # slot: one role in one layer; role: in all layers; layer: all roles of one
+    "part",  # slot: one role in one layer; role: in all layers; layer: all roles of one
     *("role", "layer", "budget", "most_params", "applicable", "trainable_params", "lr"),
     *("sessions", "probe", "metric"),  # recall of taught and rephrase, association, rise, which has no probe
     *("n_seeds", "n_facts", "left_out", *_INTERVAL, "few_seeds", "chance", "per_thousand", "contract"),

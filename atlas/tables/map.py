@@ -55,7 +55,8 @@ def _about(runs: Runs, cell: MapCell) -> dict[str, Any]:
         raise AtlasError(f"--runs: none of {cell.arm}, which the map has; give the runs of all its arms")
     record = runs.first(cell.arm) if cell.rank else None
     return {
-        **cell.model_dump(include={"arm", "unit", "role", "layer", "budget"}),
+        "part": cell.unit,
+        **cell.model_dump(include={"arm", "role", "layer", "budget"}),
         "most_params": cell.most,
         "applicable": record is not None,
         "trainable_params": record and record.trainable_params,

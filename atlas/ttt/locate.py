@@ -62,10 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_certified(args.checkpoint, args.manifest, args.certificate)
     reinitialise(model, run.reinit, run.base_seed, run.seeds)
     if (found := fingerprint(model.state_dict())) != record.frozen.at_start:
-        raise AtlasError(
-            f"{args.checkpoint}: fingerprint {found}, but {args.run} was taught on {record.frozen.at_start}; give the "
-            "base that it was taught on"
-        )
+        expected = f"{record.frozen.at_start}, which {args.run} was taught on"
+        raise AtlasError(f"{args.checkpoint}: fingerprint {found}, expected {expected}; give that base")
     size = model.config.context
     text = validation_tokens(args.corpus, model, manifest.config.validation, spec.locate.windows * size)
     windows = [Line(text[at : at + size + 1], answer=1) for at in range(0, len(text) - size, size)]
@@ -150,12 +148,12 @@ def probes(spec: LocateSpec, prober: Prober, taught: Sequence[Fact], placebo: Se
         placebo: all there are.
     """
     known = Taught(taught, prober.text, prober.origin)
-    chosen_facts = evenly(len(taught), spec.locate.facts)
-    judged = {chosen_facts[at] for at in evenly(len(chosen_facts), spec.locate.judged)}
+    asked = evenly(len(taught), spec.locate.facts)
+    others = {at: some for at in asked if len(some := known.besides(taught[at]))}
+    judged = {[*others][at] for at in evenly(len(others), spec.locate.judged)}
     found = []
-    for at in chosen_facts:
-        others = known.besides(taught[at])
-        question = Question(prober.phrasing(taught[at], 0), others if at in judged and len(others) else None)
+    for at in asked:
+        question = Question(prober.phrasing(taught[at], 0), others[at] if at in judged else None)
         found.append(Asked(question, TAUGHT, at // spec.run.facts_per_session + 1))
     untaught = [placebo[at] for at in evenly(len(placebo), spec.locate.placebo)]
     return found + [Asked(Question(prober.phrasing(fact, 0)), PLACEBO) for fact in untaught]

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.errors import AtlasError
+from atlas.phrases import plural
 from atlas.study.settings import Role
 from atlas.ttt.engine.lanes import LinearSite
 from atlas.ttt.locate_columns import HALVES
@@ -54,7 +56,12 @@ class Change:
 
 
 def groups_of(layers: int, groups: int | None) -> list[tuple[int, int]]:
-    """The first and the last layer of so many groups of neighbours, as equal as can be; None: a group a layer."""
+    """The first and the last layer of so many groups of neighbours, as equal as can be; None: a group a layer.
+
+    AtlasError where there are fewer layers than groups.
+    """
+    if groups and groups > layers:
+        raise AtlasError(f"groups: {groups}, but the base has {plural(layers, 'layer')}; write at most {layers}")
     return [(int(part[0]), int(part[-1])) for part in np.array_split(np.arange(layers), groups or layers)]
 
 

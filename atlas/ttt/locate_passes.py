@@ -118,7 +118,11 @@ class Sheet:
 
 @dataclass
 class Record:
-    """What modules gave in a pass of one lane, and the keys and values of every layer."""
+    """What modules gave in a pass of one lane, and the keys and values of every layer.
+
+    A ReLU in place may have gone over an output by the time that it is given again; over it a second time, it changes
+    nothing.
+    """
 
     outputs: dict[nn.Module, Any] = field(default_factory=dict)
     kept: list[Kept] = field(default_factory=list)
@@ -199,14 +203,14 @@ def _note(forward: Pass, sheet: Sheet, rows: Sequence[int], found: Answers) -> N
     """Write what a pass over a sheet found of some variants."""
     scores = Scores.empty(len(rows), len(sheet.places))
     forward.fill(scores, forward.decoded(forward.undecided))
-    into = np.ix_(rows, sheet.places)
+    into = np.ix_(np.array(rows), sheet.places)
     found.recalled[into], found.nll[into] = scores.recalled, scores.answer_nll
     judged = [at for at, question in enumerate(sheet.questions) if question.alternatives is not None]
     if judged:
         lines = (np.arange(len(rows))[:, None] * len(sheet.places) + judged).flatten()
         others = [sheet.questions[at].alternatives for at in judged] * len(rows)
         won = associated(forward, lines, [one for one in others if one is not None])
-        found.associated[np.ix_(rows, sheet.places[judged])] = won.reshape(len(rows), -1)
+        found.associated[np.ix_(np.array(rows), sheet.places[judged])] = won.reshape(len(rows), -1)
 
 
 class Passes:

@@ -145,6 +145,7 @@ NOTHING = {
     "a function that no step calls": appended("atlas/workflow/files.py", UNSEEN),
     "a function that only the command calls": code("atlas/study/config.py", "load"),
     "a section of the study that only the guard reads": code("atlas/study/config.py", "Guard"),
+    "what is asked where facts sit, where no arm asks": code("atlas/study/arm.py", "Locating"),
     "a module that only a command uses": code("atlas/tables/plan.py", "advice"),
     "a profile": appended("profiles/default/config.yaml", "printshellcmds: true\n"),
     "how other projects' checkpoints are read": code("atlas/guard/verification.py", "read_foreign"),

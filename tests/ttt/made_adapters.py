@@ -89,4 +89,5 @@ def knockouts(folder: Path) -> pd.DataFrame:
     by = rows.groupby([*PLACE, "seed", "probe"], dropna=False, sort=False).agg(counts).reset_index()
     taught, placebo = (by[by["probe"] == probe].drop(columns="probe") for probe in ("taught", "placebo"))
     keys = [*PLACE, "seed"]
-    return taught.merge(placebo[[*keys, "facts", "recalled"]], on=keys, suffixes=("", "_placebo"))
+    joined: pd.DataFrame = taught.merge(placebo[[*keys, "facts", "recalled"]], on=keys, suffixes=("", "_placebo"))
+    return joined

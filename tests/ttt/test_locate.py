@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,8 +37,8 @@ from tests.ttt.tiny_ttt import TINY, make_facts, make_model
 
 MODULES = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.out_proj"}
 MODULES |= {"up": "fc1", "down": "fc2"}
-EVERYWHERE = {"targets": [*MODULES], "ranks": [4, 4]}
-HOME = {"targets": ["v", "up", "down"], "ranks": [8, 8]}
+EVERYWHERE: dict[str, Any] = {"targets": [*MODULES], "ranks": [4, 4]}
+HOME: dict[str, Any] = {"targets": ["v", "up", "down"], "ranks": [8, 8]}
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +58,7 @@ def grouped(inputs, everywhere, tmp_path_factory):
 def planted(inputs, tmp_path_factory):
     """Facts that were learned at one site alone."""
     home = tmp_path_factory.mktemp("planted") / "1-2"
-    return located(inputs, home, lambda *given: learned(*given, role="up", layer=0, steps=500), **HOME)
+    return located(inputs, home, partial(learned, role="up", layer=0, steps=500), **HOME)
 
 
 class ByHand:
@@ -134,7 +136,8 @@ def test_every_change_does_what_it_says(name, inputs, everywhere, request):
     hand = ByHand(inputs, everywhere, 2)
     nothing = next(rows.query("change == 'without' and unit == 'all'").itertuples())
     base = hand.base_loss(hand.model(nothing))
-    for row in rows.itertuples():
+    for record in rows.to_dict("records"):
+        row = SimpleNamespace(**{str(key): value for key, value in record.items()})
         model = hand.model(row)
         assert row.facts == row.judged == len(hand.taught)
         assert row.recalled == sum(hand.recalled(model, fact) for fact in hand.taught), row
@@ -162,12 +165,14 @@ def test_files_have_the_columns_and_the_units_that_they_should(everywhere, group
 
 
 def test_what_all_else_is_taken_out_of_is_what_only_it_is_left_of(everywhere):
-    rows = knockouts(everywhere).query("unit == 'half'").set_index(["seed", "change", "half"])
-    for seed in (1, 2):
-        for mine, other in (HALVES, HALVES[::-1]):
-            a, b = (rows.loc[(seed, *which)] for which in (("without", mine), ("only", other)))
-            assert a["recalled"] == b["recalled"]
-            assert a["base_loss_rise"] == pytest.approx(b["base_loss_rise"], abs=1e-5)
+    rows = knockouts(everywhere).query("unit == 'half'")
+    for mine, other in (HALVES, HALVES[::-1]):
+        without, only = (
+            rows[(rows["change"] == change) & (rows["half"] == half)]
+            for change, half in (("without", mine), ("only", other))
+        )
+        assert [*without["recalled"]] == [*only["recalled"]]
+        np.testing.assert_allclose(without["base_loss_rise"], only["base_loss_rise"], atol=1e-5)
 
 
 def test_an_adapter_that_is_untrained_locates_nothing(inputs, tmp_path):
@@ -356,7 +361,7 @@ def test_what_is_not_the_run_that_was_asked_for_is_refused_in_one_line(inputs, s
     record = json.loads((spoilt_run / "run.json").read_text())
     for key, value, words in (
         ("method", "finetune", "method finetune, expected lora"),
-        ("frozen", record["frozen"] | {"at_start": "0" * 64}, "was taught on 0000"),
+        ("frozen", record["frozen"] | {"at_start": "0" * 64}, "expected 0000"),
     ):
         (spoilt_run / "run.json").write_text(json.dumps(record | {key: value}))
         with pytest.raises(AtlasError, match=words):
