@@ -40,7 +40,7 @@ def test_every_place_has_every_measure_at_every_checkpoint_in_the_order_of_the_s
 
 def test_a_place_says_what_it_is_and_what_it_spent(found):
     query = found[found["arm"] == "map_q_0_8k"].iloc[0]
-    assert query[["unit", "role", "layer"]].tolist() == ["slot", "q", 0]
+    assert query[["part", "role", "layer"]].tolist() == ["slot", "q", 0]
     assert query[["budget", "most_params", "trainable_params"]].tolist() == [8000, 32_768, 31 * (128 + 128)]
     assert query["lr"] == 0.003  # of the essay's fast phase, which the synthetic arms have
     up = found[found["arm"] == "map_up_all_8k"].iloc[0]
