@@ -20,7 +20,8 @@ from atlas.base.hosted import CONFIG, TOKENIZER, hosted, hosted_name
 from atlas.base.language import validation_loss
 from atlas.base.text import Pieces
 from atlas.errors import AtlasError
-from atlas.guard.formats import GgufFile, checkpoint_in, is_gguf
+from atlas.guard.formats import GgufFile, is_gguf
+from atlas.guard.reading import checkpoint_in
 from atlas.guard.report import insist
 from atlas.guard.verification import Foreign, read_foreign, verify_foreign
 from atlas.study.base_settings import Base
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     clock, started = time.perf_counter(), now()
     foreign = read_foreign(Path(config.model))
-    insist(verify_foreign(foreign), foreign.origin)
+    insist(verify_foreign(foreign), foreign.origin, "not taken as a base; fetch it again, or name another base.model")
     tied = {"tie_word_embeddings": foreign.blueprint.tied}  # a file may hold a head that is the embedding again
     beside = {CONFIG: dict(foreign.config) | tied, TOKENIZER: json.loads(tokenizer_text(foreign.origin))}
     model = hosted(beside[CONFIG], Pieces.parse(beside[TOKENIZER], beside[CONFIG], str(foreign.origin)))

@@ -25,7 +25,8 @@ from atlas.base.muon import orthogonalise
 from atlas.errors import AtlasError
 from atlas.guard import weight_checks
 from atlas.guard.blueprints import blueprint
-from atlas.guard.formats import CONFIG, read_tensors
+from atlas.guard.formats import CONFIG
+from atlas.guard.reading import read_json, read_safetensors
 from atlas.guard.report import Certificate, Check, insist
 from atlas.guard.tensors import WeightPart, fingerprint
 from atlas.guard.weight_checks import bounded, counted, finite, mismatches
@@ -76,7 +77,7 @@ def verify_checkpoint(
     """
     record = read_manifest(manifest) if manifest else None
     asked = config or (record.config if record else Base(model=model_beside(checkpoint)))
-    in_file, folder = read_tensors(checkpoint), Path(checkpoint).parent
+    in_file, folder = read_safetensors(Path(checkpoint)), Path(checkpoint).parent
     model = empty_model(record.config if record else asked, folder)
     found = weight_checks.fit(mismatches(in_file, model.state_dict()))
     identity = fingerprint(in_file)
@@ -89,7 +90,7 @@ def verify_checkpoint(
         found += _by_manifest(model, record) if record else []
         found += _by_corpus(model, corpus, asked, record) if corpus else []
     if record and (folder / CONFIG).is_file():
-        values, wanted = files.read_json(folder / CONFIG), opt_config(record.config.own)  # other readers go by it
+        values, wanted = read_json(folder / CONFIG), opt_config(record.config.own)  # other readers go by it
         beside = values if isinstance(values, dict) else {}
         keys = [key for key in wanted if beside.get(key) != wanted[key]]
         wrong = [f"{key}: {beside.get(key)!r}, manifest {wanted[key]!r}" for key in keys]
@@ -143,7 +144,7 @@ def parts_of_base(model: LanguageModel, folder: Path) -> list[WeightPart]:
     if isinstance(model, Transformer):
         return own_parts(model)
     tensors, parts = model.state_dict(), []
-    expected = blueprint(files.read_json(folder / ADOPTED), str(folder / ADOPTED))
+    expected = blueprint(read_json(folder / ADOPTED), str(folder / ADOPTED))
     for spec in expected.specs if expected.tied else (*expected.specs, expected.head):
         for part in replace(spec, unused=0).parts(torch.empty(spec.shape, device="meta")):
             name = hosted_name(part, expected.prefix)
@@ -177,7 +178,7 @@ def model_beside(checkpoint: Path | str) -> Model:
     path = Path(checkpoint).parent / CONFIG
     if not path.is_file():
         raise AtlasError(f"{path}: no such file; give --manifest, or put the model's transformers config there")
-    values = files.read_json(path)
+    values = read_json(path)
     keys = {
         "layers": "num_hidden_layers",
         "width": "hidden_size",

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from atlas.errors import AtlasError
 from atlas.guard import weight_checks
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
-from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, checkpoint_in, contents, is_gguf, read_json
+from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, is_gguf
+from atlas.guard.reading import checkpoint_in, contents, plainly, read_json
 from atlas.guard.report import Certificate, Check, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
 from atlas.guard.weight_checks import Mismatch, mismatches, none_of
@@ -238,6 +239,11 @@ def read_foreign(path: Path) -> Foreign:
 
     Raises AtlasError where a file is missing or damaged, or the architecture has no map of names.
     """
+    with plainly():
+        return _read_foreign(path)
+
+
+def _read_foreign(path: Path) -> Foreign:
     checkpoint = checkpoint_in(path)
     if is_gguf(checkpoint):
         file = GgufFile(checkpoint)
