@@ -24,11 +24,12 @@ from atlas.base.model import POSITION_OFFSET, Attention, Transformer, fresh, opt
 from atlas.base.muon import orthogonalise
 from atlas.errors import AtlasError
 from atlas.guard import weight_checks
-from atlas.guard.blueprints import blueprint
+from atlas.guard.blueprints import blueprint, heads_of
 from atlas.guard.formats import CONFIG
 from atlas.guard.reading import read_json, read_safetensors
 from atlas.guard.report import Certificate, Check, insist
 from atlas.guard.tensors import WeightPart, fingerprint
+from atlas.guard.value_checks import static
 from atlas.guard.weight_checks import bounded, counted, finite, mismatches
 from atlas.guard.wiring import BEFORE_LAYERS, Anatomy, LayerModule, functional, modules_of
 from atlas.study.base_settings import Base, Model
@@ -86,7 +87,7 @@ def verify_checkpoint(
         model.requires_grad_(False).eval()
         identity = fingerprint(model.state_dict())
         found.append(weight_checks.loaded(model.state_dict(), in_file))
-        found += weight_checks.static(parts_of_base(model, folder))
+        found += static(parts_of_base(model, folder))
         found += _by_manifest(model, record) if record else []
         found += _by_corpus(model, corpus, asked, record) if corpus else []
     if record and (folder / CONFIG).is_file():
@@ -155,7 +156,9 @@ def parts_of_base(model: LanguageModel, folder: Path) -> list[WeightPart]:
 def own_parts(model: Transformer) -> list[WeightPart]:
     """The parts of a model of Atlas's own, which is an OPT."""
     tensors, specs = model.state_dict(), blueprint(opt_config(model.config), "the model").specs
-    return [part for spec in specs for part in spec.parts(tensors[spec.name])]
+    heads = heads_of(opt_config(model.config))
+    parts = (part for spec in specs for part in spec.parts(tensors[spec.name]))
+    return [replace(part, blocks=heads.get(part.role, part.blocks)) for part in parts]
 
 
 def anatomy(model: Transformer) -> Anatomy:

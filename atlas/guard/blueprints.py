@@ -100,6 +100,13 @@ class ConfigReader:
             raise AtlasError(f"{self.origin}: width {width} is not a multiple of {heads} heads; use the model's config")
 
 
+def heads_of(config: Mapping[str, Any]) -> dict[str, int]:
+    """How many heads share each of a layer's attention matrices, by role, as far as a config says."""
+    full = config.get("num_attention_heads") or config.get("n_head")
+    fewer = config.get("num_key_value_heads") or full
+    return {"q": full, "k": fewer, "v": fewer, "o": full} if isinstance(full, int) and isinstance(fewer, int) else {}
+
+
 def blueprint(config: Mapping[str, Any], origin: str) -> Blueprint:
     """The blueprint of the model that a `transformers` config describes. AtlasError where it is of no known kind."""
     kind = str(config.get("model_type"))

@@ -15,6 +15,7 @@ from atlas.errors import AtlasError
 
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
+NOTE = "note"  # and where there is something to know of what passed
 
 FITS = {
     "names": "the file has the model's tensors, no more and no fewer",
@@ -140,7 +141,7 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     lines = [line for check in report.checks for line in (_lines(check) if everything else [_worst(check)])]
     console.print(_table(lines, "All modules" if everything else "All checks, each with its worst module"))
     for check in report.checks:
-        if check.detail.startswith(UNDECIDED):
+        if check.passed and check.detail.startswith((UNDECIDED, NOTE)):
             console.print(Text(f"{check.name}: {check.detail}", style="yellow"), soft_wrap=True)
     for what, why in report.not_checked.items():
         console.print(Text(f"not checked: {what} ({why})", style="yellow"), soft_wrap=True)

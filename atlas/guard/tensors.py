@@ -24,6 +24,7 @@ class WeightPart:
     kind: Kind
     role: str = ""  # q, k, v, o, up, gate, down; head for an output matrix of its own; empty where there is none
     layer: int | None = None
+    blocks: int = 4  # pieces of its outputs (of o its inputs) that are trained each by itself: heads, else quarters
     stored: str = ""  # how the file stores it, such as Q8_0, where files store tensors in more than one way (GGUF)
 
     @property

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from atlas.errors import AtlasError
 from atlas.guard import weight_checks
-from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
+from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint, heads_of
 from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, is_gguf
 from atlas.guard.reading import checkpoint_in, contents, plainly, read_json
 from atlas.guard.report import Certificate, Check, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
+from atlas.guard.value_checks import static
 from atlas.guard.weight_checks import Mismatch, mismatches, none_of
 
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
@@ -68,7 +69,7 @@ def verify(
             once: dict[str, WeightPart] = {}  # of parameters that are declared to be one, the first
             for part in parts_of(model):
                 once.setdefault(root_of(part.name, declared), replace(part, stored=stored.get(part.name, "")))
-            found += weight_checks.static(list(once.values()))
+            found += static(list(once.values()))
         identity = fingerprint(in_memory)
     certificate = Certificate.of(found, identity)
     insist(certificate, checkpoint, MEND)
@@ -227,8 +228,9 @@ class Foreign(Contents):
     def parts(self) -> list[WeightPart]:
         """The parts of a file that fits its config. A tied head that stands there again is no part of its own."""
         specs = [spec for spec in self.specs.values() if not (self.blueprint.tied and spec.role == "head")]
+        heads = heads_of(self.config)
         return [
-            replace(part, stored=self.stored.get(spec.name, ""))
+            replace(part, stored=self.stored.get(spec.name, ""), blocks=heads.get(part.role, part.blocks))
             for spec in specs
             for part in spec.parts(self.tensors[spec.name])
         ]
@@ -287,5 +289,5 @@ def verify_foreign(foreign: Foreign) -> Certificate:
         if again and sha256_of(foreign.tensors[head]) != sha256_of(foreign.tensors[embedding]):
             wrong[head] = f"differs from {embedding}, though the config says tie_word_embeddings"
         found.append(none_of("head", "the output head is the embedding where the config ties them", wrong))
-        found += weight_checks.static(foreign.parts())
+        found += static(foreign.parts())
     return Certificate.of(found, fingerprint(foreign.tensors))
