@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlas.guard.tensors import WeightPart
+from atlas.guard.tensors import WeightPart, role_name
 
 TINY = torch.finfo(torch.float64).tiny
 EVEN = 1e-9  # spread below which a neighbour has no direction: zeros, a rotation
@@ -150,7 +150,7 @@ def blocks_of(parts: Sequence[WeightPart]) -> Iterator[tuple[str, list[float]]]:
 
 
 def _group(part: WeightPart) -> str:
-    return part.role or re.sub(r"\d+", "#", part.name)
+    return part.role or role_name(part.name)
 
 
 def _gram(rows: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ FETCH = "fetch or copy it again"
 REMAKE = "delete it and run snakemake to remake it"
 CONVERT = "save_pretrained, or with safetensors.torch.save_file"
 PICKLES = (b"PK\x03\x04", b"\x80\x02")
+DEQUANTISE = "verify the checkpoint that it was quantised from"
 CODES = {"float4_e2m1fn_x2"}  # dtypes of torch with several numbers a byte, which nothing can be worked out with
 
 
@@ -156,9 +157,6 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-DEQUANTISE = "verify the checkpoint that it was quantised from"
-
-
 def _check_header(path: Path) -> None:
     """AtlasError unless the file begins with a header of its own length, each name in it once."""
     if not path.is_file():
@@ -166,10 +164,11 @@ def _check_header(path: Path) -> None:
     whole = path.stat().st_size
     with path.open("rb") as file:
         begin = file.read(8)
-        if begin.startswith(PICKLES):
-            raise AtlasError(f"{path}: a file of torch.save, which runs code when it is read; convert it with {CONVERT}")
         length = int.from_bytes(begin, "little")
         if len(begin) < 8 or length > min(whole - 8, HEADER_AT_MOST):
+            if begin.startswith(PICKLES):
+                saved = "a file of torch.save, which runs code when it is read"
+                raise AtlasError(f"{path}: {saved}; convert it with {CONVERT}")
             states = f"its header should have {length:,} bytes" if len(begin) == 8 else "there is no header"
             raise AtlasError(
                 f"{path}: not a whole safetensors file ({states}, the file has {whole:,}); {remedy(path)}"

@@ -7,7 +7,6 @@ honest checkpoints of all known architectures, sizes and dtypes, which `snakemak
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from atlas.guard.randomness import alignments, blocks_of
 from atlas.guard.report import NOTE, Check
-from atlas.guard.tensors import WeightPart, sha256_of
+from atlas.guard.tensors import WeightPart, role_name, sha256_of
 from atlas.guard.weight_checks import SHORTEST, aligned, bounded, none_of, spectra, without
 
 CONSTANT_LIMIT = 1e-4  # root mean square distance of a bias from 0, of a norm's weight from 1
@@ -38,8 +37,8 @@ NO_DIRECTION = 5e-3  # of the largest singular value: rounding to 16 bits makes 
 FEWEST_DIRECTIONS = 0.15  # share of directions with more than that; at least 0.8 in honest matrices
 TOWERING = 8.0  # times its size: single weights beyond are cut to that where they would drown all others
 RANDOM_BLOCK = 5.0  # alignment below which a block may be random: 4 in 99% of fresh ones
-CLEAR_BLOCKS = 60.0  # median alignment of a matrix's other blocks that makes a random one odd; honest matrices with
-# such blocks have none below 8
+CLEAR_BLOCKS = 90.0  # median alignment of a matrix's other blocks that makes a random one odd; honest matrices with
+# such blocks have none below 14
 
 
 def static(parts: Iterable[WeightPart]) -> Iterator[Check]:
@@ -121,7 +120,7 @@ def zeros(parts: Sequence[WeightPart]) -> Check:
     for part in parts:
         if part.kind in ("matrix", "embedding"):
             empty = part.values == 0
-            rows, columns = float(empty.all(1).sum()), float(empty.all(0).sum())
+            rows, columns = float(empty.all(1).sum()), float(empty.all(0).sum()) * (part.kind == "matrix")
             if _is_vocabulary(part):
                 rows = rows if rows >= PADDED * len(empty) else 0.0
             wide, tall = empty.shape[1] >= SHORTEST, empty.shape[0] >= SHORTEST
@@ -249,7 +248,7 @@ def _unpadded(part: WeightPart) -> Tensor:
 
 def _role_of(part: WeightPart) -> tuple[str, str]:
     """What the same tensors of other layers share: the name without its numbers."""
-    return part.kind, re.sub(r"\d+", "#", part.name)
+    return part.kind, role_name(part.name)
 
 
 def _by_role(parts: Iterable[WeightPart]) -> dict[tuple[str, str], list[WeightPart]]:

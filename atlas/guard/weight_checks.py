@@ -20,6 +20,7 @@ from atlas.guard.tensors import WeightPart, dtype_of, fingerprint, sha256_of
 SHORTEST = 16  # rows and columns that a matrix must have for a test of its directions to be able to tell anything
 SPECTRUM_SHORTEST = 32  # singular values whose law can be told from that of a matrix which was trained for a while
 SPECTRUM_CLEAR = 64  # singular values whose law tells more than a weak alignment does
+FAIRLY_ALIGNED = 12.0  # beyond this a matrix with fewer is trained: honest ones have 17 where the law is still near
 SPECTRUM_LIMIT = 6.0  # in 1/n; fresh matrices stay below 4 (see atlas.guard.randomness), trained ones are far above
 USUAL_STD = 0.02  # spread of the numbers that language models begin with
 ALIGNMENT_LIMIT = 5.0  # fresh matrices stay below 4 (see atlas.guard.randomness), honest ones are above 6
@@ -134,7 +135,7 @@ def spectra(parts: Sequence[WeightPart], alignment: Mapping[str, float]) -> Chec
 
 def _beyond_doubt(part: WeightPart) -> float:
     """The alignment beyond which a matrix is trained, whatever its spectrum: a short spectrum tells little."""
-    return CLEARLY_ALIGNED if min(part.values.shape) >= SPECTRUM_CLEAR else ALIGNMENT_LIMIT
+    return CLEARLY_ALIGNED if min(part.values.shape) >= SPECTRUM_CLEAR else FAIRLY_ALIGNED
 
 
 def without(check: Check, short: Collection[str], fewest: int) -> Check:
