@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -106,28 +107,44 @@ class GgufFile:
         """All tensors in float32, by the names of `transformers`; those that it has no name for are ``UNKNOWN``."""
         found: dict[str, Tensor] = {}
         for entry in self._reader.tensors:
-            with _told(f"{self.path}: {entry.name} is {entry.tensor_type.name}", NO_VALUES):
-                name, values = self._reordered(entry, found)
+            name, values = self._reordered(entry, self.numbers(entry), found)
             if name is not None:
                 found[name] = torch.from_numpy(np.array(values, np.float32))
         return found
 
-    def _reordered(self, entry: Any, found: dict[str, Tensor]) -> tuple[str | None, np.ndarray]:
+    @property
+    def entries(self) -> list[Any]:
+        """The tensors as the file has them: ``name``, ``tensor_type``, ``data``."""
+        return list(self._reader.tensors)
+
+    def numbers(self, entry: Any, data: np.ndarray | None = None) -> np.ndarray:
+        """The numbers that an entry stands for, or ``data`` in its place, in the file's order."""
+        from gguf import dequantize
+
+        with _told(f"{self.path}: {entry.name} is {entry.tensor_type.name}", NO_VALUES), np.errstate(all="ignore"):
+            values: np.ndarray = dequantize(entry.data if data is None else data, entry.tensor_type)
+        return values  # whether they are finite is a check of its own
+
+    def places(self, entry: Any, shape: tuple[int, ...]) -> tuple[str | None, np.ndarray]:
+        """The name of an entry in `transformers`, and of each of its numbers there the place in the file."""
+        return self._reordered(entry, np.arange(math.prod(shape)).reshape(shape), {})
+
+    def _reordered(
+        self, entry: Any, values: np.ndarray, found: dict[str, Tensor]
+    ) -> tuple[str | None, np.ndarray]:
         """One tensor as `transformers` has it: GGUF holds the rows of q and k of a Llama in another order, say.
 
         A tensor of the wrong shape is left as it is. Where the name is None, `transformers` joined the tensor to
         others (experts) and put it into ``found`` itself.
         """
-        from gguf import dequantize
-
-        with np.errstate(all="ignore"):  # whether numbers are finite is a check of its own
-            name, values = self._named(entry.name), dequantize(entry.data, entry.tensor_type)
+        name = self._named(entry.name)
         expected = self._model.state_dict().get(name)
         if expected is None or (expected.ndim < 3 and sorted(expected.shape) != sorted(values.shape)):
             return name, values
-        done = self._processor.process(
-            weights=values, name=entry.name, tensor_key_mapping=self._names, parsed_parameters={"tensors": found}
-        )
+        with _told(f"{self.path}: {entry.name} is {entry.tensor_type.name}", NO_VALUES):
+            done = self._processor.process(
+                weights=values, name=entry.name, tensor_key_mapping=self._names, parsed_parameters={"tensors": found}
+            )
         return (None if done.name is None else name), done.weights
 
     def _named(self, name: str) -> str:
