@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
 
 from atlas.base.optimisers import AdamW
 from atlas.base.text import SYMBOLS
@@ -36,7 +36,9 @@ OUTSIDERS: Mapping[str, Mapping[str, Any]] = {
 """Keys of a config by what is said of it; its first word is the ``model_type``."""
 BATCH, WINDOW, WARM = 8, 64, 20
 RATE = 3e-3
+JUDGED = 64  # windows that the loss is measured on
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""How each of the models is stored."""
 
 
 def model_type(kind: str) -> str:
@@ -44,10 +46,8 @@ def model_type(kind: str) -> str:
     return kind.partition(",")[0]
 
 
-def trained(
-    kind: str, seed: int, tokens: np.ndarray, steps: Collection[int]
-) -> Iterator[tuple[int, dict[str, Any], dict[str, Tensor]]]:
-    """Train one of ``OUTSIDERS`` with AdamW; after each of ``steps`` its number, the config and the file's tensors.
+def trained(kind: str, seed: int, tokens: np.ndarray, steps: Collection[int]) -> Iterator[tuple[int, nn.Module]]:
+    """Train one of ``OUTSIDERS`` with AdamW; after each of ``steps`` its number and the model, not to be changed.
 
     Args:
         tokens: uint8, (characters,).
@@ -62,9 +62,7 @@ def trained(
     with torch.random.fork_rng(devices=[]):  # transformers draws a model's first weights from the global state
         torch.manual_seed(int(draw.integers(2**62)))
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type(kind), **OUTSIDERS[kind]))
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+    model.eval()  # without dropout
     decayed = [parameter for parameter in model.parameters() if parameter.ndim == 2]
     others = [parameter for parameter in model.parameters() if parameter.ndim != 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -80,6 +78,12 @@ def trained(
         optimiser.step()
         optimiser.zero_grad()
         if step in steps:
-            tied = {} if not model.config.tie_word_embeddings else model.all_tied_weights_keys
-            held = {name: value.detach().clone() for name, value in model.state_dict().items() if name not in tied}
-            yield step, model.config.to_diff_dict() | {"model_type": model_type(kind)}, held
+            yield step, model
+
+
+@torch.no_grad()
+def loss_on(model: nn.Module, tokens: np.ndarray) -> float:
+    """Mean loss in nats per character on evenly spread windows of a text, uint8, (characters,)."""
+    starts = np.linspace(0, len(tokens) - WINDOW, JUDGED).astype(int)
+    rows = torch.from_numpy(np.stack([tokens[at : at + WINDOW] for at in starts]).astype(np.int64))
+    return float(model(input_ids=rows, labels=rows).loss)
