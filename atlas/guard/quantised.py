@@ -96,7 +96,7 @@ def _compared(file: GgufFile, source: Foreign) -> Certificate:
             original = np.empty(values.size, np.float32)
             original[places.ravel()] = expected[name].numpy().ravel()
             kind = entry.tensor_type.name
-            mean, largest = _errors(values.ravel(), original, _steps(file, entry, original))
+            mean, largest = _errors(values.ravel(), original, steps_of(file, entry, original))
             (exact if kind in EXACT else far)[name] = largest
             if kind not in EXACT:
                 rough[name] = mean
@@ -139,7 +139,7 @@ def _same(one: object, other: object) -> bool:
     return math.isclose(one, other, rel_tol=1e-6) if numbers else one == other  # GGUF holds them in 32 bits
 
 
-def _steps(file: GgufFile, entry: Any, original: np.ndarray) -> np.ndarray:
+def steps_of(file: GgufFile, entry: Any, original: np.ndarray) -> np.ndarray:
     """The gap between neighbouring codes at each number of an entry, (numbers,), in the file's order."""
     from gguf import GGML_QUANT_SIZES
 
