@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from atlas.base.optimisers import AdamW
 from atlas.base.text import SYMBOLS
@@ -56,8 +57,10 @@ def trained(kind: str, seed: int, tokens: np.ndarray, steps: Collection[int]) ->
     """
     try:
         from transformers import AutoConfig, AutoModelForCausalLM  # the extra lm
+        from transformers.utils import logging
     except ImportError as error:
         raise AtlasError(f"{kind}: an honest model of it takes {error.name}; {INSTALL_LM}") from None
+    logging.disable_progress_bar()  # of files of a megabyte, which their steps save
     draw = rng(seed, "guard", "outsiders", kind)
     with torch.random.fork_rng(devices=[]):  # transformers draws a model's first weights from the global state
         torch.manual_seed(int(draw.integers(2**62)))
@@ -70,7 +73,7 @@ def trained(kind: str, seed: int, tokens: np.ndarray, steps: Collection[int]) ->
     for step in range(1, last + 1):
         starts = draw.integers(0, len(tokens) - WINDOW, BATCH)
         rows = torch.from_numpy(np.stack([tokens[at : at + WINDOW] for at in starts]).astype(np.int64))
-        loss = model(input_ids=rows, labels=rows).loss
+        loss = _loss(model, rows)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimiser.param_groups:
@@ -86,4 +89,10 @@ def loss_on(model: nn.Module, tokens: np.ndarray) -> float:
     """Mean loss in nats per character on evenly spread windows of a text, uint8, (characters,)."""
     starts = np.linspace(0, len(tokens) - WINDOW, JUDGED).astype(int)
     rows = torch.from_numpy(np.stack([tokens[at : at + WINDOW] for at in starts]).astype(np.int64))
-    return float(model(input_ids=rows, labels=rows).loss)
+    return float(_loss(model, rows))
+
+
+def _loss(model: nn.Module, rows: Tensor) -> Tensor:
+    """Cross-entropy of each token of rows, int64, (rows, tokens), but the first."""
+    logits = model(input_ids=rows).logits[:, :-1]
+    return F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
