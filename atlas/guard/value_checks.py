@@ -166,19 +166,17 @@ def scale(parts: Sequence[WeightPart]) -> Check:
     peers = _by_role(sized)
     measured: dict[str, float] = {}
     for part in sized:
-        own = sizes[part.name]
-        same = [sizes[other.name] for other in peers[_role_of(part)] if other is not part]
+        own, norm = sizes[part.name], part.kind == "norm weight"
+        same = [sizes[other.name] for other in peers[_role_of(part)]]
         rest = [size for name, size in matrices.items() if name != part.name]
-        figures = [0.0]
-        level = statistics.median(rest) if rest else own
-        if same:
-            limit = NORMS_LIMIT if part.kind == "norm weight" else PEERS_LIMIT
-            # of two that differ, the one that the rest of the model is unlike; of one that is alike, neither
-            apart = len(same) > 1 or part.kind == "norm weight" or _factor(own, level) >= _factor(same[0], level)
-            figures.append(_factor(own, statistics.median(same)) / limit * apart)
-        if part.kind != "norm weight" and not _short(part):
-            figures += [_factor(own, level) / MODEL_LIMIT, own / LARGEST * (part.kind == "matrix")]
-        measured[part.name] = max(figures)
+        level = 1.0 if norm else statistics.median(rest) if rest else own
+        usual = statistics.median(same)
+        if len(same) == 2:  # of two that differ it is the one that is unlike the rest of the model
+            usual = min(same, key=lambda size: _factor(size, level))
+        measured[part.name] = _factor(own, usual) / (NORMS_LIMIT if norm else PEERS_LIMIT)
+        if not norm and not _short(part):
+            size = own / LARGEST if part.kind == "matrix" else 0.0
+            measured[part.name] = max(measured[part.name], _factor(own, level) / MODEL_LIMIT, size)
     sentence = "factor between the size of a tensor and that of its role in other layers, or of the model, over its limit"
     return bounded("size", sentence, measured, "at most", 1.0, parts)
 
