@@ -63,7 +63,14 @@ def checked(guard: Guard, shape: int, seed: int, text: str) -> list[dict[str, An
         files.write_json(folder / CONFIG, opt_config(base.own))
         for step, tensors in snapshots(base, tokens, guard.snapshots).items():
             loss = put_down(folder, base, step, loaded(base.own, tensors), validation, excerpted)
-            row = {"architecture": OWN, "dtype": "float32", "shape": shape, "seed": seed, "step": step, "val_loss": loss}
+            row = {
+                "architecture": OWN,
+                "dtype": "float32",
+                "shape": shape,
+                "seed": seed,
+                "step": step,
+                "val_loss": loss,
+            }
             rows.append(row | refusals(checkpoint, manifest, excerpted))
     return rows
 

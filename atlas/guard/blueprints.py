@@ -91,7 +91,9 @@ class ConfigReader:
         """A switch; ``default`` where the key is missing or null."""
         found = self.values.get(key)
         if found is not None and not isinstance(found, bool):
-            raise AtlasError(f"{self.origin}: {key} is {found!r:.100}, expected true or false; use the model's own config")
+            raise AtlasError(
+                f"{self.origin}: {key} is {found!r:.100}, expected true or false; use the model's own config"
+            )
         return default if found is None else found
 
     def check_heads(self, width: int, heads: int) -> None:

@@ -129,9 +129,7 @@ class GgufFile:
         """The name of an entry in `transformers`, and of each of its numbers there the place in the file."""
         return self._reordered(entry, np.arange(math.prod(shape)).reshape(shape), {})
 
-    def _reordered(
-        self, entry: Any, values: np.ndarray, found: dict[str, Tensor]
-    ) -> tuple[str | None, np.ndarray]:
+    def _reordered(self, entry: Any, values: np.ndarray, found: dict[str, Tensor]) -> tuple[str | None, np.ndarray]:
         """One tensor as `transformers` has it: GGUF holds the rows of q and k of a Llama in another order, say.
 
         A tensor of the wrong shape is left as it is. Where the name is None, `transformers` joined the tensor to

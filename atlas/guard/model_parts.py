@@ -62,4 +62,3 @@ def _fused(part: WeightPart, architecture: str, heads: int) -> TensorSpec | None
     if shape[0] % (3 * (heads if by_head else 1)) or (part.kind == "matrix" and shape[0] != 3 * shape[1]):
         return None  # fewer heads of keys and values: only the architecture knows how many
     return TensorSpec(part.name, shape, part.kind, fused=SHARED, heads=heads if by_head else 1)
-

@@ -142,8 +142,9 @@ def blocks_of(parts: Sequence[WeightPart]) -> Iterator[tuple[str, list[float]]]:
             if not others:
                 continue
             grams = torch.stack(others)  # (neighbours, n, n)
-            if part.blocks > 1 and len(rows) >= part.blocks * BLOCK_ROWS:
-                yield part.name, [_figure(block, grams) for block in rows.tensor_split(part.blocks)]
+            blocks = part.blocks or (8 if len(rows) >= 8 * BLOCK_ROWS else 4)  # any quarter holds one of its eighths
+            if blocks > 1 and len(rows) >= blocks * BLOCK_ROWS:
+                yield part.name, [_figure(block, grams) for block in rows.tensor_split(blocks)]
             if rows.shape[1] >= 2 * HALF_AT_LEAST:
                 halves = [slice(None, rows.shape[1] // 2), slice(rows.shape[1] // 2, None)]
                 yield part.name, [_figure(rows[:, half], grams[:, half, half]) for half in halves]

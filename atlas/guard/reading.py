@@ -170,9 +170,7 @@ def _check_header(path: Path) -> None:
                 saved = "a file of torch.save, which runs code when it is read"
                 raise AtlasError(f"{path}: {saved}; convert it with {CONVERT}")
             states = f"its header should have {length:,} bytes" if len(begin) == 8 else "there is no header"
-            raise AtlasError(
-                f"{path}: not a whole safetensors file ({states}, the file has {whole:,}); {remedy(path)}"
-            )
+            raise AtlasError(f"{path}: not a whole safetensors file ({states}, the file has {whole:,}); {remedy(path)}")
         header = _parsed(file.read(length), f"{path}: header", remedy(path))
     if not isinstance(header, dict):
         raise AtlasError(f"{path}: the header is no JSON object; {remedy(path)}")

@@ -25,7 +25,7 @@ class WeightPart:
     kind: Kind
     role: str = ""  # q, k, v, o, up, gate, down; head for an output matrix of its own; empty where there is none
     layer: int | None = None
-    blocks: int = 4  # pieces of its outputs (of o its inputs) that are trained each by itself: heads, else quarters
+    blocks: int = 0  # heads that share its outputs (of o its inputs); 0 where there are none, or nobody says how many
     stored: str = ""  # how the file stores it, such as Q8_0, where files store tensors in more than one way (GGUF)
 
     @property
@@ -84,7 +84,7 @@ def parts_of(model: nn.Module) -> Iterator[WeightPart]:
             role = "k" if path.rpartition(".")[2] in KEYS else ""
             flat = values.detach().cpu()
             if flat.ndim > 2 and len(flat) == 1:  # a token or a table of positions, for any batch
-                flat = flat[0]
+                flat = flat.flatten() if flat.shape[1] == 1 else flat[0]
             if flat.ndim > 2:  # a convolution, or the matrices of many experts
                 convolution = "conv" in type(module).__name__.lower()
                 flat = flat.flatten(1) if convolution else flat.flatten(0, -2)

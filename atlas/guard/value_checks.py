@@ -86,7 +86,7 @@ def blocks(parts: Sequence[WeightPart]) -> Check:
         least, *others = sorted(found)
         if statistics.median(others) >= CLEAR_BLOCKS:
             measured[name] = min(least, measured.get(name, least))
-    sentence = "least alignment of a head, a quarter or a half of matrices whose others are clearly aligned"
+    sentence = "least alignment of a head, an eighth or a half of matrices whose others are clearly aligned"
     return bounded("blocks", sentence, measured, "at least", RANDOM_BLOCK, parts)
 
 
@@ -177,7 +177,7 @@ def scale(parts: Sequence[WeightPart]) -> Check:
         if not norm and not _short(part):
             size = own / LARGEST if part.kind == "matrix" else 0.0
             measured[part.name] = max(measured[part.name], _factor(own, level) / MODEL_LIMIT, size)
-    sentence = "factor between the size of a tensor and that of its role in other layers, or of the model, over its limit"
+    sentence = "factor between the sizes of a tensor and of its role in other layers, or of the model, over its limit"
     return bounded("size", sentence, measured, "at most", 1.0, parts)
 
 

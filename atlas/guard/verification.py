@@ -273,7 +273,9 @@ def _read_foreign(path: Path) -> Foreign:
         raise AtlasError(f"{beside}: not the config of a model; put the model's transformers config there")
     if method := config.get("quantization_config"):
         kind = method.get("quant_method", "unnamed") if isinstance(method, dict) else "unnamed"
-        raise AtlasError(f"{beside}: quantization_config ({kind!r:.100}): the file holds codes, not weights; {DEQUANTISE}")
+        raise AtlasError(
+            f"{beside}: quantization_config ({kind!r:.100}): the file holds codes, not weights; {DEQUANTISE}"
+        )
     expected = blueprint(config, str(beside))
     found = contents(checkpoint)
     return Foreign(origin=path, config=config, blueprint=expected, tensors=found.tensors, misplaced=found.misplaced)

@@ -143,7 +143,9 @@ def test_a_file_that_is_cut_off(tmp_path, share):
     path = written(tmp_path / "model.gguf", "llama")
     contents = path.read_bytes()
     path.write_bytes(contents[: int(len(contents) * share)])
-    with pytest.raises(AtlasError, match=rf"{re.escape(str(path))}: not a whole GGUF file \(.*\); fetch or copy it again"):
+    with pytest.raises(
+        AtlasError, match=rf"{re.escape(str(path))}: not a whole GGUF file \(.*\); fetch or copy it again"
+    ):
         inspect(path)
 
 

@@ -60,7 +60,11 @@ def raw(path, header, body=bytes(16)):
         (json.dumps({"a": ENTRY}), bytes(17), "its tensors end after 16 bytes, 17 are there"),
         (json.dumps({"n" * 2000: ENTRY}), bytes(16), "a name of 2,000 characters"),
         (json.dumps({"a": ENTRY | {"dtype": "F6_E2M3"}}), bytes(16), "safetensors cannot read it"),
-        (json.dumps({"a": {"dtype": "F4", "shape": [32], "data_offsets": [0, 16]}}), bytes(16), "codes without a number"),
+        (
+            json.dumps({"a": {"dtype": "F4", "shape": [32], "data_offsets": [0, 16]}}),
+            bytes(16),
+            "codes without a number",
+        ),
         (json.dumps({"a": ENTRY | {"shape": [2**62, 4]}}), bytes(16), "overflow"),
         (json.dumps({"a": ENTRY | {"data_offsets": [16, 0]}}), b"", "safetensors cannot read it"),
     ],
@@ -109,7 +113,9 @@ def test_a_model_in_memory_in_8_bits(tmp_path):
 def test_a_quantised_checkpoint_cannot_be_judged(llama):
     config = files.read_json(llama / "config.json")
     files.write_json(llama / "config.json", config | {"quantization_config": {"quant_method": "fp8"}})
-    assert "quantization_config ('fp8'): the file holds codes, not weights; verify the checkpoint that" in refusal(llama)
+    assert "quantization_config ('fp8'): the file holds codes, not weights; verify the checkpoint that" in refusal(
+        llama
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,7 +184,9 @@ def test_files_that_may_not_be_read_are_no_defect(llama, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr("pathlib.Path.open", refuse)
-    assert "model.safetensors: cannot be read (permission denied); check the path, and who may read it" in refusal(llama)
+    assert "model.safetensors: cannot be read (permission denied); check the path, and who may read it" in refusal(
+        llama
+    )
 
 
 def test_a_pipe_is_no_file_that_is_waited_for(llama):
