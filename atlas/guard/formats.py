@@ -44,7 +44,7 @@ class Contents:
 
     tensors: Mapping[str, Tensor]
     misplaced: tuple[Mismatch, ...] = ()  # what the index of shards and the shards say differently
-    stored: Mapping[str, str] = field(default_factory=dict)  # of GGUF: each tensor's kind, from which it is dequantised
+    stored: Mapping[str, str] = field(default_factory=dict)  # of GGUF: each tensor's kind
 
 
 def read_tensors(checkpoint: Path | str) -> dict[str, Tensor]:

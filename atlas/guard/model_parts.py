@@ -1,4 +1,4 @@
-"""A model in memory as parts: by the blueprint of its config where that is known, else by the classes of its modules."""
+"""A model in memory as parts: by the blueprint of its config where that is known, else by its modules' classes."""
 
 from __future__ import annotations
 

@@ -135,8 +135,9 @@ def _theta(config: Mapping[str, Any]) -> Any:
 
 
 def _same(one: object, other: object) -> bool:
-    numbers = isinstance(one, int | float) and isinstance(other, int | float)
-    return math.isclose(one, other, rel_tol=1e-6) if numbers else one == other  # GGUF holds them in 32 bits
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-6)  # GGUF holds them in 32 bits
+    return one == other
 
 
 def steps_of(file: GgufFile, entry: Any, original: np.ndarray) -> np.ndarray:
@@ -146,17 +147,18 @@ def steps_of(file: GgufFile, entry: Any, original: np.ndarray) -> np.ndarray:
     kind = entry.tensor_type.name
     if kind in ROUNDED:
         share, least = ROUNDED[kind]
-        return np.abs(original) * share + least
+        return np.asarray(np.abs(original) * share + least)
     if kind not in CODES:
         cuts = np.arange(0, len(original), BLOCK)
         sizes = np.diff([*cuts, len(original)])
-        return np.repeat(UNEVEN * np.sqrt(np.add.reduceat(np.square(original), cuts) / sizes), sizes)
+        means: np.ndarray = np.add.reduceat(np.square(original), cuts) / sizes
+        return np.repeat(UNEVEN * np.sqrt(means), sizes)
     codes, both = CODES[kind], []
     for byte in (0, codes.one):
         data = entry.data.copy()
         data.reshape(-1, GGML_QUANT_SIZES[entry.tensor_type][1])[:, codes.start : codes.end] = byte
         both.append(file.numbers(entry, data).ravel())
-    gaps = np.abs(both[1] - both[0])
+    gaps: np.ndarray = np.abs(both[1] - both[0])
     if kind.endswith("_K"):  # the scales of its parts are codes themselves, in steps of the largest one
         gaps = np.repeat(gaps.reshape(-1, BLOCK).max(1), BLOCK)
     return gaps

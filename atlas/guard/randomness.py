@@ -128,26 +128,29 @@ def blocks_of(parts: Sequence[WeightPart]) -> Iterator[tuple[str, list[float]]]:
         if (sides := _sides(part)) and (rows := sides[0][1][sides[0][1].any(1)]).any():  # without padding
             spaces[rows.shape[1]].append((part, rows))
     for members in spaces.values():
-        totals: dict[str, Tensor] = {}
-        counts = Counter(_group(part) for part, _ in members)
-        for part, rows in members:
-            totals[_group(part)] = totals.get(_group(part), 0) + _gram(rows)
-        for part, rows in members:
-            if POSITIONS.search(part.name):
-                continue
-            own = _group(part)
-            others = [total / counts[group] for group, total in totals.items() if group != own]
-            if counts[own] > 1:
-                others.append((totals[own] - _gram(rows)) / (counts[own] - 1))
-            if not others:
-                continue
-            grams = torch.stack(others)  # (neighbours, n, n)
+        for part, rows, grams in _beside(members):
             blocks = part.blocks or (8 if len(rows) >= 8 * BLOCK_ROWS else 4)  # any quarter holds one of its eighths
             if blocks > 1 and len(rows) >= blocks * BLOCK_ROWS:
                 yield part.name, [_figure(block, grams) for block in rows.tensor_split(blocks)]
             if rows.shape[1] >= 2 * HALF_AT_LEAST:
                 halves = [slice(None, rows.shape[1] // 2), slice(rows.shape[1] // 2, None)]
                 yield part.name, [_figure(rows[:, half], grams[:, half, half]) for half in halves]
+
+
+def _beside(members: Sequence[tuple[WeightPart, Tensor]]) -> Iterator[tuple[WeightPart, Tensor, Tensor]]:
+    """Each part of a space but positions, its vectors (vectors, n), and the mean Gram matrices of the roles beside it,
+    (roles, n, n)."""
+    totals: dict[str, Tensor] = {}
+    counts = Counter(_group(part) for part, _ in members)
+    for part, rows in members:
+        totals[_group(part)] = totals.get(_group(part), 0) + _gram(rows)
+    for part, rows in members:
+        own = _group(part)
+        others = [total / counts[group] for group, total in totals.items() if group != own]
+        if counts[own] > 1:
+            others.append((totals[own] - _gram(rows)) / (counts[own] - 1))
+        if others and not POSITIONS.search(part.name):
+            yield part, rows, torch.stack(others)
 
 
 def _group(part: WeightPart) -> str:

@@ -165,8 +165,8 @@ def _printable(report: Report) -> Report:
         for check in report.checks
     ]
     missing = {what: printable(why) for what, why in report.not_checked.items()}
-    named = {"checkpoint": printable(report.checkpoint), "model": printable(report.model)}
-    return replace(report, checks=checks, not_checked=missing, **named)
+    checkpoint, model = printable(report.checkpoint), printable(report.model)
+    return replace(report, checks=checks, not_checked=missing, checkpoint=checkpoint, model=model)
 
 
 def _lines(check: Check) -> Iterator[_Line]:

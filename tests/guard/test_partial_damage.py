@@ -1,7 +1,6 @@
 """Damage to a part of a tensor, or to its scale, by the file alone, and what is no damage though it looks odd."""
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
@@ -28,7 +27,7 @@ def model_of(kind):
 
 
 @pytest.fixture(params=KINDS)
-def folder(request, tmp_path) -> Path:
+def folder(request, tmp_path):
     model_of(request.param).save_pretrained(tmp_path)
     return tmp_path
 
@@ -202,7 +201,7 @@ def test_an_untied_head_may_be_the_embedding(tmp_path):
 
 
 class Vision(nn.Module):
-    """What reward models and vision transformers have: one output, a token, positions for any batch, fused attention."""
+    """What reward models and vision transformers have: one output, a token, positions for any batch, experts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -253,7 +252,8 @@ def test_what_is_too_short_is_not_judged(tmp_path):
 @pytest.mark.parametrize("shape", [(1, 64), (64, 1), (2, 64), (3, 3), (1, 1), (15, 64)])
 def test_matrices_with_a_short_side_give_no_alarm_at_their_initialisation(tmp_path, shape):
     """Nothing can tell that they are: no figure is undefined, and no limit out of reach."""
-    net = nn.Sequential(nn.Linear(*shape, bias=False), nn.Linear(*shape[::-1], bias=False))
+    into, out = shape
+    net = nn.Sequential(nn.Linear(into, out, bias=False), nn.Linear(out, into, bias=False))
     assert atlas.verify(net, saved(net, tmp_path)).passed
 
 
