@@ -24,6 +24,8 @@ from atlas.workflow.steps import run_step
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from atlas.guard.report import Report
+
 PROBES = ["taught", "rephrase", "placebo"]  # as atlas.ttt.run_files has them, which is slow to import
 WIDE = 200  # columns of a table that goes to a file or a pipe: names stay on one line
 
@@ -43,7 +45,12 @@ def main() -> None:
 
 
 def _main() -> None:
-    arguments = PARSER.parse_args()
+    try:
+        arguments = PARSER.parse_args()
+    except SystemExit as ended:
+        if ended.code and {"verify", "--json"} <= {*sys.argv}:
+            print(json.dumps({"passed": False, "error": "the command line is wrong; stderr says how"}))
+        raise
     try:
         arguments.run(arguments)
     except ModuleNotFoundError as error:
@@ -105,6 +112,7 @@ def _write(text: str, out: Path | None) -> None:
         type=Path,
         help="text to measure the loss on (default: corpus.txt beside it or one folder up)",
     ),
+    _option("--against", type=Path, metavar="FOLDER", help="of a GGUF file: the safetensors that it was made from"),
     _option("--all", action="store_true", help="show every module under every check, not only the worst"),
     _option("--json", action="store_true", help="print the whole report as JSON instead of tables"),
     epilog="Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
@@ -113,11 +121,42 @@ def _write(text: str, out: Path | None) -> None:
     "atlas.verify(model, checkpoint), see docs/guard.md.",
 )
 def _verify(arguments: argparse.Namespace) -> None:
+    from atlas.guard.report import printable  # takes torch, which is slow to import
+
+    try:
+        _inspected(arguments)
+    except AtlasError as error:
+        raise AtlasError(printable(str(error))) from None
+
+
+def _inspected(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from atlas.guard import report  # takes torch, which is slow to import
+    from atlas.guard import report
+
+    try:
+        found = _report(arguments)
+    except Exception as error:
+        if arguments.json:  # a program that reads it gets JSON whatever happens
+            failed = {"passed": False, "checkpoint": str(arguments.checkpoint), "error": str(error)}
+            print(json.dumps(failed, indent=2))
+        raise
+    if arguments.json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        report.show(found, Console(width=None if sys.stdout.isatty() else WIDE), arguments.all)
+    if not found.passed:
+        failing = ", ".join(check.name for check in found.failed)
+        raise AtlasError(f"{arguments.checkpoint}: failed {failing}, by the modules named above; do not use it")
+
+
+def _report(arguments: argparse.Namespace) -> Report:
     from atlas.guard.verification import NOT_CHECKED, inspect_foreign
 
+    if arguments.against:
+        from atlas.guard.quantised import compare
+
+        return compare(arguments.checkpoint, arguments.against)
     beside = arguments.manifest or arguments.corpus
     try:
         from atlas.base.inspection import inspect
@@ -125,16 +164,8 @@ def _verify(arguments: argparse.Namespace) -> None:
         if beside:
             raise AtlasError(f"{beside}: goes with checkpoints of Atlas's own; {INSTALL_WORKFLOW}") from error
         own = {"what else is known of a checkpoint of Atlas's own": INSTALL_WORKFLOW}
-        found = inspect_foreign(arguments.checkpoint, NOT_CHECKED | own)
-    else:
-        found = inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)
-    if arguments.json:
-        print(json.dumps(asdict(found), indent=2))
-    else:
-        report.show(found, Console(width=None if sys.stdout.isatty() else WIDE), arguments.all)
-    if not found.passed:
-        failed = ", ".join(check.name for check in found.failed)
-        raise AtlasError(f"{arguments.checkpoint}: failed {failed}, by the modules named above; do not use it")
+        return inspect_foreign(arguments.checkpoint, NOT_CHECKED | own)
+    return inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)
 
 
 @_command(

@@ -60,6 +60,10 @@ GUARD_PARTS = {
         f"{RESULTS}/audit/parts/honest-{{shape}}-{{first}}.parquet",
         shape=range(len(STUDY.guard.models)),
         first=HONEST_BLOCKS,
+    )
+    + expand(
+        f"{RESULTS}/audit/parts/honest-outsiders-{{seed}}.parquet",
+        seed=range(STUDY.guard.outsiders),
     ),
 }
 
@@ -89,6 +93,32 @@ rule honest:
         step(
             "atlas.audit.honest --spec {params.spec:q} --shape {wildcards.shape}"
             " --seeds {params.seeds} --corpus {input:q} --out {output:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
+
+
+# Models of other projects' architectures, in three dtypes; takes the extra lm.
+rule outsiders:
+    input:
+        f"{RESULTS}/base/corpus.txt",
+    output:
+        f"{RESULTS}/audit/parts/honest-outsiders-{{seed}}.parquet",
+    log:
+        f"{RESULTS}/logs/audit/honest-outsiders-{{seed}}.log",
+    wildcard_constraints:
+        seed=r"\d+",
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        **asks_for(2000, 60),
+    params:
+        spec=GUARD,
+        code=code_of("atlas.audit.honest"),
+    shell:
+        step(
+            "atlas.audit.honest --spec {params.spec:q} --outsiders --seeds {wildcards.seed}"
+            " --corpus {input:q} --out {output:q} --log {log:q}",
             "ATLAS_PROGRESS=lines",
         )
 

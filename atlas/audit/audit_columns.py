@@ -15,7 +15,9 @@ _FAILED = [
 
 HONEST = pa.schema(
     [
-        ("shape", pa.int32()),  # place in guard.models
+        ("architecture", pa.string()),  # atlas, or one of atlas.audit.outsiders
+        ("dtype", pa.string()),  # of the file
+        ("shape", pa.int32()),  # place in guard.models; null of other projects' architectures
         ("seed", pa.int32()),
         ("step", pa.int32()),
         ("val_loss", pa.float64()),  # nats per character

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ from atlas.base.hosted import CONFIG, TOKENIZER, hosted, hosted_name
 from atlas.base.language import validation_loss
 from atlas.base.text import Pieces
 from atlas.errors import AtlasError
-from atlas.guard.formats import GgufFile, checkpoint_in, is_gguf
+from atlas.guard.formats import GgufFile, is_gguf
+from atlas.guard.reading import checkpoint_in, read_json
 from atlas.guard.report import insist
 from atlas.guard.verification import Foreign, read_foreign, verify_foreign
 from atlas.study.base_settings import Base
@@ -38,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     clock, started = time.perf_counter(), now()
     foreign = read_foreign(Path(config.model))
-    insist(verify_foreign(foreign), foreign.origin)
+    insist(verify_foreign(foreign), foreign.origin, "not taken as a base; fetch it again, or name another base.model")
     tied = {"tie_word_embeddings": foreign.blueprint.tied}  # a file may hold a head that is the embedding again
-    beside = {CONFIG: dict(foreign.config) | tied, TOKENIZER: json.loads(tokenizer_text(foreign.origin))}
+    beside = {CONFIG: dict(foreign.config) | tied, TOKENIZER: tokenizer_of(foreign.origin)}
     model = hosted(beside[CONFIG], Pieces.parse(beside[TOKENIZER], beside[CONFIG], str(foreign.origin)))
     model.load_state_dict(dict(adopted(foreign)), strict=True)
     model.requires_grad_(False).eval()
@@ -71,15 +73,15 @@ def adopted(foreign: Foreign) -> Iterator[tuple[str, Tensor]]:
             yield hosted_name(part, foreign.blueprint.prefix), part.values.float().contiguous()
 
 
-def tokenizer_text(source: Path) -> str:
-    """The tokenizer of a model as the library `tokenizers` writes it. AtlasError where there is none."""
+def tokenizer_of(source: Path) -> Any:
+    """The tokenizer of a model as the library `tokenizers` writes it, as JSON. AtlasError where there is none."""
     checkpoint = checkpoint_in(source)
     if is_gguf(checkpoint):
-        return GgufFile(checkpoint).tokenizer()
+        return json.loads(GgufFile(checkpoint).tokenizer())
     path = source / TOKENIZER
     if not path.is_file():
         raise AtlasError(f"{path}: no such file; save the model's fast tokenizer there with save_pretrained")
-    return files.read_text(path)
+    return read_json(path)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,12 @@ from atlas.base.model import POSITION_OFFSET, Attention, Transformer, fresh, opt
 from atlas.base.muon import orthogonalise
 from atlas.errors import AtlasError
 from atlas.guard import weight_checks
-from atlas.guard.blueprints import blueprint
-from atlas.guard.formats import CONFIG, read_tensors
+from atlas.guard.blueprints import blueprint, heads_of
+from atlas.guard.formats import CONFIG
+from atlas.guard.reading import read_json, read_safetensors
 from atlas.guard.report import Certificate, Check, insist
 from atlas.guard.tensors import WeightPart, fingerprint
+from atlas.guard.value_checks import static
 from atlas.guard.weight_checks import bounded, counted, finite, mismatches
 from atlas.guard.wiring import BEFORE_LAYERS, Anatomy, LayerModule, functional, modules_of
 from atlas.study.base_settings import Base, Model
@@ -76,7 +78,7 @@ def verify_checkpoint(
     """
     record = read_manifest(manifest) if manifest else None
     asked = config or (record.config if record else Base(model=model_beside(checkpoint)))
-    in_file, folder = read_tensors(checkpoint), Path(checkpoint).parent
+    in_file, folder = read_safetensors(Path(checkpoint)), Path(checkpoint).parent
     model = empty_model(record.config if record else asked, folder)
     found = weight_checks.fit(mismatches(in_file, model.state_dict()))
     identity = fingerprint(in_file)
@@ -85,11 +87,11 @@ def verify_checkpoint(
         model.requires_grad_(False).eval()
         identity = fingerprint(model.state_dict())
         found.append(weight_checks.loaded(model.state_dict(), in_file))
-        found += weight_checks.static(parts_of_base(model, folder))
+        found += static(parts_of_base(model, folder))
         found += _by_manifest(model, record) if record else []
         found += _by_corpus(model, corpus, asked, record) if corpus else []
     if record and (folder / CONFIG).is_file():
-        values, wanted = files.read_json(folder / CONFIG), opt_config(record.config.own)  # other readers go by it
+        values, wanted = read_json(folder / CONFIG), opt_config(record.config.own)  # other readers go by it
         beside = values if isinstance(values, dict) else {}
         keys = [key for key in wanted if beside.get(key) != wanted[key]]
         wrong = [f"{key}: {beside.get(key)!r}, manifest {wanted[key]!r}" for key in keys]
@@ -143,7 +145,7 @@ def parts_of_base(model: LanguageModel, folder: Path) -> list[WeightPart]:
     if isinstance(model, Transformer):
         return own_parts(model)
     tensors, parts = model.state_dict(), []
-    expected = blueprint(files.read_json(folder / ADOPTED), str(folder / ADOPTED))
+    expected = blueprint(read_json(folder / ADOPTED), str(folder / ADOPTED))
     for spec in expected.specs if expected.tied else (*expected.specs, expected.head):
         for part in replace(spec, unused=0).parts(torch.empty(spec.shape, device="meta")):
             name = hosted_name(part, expected.prefix)
@@ -154,7 +156,9 @@ def parts_of_base(model: LanguageModel, folder: Path) -> list[WeightPart]:
 def own_parts(model: Transformer) -> list[WeightPart]:
     """The parts of a model of Atlas's own, which is an OPT."""
     tensors, specs = model.state_dict(), blueprint(opt_config(model.config), "the model").specs
-    return [part for spec in specs for part in spec.parts(tensors[spec.name])]
+    heads = heads_of(opt_config(model.config))
+    parts = (part for spec in specs for part in spec.parts(tensors[spec.name]))
+    return [replace(part, blocks=heads.get(part.role, part.blocks)) for part in parts]
 
 
 def anatomy(model: Transformer) -> Anatomy:
@@ -177,7 +181,7 @@ def model_beside(checkpoint: Path | str) -> Model:
     path = Path(checkpoint).parent / CONFIG
     if not path.is_file():
         raise AtlasError(f"{path}: no such file; give --manifest, or put the model's transformers config there")
-    values = files.read_json(path)
+    values = read_json(path)
     keys = {
         "layers": "num_hidden_layers",
         "width": "hidden_size",

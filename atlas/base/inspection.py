@@ -12,10 +12,10 @@ from atlas.base.hosted import CONFIG as ADOPTED
 from atlas.base.model import opt_config
 from atlas.base.text import SYMBOLS
 from atlas.errors import AtlasError
-from atlas.guard.formats import CONFIG, checkpoint_in, is_gguf
+from atlas.guard.formats import CONFIG, REMEDY, is_gguf
+from atlas.guard.reading import FETCH, OURS, checkpoint_in, ours, plainly, read_json
 from atlas.guard.report import Report
 from atlas.guard.verification import inspect_foreign
-from atlas.workflow import files
 
 
 def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) -> Report:
@@ -29,13 +29,26 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
 
     Raises AtlasError where the file cannot be read, or nothing tells what model it should be.
     """
+    with plainly():
+        try:
+            return _inspect(path, manifest, text)
+        except AtlasError as error:
+            if ours(checkpoint_in(path)):
+                raise
+            raise AtlasError(str(error).replace(REMEDY, FETCH)) from None  # nobody deletes what others made
+
+
+def _inspect(path: Path, manifest: Path | None, text: Path | None) -> Report:
     checkpoint = checkpoint_in(path)
     if not checkpoint.is_file():
         raise AtlasError(f"{path}: no such file; give a safetensors file, such as results/base/1/base.safetensors")
     gguf, beside = is_gguf(checkpoint), checkpoint.with_suffix(".json")
     if manifest and gguf:
         raise AtlasError(f"{manifest}: goes with checkpoints of Atlas's own, but {checkpoint} is GGUF; leave it out")
-    if not manifest and not gguf and beside.is_file() and beside != checkpoint:
+    for given in (manifest, text):
+        if given and not given.is_file():
+            raise AtlasError(f"{given}: no such file; check the path, or leave it out")
+    if not manifest and not gguf and beside != checkpoint and _is_manifest(beside):
         manifest = beside
     missing = {}
     if manifest or (not gguf and _is_own(checkpoint.parent / CONFIG)):
@@ -55,11 +68,22 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
     return Report.of_checks(certificate, path, words, missing, manifest, text)
 
 
+def _is_manifest(beside: Path) -> bool:
+    """Whether the .json of a checkpoint's name is a manifest of Atlas's: others keep there what they like."""
+    if beside.name == OURS or not beside.is_file():
+        return beside.is_file()
+    try:
+        values = read_json(beside)
+    except AtlasError:
+        return False
+    return isinstance(values, dict) and "fingerprint" in values
+
+
 def _is_own(config: Path) -> bool:
     """Whether a config is one that Atlas writes: another OPT has other symbols."""
     if not config.is_file():
         return True  # the error then says what is missing
-    values = files.read_json(config)
+    values = read_json(config)
     if not isinstance(values, dict) or values.get("model_type") != "opt" or values.get("vocab_size") != len(SYMBOLS):
         return False
     own = opt_config(model_beside(config))

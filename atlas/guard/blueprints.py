@@ -7,6 +7,7 @@ Qwen3).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +18,9 @@ from torch import Tensor
 from atlas.errors import AtlasError
 from atlas.guard.tensors import Kind, WeightPart
 
+LAYERS_AT_MOST = 4096  # the deepest that were ever trained have about 1000
+SIZE_AT_MOST = 2**31 - 1  # of anything else that a config counts
+NUMBERS_AT_MOST = 2**48  # of one tensor
 OPT_LAYERS = "model.decoder.layers"
 OPT_MODULES: Mapping[str, str] = {
     "q": "self_attn.q_proj",
@@ -75,9 +79,11 @@ class ConfigReader:
         """A number above 0; ``default`` where the key is missing or null."""
         found = self.values.get(key)
         found = default if found is None else found
-        if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        most = LAYERS_AT_MOST if "layer" in key else SIZE_AT_MOST
+        if not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= most:
             raise AtlasError(
-                f"{self.origin}: {key} is {found!r}, expected a number above 0; use the model's own config"
+                f"{self.origin}: {key} is {found!r:.100}, expected a number above 0 and at most {most}; use the "
+                "model's own config"
             )
         return found
 
@@ -85,7 +91,9 @@ class ConfigReader:
         """A switch; ``default`` where the key is missing or null."""
         found = self.values.get(key)
         if found is not None and not isinstance(found, bool):
-            raise AtlasError(f"{self.origin}: {key} is {found!r}, expected true or false; use the model's own config")
+            raise AtlasError(
+                f"{self.origin}: {key} is {found!r:.100}, expected true or false; use the model's own config"
+            )
         return default if found is None else found
 
     def check_heads(self, width: int, heads: int) -> None:
@@ -94,15 +102,26 @@ class ConfigReader:
             raise AtlasError(f"{self.origin}: width {width} is not a multiple of {heads} heads; use the model's config")
 
 
+def heads_of(config: Mapping[str, Any]) -> dict[str, int]:
+    """How many heads share each of a layer's attention matrices, by role, as far as a config says."""
+    full = config.get("num_attention_heads") or config.get("n_head")
+    fewer = config.get("num_key_value_heads") or full
+    return {"q": full, "k": fewer, "v": fewer, "o": full} if isinstance(full, int) and isinstance(fewer, int) else {}
+
+
 def blueprint(config: Mapping[str, Any], origin: str) -> Blueprint:
     """The blueprint of the model that a `transformers` config describes. AtlasError where it is of no known kind."""
     kind = str(config.get("model_type"))
     if kind not in ARCHITECTURES:
         raise AtlasError(
-            f"{origin}: model_type {kind!r} has no map of names; there are maps for {', '.join(ARCHITECTURES)}; "
+            f"{origin}: model_type {kind!r:.100} has no map of names; there are maps for {', '.join(ARCHITECTURES)}; "
             "load the model and use atlas.verify(model, checkpoint), or add a map in atlas/guard/blueprints.py"
         )
-    return ARCHITECTURES[kind](ConfigReader(config, origin))
+    made = ARCHITECTURES[kind](ConfigReader(config, origin))
+    for spec in (*made.specs, made.head):
+        if math.prod(spec.shape) > NUMBERS_AT_MOST:
+            raise AtlasError(f"{origin}: {spec.name} would have shape {list(spec.shape)}; use the model's own config")
+    return made
 
 
 def _linear(path: str, role: str, out: int, into: int, bias: bool = True, **how: Any) -> list[TensorSpec]:

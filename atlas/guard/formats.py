@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ OVERLOOKED = {  # sizes that a file states, where transformers 5.23 takes the de
     "gpt2.feed_forward_length": "n_inner",
     "qwen3.attention.key_length": "head_dim",
 }
-DAMAGED = "not a whole GGUF file ({}); fetch it again"
+DAMAGED = "not a whole GGUF file ({}); fetch or copy it again"
 NO_MODEL = "transformers makes no model of it ({}); verify the safetensors that it was converted from"
 NO_TOKENIZER = "transformers makes no tokenizer of it ({}); take the folder of safetensors that it was converted from"
 NO_VALUES = "cannot be dequantised ({}); convert the model in another quantisation, such as Q8_0"
@@ -44,54 +44,11 @@ class Contents:
 
     tensors: Mapping[str, Tensor]
     misplaced: tuple[Mismatch, ...] = ()  # what the index of shards and the shards say differently
-    stored: Mapping[str, str] = field(default_factory=dict)  # of GGUF: each tensor's kind, from which it is dequantised
-
-
-def checkpoint_in(path: Path) -> Path:
-    """The checkpoint itself; of a folder the file that transformers would load, or its only safetensors or GGUF one."""
-    if not path.is_dir():
-        return path
-    for name in (WHOLE, INDEX):
-        if (path / name).is_file():
-            return path / name
-    found = sorted(path.glob("*.safetensors")) or sorted(path.glob(f"*{SUFFIX}"))
-    if len(found) == 1:
-        return found[0]
-    kind = "GGUF" if found and found[0].suffix == SUFFIX else "safetensors"
-    convert = "; convert a .bin file with save_pretrained" if list(path.glob("*.bin")) else ""
-    raise AtlasError(
-        f"{path}: {len(found)} {kind} files, expected {WHOLE}, {INDEX} or a single one; "
-        f"name the file to verify{convert}"
-    )
-
-
-def contents(path: Path) -> Contents:
-    """All that a checkpoint holds, whatever it is and in however many files; of shards, where their index is wrong."""
-    checkpoint = checkpoint_in(path)
-    if is_gguf(checkpoint):
-        file = GgufFile(checkpoint)
-        return Contents(tensors=file.tensors, stored=file.stored)
-    if not checkpoint.name.endswith(".index.json"):
-        return Contents(tensors=read_tensors(checkpoint))
-    values = read_json(checkpoint)
-    places = values.get("weight_map") if isinstance(values, dict) else None
-    if not isinstance(places, dict) or not places:
-        raise AtlasError(
-            f"{checkpoint}: no weight_map; expected the index that save_pretrained writes beside its shards"
-        )
-    tensors: dict[str, Tensor] = {}
-    wrong = []
-    for shard in sorted(set(places.values())):
-        for name, tensor in read_tensors(checkpoint.parent / shard).items():
-            if places.get(name) != shard:
-                wrong.append(Mismatch("names", name, f"in {shard}, the index has {places.get(name, 'no such tensor')}"))
-            tensors.setdefault(name, tensor)
-    wrong += [Mismatch("names", name, f"not in {places[name]}") for name in sorted(places.keys() - tensors.keys())]
-    return Contents(tensors=tensors, misplaced=tuple(wrong))
+    stored: Mapping[str, str] = field(default_factory=dict)  # of GGUF: each tensor's kind
 
 
 def read_tensors(checkpoint: Path | str) -> dict[str, Tensor]:
-    """Read all tensors of a safetensors file into memory of their own.
+    """Read all tensors of a safetensors file of Atlas's own into memory of their own; ``reading`` has what reads others.
 
     Raises AtlasError where the file is missing, truncated or has a broken header.
     """
@@ -102,16 +59,6 @@ def read_tensors(checkpoint: Path | str) -> dict[str, Tensor]:
     except SafetensorError as error:
         reason = " ".join(str(error).split())
         raise AtlasError(f"{checkpoint}: not a whole safetensors file ({reason}); {REMEDY}") from None
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON. Raises AtlasError where the file is missing or is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AtlasError(f"{path}: {MISSING}") from None
-    except ValueError as error:  # of the text or its encoding
-        raise AtlasError(f"{path}: not valid JSON ({error}); fetch it again") from None
 
 
 def is_gguf(path: Path) -> bool:
@@ -160,28 +107,42 @@ class GgufFile:
         """All tensors in float32, by the names of `transformers`; those that it has no name for are ``UNKNOWN``."""
         found: dict[str, Tensor] = {}
         for entry in self._reader.tensors:
-            with _told(f"{self.path}: {entry.name} is {entry.tensor_type.name}", NO_VALUES):
-                name, values = self._reordered(entry, found)
+            name, values = self._reordered(entry, self.numbers(entry), found)
             if name is not None:
                 found[name] = torch.from_numpy(np.array(values, np.float32))
         return found
 
-    def _reordered(self, entry: Any, found: dict[str, Tensor]) -> tuple[str | None, np.ndarray]:
+    @property
+    def entries(self) -> list[Any]:
+        """The tensors as the file has them: ``name``, ``tensor_type``, ``data``."""
+        return list(self._reader.tensors)
+
+    def numbers(self, entry: Any, data: np.ndarray | None = None) -> np.ndarray:
+        """The numbers that an entry stands for, or ``data`` in its place, in the file's order."""
+        from gguf import dequantize
+
+        with _told(f"{self.path}: {entry.name} is {entry.tensor_type.name}", NO_VALUES), np.errstate(all="ignore"):
+            values: np.ndarray = dequantize(entry.data if data is None else data, entry.tensor_type)
+        return values  # whether they are finite is a check of its own
+
+    def places(self, entry: Any, shape: tuple[int, ...]) -> tuple[str | None, np.ndarray]:
+        """The name of an entry in `transformers`, and of each of its numbers there the place in the file."""
+        return self._reordered(entry, np.arange(math.prod(shape)).reshape(shape), {})
+
+    def _reordered(self, entry: Any, values: np.ndarray, found: dict[str, Tensor]) -> tuple[str | None, np.ndarray]:
         """One tensor as `transformers` has it: GGUF holds the rows of q and k of a Llama in another order, say.
 
         A tensor of the wrong shape is left as it is. Where the name is None, `transformers` joined the tensor to
         others (experts) and put it into ``found`` itself.
         """
-        from gguf import dequantize
-
-        with np.errstate(all="ignore"):  # whether numbers are finite is a check of its own
-            name, values = self._named(entry.name), dequantize(entry.data, entry.tensor_type)
+        name = self._named(entry.name)
         expected = self._model.state_dict().get(name)
         if expected is None or (expected.ndim < 3 and sorted(expected.shape) != sorted(values.shape)):
             return name, values
-        done = self._processor.process(
-            weights=values, name=entry.name, tensor_key_mapping=self._names, parsed_parameters={"tensors": found}
-        )
+        with _told(f"{self.path}: {entry.name} is {entry.tensor_type.name}", NO_VALUES):
+            done = self._processor.process(
+                weights=values, name=entry.name, tensor_key_mapping=self._names, parsed_parameters={"tensors": found}
+            )
         return (None if done.name is None else name), done.weights
 
     def _named(self, name: str) -> str:

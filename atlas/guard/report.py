@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from atlas.errors import AtlasError
 
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
+NOTE = "note"  # and where there is something to know of what passed
 
 FITS = {
     "names": "the file has the model's tensors, no more and no fewer",
@@ -111,17 +112,25 @@ class _Line(NamedTuple):
     problem: str = ""
 
 
+def printable(text: str) -> str:
+    """Text with its control characters spelt out: names in a file may hold what a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def insist(certificate: Certificate, checkpoint: Path | str, mend: str = "no certificate; retrain it") -> None:
     """Raise GuardError, naming every check that failed and every tensor that fails it, unless all passed."""
     if failed := certificate.failed:
         named = ", ".join(f"{check.name} ({check.detail})" for check in failed)
         many = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
-        raise GuardError(f"{checkpoint}: failed {many}: {named}; {mend}", failed)
+        raise GuardError(printable(f"{checkpoint}: failed {many}: {named}; {mend}"), failed)
 
 
 def show(report: Report, console: Console, everything: bool = False) -> None:
     """Print a report: failures by module first, then a line a check with its worst module, or all modules."""
-    console.print(f"{report.checkpoint}: {report.model}", soft_wrap=True, highlight=False)
+    report = _printable(report)
+    console.print(Text(f"{report.checkpoint}: {report.model}"), soft_wrap=True)
     failed = report.failed
     if failed and not everything:
         console.print(_table([line for check in failed for line in _lines(check) if line.failed], "Failed"))
@@ -132,7 +141,7 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     lines = [line for check in report.checks for line in (_lines(check) if everything else [_worst(check)])]
     console.print(_table(lines, "All modules" if everything else "All checks, each with its worst module"))
     for check in report.checks:
-        if check.detail.startswith(UNDECIDED):
+        if check.passed and check.detail.startswith((UNDECIDED, NOTE)):
             console.print(Text(f"{check.name}: {check.detail}", style="yellow"), soft_wrap=True)
     for what, why in report.not_checked.items():
         console.print(Text(f"not checked: {what} ({why})", style="yellow"), soft_wrap=True)
@@ -142,6 +151,22 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
         console.print(Text(f"FAILED {len(failed)} of {made} checks", "bold red"))
     else:
         console.print(Text(f"passed all {made} checks", "green"))
+
+
+def _printable(report: Report) -> Report:
+    """The report with all that came out of files made safe to print."""
+    checks = [
+        replace(
+            check,
+            detail=printable(check.detail),
+            tensors=[printable(tensor) for tensor in check.tensors],
+            by_module={printable(module): measured for module, measured in check.by_module.items()},
+        )
+        for check in report.checks
+    ]
+    missing = {what: printable(why) for what, why in report.not_checked.items()}
+    checkpoint, model = printable(report.checkpoint), printable(report.model)
+    return replace(report, checks=checks, not_checked=missing, checkpoint=checkpoint, model=model)
 
 
 def _lines(check: Check) -> Iterator[_Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Kind = Literal["matrix", "bias", "norm weight", "norm bias", "embedding"]
+Kind = Literal["matrix", "bias", "norm weight", "norm bias", "embedding", "other"]
 KEYS = {"k", "k_proj", "key", "k_lin", "to_k", "wk"}  # what the linear layer of attention keys is called
 
 
@@ -24,6 +25,7 @@ class WeightPart:
     kind: Kind
     role: str = ""  # q, k, v, o, up, gate, down; head for an output matrix of its own; empty where there is none
     layer: int | None = None
+    blocks: int = 0  # heads that share its outputs (of o its inputs); 0 where there are none, or nobody says how many
     stored: str = ""  # how the file stores it, such as Q8_0, where files store tensors in more than one way (GGUF)
 
     @property
@@ -36,6 +38,17 @@ class WeightPart:
 def dtype_of(tensor: Tensor) -> str:
     """The name of a tensor's dtype, such as float32."""
     return str(tensor.dtype).removeprefix("torch.")
+
+
+def role_name(name: str) -> str:
+    """A tensor's name without its numbers: what it shares with those of its role in other layers."""
+    return re.sub(r"\d+", "#", name)
+
+
+def widened(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, with numbers of 8 bits as those of 32, since torch cannot compare or count the former."""
+    small = {name for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.element_size() == 1}
+    return {name: tensor.float() if name in small else tensor for name, tensor in tensors.items()}
 
 
 def sha256_of(tensor: Tensor) -> str:
@@ -57,7 +70,9 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 def parts_of(model: nn.Module) -> Iterator[WeightPart]:
     """The parameters of any model, their kinds read from the classes of its modules; a shared one comes once.
 
-    Tensors with more than two dimensions (convolutions) come as matrices of (out, everything else).
+    Convolutions come as matrices of (out, everything else), other tensors of more than two dimensions as the rows of
+    all. A vector that is neither a bias nor a norm's, such as a token or a gain, is an "other": nothing is asked of it
+    but that no value towers.
     """
     seen: set[int] = set()
     for path, module in model.named_modules():
@@ -68,16 +83,21 @@ def parts_of(model: nn.Module) -> Iterator[WeightPart]:
             name = f"{path}.{own}" if path else own
             role = "k" if path.rpartition(".")[2] in KEYS else ""
             flat = values.detach().cpu()
-            if flat.ndim > 2:
-                flat = flat.flatten(1)
+            if flat.ndim > 2 and len(flat) == 1:  # a token or a table of positions, for any batch
+                flat = flat.flatten() if flat.shape[1] == 1 else flat[0]
+            if flat.ndim > 2:  # a convolution, or the matrices of many experts
+                convolution = "conv" in type(module).__name__.lower()
+                flat = flat.flatten(1) if convolution else flat.flatten(0, -2)
             elif flat.ndim == 2 and type(module).__name__ == "Conv1D":
                 flat = flat.T  # transformers' class holds (in, out)
-            yield WeightPart(name, name, flat, _kind(module, own, values), role)
+            yield WeightPart(name, name, flat, _kind(module, own, flat), role)
 
 
 def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:
+    """What a parameter is, by its module and its own name there; ``values`` are as the part holds them."""
     if "norm" in type(module).__name__.lower():
-        return "norm bias" if own == "bias" else "norm weight"
+        return "norm bias" if own.endswith("bias") else "norm weight"
     if values.ndim < 2:
-        return "bias"
-    return "embedding" if isinstance(module, nn.Embedding) else "matrix"
+        return "bias" if own.endswith("bias") else "other"
+    tables = isinstance(module, nn.Embedding) or re.search("pos|embed|token", own)
+    return "embedding" if tables else "matrix"

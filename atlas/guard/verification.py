@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,10 +15,13 @@ from torch import Tensor, nn
 
 from atlas.errors import AtlasError
 from atlas.guard import weight_checks
-from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
-from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, checkpoint_in, contents, is_gguf, read_json
+from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint, heads_of
+from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, is_gguf
+from atlas.guard.model_parts import model_parts
+from atlas.guard.reading import DEQUANTISE, checkpoint_in, contents, plainly, read_json
 from atlas.guard.report import Certificate, Check, Report, insist
-from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
+from atlas.guard.tensors import WeightPart, fingerprint, role_name, sha256_of, widened
+from atlas.guard.value_checks import static
 from atlas.guard.weight_checks import Mismatch, mismatches, none_of
 
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
@@ -65,9 +68,9 @@ def verify(
         if trained:
             stored = {names[old]: kind for old, kind in held.stored.items() if old in names}
             once: dict[str, WeightPart] = {}  # of parameters that are declared to be one, the first
-            for part in parts_of(model):
-                once.setdefault(root_of(part.name, declared), replace(part, stored=stored.get(part.name, "")))
-            found += weight_checks.static(list(once.values()))
+            for part in model_parts(model):
+                once.setdefault(root_of(part.name, declared), replace(part, stored=stored.get(part.tensor, "")))
+            found += static(list(once.values()))
         identity = fingerprint(in_memory)
     certificate = Certificate.of(found, identity)
     insist(certificate, checkpoint, MEND)
@@ -79,14 +82,14 @@ def _misfits(
 ) -> Iterator[Mismatch]:
     """What of a model and a file does not fit, but for what is declared; and what in memory is no number."""
     there = {root_of(name, declared) for name in in_file}
-    for found in mismatches(in_file, in_memory):
+    for found in mismatches(widened(in_file), widened(in_memory)):
         excused = found.tensor not in in_file and root_of(found.tensor, declared) in there
         if not excused and not (cast and found.check == "dtypes" and in_file[found.tensor].is_floating_point()):
             yield found
     for name, tensor in in_memory.items():
         if tensor.is_meta:
             yield Mismatch("names", name, "has no values in memory (device meta)")
-        elif tensor.is_floating_point() and (bad := int((~torch.isfinite(tensor)).sum())):
+        elif tensor.is_floating_point() and (bad := int((~torch.isfinite(widened({name: tensor})[name])).sum())):
             yield Mismatch("finite", name, f"{bad} of {tensor.numel()} values in memory are not finite")
 
 
@@ -190,7 +193,8 @@ class Foreign(Contents):
         prefix = self.blueprint.prefix
         bare = not any(name.startswith(prefix) for name in self.tensors)
         specs = [replace(spec, name=spec.name.removeprefix(prefix)) if bare else spec for spec in self.blueprint.specs]
-        made = self.config.get("architectures") or []  # such as LlamaModel, which has no head
+        named = self.config.get("architectures")  # such as LlamaModel, which has no head
+        made = named if isinstance(named, list) else []
         headless = bool(made) and all(str(name).endswith("Model") and "LMHead" not in str(name) for name in made)
         if self.blueprint.head.name in self.tensors or not (self.blueprint.tied or headless):
             specs.append(self.blueprint.head)
@@ -213,21 +217,30 @@ class Foreign(Contents):
         return f"{self.config['model_type']}, {len(self.trained)} tensors of {numbers:,} numbers{buffers}{stored}"
 
     def mismatches(self) -> Iterator[Mismatch]:
-        """Yield every way in which the file is not what its config says; dtypes are held against the usual one."""
+        """Yield every way in which the file is not what its config says.
+
+        A tensor's dtype is held against those of its role in other layers: norms, say, may be kept in 32 bits.
+        """
         yield from self.misplaced
-        dtypes = Counter(tensor.dtype for tensor in self.trained.values())
-        usual = dtypes.most_common(1)[0][0] if dtypes else torch.float32
-        dtype = f"most tensors of the file have {str(usual).removeprefix('torch.')}"
-        if not usual.is_floating_point:
-            usual, dtype = torch.float32, "expected numbers in floating point"
-        expected = {name: torch.empty(spec.shape, dtype=usual, device="meta") for name, spec in self.specs.items()}
-        yield from mismatches(self.trained, expected, dtype)
+        found = widened(self.trained)
+        counts = Counter(tensor.dtype for tensor in found.values() if tensor.is_floating_point())
+        by_role: dict[str, Counter[torch.dtype]] = defaultdict(Counter)
+        for name, tensor in found.items():
+            if tensor.is_floating_point():
+                by_role[role_name(name)][tensor.dtype] += 1
+        expected = {}
+        for name, spec in self.specs.items():
+            peers = by_role[role_name(name)] or {torch.float32: 1}
+            usual = max(peers, key=lambda dtype: (peers[dtype], counts[dtype]))
+            expected[name] = torch.empty(spec.shape, dtype=usual, device="meta")
+        yield from mismatches(found, expected)
 
     def parts(self) -> list[WeightPart]:
         """The parts of a file that fits its config. A tied head that stands there again is no part of its own."""
         specs = [spec for spec in self.specs.values() if not (self.blueprint.tied and spec.role == "head")]
+        heads = heads_of(self.config)
         return [
-            replace(part, stored=self.stored.get(spec.name, ""))
+            replace(part, stored=self.stored.get(spec.name, ""), blocks=heads.get(part.role, part.blocks))
             for spec in specs
             for part in spec.parts(self.tensors[spec.name])
         ]
@@ -238,6 +251,11 @@ def read_foreign(path: Path) -> Foreign:
 
     Raises AtlasError where a file is missing or damaged, or the architecture has no map of names.
     """
+    with plainly():
+        return _read_foreign(path)
+
+
+def _read_foreign(path: Path) -> Foreign:
     checkpoint = checkpoint_in(path)
     if is_gguf(checkpoint):
         file = GgufFile(checkpoint)
@@ -253,6 +271,11 @@ def read_foreign(path: Path) -> Foreign:
     config = read_json(beside)
     if not isinstance(config, dict):
         raise AtlasError(f"{beside}: not the config of a model; put the model's transformers config there")
+    if method := config.get("quantization_config"):
+        kind = method.get("quant_method", "unnamed") if isinstance(method, dict) else "unnamed"
+        raise AtlasError(
+            f"{beside}: quantization_config ({kind!r:.100}): the file holds codes, not weights; {DEQUANTISE}"
+        )
     expected = blueprint(config, str(beside))
     found = contents(checkpoint)
     return Foreign(origin=path, config=config, blueprint=expected, tensors=found.tensors, misplaced=found.misplaced)
@@ -281,5 +304,5 @@ def verify_foreign(foreign: Foreign) -> Certificate:
         if again and sha256_of(foreign.tensors[head]) != sha256_of(foreign.tensors[embedding]):
             wrong[head] = f"differs from {embedding}, though the config says tie_word_embeddings"
         found.append(none_of("head", "the output head is the embedding where the config ties them", wrong))
-        found += weight_checks.static(foreign.parts())
+        found += static(foreign.parts())
     return Certificate.of(found, fingerprint(foreign.tensors))

@@ -64,6 +64,7 @@ class Guard(Settings):
         description="shapes of the honest checkpoints that false alarms are counted on",
     )
     seeds: Positive = Field(12, description="honest trainings of each shape")
+    outsiders: Positive = Field(2, description="seeds of the honest trainings of other projects' architectures")
     snapshots: list[Positive] = Field(
         [250, 350, 400, 450, 500, 600], min_length=1, description="steps kept of each training; the last one ends it"
     )

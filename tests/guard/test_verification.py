@@ -24,10 +24,10 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed = nn.Embedding(20, 16)
-        self.body = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16))
-        self.norm = nn.LayerNorm(16)
-        self.head = nn.Linear(16, 20, bias=False)
+        self.embed = nn.Embedding(40, 32)
+        self.body = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32))
+        self.norm = nn.LayerNorm(32)
+        self.head = nn.Linear(32, 40, bias=False)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_parameters_that_share_memory_by_accident(net, file):
 
 
 def test_a_parameter_that_lies_in_another(net, file):
-    net.head.weight = nn.Parameter(net.embed.weight.detach()[:20])
+    net.head.weight = nn.Parameter(net.embed.weight.detach()[:40])
     put(file, net.state_dict())
     assert failed(net, file)["tied"] == {"head.weight"}
     assert atlas.verify(net, file, tied={"head.weight": "embed.weight"}).passed
@@ -136,7 +136,7 @@ def test_a_parameter_that_lies_in_another(net, file):
 
 def test_several_parameters_may_be_one_and_the_file_may_have_any_of_them(net, file):
     net.head.weight = net.embed.weight
-    net.extra = nn.Embedding(20, 16, _weight=net.embed.weight)
+    net.extra = nn.Embedding(40, 32, _weight=net.embed.weight)
     tied = {"head.weight": "extra.weight", "extra.weight": "embed.weight"}
     for kept in ("embed.weight", "head.weight"):
         others = {"embed.weight", "head.weight", "extra.weight"} - {kept}
