@@ -48,7 +48,7 @@ class Contents:
 
 
 def read_tensors(checkpoint: Path | str) -> dict[str, Tensor]:
-    """Read all tensors of a safetensors file of Atlas's own into memory of their own; ``reading`` has what reads others.
+    """Read all tensors of a safetensors file of Atlas's own into memory of their own; ``reading`` reads others'.
 
     Raises AtlasError where the file is missing, truncated or has a broken header.
     """

@@ -129,7 +129,9 @@ def blocks_of(parts: Sequence[WeightPart]) -> Iterator[tuple[str, list[float]]]:
             spaces[rows.shape[1]].append((part, rows))
     for members in spaces.values():
         for part, rows, grams in _beside(members):
-            blocks = part.blocks or (8 if len(rows) >= 8 * BLOCK_ROWS else 4)  # any quarter holds one of its eighths
+            # any quarter holds one of the eighths, but an eighth of a vocabulary may never have been seen in training
+            vocabulary = part.kind == "embedding" or part.role == "head"
+            blocks = part.blocks or (4 if vocabulary or len(rows) < 8 * BLOCK_ROWS else 8)
             if blocks > 1 and len(rows) >= blocks * BLOCK_ROWS:
                 yield part.name, [_figure(block, grams) for block in rows.tensor_split(blocks)]
             if rows.shape[1] >= 2 * HALF_AT_LEAST:

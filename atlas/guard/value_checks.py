@@ -86,7 +86,7 @@ def blocks(parts: Sequence[WeightPart]) -> Check:
         least, *others = sorted(found)
         if statistics.median(others) >= CLEAR_BLOCKS:
             measured[name] = min(least, measured.get(name, least))
-    sentence = "least alignment of a head, an eighth or a half of matrices whose others are clearly aligned"
+    sentence = "least alignment of a head, a piece or a half of matrices whose others are clearly aligned"
     return bounded("blocks", sentence, measured, "at least", RANDOM_BLOCK, parts)
 
 

@@ -90,13 +90,12 @@ def test_half_of_what_a_matrix_reads_or_writes_that_is_random(folder, dim):
     assert failures(folder)["blocks"] == {name}
 
 
-@pytest.mark.parametrize(
-    "kind", ["gpt2", "llama, grouped, tied"]
-)  # an untied table of twenty symbols learns too little
+# An untied table of the twenty symbols of this text learns too little for that.
+@pytest.mark.parametrize("kind", ["gpt2", "llama, grouped, tied"])
 def test_a_quarter_of_the_vocabulary_that_is_random(tmp_path, kind):
     model_of(kind).save_pretrained(folder := tmp_path)
     tensors, name = load_file(folder / WHOLE), next(iter(read_foreign(folder).specs))
-    tensors[name][64:88] = drawn(tensors[name][64:88])  # lower case: what the text is made of
+    tensors[name][48:72] = drawn(tensors[name][48:72])
     save_file(tensors, folder / WHOLE)
     assert failures(folder)["blocks"] == {name}
 
@@ -115,11 +114,9 @@ def test_a_norm_or_an_embedding_of_another_size(folder):
         assert failures(folder)["size"] == {name}
 
 
-@pytest.mark.parametrize("by_row", [False, True])
-def test_codes_of_8_bits_without_their_scale(folder, by_row):
+def test_codes_of_8_bits_without_their_scale(folder):
     def codes(values):
-        most = values.abs().amax(1, keepdim=True) if by_row else values.abs().max()
-        return (values / most * 127).round()
+        return (values / values.abs().amax(1, keepdim=True) * 127).round()
 
     name = damaged(folder, "up", codes)
     assert failures(folder)["codes"] == {name}
