@@ -76,12 +76,14 @@ def test_every_rule_uses_the_one_environment():
         assert set(re.findall(r'"\.\./envs/[^"]*"', path.read_text(encoding="utf-8"))) <= {'"../envs/atlas.yaml"'}
 
 
-def test_the_readme_has_the_marks_that_atlas_readme_fills():
+def test_the_files_have_the_marks_that_atlas_readme_fills():
     from atlas.page import readme
 
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    filled = readme.filled(text, dict.fromkeys(readme.BLOCKS, "x"), "README.md")
-    assert [filled.count("x\n" + readme.marks(name)[1]) for name in readme.BLOCKS] == [1] * len(readme.BLOCKS)
+    files = {name: path for name, (path, _) in readme.OF_OTHER_STUDIES.items()}
+    for name in readme.BLOCKS:
+        path = files.get(name, Path("README.md"))
+        filled = readme.filled((REPOSITORY / path).read_text(encoding="utf-8"), {name: "x"}, str(path))
+        assert filled.count("x\n" + readme.marks(name)[1]) == 1
 
 
 def test_the_locks_pin_every_direct_dependency():
