@@ -1,0 +1,291 @@
+"""What no file of weights holds: a model's config, the numbers its modules took from it, and buffers that it computes.
+
+They are compared with those of a second model, which `transformers` makes of the config without memory for weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from atlas.errors import AtlasError
+from atlas.guard.conversions import Host
+from atlas.guard.formats import CONFIG, GgufFile, checkpoint_in, is_gguf, read_json
+from atlas.guard.report import UNDECIDED, Check
+from atlas.guard.weight_checks import counted
+
+BESIDE = re.compile(  # keys of a config, and attributes of modules, that change nothing of what a model computes
+    r"_.*|.*drop(out|path)?.*|.*p?drop|.*_token_ids?|output_.*|return_dict|use_cache|use_return_dict|architectures"
+    r"|transformers_version|(torch_)?dtype|id2label|label2id|num_labels|problem_type|initializer_.*|init_std"
+    r"|gradient_checkpointing|name_or_path|auto_map|quantization_config|task_specific_params|tokenizer_class|prefix"
+    r"|chunk_size_feed_forward|.*aux_loss_coef.*|.*jitter.*|training|layerdrop|attn_implementation|pretraining_tp"
+    r"|generation_config|max_seq_len_cached|finetuning_task|torchscript|use_bfloat16|inplace|padding_idx|warnings_issued"
+)
+FLEXIBLE = ("dynamic", "longrope")  # rotary positions whose frequencies follow the length of the text before
+ROUNDING = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+
+
+@dataclass
+class Second:
+    """A model that `transformers` makes of a config, with values for what it computes and for nothing else.
+
+    ``of``: the model whose class it has; ``config``: what it is made of. AtlasError is never raised; where the class
+    cannot be made so, ``trouble`` says why.
+    """
+
+    of: Any
+    config: Any
+    trouble: str = field(default="", init=False)
+
+    @cached_property
+    def model(self) -> Any:
+        """The second model, all on the device meta; None where it cannot be made."""
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                return type(self.of)(deepcopy(self.config))
+        except Exception as error:  # any: the class is somebody else's
+            self.trouble = f"{type(self.of).__name__} cannot be made of its config alone ({' '.join(str(error).split())})"
+            return None
+
+    def computed(self, wanted: Collection[str]) -> dict[str, Tensor]:
+        """Those of the named tensors that the class computes from the config.
+
+        They are computed twice, over zeros and over ones: what differs then was not computed, or was drawn.
+        """
+        if self.model is None:
+            return {}
+        results = []
+        for fill in (0, 1):
+            model = deepcopy(self.model)  # which takes a note of what it has initialised
+            for path, module in model.named_modules():
+                for tensors in (module._buffers, module._parameters):
+                    for own, tensor in tensors.items():
+                        if tensor is not None and f"{path}.{own}".lstrip(".") in wanted:
+                            there = torch.full(tensor.shape, fill, dtype=tensor.dtype)
+                            tensors[own] = nn.Parameter(there, False) if isinstance(tensor, nn.Parameter) else there
+            with contextlib.suppress(Exception), torch.random.fork_rng(devices=[]), torch.no_grad():  # as above
+                model.initialize_weights()
+            both = (*model.named_buffers(), *model.named_parameters())
+            results.append({name: tensor.detach().clone() for name, tensor in both if name in wanted})
+        return {name: first for name, first in results[0].items() if torch.equal(first, results[1][name])}
+
+
+def _buffers(
+    model: nn.Module, found: Sequence[Host], seconds: Sequence[Second], held: Collection[str], dropped: Mapping[str, Tensor]
+) -> Check:
+    """What a model computes and no file holds is there, is numbers, and is what the config makes it."""
+    wrong: dict[str, str] = {}
+    expected: dict[str, Tensor] = {}
+    flexible: set[str] = set()
+    for host, second in zip(found, seconds, strict=True):
+        outside = {name for name, _ in host.model.named_buffers() if host.prefix + name not in held}
+        expected |= {host.prefix + name: tensor for name, tensor in second.computed(outside).items()}
+        if any(kind in FLEXIBLE for kind in _flat(second.config.to_dict()).values() if isinstance(kind, str)):
+            flexible |= {host.prefix + name for name in outside if name.endswith("inv_freq") and "original" not in name}
+    unjudged = []
+    for name, tensor in _states(model):
+        if name in held:
+            continue
+        if tensor.is_meta:
+            wrong[name] = "has no values in memory (device meta)"
+        elif bool(torch.isnan(tensor).any()) or (bool(torch.isinf(tensor).any()) and not _is_mask(tensor, expected.get(name))):
+            wrong[name] = f"{int((~torch.isfinite(tensor)).sum())} of {tensor.numel()} values are not finite"
+        elif name not in expected or (name in flexible and not _same(tensor, expected[name])):
+            unjudged.append(name)
+        elif not _same(tensor, expected[name]):
+            wrong[name] = f"is not what the config makes it: {_difference(tensor, expected[name])}"
+    for name, tensor in dropped.items():  # such as the tables of rotary positions that older files hold
+        own = name.rpartition(".")[2]
+        same = [each for each in expected if each.rpartition(".")[2] == own and expected[each].shape == tensor.shape]
+        if same and not any(_same(tensor, expected[each]) for each in same):
+            wrong[name] = f"of the file, is not what the config makes it: {_difference(tensor, expected[same[0]])}"
+    sentence = "what the model computes and no file holds is what its config makes it"
+    if unjudged and not wrong:
+        sentence = f"{UNDECIDED} against a config, only that they are numbers: {', '.join(sorted(unjudged))}"
+    return counted("buffers", sentence, (f"{name}: {problem}" for name, problem in sorted(wrong.items())), wrong)
+
+
+def _states(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Buffers of all kinds, and tensors that are plain attributes of modules."""
+    yield from model.named_buffers()
+    for path, module in model.named_modules():
+        for own, value in module.__dict__.items():
+            if isinstance(value, Tensor):
+                yield f"{path}.{own}".lstrip("."), value
+
+
+def _is_mask(tensor: Tensor, expected: Tensor | None) -> bool:
+    """Whether infinite values are meant: those of the config, or of a mask that is added, of zeros and minus infinity."""
+    if expected is not None:
+        return _same(tensor, expected)
+    return bool(((tensor == 0) | (tensor == -torch.inf)).all())
+
+
+def _same(found: Tensor, wanted: Tensor) -> bool:
+    """Whether two tensors are equal, but for the rounding of the coarser dtype and of another device's arithmetic."""
+    if found.shape != wanted.shape:
+        return False
+    if not found.is_floating_point():
+        return torch.equal(found.cpu(), wanted.cpu())
+    rounding = max(ROUNDING.get(tensor.dtype, 0.1) for tensor in (found, wanted))
+    tiny = 1e-7 if found.dtype == torch.float16 else 0.0
+    return torch.allclose(found.cpu().double(), wanted.cpu().double(), rtol=rounding, atol=tiny)
+
+
+def _difference(found: Tensor, wanted: Tensor) -> str:
+    if found.shape != wanted.shape:
+        return f"shape {list(found.shape)}, expected {list(wanted.shape)}"
+    at = int((found.cpu().double() - wanted.cpu().double()).abs().argmax())
+    return f"{found.flatten()[at].item():.6g} at {at}, expected {wanted.flatten()[at].item():.6g}"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The settings that are expected of a model: those of the config beside its file."""
+
+    where: str  # the file, or why there is none to compare with
+    config: Any  # of the model's own config class; None where there is none
+    changed: tuple[str, ...]
+    seconds: tuple[Second, ...]  # of each model of `transformers` that is inside
+    problem: str = ""  # why the config is not one of this model
+
+
+def beside(checkpoint: Path, found: Sequence[Host], changed: Collection[str]) -> Beside:
+    """The config beside a checkpoint, or in it (GGUF), and what the models inside a model are expected to be.
+
+    Raises AtlasError where the config cannot be read, or a key of ``changed`` is not in it or has not changed.
+    """
+    file = checkpoint_in(checkpoint)
+    where, values, problem = str(file if is_gguf(file) else file.parent / CONFIG), None, ""
+    if len(found) == 1 and (is_gguf(file) or Path(where).is_file()):
+        values = GgufFile(file).config if is_gguf(file) else read_json(Path(where))
+        if not isinstance(values, Mapping):
+            raise AtlasError(f"{where}: not the config of a model; put the model's transformers config there")
+    config = None
+    if values is not None:
+        model, kind = found[0].model, found[0].model.config.model_type
+        inside = [values, *(value for value in values.values() if isinstance(value, Mapping))]
+        values = next((each for each in inside if each.get("model_type") == kind), None)
+        if values is None:
+            problem = f"model_type: {kind!r} in the model, {inside[0].get('model_type')!r} in {where}"
+        else:
+            try:
+                config = type(model.config).from_dict(dict(values))
+            except Exception as error:  # any: what the class raises on values that it does not take
+                problem = f"model_type: {where} is no config of a {kind} ({' '.join(str(error).split())})"
+    elif found:
+        where = f"there is no {CONFIG} beside the file" if len(found) == 1 else "there are several models inside"
+    differs = _differences(found[0].model.config, config) if config is not None else {}
+    for key in changed:
+        if not any(each == key or each.startswith(f"{key}.") for each in differs):
+            raise AtlasError(f"{checkpoint}: changed: {key!r} is in the model as in {where}; leave it out")
+    expected = config if config is not None and not changed else None
+    seconds = tuple(Second(host.model, expected or host.model.config) for host in found)
+    return Beside(where, config, tuple(changed), seconds, problem)
+
+
+def without_need(found: Sequence[Host], beside: Beside, missing: Collection[str], in_memory: Mapping[str, Tensor]) -> set[str]:
+    """Tensors that a file need not have: the model's class says so, and computes them as they are in memory."""
+    excused = set()
+    for host, second in zip(found, beside.seconds, strict=True):
+        patterns = host.model._keys_to_ignore_on_load_missing or ()
+        left = {name.removeprefix(host.prefix) for name in missing if name.startswith(host.prefix)}
+        left = {name for name in left if any(re.search(pattern, name) for pattern in patterns)}
+        if left:
+            made = second.computed(left)
+            excused |= {host.prefix + name for name in made if _same(in_memory[host.prefix + name], made[name])}
+    return excused
+
+
+def checks(model: nn.Module, found: Sequence[Host], beside: Beside, held: Collection[str], dropped: Mapping[str, Tensor]) -> list[Check]:
+    """Buffers and config; of the latter nothing where no model of `transformers` is inside.
+
+    Args:
+        model: the model; ``found``: those of `transformers` in it.
+        beside: what is expected.
+        held: names of tensors that are compared with the file.
+        dropped: tensors of the file that the model computes itself.
+    """
+    made = [_buffers(model, found, beside.seconds, held, dropped)]
+    return [*made, _config(found, beside)] if found else made
+
+
+def _config(found: Sequence[Host], beside: Beside) -> Check:
+    """The model's settings are those beside its file, and its modules took their numbers from them."""
+    wrong: dict[str, str] = {}
+    if beside.config is not None:
+        differs = _differences(found[0].model.config, beside.config)
+        for key, (ours, theirs) in differs.items():
+            if not any(key == each or key.startswith(f"{each}.") for each in beside.changed):
+                wrong[key] = f"{ours!r} in the model, {theirs!r} in {beside.where}"
+    elif beside.problem:
+        key, _, problem = beside.problem.partition(": ")
+        wrong[key] = problem
+    for host, second in zip(found, beside.seconds, strict=True):
+        for name, problem in _modules(host, second):
+            wrong.setdefault(name, problem)
+    troubles = [second.trouble for second in beside.seconds if second.model is None]
+    if troubles or beside.config is None:
+        sentence = f"{UNDECIDED}: {'; '.join(troubles) or beside.where}"
+    else:
+        sentence = f"the model's settings are those of {beside.where}"
+    return counted("config", sentence, (f"{key}: {problem}" for key, problem in sorted(wrong.items())), wrong)
+
+
+def _differences(ours: Any, theirs: Any) -> dict[str, tuple[Any, Any]]:
+    """Keys by which two configs of one class would compute otherwise. What only one has is not of the class."""
+    first, second = (_flat(config.to_dict()) for config in (ours, theirs))
+    keys = {key for key in first.keys() | second.keys() if "." in key or (key in first and key in second)}
+    return {
+        key: (first.get(key), second.get(key))
+        for key in sorted(keys)
+        if first.get(key) != second.get(key) and not any(BESIDE.fullmatch(step) for step in key.split("."))
+    }
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """A config key by key, those of configs within it as PATH.KEY; lists and tuples are one."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{before}{key}.")
+        else:
+            flat[f"{before}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _modules(host: Host, second: Second) -> Iterator[tuple[str, str]]:
+    """Numbers and switches of modules, and modules without weights, that the config makes otherwise.
+
+    One row a setting: of many modules that differ alike the first is named.
+    """
+    if second.model is None:
+        return
+    other = dict(second.model.named_modules())
+    rows: dict[tuple[str, str], list[str]] = {}
+    for path, module in host.model.named_modules():
+        made = other.get(path)
+        if made is None:
+            continue
+        if type(module) is not type(made):
+            if not list(module.parameters()) and not list(made.parameters()):
+                said = f"is {type(module).__name__}, the config makes it {type(made).__name__}"
+                rows.setdefault(("", said), []).append(path)
+            continue
+        for own, value in made.__dict__.items():
+            now = module.__dict__.get(own, value)
+            plain = isinstance(value, int | float | str | bool) and isinstance(now, int | float | str | bool | None)
+            if plain and now != value and not BESIDE.fullmatch(own):
+                rows.setdefault((own, f"is {now!r}, the config makes it {value!r}"), []).append(path)
+    for (own, said), paths in rows.items():
+        name = ".".join(step for step in (host.prefix + paths[0], own) if step)
+        yield name, said if len(paths) == 1 else f"{said}, and so in {len(paths)} modules"
