@@ -50,6 +50,10 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
             )
         if not text:
             missing["the loss, and whether every module does its part"] = "no text; give --corpus corpus.txt"
+    elif text:
+        raise AtlasError(
+            f"{text}: --corpus goes with checkpoints of Atlas's own, and {path} is another project's; leave it out"
+        )
     else:
         return inspect_foreign(path)
     return Report.of_checks(certificate, path, words, missing, manifest, text)

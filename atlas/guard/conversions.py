@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,8 +69,11 @@ def hosts(model: nn.Module) -> list[Host]:
     return found
 
 
-def converted(tensors: Mapping[str, Tensor], host: Host | None) -> Converted:
-    """The tensors of a file, by its names after `rename`, as `transformers` puts them into a model of its own."""
+def converted(tensors: Mapping[str, Tensor], host: Host | None, names: Collection[str] | None = None) -> Converted:
+    """The tensors of a file, by its names after `rename`, as `transformers` puts them into a model of its own.
+
+    ``names``: what the model's tensors are called, where its ``state_dict`` has other names, those of an adapter, say.
+    """
     made = Converted()
     if host is None:
         for name, tensor in tensors.items():
@@ -84,16 +87,18 @@ def converted(tensors: Mapping[str, Tensor], host: Host | None) -> Converted:
             made.put(name, tensor, [name])
     config = host.model.config
     made.quantised = getattr(config, "quantization_config", None) is not None
-    left = dict(_placed(inside, host, made))
+    left = dict(_placed(inside, host, names or host.model.state_dict().keys(), made))
     _set_aside(left, host, made)
     for name, tensor in left.items():
         made.put(host.prefix + name, tensor, [host.prefix + name])
     return made
 
 
-def _placed(tensors: Mapping[str, Tensor], host: Host, made: Converted) -> Iterator[tuple[str, Tensor]]:
+def _placed(
+    tensors: Mapping[str, Tensor], host: Host, known: Collection[str], made: Converted
+) -> Iterator[tuple[str, Tensor]]:
     """Put every tensor that has a place into ``made``; yield those that have none."""
-    known, base = {*host.model.state_dict()}, host.model.base_model_prefix
+    base = host.model.base_model_prefix
     try:
         renamings, converters, rename, convert = _rules(host.model)
     except Exception as error:  # any: these rules are no fixed part of the library
@@ -141,7 +146,7 @@ def _rules(model: Any) -> tuple[list[Any], list[Any], Any, Any]:
     return [rule for rule in rules if rule not in converters], converters, apply_renamings, apply_converters
 
 
-def _prefixed(name: str, known: set[str], base: str) -> str:
+def _prefixed(name: str, known: Collection[str], base: str) -> str:
     """The name with the prefix of a bare model's names, or without it, where that is what the model has."""
     if base and (bare := name.removeprefix(f"{base}.")) != name and bare in known:
         return bare

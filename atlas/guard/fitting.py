@@ -17,7 +17,8 @@ from atlas.guard.weight_checks import Mismatch, mismatches
 PLAIN = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 CAST = "pass cast=True where that is meant"
 EMPTY = "has no values in memory (device meta)"
-UNLOADED = f"{ONE_CAUSE}no tensor is the file's: the model was not loaded from it, or it is another checkpoint"
+NOT_INSIDE = "unexpected, PEFT looks for names that begin with `base_model.model.`"
+UNLOADED = f"{ONE_CAUSE}no matrix is the file's: the model was not loaded from it, or it is another checkpoint"
 
 
 def root_of(name: str, declared: Mapping[str, str]) -> str:
@@ -85,7 +86,11 @@ def unjudged(problems: Sequence[Mismatch], made: Converted, in_memory: Mapping[s
 
 
 def fit(
-    problems: Sequence[Mismatch], in_file: Collection[str], in_model: Collection[str], left: str = ""
+    problems: Sequence[Mismatch],
+    in_file: Collection[str],
+    in_model: Collection[str],
+    left: str = "",
+    mend: str = "",
 ) -> list[Check]:
     """Names, shapes, dtypes and finite values; where many rows have one cause, it comes first.
 
@@ -93,14 +98,21 @@ def fit(
         problems: what does not fit.
         in_file, in_model: the names of both.
         left: which problems were not judged, and why.
+        mend: how to mend names, where that is not by `rename`.
     """
     missing = [each.tensor for each in problems if each.tensor in in_model and each.tensor not in in_file]
     unexpected = [each.tensor for each in problems if each.tensor in in_file and each.tensor not in in_model]
     first = {"names": cause(missing, unexpected, {*in_file} & {*in_model})}
-    for check, remedy in (("names", "load the file first"), ("dtypes", CAST)):
-        said = [each.problem for each in problems if each.check == check]
-        if len(said) > 1 and len(said) == len(in_model) and len({*said}) == 1 and (check == "dtypes" or said[0] == EMPTY):
-            first[check] = f"{ONE_CAUSE}of all {len(said)} tensors: {said[0]}: {remedy}"
+    if mend and ": pass" in first["names"]:
+        first["names"] = f"{first['names'].partition(': pass')[0]}: {mend}"
+    for check, remedy, only in (
+        ("names", "load the file first", EMPTY),
+        ("names", "mend the names in the file", NOT_INSIDE),
+        ("dtypes", CAST, ""),
+    ):
+        said = [each.problem for each in problems if each.check == check and only in each.problem]
+        if 2 * len(said) > len(in_file) > 1 and len({*said}) == 1:
+            first[check] = f"{ONE_CAUSE}{len(said)} of {len(in_file)} tensors, {said[0]}: {remedy}"
     checks = weight_checks.fit(problems)
     for at, check in enumerate(checks):
         if not check.passed and first.get(check.name):
@@ -113,5 +125,6 @@ def fit(
 def loaded(in_memory: Mapping[str, Tensor], in_file: Mapping[str, Tensor]) -> Check:
     """What is in memory after loading is what is in the file; where nothing is, that is said first."""
     check = weight_checks.loaded(in_memory, in_file)
-    none = len(check.tensors) == len(in_file) > 1
+    matrices = {name for name, tensor in in_file.items() if tensor.ndim > 1}  # fresh vectors may be those of the file
+    none = len(matrices) > 1 and matrices <= {*check.tensors}
     return replace(check, detail=f"{UNLOADED}; {check.detail}") if none else check

@@ -59,9 +59,9 @@ def cause(missing: Collection[str], unexpected: Collection[str], common: Collect
             or _exchanged(unexpected, missing)
         )
     elif len(missing) > 1 and not unexpected:
-        found = _deeper(missing, common, "the model has {}, with which the file ends only at {}")
+        found = _deeper(missing, common, "the model has {}, the file none after {}")
     elif len(unexpected) > 1 and not missing:
-        found = _deeper(unexpected, common, "the file has {}, with which the model ends only at {}")
+        found = _deeper(unexpected, common, "the file has {}, the model none after {}")
     return ONE_CAUSE + found if found else ""
 
 

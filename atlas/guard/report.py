@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atlas.errors import AtlasError
+from atlas.guard.names import ONE_CAUSE
 
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
@@ -123,6 +124,9 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     """Print a report: failures by module first, then a line a check with its worst module, or all modules."""
     console.print(f"{report.checkpoint}: {report.model}", soft_wrap=True, highlight=False)
     failed = report.failed
+    for check in failed:
+        if check.detail.startswith(ONE_CAUSE):  # before the rows that it explains
+            console.print(Text(f"{check.name}: {check.detail.partition('; ')[0]}", "bold"), soft_wrap=True)
     if failed and not everything:
         console.print(_table([line for check in failed for line in _lines(check) if line.failed], "Failed"))
         for check in failed:

@@ -28,7 +28,8 @@ BESIDE = re.compile(  # keys of a config, and attributes of modules, that change
     r"|transformers_version|(torch_)?dtype|id2label|label2id|num_labels|problem_type|initializer_.*|init_std"
     r"|gradient_checkpointing|name_or_path|auto_map|quantization_config|task_specific_params|tokenizer_class|prefix"
     r"|chunk_size_feed_forward|.*aux_loss_coef.*|.*jitter.*|training|layerdrop|attn_implementation|pretraining_tp"
-    r"|generation_config|max_seq_len_cached|finetuning_task|torchscript|use_bfloat16|inplace|padding_idx|warnings_issued"
+    r"|generation_config|max_seq_len_cached|finetuning_task|torchscript|use_bfloat16|inplace|padding_idx|warnings_issued|p|summary_.*"
+    r"|in_features|out_features|num_embeddings|embedding_dim|nf|nx"  # seen by the shapes of weights
 )
 FLEXIBLE = ("dynamic", "longrope")  # rotary positions whose frequencies follow the length of the text before
 ROUNDING = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
@@ -89,20 +90,19 @@ def _buffers(
     for host, second in zip(found, seconds, strict=True):
         outside = {name for name, _ in host.model.named_buffers() if host.prefix + name not in held}
         expected |= {host.prefix + name: tensor for name, tensor in second.computed(outside).items()}
-        if any(kind in FLEXIBLE for kind in _flat(second.config.to_dict()).values() if isinstance(kind, str)):
+        if any(kind in FLEXIBLE for kind in flat(second.config.to_dict()).values() if isinstance(kind, str)):
             flexible |= {host.prefix + name for name in outside if name.endswith("inv_freq") and "original" not in name}
     unjudged = []
-    for name, tensor in _states(model):
-        if name in held:
-            continue
+    for name, tensor in _outside(model, held):
+        made = expected.get(name)
         if tensor.is_meta:
             wrong[name] = "has no values in memory (device meta)"
-        elif bool(torch.isnan(tensor).any()) or (bool(torch.isinf(tensor).any()) and not _is_mask(tensor, expected.get(name))):
+        elif bool(torch.isnan(tensor).any()) or (bool(torch.isinf(tensor).any()) and not _is_mask(tensor, made)):
             wrong[name] = f"{int((~torch.isfinite(tensor)).sum())} of {tensor.numel()} values are not finite"
-        elif name not in expected or (name in flexible and not _same(tensor, expected[name])):
+        elif made is None or (name in flexible and not _same(tensor, made)):
             unjudged.append(name)
-        elif not _same(tensor, expected[name]):
-            wrong[name] = f"is not what the config makes it: {_difference(tensor, expected[name])}"
+        elif not _same(tensor, made):
+            wrong[name] = f"is not what the config makes it: {_difference(tensor, made)}"
     for name, tensor in dropped.items():  # such as the tables of rotary positions that older files hold
         own = name.rpartition(".")[2]
         same = [each for each in expected if each.rpartition(".")[2] == own and expected[each].shape == tensor.shape]
@@ -114,12 +114,12 @@ def _buffers(
     return counted("buffers", sentence, (f"{name}: {problem}" for name, problem in sorted(wrong.items())), wrong)
 
 
-def _states(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Buffers of all kinds, and tensors that are plain attributes of modules."""
-    yield from model.named_buffers()
+def _outside(model: nn.Module, held: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+    """Buffers that no file has, and tensors that are plain attributes of modules."""
+    yield from ((name, tensor) for name, tensor in model.named_buffers() if name not in held)
     for path, module in model.named_modules():
         for own, value in module.__dict__.items():
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and not BESIDE.fullmatch(own):
                 yield f"{path}.{own}".lstrip("."), value
 
 
@@ -243,7 +243,7 @@ def _config(found: Sequence[Host], beside: Beside) -> Check:
 
 def _differences(ours: Any, theirs: Any) -> dict[str, tuple[Any, Any]]:
     """Keys by which two configs of one class would compute otherwise. What only one has is not of the class."""
-    first, second = (_flat(config.to_dict()) for config in (ours, theirs))
+    first, second = (flat(config.to_dict()) for config in (ours, theirs))
     keys = {key for key in first.keys() | second.keys() if "." in key or (key in first and key in second)}
     return {
         key: (first.get(key), second.get(key))
@@ -252,15 +252,15 @@ def _differences(ours: Any, theirs: Any) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """A config key by key, those of configs within it as PATH.KEY; lists and tuples are one."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{before}{key}.")
+            found |= flat(value, f"{before}{key}.")
         else:
-            flat[f"{before}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
+            found[f"{before}{key}"] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 def _modules(host: Host, second: Second) -> Iterator[tuple[str, str]]:

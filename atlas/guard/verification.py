@@ -22,13 +22,16 @@ from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, checkpoint
 from atlas.guard.names import Rename, renamed
 from atlas.guard.report import Certificate, Check, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
+from atlas.guard.unconfirmed import consistent, unconfirmed
 from atlas.guard.weight_checks import Mismatch, mismatches, none_of
 
-MEND = "the model is not what the file holds: mend the loading (names, `strict`), and verify again"
+MEND = "the model is not what the file holds: mend the loading (names, `strict`, config), and verify again"
 NOT_CHECKED = {
     "hashes": "another project's checkpoint has no manifest of Atlas",
     "the loss, and whether every module does its part": "needs the model itself; see docs/guard.md",
 }
+UNCONFIRMED = "nothing in the file can confirm them; compare them with the config that was published, or load the model "
+UNCONFIRMED += "and compare its loss on a text"
 
 
 def verify(
@@ -64,15 +67,19 @@ def verify(
     """
     path = Path(checkpoint)
     if adapters.is_adapter(path):
-        unused = {"rename": rename, "tied": tied, "cast": cast, "changed": changed, "trained": not trained}
+        unused = {"rename": rename, "tied": tied, "cast": cast, "changed": changed}
         if given := [option for option, value in unused.items() if value]:
             raise AtlasError(f"{path}: {given[0]}: not used for an adapter; leave it out")
-        certificate = Certificate.of(adapters.verify(model, path, base), fingerprint(model.state_dict()))
+        certificate = Certificate.of(adapters.verify(model, path, base, trained), fingerprint(model.state_dict()))
         insist(certificate, checkpoint, adapters.MEND)
         return certificate
     if base is not None:
         raise AtlasError(f"{path}: base={str(base)!r} goes with the folder of an adapter, and this is none; leave it out")
     held = contents(path)
+    if adapters.layers(model) and not any(".lora_" in name for name in held.tensors):
+        raise AtlasError(
+            f"{path}: no adapter, but the model has one of PEFT; give the adapter's folder, and this one as base="
+        )
     names = renamed(held.tensors, rename, str(checkpoint))
     in_memory = model.state_dict()
     found = hosts(model)
@@ -249,7 +256,10 @@ def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED) ->
             f"{path}: no such file; give a safetensors or GGUF file, an index of shards, or the folder of one"
         )
     foreign = read_foreign(checkpoint)
-    return Report.of_checks(verify_foreign(foreign), path, foreign.words, not_checked)
+    missing = dict(not_checked)
+    if keys := unconfirmed(foreign.config, foreign.tensors):
+        missing[f"the config's {', '.join(keys)}"] = UNCONFIRMED
+    return Report.of_checks(verify_foreign(foreign), path, foreign.words, missing)
 
 
 def verify_foreign(foreign: Foreign) -> Certificate:
@@ -262,4 +272,5 @@ def verify_foreign(foreign: Foreign) -> Certificate:
             wrong[head] = f"differs from {embedding}, though the config says tie_word_embeddings"
         found.append(none_of("head", "the output head is the embedding where the config ties them", wrong))
         found += weight_checks.static(foreign.parts())
+    found.append(consistent(foreign.config, foreign.tensors))
     return Certificate.of(found, fingerprint(foreign.tensors))
