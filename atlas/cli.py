@@ -100,14 +100,20 @@ def _write(text: str, out: Path | None) -> None:
 
 @_command(
     "Check a checkpoint; exit 0 where all checks pass, else 1.",
-    _option("checkpoint", type=Path, help="safetensors or GGUF file, model.safetensors.index.json, or their folder; or an adapter's"),
+    _option(
+        "checkpoint",
+        type=Path,
+        help="safetensors or GGUF file, model.safetensors.index.json, or their folder; or an adapter's",
+    ),
     _option("--manifest", type=Path, help="its manifest (default: the .json of the same name, if there)"),
     _option(
         "--corpus",
         type=Path,
         help="text to measure the loss on (default: corpus.txt beside it or one folder up)",
     ),
-    _option("--base", type=Path, metavar="MODEL", help="of an adapter, the model that it adapts (default: as it names)"),
+    _option(
+        "--base", type=Path, metavar="MODEL", help="of an adapter, the model that it adapts (default: as it names)"
+    ),
     _option("--all", action="store_true", help="show every module under every check, not only the worst"),
     _option("--json", action="store_true", help="print the whole report as JSON instead of tables"),
     epilog="Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
@@ -143,7 +149,9 @@ def _verified(arguments: argparse.Namespace) -> Report:
             raise AtlasError(f"{beside}: goes with checkpoints of Atlas's own, and {path} is an adapter; leave it out")
         return adapters.inspect(path, arguments.base)
     if arguments.base:
-        raise AtlasError(f"--base {arguments.base}: goes with the folder of an adapter, and {path} is none; leave it out")
+        raise AtlasError(
+            f"--base {arguments.base}: goes with the folder of an adapter, and {path} is none; leave it out"
+        )
     try:
         from atlas.base.inspection import inspect
     except ModuleNotFoundError as error:  # the guard is installed alone

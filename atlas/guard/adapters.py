@@ -57,7 +57,9 @@ class Adapter:
             raise AtlasError(f"{path}: peft_type is {kind!r}, expected LORA; adapters of other kinds cannot be judged")
         for key, kinds in (("r", int), ("lora_alpha", int | float)):
             if not isinstance(found.get(key), kinds) or found[key] <= 0:
-                raise AtlasError(f"{path}: {key} is {found.get(key)!r}, expected a number above 0; take PEFT's own file")
+                raise AtlasError(
+                    f"{path}: {key} is {found.get(key)!r}, expected a number above 0; take PEFT's own file"
+                )
         return found
 
     @cached_property
@@ -92,9 +94,7 @@ class Adapter:
         if self.config.get("use_dora") or pair.keys() != {"A", "B"} or any(side.ndim != 2 for side in pair.values()):
             return None
         added = self.scale(path) * (pair["B"].float() @ pair["A"].float())
-        turned = self.config.get("fan_in_fan_out") or any(
-            f"{path}.lora_embedding_A" in name for name in self.tensors
-        )
+        turned = self.config.get("fan_in_fan_out") or self._embeds(path)
         added = added.T if turned else added
         return added if list(added.shape) == list(shape) else None
 
@@ -129,49 +129,58 @@ class Adapter:
             weights: the base's tensors by name, with the prefix that the adapter's paths have.
         """
         for name, tensor in self.tensors.items():
-            path = name.removeprefix(INSIDE)
             if bad := int((~torch.isfinite(tensor)).sum()):
                 yield Mismatch("finite", name, f"{bad} of {tensor.numel()} values are not finite")
-            if not name.startswith(INSIDE):
-                yield Mismatch("names", name, NOT_INSIDE)
-            elif self.saves(path):
-                held = weights.get(path) if weights is not None else None
-                if held is not None and held.shape != tensor.shape:
-                    yield Mismatch("shapes", name, f"shape {list(tensor.shape)}, the base has {list(held.shape)}")
-            elif match := MATRIX.fullmatch(path):
-                if not self.targets(match["path"]) and not self.config.get("target_parameters"):
-                    yield Mismatch("names", name, "unexpected: target_modules of the adapter's config leaves it out")
-            elif not self._known(path):
-                yield Mismatch("names", name, f"unexpected, shape {list(tensor.shape)}; no part of a LoRA adapter")
+            if problem := self._unexpected(name):
+                yield Mismatch("names", name, problem)
+            held = (weights or {}).get(name.removeprefix(INSIDE))
+            if held is not None and self.saves(name.removeprefix(INSIDE)) and held.shape != tensor.shape:
+                yield Mismatch("shapes", name, f"shape {list(tensor.shape)}, the base has {list(held.shape)}")
+        if not self.config.get("target_parameters"):
+            for path, pair in self.pairs.items():
+                yield from self._shapes(path, pair, weights)
+        yield from (Mismatch("names", name, f"missing, {why}") for name, why in self._missing(weights or {}))
+
+    def _missing(self, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+        """Tensors that are not there, each with the reason why they should be."""
         for path, pair in self.pairs.items():
-            for side in "AB":
-                if side not in pair:
-                    yield Mismatch("names", f"{INSIDE}{path}.lora_{side}.weight", "missing, its other half is there")
-            yield from self._shapes(path, pair, weights)
+            for side in {"A", "B"} - pair.keys():
+                yield f"{INSIDE}{path}.lora_{side}.weight", "its other half is there"
         for module in self.config.get("modules_to_save") or ():
             if not any(re.match(rf"(^|.*\.){re.escape(module)}\.", name) for name in self.tensors):
-                yield Mismatch("names", module, "missing, though the adapter's config has it in modules_to_save")
-        if weights is not None and self.config.get("target_modules") != "all-linear":
-            for name, weight in weights.items():
-                path = name.removesuffix(".weight")
-                if path != name and weight.ndim > 1 and self.targets(path) and path not in self.pairs:
-                    yield Mismatch("names", f"{INSIDE}{path}.lora_A.weight", "missing, target_modules has this module")
+                yield module, "the adapter's config has it in modules_to_save"
+        if self.config.get("target_modules") == "all-linear":
+            return
+        for name, weight in weights.items():
+            path = name.removesuffix(".weight")
+            if path != name and weight.ndim > 1 and path not in self.pairs and self.targets(path):
+                yield f"{INSIDE}{path}.lora_A.weight", "target_modules has this module"
 
-    def _known(self, path: str) -> bool:
-        if path.endswith(".bias") and self.config.get("bias", "none") != "none":
-            return True
-        return path.endswith("base_layer.weight") or any(
-            f".{part}" in path and self.config.get(key) for part, key in BESIDE_LORA.items()
+    def _unexpected(self, name: str) -> str:
+        """Why a tensor has no place in the adapter that the config describes; empty where it has one."""
+        path = name.removeprefix(INSIDE)
+        if path == name:
+            return NOT_INSIDE
+        if match := MATRIX.fullmatch(path):
+            its = self.targets(match["path"]) or self.config.get("target_parameters")
+            return "" if its else "unexpected, target_modules of the adapter's config leaves its module out"
+        beside = any(f".{part}" in path and self.config.get(key) for part, key in BESIDE_LORA.items())
+        bias = path.endswith(".bias") and self.config.get("bias", "none") != "none"
+        return (
+            ""
+            if beside or bias or self.saves(path) or path.endswith("base_layer.weight")
+            else "unexpected, no part of such an adapter"
         )
 
-    def _shapes(self, path: str, pair: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None) -> Iterator[Mismatch]:
-        if self.config.get("target_parameters"):
-            return
-        rank, base = self.rank(path), None
-        if weights is not None and (base := weights.get(f"{path}.weight")) is None and path not in ("lm_head", "embed_out"):
-            yield Mismatch("names", f"{INSIDE}{path}.lora_A.weight", f"unexpected: the base has no {path}.weight")
+    def _shapes(
+        self, path: str, pair: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None
+    ) -> Iterator[Mismatch]:
+        """A and B by their rank and by the weight that they adapt."""
+        rank, base = self.rank(path), (weights or {}).get(f"{path}.weight")
+        if weights is not None and base is None and path not in ("lm_head", "embed_out"):  # these may be tied
+            yield Mismatch("names", f"{INSIDE}{path}.lora_A.weight", f"unexpected, the base has no {path}.weight")
+        embedding = self._embeds(path)
         out, into = (None, None) if base is None else base.shape[:2]
-        embedding = any(name.removeprefix(INSIDE).startswith(f"{path}.lora_embedding_") for name in self.tensors)
         if self.config.get("fan_in_fan_out") or embedding:
             out, into = into, out
         for side, found in pair.items():
@@ -179,8 +188,12 @@ class Adapter:
             if any(size not in (None, have) for size, have in zip(wanted, found.shape[:2], strict=True)):
                 expected = ", ".join("any" if size is None else str(size) for size in wanted)
                 because = f"for rank {rank}" + (f" on {list(base.shape)}" if base is not None else "")
-                name = f"{INSIDE}{path}.lora_{'embedding_' * embedding}{side}{'' if embedding else '.weight'}"
+                name = f"{INSIDE}{path}.lora_" + (f"embedding_{side}" if embedding else f"{side}.weight")
                 yield Mismatch("shapes", name, f"shape {list(found.shape)}, expected [{expected}] {because}")
+
+    def _embeds(self, path: str) -> bool:
+        """Whether a module is an embedding: PEFT's matrices are transposed there."""
+        return any(name.startswith(f"{INSIDE}{path}.lora_embedding_") for name in self.tensors)
 
     def adds(self) -> Check:
         """No adapter is without effect, as it is before its training: a B or an A of zeros."""
@@ -366,7 +379,9 @@ def _at_work(model: Any, adapter: Adapter, base: Path | None, adapted: Mapping[s
         problems[name] = list(_differing(states[name], adapter))
     name = min(states, key=lambda each: (len(problems[each]), _others(states[each], adapter)))  # that of the file
     state, bare = states[name], _bare(inner)
-    checks = fit(list(dict.fromkeys([*problems[name], *adapter.misfits(bare)])), adapter.tensors, state, mend=MEND_NAMES)
+    checks = fit(
+        list(dict.fromkeys([*problems[name], *adapter.misfits(bare)])), adapter.tensors, state, mend=MEND_NAMES
+    )
     if all(check.passed for check in checks):
         same = {key: tensor.to(state[key].dtype) for key, tensor in adapter.tensors.items() if key in state}
         checks.append(loaded(state, same))
@@ -440,7 +455,9 @@ def _against_base(
     made = converted(contents(base).tensors, host, held.keys())
     problems = list(misfits(held, made, host.declared() if host else {}, True, ()))
     if problems:
-        return [replace(check, name=f"base {check.name}") for check in fit(problems, made.tensors, held) if not check.passed]
+        return [
+            replace(check, name=f"base {check.name}") for check in fit(problems, made.tensors, held) if not check.passed
+        ]
     its = {name.removeprefix(INSIDE).replace(".base_layer.", "."): tensor for name, tensor in adapter.tensors.items()}
     its = {name: tensor for name, tensor in its.items() if name.endswith(".bias") or (whole and adapter.saves(name))}
     merging = {f"{path}.weight" for path in times}

@@ -126,7 +126,11 @@ def _placed(
         except Exception as error:  # any: what the library raises on tensors that do not go together
             many = f"{len(sources[first])} tensors of the file ({_some(sources[first])})"
             made.wrong.append(
-                Mismatch("names", host.prefix + first, f"transformers cannot make it of {many}: {' '.join(str(error).split())}")
+                Mismatch(
+                    "names",
+                    host.prefix + first,
+                    f"transformers cannot make it of {many}: {' '.join(str(error).split())}",
+                )
             )
             continue
         for name, values in results.items():

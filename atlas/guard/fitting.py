@@ -10,8 +10,8 @@ from torch import Tensor
 
 from atlas.guard import weight_checks
 from atlas.guard.conversions import Converted
-from atlas.guard.names import ONE_CAUSE, cause
-from atlas.guard.report import UNDECIDED, Check
+from atlas.guard.names import cause
+from atlas.guard.report import ONE_CAUSE, UNDECIDED, Check
 from atlas.guard.weight_checks import Mismatch, mismatches
 
 PLAIN = {torch.float64, torch.float32, torch.float16, torch.bfloat16}

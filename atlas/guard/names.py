@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from atlas.errors import AtlasError
+from atlas.guard.report import ONE_CAUSE
 
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
-ONE_CAUSE = "one cause: "  # how a check's detail begins where many rows have a single reason
 
 
 def renamed(names: Iterable[str], rename: Rename | None, origin: str) -> dict[str, str]:
@@ -106,7 +106,8 @@ def _exchanged(names: Collection[str], others: Collection[str]) -> str:
     if ours != theirs and _fits(
         [name.removeprefix(ours) for name in names], {name.removeprefix(theirs) for name in others}
     ):
-        return f'every name in the file begins with `{ours}`, in the model with `{theirs}`: pass rename={{"{ours}": "{theirs}"}}'
+        said = f"every name in the file begins with `{ours}`, in the model with `{theirs}`"
+        return f'{said}: pass rename={{"{ours}": "{theirs}"}}'
     return ""
 
 

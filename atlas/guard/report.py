@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from atlas.errors import AtlasError
-from atlas.guard.names import ONE_CAUSE
 
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
+ONE_CAUSE = "one cause: "  # and where many rows have a single reason
 
 FITS = {
     "names": "the file has the model's tensors, no more and no fewer",

@@ -54,7 +54,9 @@ class Second:
             with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 return type(self.of)(deepcopy(self.config))
         except Exception as error:  # any: the class is somebody else's
-            self.trouble = f"{type(self.of).__name__} cannot be made of its config alone ({' '.join(str(error).split())})"
+            self.trouble = (
+                f"{type(self.of).__name__} cannot be made of its config alone ({' '.join(str(error).split())})"
+            )
             return None
 
     def computed(self, wanted: Collection[str]) -> dict[str, Tensor]:
@@ -81,7 +83,11 @@ class Second:
 
 
 def _buffers(
-    model: nn.Module, found: Sequence[Host], seconds: Sequence[Second], held: Collection[str], dropped: Mapping[str, Tensor]
+    model: nn.Module,
+    found: Sequence[Host],
+    seconds: Sequence[Second],
+    held: Collection[str],
+    dropped: Mapping[str, Tensor],
 ) -> Check:
     """What a model computes and no file holds is there, is numbers, and is what the config makes it."""
     wrong: dict[str, str] = {}
@@ -90,19 +96,15 @@ def _buffers(
     for host, second in zip(found, seconds, strict=True):
         outside = {name for name, _ in host.model.named_buffers() if host.prefix + name not in held}
         expected |= {host.prefix + name: tensor for name, tensor in second.computed(outside).items()}
-        if any(kind in FLEXIBLE for kind in flat(second.config.to_dict()).values() if isinstance(kind, str)):
+        if {*map(str, flat(second.config.to_dict()).values())} & {*FLEXIBLE}:
             flexible |= {host.prefix + name for name in outside if name.endswith("inv_freq") and "original" not in name}
     unjudged = []
     for name, tensor in _outside(model, held):
         made = expected.get(name)
-        if tensor.is_meta:
-            wrong[name] = "has no values in memory (device meta)"
-        elif bool(torch.isnan(tensor).any()) or (bool(torch.isinf(tensor).any()) and not _is_mask(tensor, made)):
-            wrong[name] = f"{int((~torch.isfinite(tensor)).sum())} of {tensor.numel()} values are not finite"
-        elif made is None or (name in flexible and not _same(tensor, made)):
+        if problem := _problem(tensor, made, name in flexible):
+            wrong[name] = problem
+        elif made is None or not _same(tensor, made):
             unjudged.append(name)
-        elif not _same(tensor, made):
-            wrong[name] = f"is not what the config makes it: {_difference(tensor, made)}"
     for name, tensor in dropped.items():  # such as the tables of rotary positions that older files hold
         own = name.rpartition(".")[2]
         same = [each for each in expected if each.rpartition(".")[2] == own and expected[each].shape == tensor.shape]
@@ -123,11 +125,18 @@ def _outside(model: nn.Module, held: Collection[str]) -> Iterator[tuple[str, Ten
                 yield f"{path}.{own}".lstrip("."), value
 
 
-def _is_mask(tensor: Tensor, expected: Tensor | None) -> bool:
-    """Whether infinite values are meant: those of the config, or of a mask that is added, of zeros and minus infinity."""
-    if expected is not None:
-        return _same(tensor, expected)
-    return bool(((tensor == 0) | (tensor == -torch.inf)).all())
+def _problem(tensor: Tensor, made: Tensor | None, flexible: bool) -> str:
+    """What is wrong with a computed tensor; ``made``: what the config makes it, where that is known."""
+    if tensor.is_meta:
+        return "has no values in memory (device meta)"
+    if made is not None and _same(tensor, made):
+        return ""
+    mask = bool(((tensor == 0) | (tensor == -torch.inf)).all())  # one that is added, of zeros and minus infinity
+    if bad := int((~torch.isfinite(tensor)).sum()) if made is not None or not mask else 0:
+        return f"{bad} of {tensor.numel()} values are not finite"
+    if made is None or (flexible and bool((tensor > 0).all())):
+        return ""
+    return f"is not what the config makes it: {_difference(tensor, made)}"
 
 
 def _same(found: Tensor, wanted: Tensor) -> bool:
@@ -193,7 +202,9 @@ def beside(checkpoint: Path, found: Sequence[Host], changed: Collection[str]) ->
     return Beside(where, config, tuple(changed), seconds, problem)
 
 
-def without_need(found: Sequence[Host], beside: Beside, missing: Collection[str], in_memory: Mapping[str, Tensor]) -> set[str]:
+def without_need(
+    found: Sequence[Host], beside: Beside, missing: Collection[str], in_memory: Mapping[str, Tensor]
+) -> set[str]:
     """Tensors that a file need not have: the model's class says so, and computes them as they are in memory."""
     excused = set()
     for host, second in zip(found, beside.seconds, strict=True):
@@ -206,7 +217,9 @@ def without_need(found: Sequence[Host], beside: Beside, missing: Collection[str]
     return excused
 
 
-def checks(model: nn.Module, found: Sequence[Host], beside: Beside, held: Collection[str], dropped: Mapping[str, Tensor]) -> list[Check]:
+def checks(
+    model: nn.Module, found: Sequence[Host], beside: Beside, held: Collection[str], dropped: Mapping[str, Tensor]
+) -> list[Check]:
     """Buffers and config; of the latter nothing where no model of `transformers` is inside.
 
     Args:

@@ -30,7 +30,9 @@ NOT_CHECKED = {
     "hashes": "another project's checkpoint has no manifest of Atlas",
     "the loss, and whether every module does its part": "needs the model itself; see docs/guard.md",
 }
-UNCONFIRMED = "nothing in the file can confirm them; compare them with the config that was published, or load the model "
+UNCONFIRMED = (
+    "nothing in the file can confirm them; compare them with the config that was published, or load the model "
+)
 UNCONFIRMED += "and compare its loss on a text"
 
 
@@ -74,7 +76,9 @@ def verify(
         insist(certificate, checkpoint, adapters.MEND)
         return certificate
     if base is not None:
-        raise AtlasError(f"{path}: base={str(base)!r} goes with the folder of an adapter, and this is none; leave it out")
+        raise AtlasError(
+            f"{path}: base={str(base)!r} goes with the folder of an adapter, and this is none; leave it out"
+        )
     held = contents(path)
     if adapters.layers(model) and not any(".lora_" in name for name in held.tensors):
         raise AtlasError(
@@ -256,10 +260,9 @@ def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED) ->
             f"{path}: no such file; give a safetensors or GGUF file, an index of shards, or the folder of one"
         )
     foreign = read_foreign(checkpoint)
-    missing = dict(not_checked)
-    if keys := unconfirmed(foreign.config, foreign.tensors):
-        missing[f"the config's {', '.join(keys)}"] = UNCONFIRMED
-    return Report.of_checks(verify_foreign(foreign), path, foreign.words, missing)
+    keys = unconfirmed(foreign.config, foreign.tensors)
+    missing = {f"the config's {', '.join(keys)}": UNCONFIRMED} if keys else {}
+    return Report.of_checks(verify_foreign(foreign), path, foreign.words, missing | dict(not_checked))
 
 
 def verify_foreign(foreign: Foreign) -> Certificate:

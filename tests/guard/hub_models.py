@@ -1,4 +1,4 @@
-"""Tiny models of many architectures of `transformers`, as `save_pretrained` writes them and as older files have them."""
+"""Tiny models of many architectures of `transformers`, as `save_pretrained` writes them and as older files are."""
 
 from __future__ import annotations
 
@@ -19,10 +19,34 @@ BLOOM = {"vocab_size": 40, "hidden_size": 32, "n_layer": 2, "n_head": 2}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "rope_theta": 5000.0}
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2Config", {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 24}),
-    "gpt_neo": ("GPTNeoConfig", {"vocab_size": 40, "hidden_size": 32, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]], "max_position_embeddings": 24}),
-    "gptj": ("GPTJConfig", {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 24, "rotary_dim": 8}),
+    "gpt_neo": (
+        "GPTNeoConfig",
+        {
+            "vocab_size": 40,
+            "hidden_size": 32,
+            "num_layers": 2,
+            "num_heads": 2,
+            "attention_types": [[["global", "local"], 1]],
+            "max_position_embeddings": 24,
+        },
+    ),
+    "gptj": (
+        "GPTJConfig",
+        {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 24, "rotary_dim": 8},
+    ),
     "gpt_neox": ("GPTNeoXConfig", SIZES),
-    "opt": ("OPTConfig", {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 24}),
+    "opt": (
+        "OPTConfig",
+        {
+            "vocab_size": 40,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "ffn_dim": 48,
+            "word_embed_proj_dim": 32,
+            "max_position_embeddings": 24,
+        },
+    ),
     "llama": ("LlamaConfig", GROUPED),
     "llama, yarn": ("LlamaConfig", {**GROUPED, "rope_parameters": YARN}),
     "mistral": ("MistralConfig", GROUPED),
@@ -38,14 +62,39 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "bloom": ("BloomConfig", BLOOM),
     "mpt": ("MptConfig", {"vocab_size": 40, "d_model": 32, "n_layers": 2, "n_heads": 2}),
     "mixtral": ("MixtralConfig", {**GROUPED, "num_local_experts": 3}),
-    "qwen2_moe": ("Qwen2MoeConfig", {**GROUPED, "num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}),
+    "qwen2_moe": (
+        "Qwen2MoeConfig",
+        {
+            **GROUPED,
+            "num_experts": 3,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 16,
+            "shared_expert_intermediate_size": 16,
+        },
+    ),
     "olmoe": ("OlmoeConfig", {**GROUPED, "num_experts": 3, "num_experts_per_tok": 2}),
     "mamba": ("MambaConfig", {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
     "bert": ("BertConfig", {**SIZES, "max_position_embeddings": 24}),
     "roberta": ("RobertaConfig", {**SIZES, "max_position_embeddings": 24}),
-    "distilbert": ("DistilBertConfig", {"vocab_size": 40, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48, "max_position_embeddings": 24}),
+    "distilbert": (
+        "DistilBertConfig",
+        {"vocab_size": 40, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48, "max_position_embeddings": 24},
+    ),
     "t5": ("T5Config", {"vocab_size": 40, "d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 48, "d_kv": 16}),
-    "bart": ("BartConfig", {"vocab_size": 40, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "max_position_embeddings": 24}),
+    "bart": (
+        "BartConfig",
+        {
+            "vocab_size": 40,
+            "d_model": 32,
+            "encoder_layers": 1,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2,
+            "encoder_ffn_dim": 48,
+            "decoder_ffn_dim": 48,
+            "max_position_embeddings": 24,
+        },
+    ),
 }
 TEXT = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "decoder_start_token_id": 0}
 MASKED, BOTH = {"bert", "roberta", "distilbert"}, {"t5", "bart"}
