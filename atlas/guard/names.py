@@ -51,13 +51,14 @@ def cause(missing: Collection[str], unexpected: Collection[str], common: Collect
     """
     found = ""
     if len(missing) > 1 and len(unexpected) > 1:
-        found = (
-            _begins(unexpected, missing, "in the file", not common)
-            or _begins(missing, unexpected, "in the model", not common)
-            or _holds(unexpected, missing, "in the file", "name")
-            or _holds(missing, unexpected, "in the model", "model")
-            or _exchanged(unexpected, missing)
-        )
+        for share in (1.0, 0.5):  # a cause that explains all first
+            found = found or (
+                _begins(unexpected, missing, "in the file", not common, share)
+                or _begins(missing, unexpected, "in the model", not common, share)
+                or _holds(unexpected, missing, "in the file", share)
+                or _holds(missing, unexpected, "in the model", share)
+                or _exchanged(unexpected, missing, share)
+            )
     elif len(missing) > 1 and not unexpected:
         found = _deeper(missing, common, "the model has {}, the file none after {}")
     elif len(unexpected) > 1 and not missing:
@@ -65,46 +66,46 @@ def cause(missing: Collection[str], unexpected: Collection[str], common: Collect
     return ONE_CAUSE + found if found else ""
 
 
-def _fits(made: Sequence[str], others: Collection[str]) -> bool:
-    """Whether names, once changed, are those of the others: most of them, and no two one."""
-    return len(set(made)) == len(made) and 2 * len({*made} & {*others}) > min(len(made), len(others))
+def _fits(made: Sequence[str], others: Collection[str], share: float) -> bool:
+    """Whether names, once changed, are those of the others, at least a share of them, and no two are one."""
+    return len({*made}) == len(made) and len({*made} & {*others}) >= share * min(len(made), len(others))
 
 
-def _begins(names: Collection[str], others: Collection[str], where: str, all_differ: bool) -> str:
+def _begins(names: Collection[str], others: Collection[str], where: str, all_differ: bool, share: float) -> str:
     """One beginning too many, such as that of a wrapper."""
     first = min(names)
     candidates = {name[: -len(other)] for name in (first, max(names)) for other in others if name.endswith(f".{other}")}
     for prefix in sorted(candidates, key=len, reverse=True):
         bare = [name.removeprefix(prefix) for name in names]
-        if all(name.startswith(prefix) for name in names) and _fits(bare, others):
+        if all(name.startswith(prefix) for name in names) and _fits(bare, others, share):
             rename = f'{{"{prefix}": ""}}' if where == "in the file" else f'{{"": "{prefix}"}}'
             who = f"every name {where} begins" if all_differ else f"{len(names)} names {where} begin"
             return f"{who} with `{prefix}`: pass rename={rename}"
     return ""
 
 
-def _holds(names: Collection[str], others: Collection[str], where: str, side: str) -> str:
+def _holds(names: Collection[str], others: Collection[str], where: str, share: float) -> str:
     """A step of the path too many, wherever in the name, such as those of FSDP or of compiled layers."""
     known = {step for name in others for step in name.split(".")}
     extra = sorted({step for name in names for step in name.split(".") if step not in known and not step.isdigit()})
     if not extra:
         return ""
     pattern = re.compile("|".join(rf"(?<![^.]){re.escape(step)}\." for step in extra))
-    if not _fits([pattern.sub("", name) for name in names], others):
+    if not _fits([pattern.sub("", name) for name in names], others, share):
         return ""
     said = " and ".join(f"`{step}.`" for step in extra)
     bare = "name" + "".join(f'.replace("{step}.", "")' for step in extra)
-    if side == "name":
+    if where == "in the file":
         return f"{len(names)} names {where} hold {said}: pass rename=lambda name: {bare}"
     back = f"back = {{{bare}: name for name in model.state_dict()}}"
     return f"{len(names)} names {where} hold {said}: pass rename=lambda name: back.get(name, name), with {back}"
 
 
-def _exchanged(names: Collection[str], others: Collection[str]) -> str:
+def _exchanged(names: Collection[str], others: Collection[str], share: float) -> str:
     """One beginning in the place of another."""
     ours, theirs = (_beginning(each) for each in (names, others))
     if ours != theirs and _fits(
-        [name.removeprefix(ours) for name in names], {name.removeprefix(theirs) for name in others}
+        [name.removeprefix(ours) for name in names], {name.removeprefix(theirs) for name in others}, share
     ):
         said = f"every name in the file begins with `{ours}`, in the model with `{theirs}`"
         return f'{said}: pass rename={{"{ours}": "{theirs}"}}'

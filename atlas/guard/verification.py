@@ -176,10 +176,10 @@ class Foreign(Contents):
     def specs(self) -> dict[str, TensorSpec]:
         """The tensors that must be there, by the names that this file would use for them.
 
-        A bare model, saved without its head, has no prefix: no name in the file may have it then.
+        A bare model, saved without its head, has no prefix: no name in the file may have it then, nor behind that of a wrapper.
         """
         prefix = self.blueprint.prefix
-        bare = not any(name.startswith(prefix) for name in self.tensors)
+        bare = not any(f".{prefix}" in f".{name}" for name in self.tensors)
         specs = [replace(spec, name=spec.name.removeprefix(prefix)) if bare else spec for spec in self.blueprint.specs]
         made = self.config.get("architectures") or []  # such as LlamaModel, which has no head
         headless = bool(made) and all(str(name).endswith("Model") and "LMHead" not in str(name) for name in made)
