@@ -176,7 +176,8 @@ class Foreign(Contents):
     def specs(self) -> dict[str, TensorSpec]:
         """The tensors that must be there, by the names that this file would use for them.
 
-        A bare model, saved without its head, has no prefix: no name in the file may have it then, nor behind that of a wrapper.
+        A bare model, saved without its head, has no prefix: no name in the file may have it then, nor behind that of
+        a wrapper.
         """
         prefix = self.blueprint.prefix
         bare = not any(f".{prefix}" in f".{name}" for name in self.tensors)

@@ -50,7 +50,7 @@ def damaged(folder, buffer):
         (torch.zeros_like, "0 at 0, expected 1"),
         (lambda old: torch.full_like(old, torch.nan), "8 of 8 values are not finite"),
         (lambda old: torch.full_like(old, torch.inf), "8 of 8 values are not finite"),
-        (lambda old: 5e5 ** -(torch.arange(0, 16, 2) / 16), "expected 0.316228"),
+        (lambda _: 5e5 ** -(torch.arange(0, 16, 2) / 16), "expected 0.316228"),
         (lambda old: old / 4, "0.25 at 0, expected 1"),
         (lambda old: old.flip(0), "not what the config makes it"),
         (lambda old: old[:4], r"shape \[4\], expected \[8\]"),
@@ -151,7 +151,7 @@ def test_modules_that_do_not_what_the_config_says(folder):
         layer.mlp.act_fn = nn.GELU()
     model.model.layers[1].self_attn.scaling = 1.0
     with pytest.raises(
-        atlas.GuardError, match="variance_epsilon: is 0.5, the config makes it 1e-06, and so in 2 modules"
+        atlas.GuardError, match=r"variance_epsilon: is 0\.5, the config makes it 1e-06, and so in 2 modules"
     ):
         atlas.verify(model, folder, trained=False)
     assert failed(model, folder, trained=False) == {
@@ -175,7 +175,7 @@ def test_what_was_changed_on_purpose_is_said(folder):
     assert atlas.verify(model, folder, trained=False, changed=["rope_parameters.rope_theta", "rms_norm_eps"]).passed
     model.model.rotary_emb.inv_freq.zero_()
     assert failed(model, folder, trained=False, changed=["rope_parameters", "rms_norm_eps"]).keys() == {"buffers"}
-    with pytest.raises(AtlasError, match="changed: 'hidden_act' is in the model as in .*config.json; leave it out"):
+    with pytest.raises(AtlasError, match=r"changed: 'hidden_act' is in the model as in .*config\.json; leave it out"):
         atlas.verify(model, folder, trained=False, changed=["hidden_act"])
 
 
