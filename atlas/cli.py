@@ -126,9 +126,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 
     from atlas.guard import report  # takes torch, which is slow to import
 
-    if arguments.json and arguments.all:
-        raise AtlasError("--all: not used with --json, which holds everything; leave it out")
-    found = _verified(arguments)
+    found = _report(arguments)
     if arguments.json:
         print(json.dumps(asdict(found), indent=2))
     else:
@@ -138,12 +136,14 @@ def _verify(arguments: argparse.Namespace) -> None:
         raise AtlasError(f"{arguments.checkpoint}: failed {failed}, by the modules named above; do not use it")
 
 
-def _verified(arguments: argparse.Namespace) -> Report:
+def _report(arguments: argparse.Namespace) -> Report:
     """What is found in the checkpoint that `atlas verify` is given. AtlasError for an option that it does not use."""
     from atlas.guard import adapters
     from atlas.guard.verification import NOT_CHECKED, inspect_foreign
 
     path, beside = arguments.checkpoint, arguments.manifest or arguments.corpus
+    if arguments.json and arguments.all:
+        raise AtlasError("--all: not used with --json, which holds everything; leave it out")
     if adapters.is_adapter(path):
         if beside:
             raise AtlasError(f"{beside}: goes with checkpoints of Atlas's own, and {path} is an adapter; leave it out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from atlas.errors import AtlasError
 from atlas.guard import settings
 from atlas.guard.conversions import Host, converted, hosts
 from atlas.guard.fitting import NOT_INSIDE, fit, loaded, misfits
-from atlas.guard.formats import CONFIG, checkpoint_in, contents, read_json, read_tensors
+from atlas.guard.formats import CONFIG, REMEDY, checkpoint_in, contents, read_json, read_tensors
 from atlas.guard.report import UNDECIDED, Certificate, Check, Report
 from atlas.guard.tensors import fingerprint
 from atlas.guard.weight_checks import Mismatch, mismatches, none_of
@@ -34,6 +34,40 @@ BESIDE_LORA = {  # further tensors of an adapter, and the key of its config that
     "trainable_tokens_delta": "trainable_token_indices",
 }
 WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "base_model"}  # steps that are no model's own prefix
+
+
+def _above_zero(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _modules(value: Any) -> bool:
+    """Whether a value is a pattern, or names."""
+    if isinstance(value, list):
+        return all(isinstance(each, str) for each in value)
+    return value is None or (isinstance(value, str) and _pattern(value))
+
+
+def _patterns(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict) and all(_pattern(key) and _above_zero(number) for key, number in value.items())
+    )
+
+
+def _pattern(value: str) -> bool:
+    try:
+        return bool(re.compile(value))
+    except re.error:
+        return False
+
+
+KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {  # what is read of an adapter's config, and as what
+    "r": (lambda value: _above_zero(value) and isinstance(value, int), "a whole number above 0"),
+    "lora_alpha": (_above_zero, "a number above 0"),
+    "base_model_name_or_path": (lambda value: isinstance(value, str | None), "a path or a name"),
+    **dict.fromkeys(("target_modules", "exclude_modules"), (_modules, "names of modules, or a pattern")),
+    "modules_to_save": (lambda value: _modules(value) and not isinstance(value, str), "a list of names"),
+    **dict.fromkeys(("rank_pattern", "alpha_pattern"), (_patterns, "numbers above 0 by pattern")),
+}
 NO_BASE = "give the base (--base MODEL, base=): the adapter names {}, which is no folder here"
 
 
@@ -55,11 +89,13 @@ class Adapter:
         if not isinstance(found, dict) or found.get("peft_type") != "LORA":
             kind = found.get("peft_type") if isinstance(found, dict) else None
             raise AtlasError(f"{path}: peft_type is {kind!r}, expected LORA; adapters of other kinds cannot be judged")
-        for key, kinds in (("r", int), ("lora_alpha", int | float)):
-            if not isinstance(found.get(key), kinds) or found[key] <= 0:
-                raise AtlasError(
-                    f"{path}: {key} is {found.get(key)!r}, expected a number above 0; take PEFT's own file"
-                )
+        wrong = [
+            f"{key} is {found.get(key)!r}, expected {expected}"
+            for key, (fits, expected) in KEYS.items()
+            if not fits(found.get(key))
+        ]
+        if wrong:
+            raise AtlasError(f"{path}: {', '.join(wrong)}; take the file of PEFT itself")
         return found
 
     @cached_property
@@ -68,7 +104,10 @@ class Adapter:
         path = self.folder / ADAPTER_WEIGHTS
         if not path.is_file():
             raise AtlasError(f"{path}: no such file; save the adapter with PEFT's save_pretrained, as safetensors")
-        return read_tensors(path)
+        try:
+            return read_tensors(path)
+        except AtlasError as error:
+            raise AtlasError(str(error).replace(REMEDY, "save or fetch it again")) from None
 
     @cached_property
     def pairs(self) -> dict[str, dict[str, Tensor]]:
@@ -212,7 +251,8 @@ class Adapter:
         if not named:
             return none_of("base", f"{UNDECIDED}: the adapter names no base", {})
         beside = base / CONFIG
-        said = str(read_json(beside).get("_name_or_path") or "") if beside.is_file() else ""
+        config = read_json(beside) if beside.is_file() else {}
+        said = str(config.get("_name_or_path") or "") if isinstance(config, dict) else ""
         last = str(named).rstrip("/").rpartition("/")[2].lower()
         cached = "models--" + str(named).replace("/", "--").lower()
         known = {base.name.lower(), said.rpartition("/")[2].lower()} | {part.lower() for part in base.absolute().parts}
@@ -296,11 +336,12 @@ def _times(many: int) -> str:
 
 
 def base_of(adapter: Adapter, given: Path | str | None) -> Path | None:
-    """The folder or file of an adapter's base: the one given, or the one that it names, where that is a folder."""
+    """The folder or file of an adapter's base: the one given, or the one that it names, where that is here."""
     named = adapter.config.get("base_model_name_or_path")
-    if given is None and named and Path(named).is_dir():
-        return Path(named)
-    return None if given is None else Path(given)
+    if given is not None and not Path(given).exists():
+        raise AtlasError(f"{given}: no such file or folder; give the base that the adapter names, {named!r}")
+    found = given if given is not None else named
+    return Path(found) if found and Path(found).exists() else None
 
 
 def inspect(folder: Path, given: Path | None) -> Report:

@@ -31,6 +31,7 @@ BESIDE = re.compile(  # keys of a config, and attributes of modules, that change
     r"|generation_config|max_seq_len_cached|finetuning_task|torchscript|use_bfloat16|inplace|padding_idx|warnings_issued|p|summary_.*"
     r"|in_features|out_features|num_embeddings|embedding_dim|nf|nx"  # seen by the shapes of weights
 )
+DEEPEST = 8  # configs within configs that are looked into
 FLEXIBLE = ("dynamic", "longrope")  # rotary positions whose frequencies follow the length of the text before
 ROUNDING = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
@@ -197,7 +198,9 @@ def beside(checkpoint: Path, found: Sequence[Host], changed: Collection[str]) ->
     for key in changed:
         if not any(each == key or each.startswith(f"{key}.") for each in differs):
             raise AtlasError(f"{checkpoint}: changed: {key!r} is in the model as in {where}; leave it out")
-    expected = config if config is not None and not changed else None
+    # sizes of another model would only make that: they are told by the config, and by shapes
+    resized = any(isinstance(value, int) and not isinstance(value, bool) for pair in differs.values() for value in pair)
+    expected = config if config is not None and not changed and not resized else None
     seconds = tuple(Second(host.model, expected or host.model.config) for host in found)
     return Beside(where, config, tuple(changed), seconds, problem)
 
@@ -239,7 +242,7 @@ def _config(found: Sequence[Host], beside: Beside) -> Check:
         differs = _differences(found[0].model.config, beside.config)
         for key, (ours, theirs) in differs.items():
             if not any(key == each or key.startswith(f"{each}.") for each in beside.changed):
-                wrong[key] = f"{ours!r} in the model, {theirs!r} in {beside.where}"
+                wrong[key] = f"{_short(ours)} in the model, {_short(theirs)} in {beside.where}"
     elif beside.problem:
         key, _, problem = beside.problem.partition(": ")
         wrong[key] = problem
@@ -265,11 +268,16 @@ def _differences(ours: Any, theirs: Any) -> dict[str, tuple[Any, Any]]:
     }
 
 
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """A config key by key, those of configs within it as PATH.KEY; lists and tuples are one."""
     found: dict[str, Any] = {}
     for key, value in config.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and before.count(".") < DEEPEST:
             found |= flat(value, f"{before}{key}.")
         else:
             found[f"{before}{key}"] = list(value) if isinstance(value, tuple) else value

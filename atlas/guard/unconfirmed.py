@@ -83,7 +83,7 @@ def consistent(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Chec
 
 def _contradictions(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
     heads, groups = config.get("num_attention_heads"), config.get("num_key_value_heads")
-    if isinstance(heads, int) and isinstance(groups, int) and heads % groups:
+    if isinstance(heads, int) and isinstance(groups, int) and groups > 0 and heads % groups:
         yield "num_key_value_heads", f"{groups}, expected a divisor of num_attention_heads, {heads}"
     rope = _rope(config)
     for name, tensor in tensors.items():
@@ -108,6 +108,8 @@ def _rope(config: Mapping[str, Any]) -> tuple[float, int | None] | None:
     part = inside.get("partial_rotary_factor", config.get("partial_rotary_factor", config.get("rotary_pct")))
     if part is None:
         part = 0.25 if config.get("model_type") == "gpt_neox" else 1.0
+    if not isinstance(theta, int | float) or not isinstance(part, int | float) or theta <= 0:
+        return None
     width, heads = config.get("hidden_size"), config.get("num_attention_heads")
     inner = config.get("head_dim") or (width // heads if isinstance(width, int) and isinstance(heads, int) else None)
     return float(theta), int(inner * part) if inner else None

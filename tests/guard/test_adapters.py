@@ -261,6 +261,35 @@ def test_options_that_an_adapter_has_no_use_for(base, made, options, said):
         atlas.verify(on(base, made), made, **options)
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"r": True},
+        {"lora_alpha": "16"},
+        {"target_modules": [1]},
+        {"target_modules": "(q_proj"},
+        {"rank_pattern": {"(q": 2}},
+        {"alpha_pattern": {"q_proj": None}},
+        {"modules_to_save": "lm_head"},
+        {"base_model_name_or_path": 7},
+    ],
+    ids=str,
+)
+def test_a_config_that_cannot_be_read_is_one_line(adapter, keys):
+    edit_config(adapter, **keys)
+    with pytest.raises(
+        AtlasError, match=f"{ADAPTER_CONFIG}: {next(iter(keys))} is .*, expected .*; take the file of PEFT"
+    ):
+        inspect(adapter, None)
+
+
+def test_a_damaged_file_is_not_to_be_deleted(adapter):
+    path = adapter / ADAPTER_WEIGHTS
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(AtlasError, match="save or fetch it again"):
+        inspect(adapter, None)
+
+
 def test_what_is_given_must_go_together(base, made, adapter):
     with pytest.raises(AtlasError, match="goes with the folder of an adapter, and this is none"):
         atlas.verify(auto("llama").from_pretrained(base), base, base=base)
@@ -275,7 +304,7 @@ def test_what_is_given_must_go_together(base, made, adapter):
     with pytest.raises(AtlasError, match="peft_type is 'IA3', expected LORA"):
         inspect(adapter, None)
     edit_config(adapter, peft_type="LORA", r=None)
-    with pytest.raises(AtlasError, match="r is None, expected a number above 0"):
+    with pytest.raises(AtlasError, match="r is None, expected a whole number above 0"):
         inspect(adapter, None)
     (adapter / ADAPTER_WEIGHTS).unlink()
     edit_config(adapter, r=4)
@@ -298,14 +327,14 @@ def test_the_command(base, adapter, monkeypatch, capsys):
     code, out, _ = run(adapter, "--json")
     assert code == 1
     assert {check["name"] for check in json.loads(out)["checks"] if not check["passed"]} == {"update"}
-    for arguments, said in (
+    for arguments, told in (
         ((base, "--base", base), "goes with the folder of an adapter"),
         ((adapter, "--corpus", "corpus.txt"), "goes with checkpoints of Atlas's own, and"),
         ((adapter, "--manifest", "base.json"), "goes with checkpoints of Atlas's own, and"),
-        ((adapter, "--base", base / "nowhere"), "nowhere: no such file"),
+        ((adapter, "--base", base / "nowhere"), "nowhere: no such file or folder; give the base"),
         ((base, "--corpus", "corpus.txt"), "--corpus goes with checkpoints of Atlas's own"),
         ((base, "--json", "--all"), "--all: not used with --json"),
     ):
-        code, out, err = run(*arguments)
-        assert (code, out, err.count("\n")) == (1, "", 1)
-        assert said in err
+        code, _, err = run(*arguments)
+        assert (code, err.count("\n")) == (1, 1)
+        assert told in err

@@ -144,6 +144,18 @@ def test_a_model_of_another_config_than_that_beside_its_file(folder, key, value,
     assert any(name.partition(".")[0] == key for name in found["config"])
 
 
+def test_a_config_of_ten_million_layers_takes_no_time(folder, tmp_path):
+    model = loaded(folder)
+    model.save_pretrained(tmp_path)
+    beside = tmp_path / "config.json"
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {"num_hidden_layers": 10**7}))
+    with pytest.raises(
+        atlas.GuardError, match=r"num_hidden_layers: 2 in the model, 10000000 in .*config\.json"
+    ) as caught:
+        atlas.verify(model, tmp_path, trained=False)
+    assert len(str(caught.value)) < 1000
+
+
 def test_modules_that_do_not_what_the_config_says(folder):
     model = loaded(folder)
     for layer in model.model.layers:
