@@ -35,6 +35,10 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
     gguf, beside = is_gguf(checkpoint), checkpoint.with_suffix(".json")
     if manifest and gguf:
         raise AtlasError(f"{manifest}: goes with checkpoints of Atlas's own, but {checkpoint} is GGUF; leave it out")
+    if manifest and not checkpoint.with_name(ADOPTED).is_file() and _is_other(checkpoint.parent / CONFIG):
+        raise AtlasError(
+            f"{manifest}: --manifest goes with checkpoints of Atlas's own, and {path} is another project's; leave it out"
+        )
     if not manifest and not gguf and beside.is_file() and beside != checkpoint:
         manifest = beside
     missing = {}
@@ -57,6 +61,12 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
     else:
         return inspect_foreign(path)
     return Report.of_checks(certificate, path, words, missing, manifest, text)
+
+
+def _is_other(config: Path) -> bool:
+    """Whether a config is of an architecture that Atlas never writes; of one that may be damaged a manifest tells."""
+    values = files.read_json(config) if config.is_file() else {}
+    return isinstance(values, dict) and values.get("model_type", "opt") != "opt"
 
 
 def _is_own(config: Path) -> bool:

@@ -105,14 +105,14 @@ def fit(
     first = {"names": cause(missing, unexpected, {*in_file} & {*in_model})}
     if mend and ": pass" in first["names"]:
         first["names"] = f"{first['names'].partition(': pass')[0]}: {mend}"
-    for check, remedy, only in (
+    for name, remedy, only in (
         ("names", "load the file first", EMPTY),
         ("names", "mend the names in the file", NOT_INSIDE),
         ("dtypes", CAST, ""),
     ):
-        said = [each.problem for each in problems if each.check == check and only in each.problem]
+        said = [each.problem for each in problems if each.check == name and only in each.problem]
         if 2 * len(said) > len(in_file) > 1 and len({*said}) == 1:
-            first[check] = f"{ONE_CAUSE}{len(said)} of {len(in_file)} tensors, {said[0]}: {remedy}"
+            first[name] = f"{ONE_CAUSE}{len(said)} of {len(in_file)} tensors, {said[0]}: {remedy}"
     checks = weight_checks.fit(problems)
     for at, check in enumerate(checks):
         if not check.passed and first.get(check.name):

@@ -34,7 +34,7 @@ def unconfirmed(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> lis
     table = any(TABLE.search(name) for name in tensors)
     fixed = _shapes(config)
     heads = [key for key in (*HEADS, "head_dim") if isinstance(config.get(key), int)]
-    if fixed in (_shapes(config | _scaled(config, 2)), _shapes(config | _scaled(config, 0.5))):
+    if fixed in (_shapes({**config, **_scaled(config, by)}) for by in (2, 0.5)):
         free = {*heads}
     else:
         free = set()

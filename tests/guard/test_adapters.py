@@ -77,7 +77,7 @@ def failures(folder, base=None):
     return {check.name: {*check.tensors} for check in inspect(folder, base).failed}
 
 
-KINDS = {
+KINDS: dict[str, dict[str, object]] = {
     "patterns": {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"layers.1.self_attn.v_proj": 32}},
     "rank stabilised": {"use_rslora": True},
     "dora": {"use_dora": True},
@@ -333,6 +333,7 @@ def test_the_command(base, adapter, monkeypatch, capsys):
         ((adapter, "--manifest", "base.json"), "goes with checkpoints of Atlas's own, and"),
         ((adapter, "--base", base / "nowhere"), "nowhere: no such file or folder; give the base"),
         ((base, "--corpus", "corpus.txt"), "--corpus goes with checkpoints of Atlas's own"),
+        ((base, "--manifest", base / "config.json"), "--manifest goes with checkpoints of Atlas's own"),
         ((base, "--json", "--all"), "--all: not used with --json"),
     ):
         code, _, err = run(*arguments)
