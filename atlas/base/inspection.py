@@ -37,7 +37,7 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
         raise AtlasError(f"{manifest}: goes with checkpoints of Atlas's own, but {checkpoint} is GGUF; leave it out")
     if manifest and not checkpoint.with_name(ADOPTED).is_file() and _is_other(checkpoint.parent / CONFIG):
         raise AtlasError(
-            f"{manifest}: --manifest goes with checkpoints of Atlas's own, and {path} is another project's; leave it out"
+            f"{manifest}: --manifest goes with checkpoints of Atlas's own, {path} is another project's; leave it out"
         )
     if not manifest and not gguf and beside.is_file() and beside != checkpoint:
         manifest = beside

@@ -379,8 +379,8 @@ def verify(model: nn.Module, folder: Path, given: Path | str | None, trained: bo
     base = base_of(adapter, given)
     if base is not None:
         checkpoint_in(base)
-    if found := layers(model):
-        checks = _at_work(model, adapter, base, found)
+    if layers(model):
+        checks = _at_work(model, adapter, base)
     elif base is None:
         named = adapter.config.get("base_model_name_or_path")
         raise AtlasError(
@@ -407,10 +407,14 @@ def layers(model: nn.Module) -> dict[str, Any]:
     return {path: module for path, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
-def _at_work(model: Any, adapter: Adapter, base: Path | None, adapted: Mapping[str, Any]) -> list[Check]:
+def _at_work(model: Any, adapter: Adapter, base: Path | None) -> list[Check]:
     """The adapter in memory is the file's, active, scaled as its config says, on the base as it was."""
     from peft import PeftModel, get_peft_model_state_dict
 
+    model = next((module for module in model.modules() if isinstance(module, PeftModel)), model)  # behind wrappers
+    if "peft_config" not in dir(model):
+        raise AtlasError(f"{adapter.folder}: the adapter is neither in a PeftModel nor was it loaded by transformers")
+    adapted = layers(model)
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
     before = INSIDE if inner is not model else ""
     states, problems = {}, {}
@@ -426,27 +430,30 @@ def _at_work(model: Any, adapter: Adapter, base: Path | None, adapted: Mapping[s
     if all(check.passed for check in checks):
         same = {key: tensor.to(state[key].dtype) for key, tensor in adapter.tensors.items() if key in state}
         checks.append(loaded(state, same))
-    wrong, times = {}, {}
-    for place, layer in adapted.items():
-        path = place.removeprefix(before)
-        if name not in layer.scaling:
-            continue
-        times[path] = layer.merged_adapters.count(name)
-        wanted = adapter.scale(path)
-        if not math.isclose(layer.scaling[name], wanted, rel_tol=1e-6):
-            wrong[path] = f"scaled by {layer.scaling[name]:g}, by its config {wanted:g}"
-        elif layer.disable_adapters and not times[path]:
-            wrong[path] = "the adapter is switched off"
-        elif name not in layer.active_adapters and not times[path]:
-            wrong[path] = f"the adapter {name!r} is not active, only {', '.join(layer.active_adapters) or 'none'}"
-        elif {*layer.merged_adapters} - {name}:
-            wrong[path] = f"other adapters are merged in: {', '.join(layer.merged_adapters)}"
-    checks.append(none_of("active", "the adapter acts everywhere, scaled as its config says", wrong))
+    ours = {path.removeprefix(before): layer for path, layer in adapted.items() if name in layer.scaling}
+    checks.append(_active(ours, name, adapter))
+    times = {path: layer.merged_adapters.count(name) for path, layer in ours.items()}
     if base is not None:
         checks += _against_base(bare, hosts(inner), adapter, base, times, whole=False)
     found = hosts(model)
     beside = settings.beside(base or adapter.folder, found, ())
     return checks + settings.checks(model, found, beside, model.state_dict().keys(), {})
+
+
+def _active(adapted: Mapping[str, Any], name: str, adapter: Adapter) -> Check:
+    """An adapter acts in all its layers, alone, and as strongly as its config says."""
+    wrong = {}
+    for path, layer in adapted.items():
+        at_work, wanted = name in layer.merged_adapters, adapter.scale(path)
+        if not math.isclose(layer.scaling[name], wanted, rel_tol=1e-6):
+            wrong[path] = f"scaled by {layer.scaling[name]:g}, by its config {wanted:g}"
+        elif layer.disable_adapters and not at_work:
+            wrong[path] = "the adapter is switched off"
+        elif name not in layer.active_adapters and not at_work:
+            wrong[path] = f"the adapter {name!r} is not active, only {', '.join(layer.active_adapters) or 'none'}"
+        elif {*layer.merged_adapters} - {name}:
+            wrong[path] = f"other adapters are merged in: {', '.join(layer.merged_adapters)}"
+    return none_of("active", "the adapter acts everywhere, scaled as its config says", wrong)
 
 
 def _others(state: Mapping[str, Tensor], adapter: Adapter) -> int:

@@ -189,6 +189,8 @@ def beside(checkpoint: Path, found: Sequence[Host], changed: Collection[str]) ->
             problem = f"model_type: {kind!r} in the model, {inside[0].get('model_type')!r} in {where}"
         else:
             try:
+                if values is inside[0] and not is_gguf(file):  # which spells infinity as JSON cannot
+                    values = type(model.config).get_config_dict(str(file.parent))[0]
                 config = type(model.config).from_dict(dict(values))
             except Exception as error:  # any: what the class raises on values that it does not take
                 problem = f"model_type: {where} is no config of a {kind} ({' '.join(str(error).split())})"
@@ -239,7 +241,9 @@ def _config(found: Sequence[Host], beside: Beside) -> Check:
     """The model's settings are those beside its file, and its modules took their numbers from them."""
     wrong: dict[str, str] = {}
     if beside.config is not None:
-        differs = _differences(found[0].model.config, beside.config)
+        second = beside.seconds[0]  # whose class sets some keys itself, as the model's did
+        same = second.config is beside.config and second.model is not None
+        differs = _differences(found[0].model.config, second.model.config if same else beside.config)
         for key, (ours, theirs) in differs.items():
             if not any(key == each or key.startswith(f"{each}.") for each in beside.changed):
                 wrong[key] = f"{_short(ours)} in the model, {_short(theirs)} in {beside.where}"

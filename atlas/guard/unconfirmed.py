@@ -34,10 +34,8 @@ def unconfirmed(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> lis
     table = any(TABLE.search(name) for name in tensors)
     fixed = _shapes(config)
     heads = [key for key in (*HEADS, "head_dim") if isinstance(config.get(key), int)]
-    if fixed in (_shapes({**config, **_scaled(config, by)}) for by in (2, 0.5)):
-        free = {*heads}
-    else:
-        free = set()
+    wider = [_shapes({**config, **_scaled(config, by)}) for by in (2, 0.5)]
+    free = {*heads} if fixed in wider else set()
     for key in stated:
         if key in heads or (table and "theta" in key):
             continue

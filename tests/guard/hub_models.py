@@ -17,6 +17,7 @@ SIZES = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_atten
 GROUPED = {**SIZES, "num_key_value_heads": 1}
 BLOOM = {"vocab_size": 40, "hidden_size": 32, "n_layer": 2, "n_head": 2}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "rope_theta": 5000.0}
+MAMBA = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2}
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2Config", {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 24}),
     "gpt_neo": (
@@ -73,7 +74,11 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "olmoe": ("OlmoeConfig", {**GROUPED, "num_experts": 3, "num_experts_per_tok": 2}),
-    "mamba": ("MambaConfig", {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
+    "mamba": ("MambaConfig", {**MAMBA, "state_size": 4}),
+    "mamba2": (
+        "Mamba2Config",
+        {**MAMBA, "num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 1},
+    ),
     "bert": ("BertConfig", {**SIZES, "max_position_embeddings": 24}),
     "roberta": ("RobertaConfig", {**SIZES, "max_position_embeddings": 24}),
     "distilbert": (

@@ -225,6 +225,7 @@ def test_an_adapter_at_work(base, made, tmp_path):
         model = on(base, made)
         change(model)
         assert failed(model, made).keys() == {expected}
+    assert atlas.verify(torch.nn.DataParallel(on(base, made)), made).passed
     second = make(tmp_path, base, r=2)
     model = on(base, made)
     model.load_adapter(second, "second")

@@ -5,7 +5,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModel, AutoModelForSequenceClassification, BertModel, LlamaForCausalLM
+from transformers import AutoModel, AutoModelForSequenceClassification, BertModel, LlamaForCausalLM, T5EncoderModel
 
 import atlas
 from atlas.errors import AtlasError
@@ -115,6 +115,7 @@ def test_a_body_passes_without_the_head_of_its_file_and_a_fresh_head_does_not(fo
     assert failed(AutoModel.from_pretrained(folders("bert")), folders("bert"), trained=False) == {
         "names": {"pooler.dense.weight", "pooler.dense.bias"}
     }
+    assert verified(T5EncoderModel.from_pretrained(folders("t5")), folders("t5")) == []
     body.save_pretrained(tmp_path)
     assert failed(load("llama", tmp_path), tmp_path, trained=False) == {"names": {"lm_head.weight"}}
     scored = AutoModelForSequenceClassification.from_pretrained(llama, num_labels=3)

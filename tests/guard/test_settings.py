@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
@@ -115,13 +115,11 @@ class Masked(nn.Module):
 
 
 def test_of_a_model_without_config_buffers_must_be_numbers(tmp_path):
-    from safetensors.torch import save_file
-
     net, path = Masked(), tmp_path / "net.safetensors"
     save_file(net.state_dict(), path)
     (said,) = [each.detail for each in atlas.verify(net, path, trained=False).checks if each.name == "buffers"]
     assert said == "not judged against a config, only that they are numbers: mask, scale, table"
-    net.table[1], net.scale[0] = torch.inf, torch.nan
+    net.get_buffer("table")[1], net.scale[0] = torch.inf, torch.nan
     assert failed(net, path, trained=False) == {"buffers": {"scale", "table"}}
     net.mask = net.mask.to("meta")
     assert "mask" in failed(net, path, trained=False)["buffers"]
