@@ -435,6 +435,9 @@ def _at_work(model: Any, adapter: Adapter, base: Path | None) -> list[Check]:
     times = {path: layer.merged_adapters.count(name) for path, layer in ours.items()}
     if base is not None:
         checks += _against_base(bare, hosts(inner), adapter, base, times, whole=False)
+    else:
+        named = adapter.config.get("base_model_name_or_path")
+        checks.append(none_of("merged", f"{UNDECIDED}, nor the weights below: {NO_BASE.format(repr(named))}", {}))
     found = hosts(model)
     beside = settings.beside(base or adapter.folder, found, ())
     return checks + settings.checks(model, found, beside, model.state_dict().keys(), {})

@@ -26,8 +26,19 @@ class Host:
 
     def declared(self) -> dict[str, str]:
         """Names of parameters that it ties to others, to these."""
-        ties = getattr(self.model, "all_tied_weights_keys", None) or {}
+        ties = getattr(self.model, "all_tied_weights_keys", None)
+        if ties is None:
+            ties = dict(self._older())
         return {self.prefix + name: self.prefix + other for name, other in ties.items()}
+
+    def _older(self) -> Iterator[tuple[str, str]]:
+        """Ties as `transformers` 4 declares them: by patterns that do not say to what; that is what shares memory."""
+        found = re.compile("|".join(self.model._tied_weights_keys or ()) or "(?!)")
+        state = {name: tensor for name, tensor in self.model.state_dict().items() if not tensor.is_meta}
+        free = {tensor.data_ptr(): name for name, tensor in state.items() if not found.search(name)}
+        for name, tensor in state.items():
+            if found.search(name) and tensor.data_ptr() in free:
+                yield name, free[tensor.data_ptr()]
 
 
 @dataclass
@@ -108,7 +119,9 @@ def _placed(
     gathered: dict[str, Any] = {}
     sources: dict[str, list[str]] = {}
     for name in sorted(tensors, key=_natural):
-        new, pattern = convert(rename(name, renamings), converters) if renamings or converters else (name, None)
+        new, pattern = (
+            convert(rename(name, renamings), converters) if renamings or converters else (_modern(name), None)
+        )
         new = _prefixed(new, known, base)
         if new not in known and name in known:  # it has its name already
             new, pattern = name, None
@@ -150,6 +163,11 @@ def _rules(model: Any) -> tuple[list[Any], list[Any], Any, Any]:
     return [rule for rule in rules if rule not in converters], converters, apply_renamings, apply_converters
 
 
+def _modern(name: str) -> str:
+    """The name that `transformers` gives to norms of its oldest files, also where it has no rules yet."""
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
 def _prefixed(name: str, known: Collection[str], base: str) -> str:
     """The name with the prefix of a bare model's names, or without it, where that is what the model has."""
     if base and (bare := name.removeprefix(f"{base}.")) != name and bare in known:
@@ -161,14 +179,15 @@ def _set_aside(left: dict[str, Tensor], host: Host, made: Converted) -> None:
     """Take out what the model's class computes or does without, and the head where the model is a body."""
     patterns = set(host.model._keys_to_ignore_on_load_unexpected or ())
     patterns.add(r"(attn|attention)\.masked_bias$")  # of GPT-2's kin, no longer known to transformers
-    buffers = {name.rpartition(".")[2] for name, _ in host.model.named_buffers()}
-    patterns |= {rf"(^|\.){own}$" for own in ("inv_freq", "position_ids") if own in buffers}
+    own = {name for name, _ in host.model.named_buffers()}
+    buffers = {name.rpartition(".")[2] for name in own}
+    patterns |= {rf"(^|\.){each}$" for each in ("inv_freq", "position_ids") if each in buffers}
     base = host.model.base_model_prefix
     body = host.model.base_model is host.model and any(
         source.removeprefix(host.prefix).startswith(f"{base}.") for found in made.sources.values() for source in found
     )
     for name in list(left):
-        if any(re.search(pattern, name) for pattern in patterns):
+        if _prefixed(name, own, base) in own or any(re.search(pattern, name) for pattern in patterns):
             made.computed[host.prefix + name] = left.pop(name)
         elif body and not name.startswith(f"{base}."):
             made.head.append(host.prefix + name)

@@ -80,7 +80,15 @@ class Second:
                 model.initialize_weights()
             both = (*model.named_buffers(), *model.named_parameters())
             results.append({name: tensor.detach().clone() for name, tensor in both if name in wanted})
-        return {name: first for name, first in results[0].items() if torch.equal(first, results[1][name])}
+        found = {name: first for name, first in results[0].items() if torch.equal(first, results[1][name])}
+        for path, module in self.model.named_modules():
+            own = {f"{path}.{each}": each for each in (*module._buffers, *module.__dict__)}
+            if "rope_init_fn" in own.values() and (left := {*wanted} & own.keys() - found.keys()):
+                with contextlib.suppress(Exception):  # `transformers` 4 computes it where it makes the module, only
+                    fresh = type(module)(config=module.config)
+                    made = fresh.__dict__ | fresh._buffers
+                    found |= {name: made[own[name]] for name in left}
+        return found
 
 
 def _buffers(
@@ -95,7 +103,7 @@ def _buffers(
     expected: dict[str, Tensor] = {}
     flexible: set[str] = set()
     for host, second in zip(found, seconds, strict=True):
-        outside = {name for name, _ in host.model.named_buffers() if host.prefix + name not in held}
+        outside = {name.removeprefix(host.prefix) for name, _ in _outside(model, held) if name.startswith(host.prefix)}
         expected |= {host.prefix + name: tensor for name, tensor in second.computed(outside).items()}
         if {*map(str, flat(second.config.to_dict()).values())} & {*FLEXIBLE}:
             flexible |= {host.prefix + name for name in outside if name.endswith("inv_freq") and "original" not in name}

@@ -301,6 +301,8 @@ def test_what_is_given_must_go_together(base, made, adapter):
         AtlasError, match="the model holds no adapter of PEFT, so that this one must be merged in; give"
     ):
         atlas.verify(auto("llama").from_pretrained(base), adapter)
+    details = [check.detail for check in atlas.verify(on(base, adapter), adapter).checks]
+    assert any(each.startswith("not judged, nor the weights below: give the base") for each in details)
     edit_config(adapter, peft_type="IA3")
     with pytest.raises(AtlasError, match="peft_type is 'IA3', expected LORA"):
         inspect(adapter, None)

@@ -202,3 +202,16 @@ def test_what_is_held_in_codes_is_not_judged(folders):
 def test_ties_are_named_as_the_model_has_them(folders):
     with pytest.raises(AtlasError, match=r"tied: the model has no tensor 'lm_haed\.weight'"):
         atlas.verify(load("llama", folders("llama")), folders("llama"), tied={"lm_haed.weight": "lm_head.weight"})
+
+
+def test_transformers_4_names_no_partner_of_a_tie_and_has_no_rules(folders, tmp_path, monkeypatch):
+    model = load("qwen2", folders("qwen2"))
+    model.all_tied_weights_keys, model._tied_weights_keys = None, ["lm_head.weight"]
+    assert verified(model, folders("qwen2")) == []
+    model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
+    assert failed(model, folders("qwen2"), trained=False) == {"names": {"lm_head.weight"}}
+    monkeypatch.setattr(conversions, "_rules", lambda _: ([], [], None, None))
+    for name in ("bert", "gpt2", "bloom"):
+        model_of(name).save_pretrained(tmp_path)
+        put(tmp_path, older(name, load_file(tmp_path / WHOLE)))
+        assert verified(load(name, tmp_path), tmp_path) == []
