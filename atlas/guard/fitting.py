@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from atlas.guard import weight_checks
 from atlas.guard.conversions import Converted
@@ -19,6 +19,17 @@ CAST = "pass cast=True where that is meant"
 EMPTY = "has no values in memory (device meta)"
 NOT_INSIDE = "unexpected, PEFT looks for names that begin with `base_model.model.`"
 UNLOADED = f"{ONE_CAUSE}no matrix is the file's: the model was not loaded from it, or it is another checkpoint"
+
+
+def values_of(model: nn.Module) -> dict[str, Tensor]:
+    """A model's ``state_dict``, with the values that accelerate holds elsewhere, on disk, say."""
+    state = model.state_dict()
+    hooked = any("_hf_hook" in module.__dict__ for module in model.modules())
+    if hooked and any(tensor.is_meta for tensor in state.values()):
+        from accelerate.utils.modeling import get_state_dict_offloaded_model
+
+        state = dict(get_state_dict_offloaded_model(model))
+    return state
 
 
 def root_of(name: str, declared: Mapping[str, str]) -> str:

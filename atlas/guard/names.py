@@ -36,6 +36,8 @@ def renamed(names: Iterable[str], rename: Rename | None, origin: str) -> dict[st
         if target is not None:
             new[name] = target
             taken.add(target)
+    if callable(rename) and all(old == name for old, name in new.items()) and len(new) == len({*names}):
+        raise AtlasError(f"{origin}: rename: it changes no name, such as {next(iter(new), '')!r}; leave it out")
     if isinstance(rename, Mapping) and (idle := sorted(rename.keys() - used)):
         raise AtlasError(f"{origin}: rename: no tensor is called {idle[0]!r} or begins so; it has {next(iter(names))}")
     return new

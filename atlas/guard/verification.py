@@ -17,10 +17,10 @@ from atlas.errors import AtlasError
 from atlas.guard import adapters, settings, weight_checks
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
 from atlas.guard.conversions import converted, hosts
-from atlas.guard.fitting import fit, loaded, misfits, root_of, unjudged
+from atlas.guard.fitting import fit, loaded, misfits, root_of, unjudged, values_of
 from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, checkpoint_in, contents, is_gguf, read_json
 from atlas.guard.names import Rename, renamed
-from atlas.guard.report import Certificate, Check, Report, insist
+from atlas.guard.report import UNDECIDED, Certificate, Check, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
 from atlas.guard.unconfirmed import consistent, unconfirmed
 from atlas.guard.weight_checks import Mismatch, mismatches, none_of
@@ -72,25 +72,40 @@ def verify(
         unused = {"rename": rename, "tied": tied, "cast": cast, "changed": changed}
         if given := [option for option, value in unused.items() if value]:
             raise AtlasError(f"{path}: {given[0]}: not used for an adapter; leave it out")
-        certificate = Certificate.of(adapters.verify(model, path, base, trained), fingerprint(model.state_dict()))
-        insist(certificate, checkpoint, adapters.MEND)
-        return certificate
-    if base is not None:
+        checks, identity = adapters.verify(model, path, base, trained), fingerprint(model.state_dict())
+        mend = adapters.MEND
+    elif base is not None:
         raise AtlasError(
             f"{path}: base={str(base)!r} goes with the folder of an adapter, and this is none; leave it out"
         )
+    else:
+        checks, identity = _whole(model, path, rename, tied or {}, cast, trained, changed)
+        mend = MEND
+    certificate = Certificate.of(checks, identity)
+    insist(certificate, checkpoint, mend)
+    return certificate
+
+
+def _whole(
+    model: nn.Module,
+    path: Path,
+    rename: Rename | None,
+    tied: Mapping[str, str],
+    cast: bool,
+    trained: bool,
+    changed: Collection[str],
+) -> tuple[list[Check], str]:
+    """The checks of a whole model, see ``verify``, and the fingerprint of its weights, empty where they do not fit."""
     held = contents(path)
     if adapters.layers(model) and not any(".lora_" in name for name in held.tensors):
-        raise AtlasError(
-            f"{path}: no adapter, but the model has one of PEFT; give the adapter's folder, and this one as base="
-        )
-    names = renamed(held.tensors, rename, str(checkpoint))
-    in_memory = model.state_dict()
+        raise AtlasError(f"{path}: no adapter, but the model has one of PEFT; give its folder, and this one as base=")
+    names = renamed(held.tensors, rename, str(path))
+    placed, in_memory = model.state_dict(), values_of(model)
     found = hosts(model)
     made = converted({new: held.tensors[old] for old, new in names.items()}, found[0] if len(found) == 1 else None)
-    if unknown := sorted({*(tied or {}), *(tied or {}).values()} - in_memory.keys()):
-        raise AtlasError(f"{checkpoint}: tied: the model has no tensor {unknown[0]!r}; name it as state_dict does")
-    declared = {**{old: new for host in found for old, new in host.declared().items()}, **(tied or {})}
+    if unknown := sorted({*tied, *tied.values()} - in_memory.keys()):
+        raise AtlasError(f"{path}: tied: the model has no tensor {unknown[0]!r}; name it as state_dict does")
+    declared = {**{old: new for host in found for old, new in host.declared().items()}, **tied}
     beside = settings.beside(path, found, changed)
     computed = settings.without_need(found, beside, in_memory.keys() - made.tensors.keys(), in_memory)
     problems = [*held.misplaced, *misfits(in_memory, made, declared, cast, computed)]
@@ -102,10 +117,14 @@ def verify(
         skipped = {each.tensor for each in left}
         in_file = {name: tensor for name, tensor in made.tensors.items() if name not in skipped}
         there = {root_of(name, declared) for name in in_file}
-        held_there = {name: tensor for name, tensor in in_memory.items() if root_of(name, declared) in there}
+        held_there = {
+            name: tensor for name, tensor in placed.items() if root_of(name, declared) in there and not tensor.is_meta
+        }
         same = {name: tensor.to(in_memory[name].dtype) for name, tensor in in_file.items()}
         checks += [loaded(in_memory, same), shared(held_there, in_file, declared)]
-        if trained:
+        if trained and any(tensor.is_meta for tensor in placed.values()):
+            checks.append(none_of("trained", f"{UNDECIDED}: accelerate holds part of the model elsewhere", {}))
+        elif trained:
             stored = {names[old]: kind for old, kind in held.stored.items() if old in names}
             once: dict[str, WeightPart] = {}  # of parameters that are declared to be one, the first
             for part in parts_of(model):
@@ -115,9 +134,7 @@ def verify(
             checks += weight_checks.static(list(once.values()))
         identity = fingerprint(in_memory)
     checks += settings.checks(model, found, beside, {*made.tensors} | {*in_memory}, made.computed)
-    certificate = Certificate.of(checks, identity)
-    insist(certificate, checkpoint, MEND)
-    return certificate
+    return checks, identity
 
 
 def shared(in_memory: Mapping[str, Tensor], in_file: Mapping[str, Tensor], declared: Mapping[str, str]) -> Check:
@@ -135,7 +152,9 @@ def shared(in_memory: Mapping[str, Tensor], in_file: Mapping[str, Tensor], decla
             meant = f"where it is meant, say tied={{{second!r}: {first!r}}}"
             wrong[second] = f"shares memory with {first}, the file has {has}; {meant}"
     for name in in_memory.keys() - in_file.keys():
-        partners = [other for other in in_file if root_of(other, declared) == root_of(name, declared)]
+        partners = [
+            other for other in in_file.keys() & in_memory if root_of(other, declared) == root_of(name, declared)
+        ]
         if not any(_place(in_memory[other]) == _place(in_memory[name]) for other in partners):
             wrong[name] = (
                 f"has memory of its own, though it is tied to {', '.join(partners)}, which alone is in the file"

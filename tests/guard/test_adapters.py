@@ -294,7 +294,7 @@ def test_a_damaged_file_is_not_to_be_deleted(adapter):
 def test_what_is_given_must_go_together(base, made, adapter):
     with pytest.raises(AtlasError, match="goes with the folder of an adapter, and this is none"):
         atlas.verify(auto("llama").from_pretrained(base), base, base=base)
-    with pytest.raises(AtlasError, match="give the adapter's folder, and this one as base="):
+    with pytest.raises(AtlasError, match="give its folder, and this one as base="):
         atlas.verify(on(base, made), base)
     edit_config(adapter, base_model_name_or_path="somebody/else")
     with pytest.raises(

@@ -1,5 +1,7 @@
 """``atlas.verify`` on models of `transformers`: what it renames, joins and computes on loading is no fault."""
 
+import shutil
+
 import pytest
 import torch
 import transformers
@@ -14,6 +16,7 @@ from atlas.guard.formats import WHOLE
 from tests.guard.hub_models import CONFIGS, OLDER, auto, edit, model_of, older, put
 from tests.guard.test_verification import failed
 
+PLACES = ["model.embed_tokens", "model.layers.0", "model.norm", "model.rotary_emb", "lm_head"]
 GATE = "model.layers.1.block_sparse_moe.experts.{}.w{}.weight"
 
 
@@ -215,3 +218,18 @@ def test_transformers_4_names_no_partner_of_a_tie_and_has_no_rules(folders, tmp_
         model_of(name).save_pretrained(tmp_path)
         put(tmp_path, older(name, load_file(tmp_path / WHOLE)))
         assert verified(load(name, tmp_path), tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_accelerate_holds_on_disk_is_compared_too(tmp_path):
+    for name in ("llama", "qwen2"):
+        model_of(name).save_pretrained(tmp_path)
+        places = {"model.layers.1": "disk", **dict.fromkeys(PLACES, "cpu")}
+        model = load(name, tmp_path, device_map=places, offload_folder=tmp_path / "offloaded")
+        assert model.get_parameter("model.layers.1.mlp.up_proj.weight").is_meta
+        assert verified(model, tmp_path) == []
+        details = [check.detail for check in atlas.verify(model, tmp_path).checks]
+        assert "not judged: accelerate holds part of the model elsewhere" in details
+        other = shutil.copytree(tmp_path, tmp_path / name, ignore=lambda *_: {"offloaded", "llama"})
+        edit(other, **{"model.layers.1.mlp.up_proj.weight": torch.ones(48, 32)})
+        assert failed(model, other) == {"loaded": {"model.layers.1.mlp.up_proj.weight"}}
