@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from atlas.errors import AtlasError
-from atlas.guard import settings
-from atlas.guard.conversions import Host, converted, hosts
+from atlas.guard import configured
+from atlas.guard.conversions import HubModel, converted, hosts
 from atlas.guard.fitting import NOT_INSIDE, fit, loaded, misfits
 from atlas.guard.formats import CONFIG, REMEDY, checkpoint_in, contents, read_json, read_tensors
 from atlas.guard.report import UNDECIDED, Certificate, Check, Report
@@ -439,8 +439,8 @@ def _at_work(model: Any, adapter: Adapter, base: Path | None) -> list[Check]:
         named = adapter.config.get("base_model_name_or_path")
         checks.append(none_of("merged", f"{UNDECIDED}, nor the weights below: {NO_BASE.format(repr(named))}", {}))
     found = hosts(model)
-    beside = settings.beside(base or adapter.folder, found, ())
-    return checks + settings.checks(model, found, beside, model.state_dict().keys(), {})
+    beside = configured.beside(base or adapter.folder, found, ())
+    return checks + configured.checks(model, found, beside, model.state_dict().keys(), {})
 
 
 def _active(adapted: Mapping[str, Any], name: str, adapter: Adapter) -> Check:
@@ -487,7 +487,7 @@ def _bare(inner: nn.Module) -> dict[str, Tensor]:
 
 def _against_base(
     held: Mapping[str, Tensor],
-    found: Sequence[Host],
+    found: Sequence[HubModel],
     adapter: Adapter,
     base: Path,
     times: Mapping[str, int],

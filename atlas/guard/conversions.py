@@ -18,7 +18,7 @@ from atlas.guard.weight_checks import Mismatch
 
 
 @dataclass(frozen=True)
-class Host:
+class HubModel:
     """A model of `transformers`, the given one or inside it."""
 
     prefix: str  # of its names in the given model, empty or with a dot at the end
@@ -66,21 +66,21 @@ class Converted:
         self.sources.setdefault(name, source)
 
 
-def hosts(model: nn.Module) -> list[Host]:
+def hosts(model: nn.Module) -> list[HubModel]:
     """The models of `transformers` in a model, the outermost ones."""
     if "transformers" not in sys.modules:  # none was made, then
         return []
     from transformers import PreTrainedModel
 
-    found: list[Host] = []
+    found: list[HubModel] = []
     for name, module in model.named_modules():
         prefix = f"{name}." if name else ""
         if isinstance(module, PreTrainedModel) and not any(prefix.startswith(host.prefix) for host in found):
-            found.append(Host(prefix, module))
+            found.append(HubModel(prefix, module))
     return found
 
 
-def converted(tensors: Mapping[str, Tensor], host: Host | None, names: Collection[str] | None = None) -> Converted:
+def converted(tensors: Mapping[str, Tensor], host: HubModel | None, names: Collection[str] | None = None) -> Converted:
     """The tensors of a file, by its names after `rename`, as `transformers` puts them into a model of its own.
 
     ``names``: what the model's tensors are called, where its ``state_dict`` has other names, those of an adapter, say.
@@ -106,7 +106,7 @@ def converted(tensors: Mapping[str, Tensor], host: Host | None, names: Collectio
 
 
 def _placed(
-    tensors: Mapping[str, Tensor], host: Host, known: Collection[str], made: Converted
+    tensors: Mapping[str, Tensor], host: HubModel, known: Collection[str], made: Converted
 ) -> Iterator[tuple[str, Tensor]]:
     """Put every tensor that has a place into ``made``; yield those that have none."""
     base = host.model.base_model_prefix
@@ -175,7 +175,7 @@ def _prefixed(name: str, known: Collection[str], base: str) -> str:
     return longer if base and (longer := f"{base}.{name}") in known else name
 
 
-def _set_aside(left: dict[str, Tensor], host: Host, made: Converted) -> None:
+def _set_aside(left: dict[str, Tensor], host: HubModel, made: Converted) -> None:
     """Take out what the model's class computes or does without, and the head where the model is a body."""
     patterns = set(host.model._keys_to_ignore_on_load_unexpected or ())
     patterns.add(r"(attn|attention)\.masked_bias$")  # of GPT-2's kin, no longer known to transformers

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.guard.blueprints import blueprint
+from atlas.guard.configured import BESIDE, ROUNDING, flat
 from atlas.guard.report import UNDECIDED, Check
-from atlas.guard.settings import BESIDE, ROUNDING, flat
 from atlas.guard.weight_checks import counted
 
 HEADS = ("num_attention_heads", "n_head", "num_key_value_heads")

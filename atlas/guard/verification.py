@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from atlas.errors import AtlasError
-from atlas.guard import adapters, settings, weight_checks
+from atlas.guard import adapters, configured, weight_checks
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
 from atlas.guard.conversions import converted, hosts
 from atlas.guard.fitting import fit, loaded, misfits, root_of, unjudged, values_of
@@ -106,8 +106,8 @@ def _whole(
     if unknown := sorted({*tied, *tied.values()} - in_memory.keys()):
         raise AtlasError(f"{path}: tied: the model has no tensor {unknown[0]!r}; name it as state_dict does")
     declared = {**{old: new for host in found for old, new in host.declared().items()}, **tied}
-    beside = settings.beside(path, found, changed)
-    computed = settings.without_need(found, beside, in_memory.keys() - made.tensors.keys(), in_memory)
+    beside = configured.beside(path, found, changed)
+    computed = configured.without_need(found, beside, in_memory.keys() - made.tensors.keys(), in_memory)
     problems = [*held.misplaced, *misfits(in_memory, made, declared, cast, computed)]
     left = unjudged(problems, made, in_memory)
     said = f"{', '.join(sorted({each.tensor for each in left}))}: {made.unjudged}" if left else ""
@@ -133,7 +133,7 @@ def _whole(
                     once.setdefault(root_of(part.name, declared), replace(part, stored=kind))
             checks += weight_checks.static(list(once.values()))
         identity = fingerprint(in_memory)
-    checks += settings.checks(model, found, beside, {*made.tensors} | {*in_memory}, made.computed)
+    checks += configured.checks(model, found, beside, {*made.tensors} | {*in_memory}, made.computed)
     return checks, identity
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from atlas.errors import AtlasError
-from atlas.guard.conversions import Host
+from atlas.guard.conversions import HubModel
 from atlas.guard.formats import CONFIG, GgufFile, checkpoint_in, is_gguf, read_json
 from atlas.guard.report import UNDECIDED, Check
 from atlas.guard.weight_checks import counted
@@ -93,7 +93,7 @@ class Second:
 
 def _buffers(
     model: nn.Module,
-    found: Sequence[Host],
+    found: Sequence[HubModel],
     seconds: Sequence[Second],
     held: Collection[str],
     dropped: Mapping[str, Tensor],
@@ -177,7 +177,7 @@ class Beside:
     problem: str = ""  # why the config is not one of this model
 
 
-def beside(checkpoint: Path, found: Sequence[Host], changed: Collection[str]) -> Beside:
+def beside(checkpoint: Path, found: Sequence[HubModel], changed: Collection[str]) -> Beside:
     """The config beside a checkpoint, or in it (GGUF), and what the models inside a model are expected to be.
 
     Raises AtlasError where the config cannot be read, or a key of ``changed`` is not in it or has not changed.
@@ -216,7 +216,7 @@ def beside(checkpoint: Path, found: Sequence[Host], changed: Collection[str]) ->
 
 
 def without_need(
-    found: Sequence[Host], beside: Beside, missing: Collection[str], in_memory: Mapping[str, Tensor]
+    found: Sequence[HubModel], beside: Beside, missing: Collection[str], in_memory: Mapping[str, Tensor]
 ) -> set[str]:
     """Tensors that a file need not have: the model's class says so, and computes them as they are in memory."""
     excused = set()
@@ -231,7 +231,7 @@ def without_need(
 
 
 def checks(
-    model: nn.Module, found: Sequence[Host], beside: Beside, held: Collection[str], dropped: Mapping[str, Tensor]
+    model: nn.Module, found: Sequence[HubModel], beside: Beside, held: Collection[str], dropped: Mapping[str, Tensor]
 ) -> list[Check]:
     """Buffers and config; of the latter nothing where no model of `transformers` is inside.
 
@@ -245,7 +245,7 @@ def checks(
     return [*made, _config(found, beside)] if found else made
 
 
-def _config(found: Sequence[Host], beside: Beside) -> Check:
+def _config(found: Sequence[HubModel], beside: Beside) -> Check:
     """The model's settings are those beside its file, and its modules took their numbers from them."""
     wrong: dict[str, str] = {}
     if beside.config is not None:
@@ -296,7 +296,7 @@ def flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
-def _modules(host: Host, second: Second) -> Iterator[tuple[str, str]]:
+def _modules(host: HubModel, second: Second) -> Iterator[tuple[str, str]]:
     """Numbers and switches of modules, and modules without weights, that the config makes otherwise.
 
     One row a setting: of many modules that differ alike the first is named.
