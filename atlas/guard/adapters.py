@@ -47,6 +47,16 @@ def _modules(value: Any) -> bool:
     return value is None or (isinstance(value, str) and _pattern(value))
 
 
+def _names(value: Any) -> bool:
+    return _modules(value) and not isinstance(value, str)
+
+
+def _numbers(value: Any) -> bool:
+    return (
+        value is None or isinstance(value, int) or (isinstance(value, list) and all(isinstance(n, int) for n in value))
+    )
+
+
 def _patterns(value: Any) -> bool:
     return value is None or (
         isinstance(value, dict) and all(_pattern(key) and _above_zero(number) for key, number in value.items())
@@ -65,9 +75,12 @@ KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {  # what is read of an 
     "lora_alpha": (_above_zero, "a number above 0"),
     "base_model_name_or_path": (lambda value: isinstance(value, str | None), "a path or a name"),
     **dict.fromkeys(("target_modules", "exclude_modules"), (_modules, "names of modules, or a pattern")),
-    "modules_to_save": (lambda value: _modules(value) and not isinstance(value, str), "a list of names"),
+    **dict.fromkeys(("modules_to_save", "target_parameters"), (_names, "a list of names")),
+    "layers_to_transform": (_numbers, "numbers of layers"),
+    "layers_pattern": (_modules, "names, or a pattern"),
     **dict.fromkeys(("rank_pattern", "alpha_pattern"), (_patterns, "numbers above 0 by pattern")),
 }
+PLAIN = (True, False, None, "gaussian", "orthogonal", "eva")  # beginnings of LoRA that leave the base as it was
 NO_BASE = "give the base (--base MODEL, base=): the adapter names {}, which is no folder here"
 
 
@@ -130,7 +143,8 @@ class Adapter:
     def update(self, path: str, shape: Sequence[int]) -> Tensor | None:
         """What the adapter adds to a weight of a shape, in float32; None where it is no plain matrix."""
         pair = self.pairs.get(path, {})
-        if self.config.get("use_dora") or pair.keys() != {"A", "B"} or any(side.ndim != 2 for side in pair.values()):
+        plain = self.config.get("init_lora_weights", True) in PLAIN and not self.config.get("use_dora")
+        if not plain or pair.keys() != {"A", "B"} or any(side.ndim != 2 for side in pair.values()):
             return None
         added = self.scale(path) * (pair["B"].float() @ pair["A"].float())
         turned = self.config.get("fan_in_fan_out") or self._embeds(path)
@@ -327,7 +341,7 @@ def merged(held: Mapping[str, Tensor], base: Mapping[str, Tensor], adapter: Adap
             wrong[name] = f"is the base's {has}, expected {_times(expected)}"
     sentence = "the adapter is in the weights as often as it should be"
     if unjudged and not wrong:
-        sentence = f"{UNDECIDED} of {', '.join(unjudged)}: what the adapter adds is no plain matrix, or below rounding"
+        sentence = f"{UNDECIDED} of {', '.join(unjudged)}: what the adapter adds is no plain matrix, began in the base, or is below rounding"
     return none_of("merged", sentence, wrong)
 
 
@@ -479,7 +493,7 @@ def _differing(state: Mapping[str, Tensor], adapter: Adapter) -> Iterator[Mismat
 def _bare(inner: nn.Module) -> dict[str, Tensor]:
     """The tensors of the model that adapters are on, without them, by the model's own names."""
     return {
-        re.sub(r"\.(token_adapter\.)?(base_layer|original_module)\.", ".", key): tensor
+        re.sub(r"(\.(token_adapter|base_layer|original_module))+\.", ".", key): tensor
         for key, tensor in inner.state_dict().items()
         if not any(part in key for part in (".lora_", ".modules_to_save.", ".trainable_tokens_"))
     }
@@ -512,6 +526,7 @@ def _against_base(
     its = {name.removeprefix(INSIDE).replace(".base_layer.", "."): tensor for name, tensor in adapter.tensors.items()}
     its = {name: tensor for name, tensor in its.items() if name.endswith(".bias") or (whole and adapter.saves(name))}
     merging = {f"{path}.weight" for path in times}
+    merging |= {name for name in held if name.endswith(tuple(adapter.config.get("target_parameters") or ()))}
     if whole:  # rows of single tokens are in it, then
         tokens = (name.removeprefix(INSIDE) for name in adapter.tensors if "trainable_tokens_delta" in name)
         merging |= {f"{re.sub(r'[.](token_adapter[.])?trainable_tokens_delta', '', name)}.weight" for name in tokens}

@@ -25,6 +25,7 @@ from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
 from atlas.guard.unconfirmed import consistent, unconfirmed
 from atlas.guard.weight_checks import Mismatch, mismatches, none_of
 
+NEWER_HEAD = "lm_head.weight"
 MEND = "the model is not what the file holds: mend the loading (names, `strict`, config), and verify again"
 NOT_CHECKED = {
     "hashes": "another project's checkpoint has no manifest of Atlas",
@@ -191,6 +192,13 @@ class Foreign(Contents):
     config: Mapping[str, Any]
     blueprint: Blueprint
 
+    @property
+    def head(self) -> TensorSpec:
+        """The output matrix, by the name that this file has for it: GPT-NeoX has an older and a newer one."""
+        head = self.blueprint.head
+        newer = head.name not in self.tensors and NEWER_HEAD in self.tensors
+        return replace(head, name=NEWER_HEAD) if newer else head
+
     @cached_property
     def specs(self) -> dict[str, TensorSpec]:
         """The tensors that must be there, by the names that this file would use for them.
@@ -203,8 +211,8 @@ class Foreign(Contents):
         specs = [replace(spec, name=spec.name.removeprefix(prefix)) if bare else spec for spec in self.blueprint.specs]
         made = self.config.get("architectures") or []  # such as LlamaModel, which has no head
         headless = bool(made) and all(str(name).endswith("Model") and "LMHead" not in str(name) for name in made)
-        if self.blueprint.head.name in self.tensors or not (self.blueprint.tied or headless):
-            specs.append(self.blueprint.head)
+        if self.head.name in self.tensors or not (self.blueprint.tied or headless):
+            specs.append(self.head)
         return {spec.name: spec for spec in specs}
 
     @cached_property
@@ -289,7 +297,7 @@ def verify_foreign(foreign: Foreign) -> Certificate:
     """Make every check that a checkpoint of another project allows: names, shapes, dtypes, values, training."""
     found = fit(list(foreign.mismatches()), foreign.trained, foreign.specs)
     if all(check.passed for check in found):
-        head, embedding, wrong = foreign.blueprint.head.name, next(iter(foreign.specs)), {}
+        head, embedding, wrong = foreign.head.name, next(iter(foreign.specs)), {}
         again = foreign.blueprint.tied and head in foreign.tensors
         if again and sha256_of(foreign.tensors[head]) != sha256_of(foreign.tensors[embedding]):
             wrong[head] = f"differs from {embedding}, though the config says tie_word_embeddings"

@@ -87,6 +87,7 @@ KINDS: dict[str, dict[str, object]] = {
     "a pattern": {"target_modules": r".*\.(up|down)_proj"},
     "one layer": {"layers_to_transform": [1]},
     "biases": {"bias": "lora_only"},
+    "begun in the base": {"init_lora_weights": "pissa"},
     "single tokens": {"trainable_token_indices": [1, 2]},
 }
 
@@ -98,6 +99,19 @@ def test_adapters_of_all_kinds_pass_as_files_at_work_and_merged(base, tmp_path, 
     model = on(base, folder)
     assert atlas.verify(model, folder).passed
     assert atlas.verify(model.merge_and_unload(), folder).passed
+
+
+def test_parameters_of_three_dimensions_are_compared_with_their_file(tmp_path):
+    model_of("mixtral").save_pretrained(tmp_path / "base")
+    experts = {"target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}
+    folder = make(tmp_path / "adapter", tmp_path / "base", "mixtral", **experts)
+    assert failures(folder) == {}
+    model = on(tmp_path / "base", folder, "mixtral")
+    assert atlas.verify(model, folder).passed
+    with torch.no_grad():
+        next(each for name, each in model.named_parameters() if "experts.lora_B" in name).add_(1)
+    assert failed(model, folder).keys() == {"loaded"}
+    assert atlas.verify(on(tmp_path / "base", folder, "mixtral").merge_and_unload(), folder).passed
 
 
 @pytest.mark.parametrize("name", TARGETS)
