@@ -341,7 +341,8 @@ def merged(held: Mapping[str, Tensor], base: Mapping[str, Tensor], adapter: Adap
             wrong[name] = f"is the base's {has}, expected {_times(expected)}"
     sentence = "the adapter is in the weights as often as it should be"
     if unjudged and not wrong:
-        sentence = f"{UNDECIDED} of {', '.join(unjudged)}: what the adapter adds is no plain matrix, began in the base, or is below rounding"
+        why = "what the adapter adds is no plain matrix, began in the base, or is below rounding"
+        sentence = f"{UNDECIDED} of {', '.join(sorted(unjudged))}: {why}"
     return none_of("merged", sentence, wrong)
 
 
@@ -453,8 +454,8 @@ def _at_work(model: Any, adapter: Adapter, base: Path | None) -> list[Check]:
         named = adapter.config.get("base_model_name_or_path")
         checks.append(none_of("merged", f"{UNDECIDED}, nor the weights below: {NO_BASE.format(repr(named))}", {}))
     found = hosts(model)
-    beside = configured.beside(base or adapter.folder, found, ())
-    return checks + configured.checks(model, found, beside, model.state_dict().keys(), {})
+    expected = configured.expectation(base or adapter.folder, found, ())
+    return checks + configured.checks(model, found, expected, model.state_dict().keys(), {})
 
 
 def _active(adapted: Mapping[str, Any], name: str, adapter: Adapter) -> Check:

@@ -23,12 +23,12 @@ from atlas.guard.formats import CONFIG, GgufFile, checkpoint_in, is_gguf, read_j
 from atlas.guard.report import UNDECIDED, Check
 from atlas.guard.weight_checks import counted
 
-BESIDE = re.compile(  # keys of a config, and attributes of modules, that change nothing of what a model computes
-    r"_.*|.*drop(out|path)?.*|.*p?drop|.*_token_ids?|output_.*|return_dict|use_cache|use_return_dict|architectures"
-    r"|transformers_version|(torch_)?dtype|id2label|label2id|num_labels|problem_type|initializer_.*|init_std"
-    r"|gradient_checkpointing|name_or_path|auto_map|quantization_config|task_specific_params|tokenizer_class|prefix"
-    r"|chunk_size_feed_forward|.*aux_loss_coef.*|.*jitter.*|training|layerdrop|attn_implementation|pretraining_tp"
-    r"|generation_config|max_seq_len_cached|finetuning_task|torchscript|use_bfloat16|inplace|padding_idx|warnings_issued|p|summary_.*"
+IDLE = re.compile(  # keys of a config, and attributes of modules, that change nothing of what a model computes
+    r"_.*|.*drop.*|p|.*_token_ids?|output_.*|return_dict|use_return_dict|use_cache|architectures|transformers_version"
+    r"|(torch_)?dtype|use_bfloat16|pretraining_tp|id2label|label2id|num_labels|problem_type|finetuning_task|summary_.*"
+    r"|task_specific_params|initializer_.*|init_std|gradient_checkpointing|chunk_size_feed_forward|.*aux_loss_coef.*"
+    r"|.*jitter.*|training|inplace|padding_idx|attn_implementation|name_or_path|prefix|tokenizer_class|auto_map"
+    r"|quantization_config|generation_config|torchscript|max_seq_len_cached|warnings_issued"
     r"|in_features|out_features|num_embeddings|embedding_dim|nf|nx"  # seen by the shapes of weights
 )
 DEEPEST = 8  # configs within configs that are looked into
@@ -114,9 +114,9 @@ def _buffers(
             wrong[name] = problem
         elif made is None or not _same(tensor, made):
             unjudged.append(name)
-    for name, tensor in dropped.items():  # such as the tables of rotary positions that older files hold
-        own = name.rpartition(".")[2]
-        same = [each for each in expected if each.rpartition(".")[2] == own and expected[each].shape == tensor.shape]
+    for name in (name for name in dropped if name.endswith("inv_freq")):  # the rotary tables that older files hold
+        tensor = dropped[name]
+        same = [each for each in expected if each.endswith("inv_freq") and expected[each].shape == tensor.shape]
         if same and not any(_same(tensor, expected[each]) for each in same):
             wrong[name] = f"of the file, is not what the config makes it: {_difference(tensor, expected[same[0]])}"
     sentence = "what the model computes and no file holds is what its config makes it"
@@ -130,7 +130,7 @@ def _outside(model: nn.Module, held: Collection[str]) -> Iterator[tuple[str, Ten
     yield from ((name, tensor) for name, tensor in model.named_buffers() if name not in held)
     for path, module in model.named_modules():
         for own, value in module.__dict__.items():
-            if isinstance(value, Tensor) and not BESIDE.fullmatch(own):
+            if isinstance(value, Tensor) and not IDLE.fullmatch(own):
                 yield f"{path}.{own}".lstrip("."), value
 
 
@@ -140,6 +140,8 @@ def _problem(tensor: Tensor, made: Tensor | None, flexible: bool) -> str:
         return "has no values in memory (device meta)"
     if made is not None and _same(tensor, made):
         return ""
+    if tensor.is_floating_point() and tensor.element_size() == 1:
+        tensor = tensor.float()  # torch can do little with numbers of 8 bits
     mask = bool(((tensor == 0) | (tensor == -torch.inf)).all())  # one that is added, of zeros and minus infinity
     if bad := int((~torch.isfinite(tensor)).sum()) if made is not None or not mask else 0:
         return f"{bad} of {tensor.numel()} values are not finite"
@@ -150,24 +152,27 @@ def _problem(tensor: Tensor, made: Tensor | None, flexible: bool) -> str:
 
 def _same(found: Tensor, wanted: Tensor) -> bool:
     """Whether two tensors are equal, but for the rounding of the coarser dtype and of another device's arithmetic."""
-    if found.shape != wanted.shape:
+    if found.shape != wanted.shape or found.is_complex() != wanted.is_complex():
         return False
-    if not found.is_floating_point():
-        return torch.equal(found.cpu(), wanted.cpu())
-    rounding = max(ROUNDING.get(tensor.dtype, 0.1) for tensor in (found, wanted))
-    tiny = 1e-7 if found.dtype == torch.float16 else 0.0
-    return torch.allclose(found.cpu().double(), wanted.cpu().double(), rtol=rounding, atol=tiny)
+    first, second = (torch.view_as_real(each) if each.is_complex() else each for each in (found.cpu(), wanted.cpu()))
+    if not first.is_floating_point() and not second.is_floating_point():
+        return torch.equal(first.long(), second.long())
+    rounding = max(ROUNDING.get(each.dtype, 0.1) if each.is_floating_point() else 0.0 for each in (first, second))
+    tiny = 1e-7 if torch.float16 in (first.dtype, second.dtype) else 0.0
+    return torch.allclose(first.double(), second.double(), rtol=rounding, atol=tiny)
 
 
 def _difference(found: Tensor, wanted: Tensor) -> str:
     if found.shape != wanted.shape:
         return f"shape {list(found.shape)}, expected {list(wanted.shape)}"
-    at = int((found.cpu().double() - wanted.cpu().double()).abs().argmax())
-    return f"{found.flatten()[at].item():.6g} at {at}, expected {wanted.flatten()[at].item():.6g}"
+    wide = torch.complex128 if found.is_complex() or wanted.is_complex() else torch.float64
+    first, second = (each.cpu().to(wide).flatten() for each in (found, wanted))
+    at = int((first - second).abs().argmax())
+    return f"{first[at].item():.6g} at {at}, expected {second[at].item():.6g}"
 
 
 @dataclass(frozen=True)
-class Beside:
+class Expectation:
     """The settings that are expected of a model: those of the config beside its file."""
 
     where: str  # the file, or why there is none to compare with
@@ -177,7 +182,7 @@ class Beside:
     problem: str = ""  # why the config is not one of this model
 
 
-def beside(checkpoint: Path, found: Sequence[HubModel], changed: Collection[str]) -> Beside:
+def expectation(checkpoint: Path, found: Sequence[HubModel], changed: Collection[str]) -> Expectation:
     """The config beside a checkpoint, or in it (GGUF), and what the models inside a model are expected to be.
 
     Raises AtlasError where the config cannot be read, or a key of ``changed`` is not in it or has not changed.
@@ -212,15 +217,15 @@ def beside(checkpoint: Path, found: Sequence[HubModel], changed: Collection[str]
     resized = any(isinstance(value, int) and not isinstance(value, bool) for pair in differs.values() for value in pair)
     expected = config if config is not None and not changed and not resized else None
     seconds = tuple(Second(host.model, expected or host.model.config) for host in found)
-    return Beside(where, config, tuple(changed), seconds, problem)
+    return Expectation(where, config, tuple(changed), seconds, problem)
 
 
 def without_need(
-    found: Sequence[HubModel], beside: Beside, missing: Collection[str], in_memory: Mapping[str, Tensor]
+    found: Sequence[HubModel], expected: Expectation, missing: Collection[str], in_memory: Mapping[str, Tensor]
 ) -> set[str]:
     """Tensors that a file need not have: the model's class says so, and computes them as they are in memory."""
     excused = set()
-    for host, second in zip(found, beside.seconds, strict=True):
+    for host, second in zip(found, expected.seconds, strict=True):
         patterns = host.model._keys_to_ignore_on_load_missing or ()
         left = {name.removeprefix(host.prefix) for name in missing if name.startswith(host.prefix)}
         left = {name for name in left if any(re.search(pattern, name) for pattern in patterns)}
@@ -231,41 +236,45 @@ def without_need(
 
 
 def checks(
-    model: nn.Module, found: Sequence[HubModel], beside: Beside, held: Collection[str], dropped: Mapping[str, Tensor]
+    model: nn.Module,
+    found: Sequence[HubModel],
+    expected: Expectation,
+    held: Collection[str],
+    dropped: Mapping[str, Tensor],
 ) -> list[Check]:
     """Buffers and config; of the latter nothing where no model of `transformers` is inside.
 
     Args:
         model: the model; ``found``: those of `transformers` in it.
-        beside: what is expected.
+        expected: what the model is expected to be.
         held: names of tensors that are compared with the file.
         dropped: tensors of the file that the model computes itself.
     """
-    made = [_buffers(model, found, beside.seconds, held, dropped)]
-    return [*made, _config(found, beside)] if found else made
+    made = [_buffers(model, found, expected.seconds, held, dropped)]
+    return [*made, _config(found, expected)] if found else made
 
 
-def _config(found: Sequence[HubModel], beside: Beside) -> Check:
+def _config(found: Sequence[HubModel], expected: Expectation) -> Check:
     """The model's settings are those beside its file, and its modules took their numbers from them."""
     wrong: dict[str, str] = {}
-    if beside.config is not None:
-        second = beside.seconds[0]  # whose class sets some keys itself, as the model's did
-        same = second.config is beside.config and second.model is not None
-        differs = _differences(found[0].model.config, second.model.config if same else beside.config)
+    if expected.config is not None:
+        second = expected.seconds[0]  # whose class sets some keys itself, as the model's did
+        same = second.config is expected.config and second.model is not None
+        differs = _differences(found[0].model.config, second.model.config if same else expected.config)
         for key, (ours, theirs) in differs.items():
-            if not any(key == each or key.startswith(f"{each}.") for each in beside.changed):
-                wrong[key] = f"{_short(ours)} in the model, {_short(theirs)} in {beside.where}"
-    elif beside.problem:
-        key, _, problem = beside.problem.partition(": ")
+            if not any(key == each or key.startswith(f"{each}.") for each in expected.changed):
+                wrong[key] = f"{_short(ours)} in the model, {_short(theirs)} in {expected.where}"
+    elif expected.problem:
+        key, _, problem = expected.problem.partition(": ")
         wrong[key] = problem
-    for host, second in zip(found, beside.seconds, strict=True):
+    for host, second in zip(found, expected.seconds, strict=True):
         for name, problem in _modules(host, second):
             wrong.setdefault(name, problem)
-    troubles = [second.trouble for second in beside.seconds if second.model is None]
-    if troubles or beside.config is None:
-        sentence = f"{UNDECIDED}: {'; '.join(troubles) or beside.where}"
+    troubles = [second.trouble for second in expected.seconds if second.model is None]
+    if troubles or expected.config is None:
+        sentence = f"{UNDECIDED}: {'; '.join(troubles) or expected.where}"
     else:
-        sentence = f"the model's settings are those of {beside.where}"
+        sentence = f"the model's settings are those of {expected.where}"
     return counted("config", sentence, (f"{key}: {problem}" for key, problem in sorted(wrong.items())), wrong)
 
 
@@ -276,7 +285,7 @@ def _differences(ours: Any, theirs: Any) -> dict[str, tuple[Any, Any]]:
     return {
         key: (first.get(key), second.get(key))
         for key in sorted(keys)
-        if first.get(key) != second.get(key) and not any(BESIDE.fullmatch(step) for step in key.split("."))
+        if first.get(key) != second.get(key) and not any(IDLE.fullmatch(step) for step in key.split("."))
     }
 
 
@@ -317,7 +326,7 @@ def _modules(host: HubModel, second: Second) -> Iterator[tuple[str, str]]:
         for own, value in made.__dict__.items():
             now = module.__dict__.get(own, value)
             plain = isinstance(value, int | float | str | bool) and isinstance(now, int | float | str | bool | None)
-            if plain and now != value and not BESIDE.fullmatch(own):
+            if plain and now != value and not IDLE.fullmatch(own):
                 rows.setdefault((own, f"is {now!r}, the config makes it {value!r}"), []).append(path)
     for (own, said), paths in rows.items():
         name = ".".join(step for step in (host.prefix + paths[0], own) if step)

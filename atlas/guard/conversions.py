@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from atlas.guard.tensors import sha256_of
 from atlas.guard.weight_checks import Mismatch
 
 
@@ -59,7 +60,7 @@ class Converted:
         return self.unfollowed or "the model was quantised when it was loaded"
 
     def put(self, name: str, tensor: Tensor, source: list[str]) -> None:
-        if name in self.tensors:
+        if name in self.tensors and sha256_of(self.tensors[name]) != sha256_of(tensor):
             both = f"{', '.join(self.sources[name])} and {', '.join(source)} of the file both become this tensor"
             self.wrong.append(Mismatch("names", name, both))
         self.tensors.setdefault(name, tensor)

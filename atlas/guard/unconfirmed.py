@@ -11,7 +11,7 @@ from torch import Tensor
 
 from atlas.errors import AtlasError
 from atlas.guard.blueprints import blueprint
-from atlas.guard.configured import BESIDE, ROUNDING, flat
+from atlas.guard.configured import IDLE, ROUNDING, flat
 from atlas.guard.report import UNDECIDED, Check
 from atlas.guard.weight_checks import counted
 
@@ -30,7 +30,7 @@ def unconfirmed(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> lis
         tensors: of its file.
     """
     stated = [key for key, value in flat(config).items() if value is not None and key not in SEEN]
-    stated = [key for key in stated if not any(BESIDE.fullmatch(step) for step in key.split("."))]
+    stated = [key for key in stated if not any(IDLE.fullmatch(step) for step in key.split("."))]
     table = any(TABLE.search(name) for name in tensors)
     fixed = _shapes(config)
     heads = [key for key in (*HEADS, "head_dim") if isinstance(config.get(key), int)]

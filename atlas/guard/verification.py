@@ -32,9 +32,9 @@ NOT_CHECKED = {
     "the loss, and whether every module does its part": "needs the model itself; see docs/guard.md",
 }
 UNCONFIRMED = (
-    "nothing in the file can confirm them; compare them with the config that was published, or load the model "
+    "nothing in the file can confirm them; compare them with the config that was published, or load the model and "
+    "compare its loss on a text"
 )
-UNCONFIRMED += "and compare its loss on a text"
 
 
 def verify(
@@ -107,8 +107,8 @@ def _whole(
     if unknown := sorted({*tied, *tied.values()} - in_memory.keys()):
         raise AtlasError(f"{path}: tied: the model has no tensor {unknown[0]!r}; name it as state_dict does")
     declared = {**{old: new for host in found for old, new in host.declared().items()}, **tied}
-    beside = configured.beside(path, found, changed)
-    computed = configured.without_need(found, beside, in_memory.keys() - made.tensors.keys(), in_memory)
+    expected = configured.expectation(path, found, changed)
+    computed = configured.without_need(found, expected, in_memory.keys() - made.tensors.keys(), in_memory)
     problems = [*held.misplaced, *misfits(in_memory, made, declared, cast, computed)]
     left = unjudged(problems, made, in_memory)
     said = f"{', '.join(sorted({each.tensor for each in left}))}: {made.unjudged}" if left else ""
@@ -134,7 +134,7 @@ def _whole(
                     once.setdefault(root_of(part.name, declared), replace(part, stored=kind))
             checks += weight_checks.static(list(once.values()))
         identity = fingerprint(in_memory)
-    checks += configured.checks(model, found, beside, {*made.tensors} | {*in_memory}, made.computed)
+    checks += configured.checks(model, found, expected, {*made.tensors} | {*in_memory}, made.computed)
     return checks, identity
 
 
@@ -153,10 +153,9 @@ def shared(in_memory: Mapping[str, Tensor], in_file: Mapping[str, Tensor], decla
             meant = f"where it is meant, say tied={{{second!r}: {first!r}}}"
             wrong[second] = f"shares memory with {first}, the file has {has}; {meant}"
     for name in in_memory.keys() - in_file.keys():
-        partners = [
-            other for other in in_file.keys() & in_memory if root_of(other, declared) == root_of(name, declared)
-        ]
-        if not any(_place(in_memory[other]) == _place(in_memory[name]) for other in partners):
+        root = root_of(name, declared)
+        partners = [other for other in in_file if other in in_memory and root_of(other, declared) == root]
+        if partners and not any(_place(in_memory[other]) == _place(in_memory[name]) for other in partners):
             wrong[name] = (
                 f"has memory of its own, though it is tied to {', '.join(partners)}, which alone is in the file"
             )

@@ -111,6 +111,7 @@ class Masked(nn.Module):
         self.linear = nn.Linear(4, 4)
         self.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1), persistent=False)
         self.register_buffer("table", torch.arange(4.0), persistent=False)
+        self.register_buffer("turns", torch.ones(2, dtype=torch.complex64), persistent=False)
         self.scale = torch.ones(1)
 
 
@@ -118,7 +119,7 @@ def test_of_a_model_without_config_buffers_must_be_numbers(tmp_path):
     net, path = Masked(), tmp_path / "net.safetensors"
     save_file(net.state_dict(), path)
     (said,) = [each.detail for each in atlas.verify(net, path, trained=False).checks if each.name == "buffers"]
-    assert said == "not judged against a config, only that they are numbers: mask, scale, table"
+    assert said == "not judged against a config, only that they are numbers: mask, scale, table, turns"
     net.get_buffer("table")[1], net.scale[0] = torch.inf, torch.nan
     assert failed(net, path, trained=False) == {"buffers": {"scale", "table"}}
     net.mask = net.mask.to("meta")

@@ -77,6 +77,10 @@ def test_a_head_under_its_older_name_is_compared(tmp_path):
     with torch.no_grad():
         model.lm_head.weight[0, 0] += 1
     assert failed(model, tmp_path, trained=False) == {"loaded": {"lm_head.weight"}}
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] -= 1
+    edit(tmp_path, **{"lm_head.weight": load_file(tmp_path / WHOLE)["embed_out.weight"].clone()})
+    assert verified(load("gpt_neox", tmp_path), tmp_path) == []  # twice the same
     edit(tmp_path, **{"lm_head.weight": torch.zeros(40, 32)})
     assert failed(model, tmp_path, trained=False)["names"] == {"lm_head.weight"}  # two become one
 
