@@ -6,6 +6,7 @@ They are compared with those of a second model, which `transformers` makes of th
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -29,7 +30,7 @@ IDLE = re.compile(  # keys of a config, and attributes of modules, that change n
     r"|task_specific_params|initializer_.*|init_std|gradient_checkpointing|chunk_size_feed_forward|.*aux_loss_coef.*"
     r"|.*jitter.*|training|inplace|padding_idx|attn_implementation|name_or_path|prefix|tokenizer_class|auto_map"
     r"|quantization_config|generation_config|torchscript|max_seq_len_cached|warnings_issued"
-    r"|in_features|out_features|num_embeddings|embedding_dim|nf|nx"  # seen by the shapes of weights
+    r"|in_features|out_features|num_embeddings|embedding_dim|nf|nx|n_inner"  # seen by the shapes of weights
 )
 DEEPEST = 8  # configs within configs that are looked into
 FLEXIBLE = ("dynamic", "longrope")  # rotary positions whose frequencies follow the length of the text before
@@ -188,25 +189,9 @@ def expectation(checkpoint: Path, found: Sequence[HubModel], changed: Collection
     Raises AtlasError where the config cannot be read, or a key of ``changed`` is not in it or has not changed.
     """
     file = checkpoint_in(checkpoint)
-    where, values, problem = str(file if is_gguf(file) else file.parent / CONFIG), None, ""
+    where, config, problem = str(file if is_gguf(file) else file.parent / CONFIG), None, ""
     if len(found) == 1 and (is_gguf(file) or Path(where).is_file()):
-        values = GgufFile(file).config if is_gguf(file) else read_json(Path(where))
-        if not isinstance(values, Mapping):
-            raise AtlasError(f"{where}: not the config of a model; put the model's transformers config there")
-    config = None
-    if values is not None:
-        model, kind = found[0].model, found[0].model.config.model_type
-        inside = [values, *(value for value in values.values() if isinstance(value, Mapping))]
-        values = next((each for each in inside if each.get("model_type") == kind), None)
-        if values is None:
-            problem = f"model_type: {kind!r} in the model, {inside[0].get('model_type')!r} in {where}"
-        else:
-            try:
-                if values is inside[0] and not is_gguf(file):  # which spells infinity as JSON cannot
-                    values = type(model.config).get_config_dict(str(file.parent))[0]
-                config = type(model.config).from_dict(dict(values))
-            except Exception as error:  # any: what the class raises on values that it does not take
-                problem = f"model_type: {where} is no config of a {kind} ({' '.join(str(error).split())})"
+        where, config, problem = _read(file, where, found[0].model)
     elif found:
         where = f"there is no {CONFIG} beside the file" if len(found) == 1 else "there are several models inside"
     differs = _differences(found[0].model.config, config) if config is not None else {}
@@ -218,6 +203,30 @@ def expectation(checkpoint: Path, found: Sequence[HubModel], changed: Collection
     expected = config if config is not None and not changed and not resized else None
     seconds = tuple(Second(host.model, expected or host.model.config) for host in found)
     return Expectation(where, config, tuple(changed), seconds, problem)
+
+
+def _read(file: Path, where: str, model: Any) -> tuple[str, Any, str]:
+    """The config beside a checkpoint, or in it, by the class of a model's own; or why there is none to compare with."""
+    values = GgufFile(file).config if is_gguf(file) else read_json(Path(where))
+    if not isinstance(values, Mapping):
+        raise AtlasError(f"{where}: not the config of a model; put the model's transformers config there")
+    inside = [values, *(value for value in values.values() if isinstance(value, Mapping))]
+    chosen = next((each for each in inside if each.get("model_type") == model.config.model_type), None)
+    if chosen is None and is_gguf(file):  # which has one name for models that are alike
+        return f"{where} holds the config of a {values.get('model_type')}", None, ""
+    if chosen is None:
+        return (
+            where,
+            None,
+            f"model_type: {model.config.model_type!r} in the model, {values.get('model_type')!r} in {where}",
+        )
+    try:
+        if chosen is values and not is_gguf(file):  # JSON has no infinity, which the class spells in its own way
+            chosen = type(model.config).get_config_dict(str(file.parent))[0]
+        return where, type(model.config).from_dict(dict(chosen)), ""
+    except Exception as error:  # any: what the class raises on values that it does not take
+        why = " ".join(str(error).split())
+        return where, None, f"model_type: {where} is no config of a {model.config.model_type} ({why})"
 
 
 def without_need(
@@ -285,8 +294,15 @@ def _differences(ours: Any, theirs: Any) -> dict[str, tuple[Any, Any]]:
     return {
         key: (first.get(key), second.get(key))
         for key in sorted(keys)
-        if first.get(key) != second.get(key) and not any(IDLE.fullmatch(step) for step in key.split("."))
+        if not _alike(first.get(key), second.get(key)) and not any(IDLE.fullmatch(step) for step in key.split("."))
     }
+
+
+def _alike(first: Any, second: Any) -> bool:
+    """Whether two settings are equal, but for the 32 bits that GGUF has for numbers."""
+    if isinstance(first, float) and isinstance(second, float):
+        return math.isclose(first, second, rel_tol=1e-6)
+    return bool(first == second)
 
 
 def _short(value: Any) -> str:
@@ -326,7 +342,7 @@ def _modules(host: HubModel, second: Second) -> Iterator[tuple[str, str]]:
         for own, value in made.__dict__.items():
             now = module.__dict__.get(own, value)
             plain = isinstance(value, int | float | str | bool) and isinstance(now, int | float | str | bool | None)
-            if plain and now != value and not IDLE.fullmatch(own):
+            if plain and not _alike(now, value) and not IDLE.fullmatch(own):
                 rows.setdefault((own, f"is {now!r}, the config makes it {value!r}"), []).append(path)
     for (own, said), paths in rows.items():
         name = ".".join(step for step in (host.prefix + paths[0], own) if step)

@@ -16,7 +16,7 @@ from atlas.guard.report import UNDECIDED, Check
 from atlas.guard.weight_checks import counted
 
 HEADS = ("num_attention_heads", "n_head", "num_key_value_heads")
-SEEN = {"model_type", "tie_word_embeddings"}  # by names, and by the head that is there or not
+SEEN = {"model_type", "tie_word_embeddings", "add_cross_attention", "is_encoder_decoder"}  # by which tensors there are
 TABLE = re.compile(r"(^|\.)rotary_emb\.inv_freq$")  # of rotary positions, which older files hold
 
 

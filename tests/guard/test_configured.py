@@ -1,18 +1,22 @@
 """What no file of weights holds: the config, the numbers that modules took from it, buffers that are computed."""
 
 import json
+from copy import deepcopy
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 import atlas
 from atlas.errors import AtlasError
 from atlas.guard.formats import WHOLE
 from atlas.guard.verification import inspect_foreign
+from tests.guard.foreign_models import CONFIGS as FOREIGN
+from tests.guard.foreign_models import model_of as trained_as_written
 from tests.guard.foreign_models import saved
+from tests.guard.gguf_files import written
 from tests.guard.hub_models import edit, model_of
 from tests.guard.test_verification import failed
 
@@ -237,6 +241,21 @@ def test_a_file_with_tables_of_rotary_positions_confirms_theta_or_refutes_it(tmp
         atlas.verify(AutoModelForCausalLM.from_pretrained(folder), folder)
     edit(folder, **{name.format(1): table.half()})  # as older files have it
     assert inspect_foreign(folder).passed
+
+
+def test_the_config_in_a_gguf_file_is_compared_but_for_its_shorter_numbers(tmp_path):
+    for name in ("llama", "gpt2", "qwen2"):
+        path = written(tmp_path / f"{name}.gguf", name)
+        model = trained_as_written(name, trained=True)
+        assert atlas.verify(model, path).passed
+        model.config = deepcopy(model.config)
+        model.config.num_hidden_layers = 3
+        assert failed(model, path).keys() == {"config"}
+    path, same = tmp_path / "llama.gguf", {"num_key_value_heads": 2, "sliding_window": None}
+    mistral = MistralForCausalLM(MistralConfig(**{**FOREIGN["llama"].to_dict(), **same, "model_type": "mistral"}))
+    mistral.load_state_dict(trained_as_written("llama", trained=True).state_dict())
+    details = [check.detail for check in atlas.verify(mistral, path).checks]
+    assert f"not judged: {path} holds the config of a llama" in details
 
 
 def test_groups_of_heads_that_do_not_come_out_even(tmp_path):
