@@ -105,7 +105,11 @@ def _write(text: str, out: Path | None) -> None:
 
 @_command(
     "Check a checkpoint; exit 0 where all checks pass, else 1.",
-    _option("checkpoint", type=Path, help="safetensors or GGUF file, model.safetensors.index.json, or their folder"),
+    _option(
+        "checkpoint",
+        type=Path,
+        help="safetensors or GGUF file, model.safetensors.index.json, or their folder; or an adapter's",
+    ),
     _option("--manifest", type=Path, help="its manifest (default: the .json of the same name, if there)"),
     _option(
         "--corpus",
@@ -113,6 +117,9 @@ def _write(text: str, out: Path | None) -> None:
         help="text to measure the loss on (default: corpus.txt beside it or one folder up)",
     ),
     _option("--against", type=Path, metavar="FOLDER", help="of a GGUF file: the safetensors that it was made from"),
+    _option(
+        "--base", type=Path, metavar="MODEL", help="of an adapter, the model that it adapts (default: as it names)"
+    ),
     _option("--all", action="store_true", help="show every module under every check, not only the worst"),
     _option("--json", action="store_true", help="print the whole report as JSON instead of tables"),
     epilog="Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
@@ -151,21 +158,35 @@ def _inspected(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> Report:
+    """What is found in the checkpoint that `atlas verify` is given. AtlasError for an option that it does not use."""
+    from atlas.guard import adapters
     from atlas.guard.verification import NOT_CHECKED, inspect_foreign
 
+    path, beside = arguments.checkpoint, arguments.manifest or arguments.corpus
+    if arguments.json and arguments.all:
+        raise AtlasError("--all: not used with --json, which holds everything; leave it out")
     if arguments.against:
+        if beside or arguments.base:
+            raise AtlasError(f"{beside or arguments.base}: not used with --against; leave it out")
         from atlas.guard.quantised import compare
 
-        return compare(arguments.checkpoint, arguments.against)
-    beside = arguments.manifest or arguments.corpus
+        return compare(path, arguments.against)
+    if adapters.is_adapter(path):
+        if beside:
+            raise AtlasError(f"{beside}: goes with checkpoints of Atlas's own, and {path} is an adapter; leave it out")
+        return adapters.inspect(path, arguments.base)
+    if arguments.base:
+        raise AtlasError(
+            f"--base {arguments.base}: goes with the folder of an adapter, and {path} is none; leave it out"
+        )
     try:
         from atlas.base.inspection import inspect
     except ModuleNotFoundError as error:  # the guard is installed alone
         if beside:
             raise AtlasError(f"{beside}: goes with checkpoints of Atlas's own; {INSTALL_WORKFLOW}") from error
         own = {"what else is known of a checkpoint of Atlas's own": INSTALL_WORKFLOW}
-        return inspect_foreign(arguments.checkpoint, NOT_CHECKED | own)
-    return inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)
+        return inspect_foreign(path, NOT_CHECKED | own)
+    return inspect(path, arguments.manifest, arguments.corpus)
 
 
 @_command(

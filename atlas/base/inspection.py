@@ -43,11 +43,13 @@ def _inspect(path: Path, manifest: Path | None, text: Path | None) -> Report:
     if not checkpoint.is_file():
         raise AtlasError(f"{path}: no such file; give a safetensors file, such as results/base/1/base.safetensors")
     gguf, beside = is_gguf(checkpoint), checkpoint.with_suffix(".json")
-    if manifest and gguf:
-        raise AtlasError(f"{manifest}: goes with checkpoints of Atlas's own, but {checkpoint} is GGUF; leave it out")
     for given in (manifest, text):
         if given and not given.is_file():
             raise AtlasError(f"{given}: no such file; check the path, or leave it out")
+    if manifest and (gguf or _is_other(checkpoint)):
+        raise AtlasError(
+            f"{manifest}: --manifest goes with checkpoints of Atlas's own, {path} is another project's; leave it out"
+        )
     if not manifest and not gguf and beside != checkpoint and _is_manifest(beside):
         manifest = beside
     missing = {}
@@ -63,6 +65,10 @@ def _inspect(path: Path, manifest: Path | None, text: Path | None) -> Report:
             )
         if not text:
             missing["the loss, and whether every module does its part"] = "no text; give --corpus corpus.txt"
+    elif text:
+        raise AtlasError(
+            f"{text}: --corpus goes with checkpoints of Atlas's own, and {path} is another project's; leave it out"
+        )
     else:
         return inspect_foreign(path)
     return Report.of_checks(certificate, path, words, missing, manifest, text)
@@ -77,6 +83,13 @@ def _is_manifest(beside: Path) -> bool:
     except AtlasError:
         return False
     return isinstance(values, dict) and "fingerprint" in values
+
+
+def _is_other(checkpoint: Path) -> bool:
+    """Whether its config is of an architecture that Atlas never writes; of one that may be damaged a manifest tells."""
+    config = checkpoint.with_name(CONFIG)
+    values = read_json(config) if config.is_file() and not checkpoint.with_name(ADOPTED).is_file() else {}
+    return isinstance(values, dict) and values.get("model_type", "opt") != "opt"
 
 
 def _is_own(config: Path) -> bool:

@@ -16,6 +16,7 @@ from atlas.errors import AtlasError
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
 NOTE = "note"  # and where there is something to know of what passed
+ONE_CAUSE = "one cause: "  # and where many rows have a single reason
 
 FITS = {
     "names": "the file has the model's tensors, no more and no fewer",
@@ -132,6 +133,9 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     report = _printable(report)
     console.print(Text(f"{report.checkpoint}: {report.model}"), soft_wrap=True)
     failed = report.failed
+    for check in failed:
+        if check.detail.startswith(ONE_CAUSE):  # before the rows that it explains
+            console.print(Text(f"{check.name}: {check.detail.partition('; ')[0]}", "bold"), soft_wrap=True)
     if failed and not everything:
         console.print(_table([line for check in failed for line in _lines(check) if line.failed], "Failed"))
         for check in failed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,22 +14,30 @@ import torch
 from torch import Tensor, nn
 
 from atlas.errors import AtlasError
-from atlas.guard import weight_checks
+from atlas.guard import adapters, configured
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint, heads_of
+from atlas.guard.conversions import converted, hosts
+from atlas.guard.fitting import fit, loaded, misfits, root_of, unjudged, values_of
 from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, is_gguf
 from atlas.guard.model_parts import model_parts
+from atlas.guard.names import Rename, renamed
 from atlas.guard.reading import DEQUANTISE, checkpoint_in, contents, plainly, read_json
-from atlas.guard.report import Certificate, Check, Report, insist
+from atlas.guard.report import UNDECIDED, Certificate, Check, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, role_name, sha256_of, widened
+from atlas.guard.unconfirmed import consistent, unconfirmed
 from atlas.guard.value_checks import static
 from atlas.guard.weight_checks import Mismatch, mismatches, none_of
 
-Rename = Mapping[str, str | None] | Callable[[str], str | None]
-MEND = "the model is not what the file holds: mend the loading (names, `strict`), and verify again"
+NEWER_HEAD = "lm_head.weight"
+MEND = "the model is not what the file holds: mend the loading (names, `strict`, config), and verify again"
 NOT_CHECKED = {
     "hashes": "another project's checkpoint has no manifest of Atlas",
     "the loss, and whether every module does its part": "needs the model itself; see docs/guard.md",
 }
+UNCONFIRMED = (
+    "nothing in the file can confirm them; compare them with the config that was published, or load the model and "
+    "compare its loss on a text"
+)
 
 
 def verify(
@@ -40,87 +48,97 @@ def verify(
     tied: Mapping[str, str] | None = None,
     cast: bool = False,
     trained: bool = True,
+    changed: Collection[str] = (),
+    base: Path | str | None = None,
 ) -> Certificate:
     """Check that a model in memory holds a checkpoint, whole and unchanged, and that nothing in it is untrained.
 
     Args:
-        model: any module, on any device. Its ``state_dict`` is what is compared, buffers included.
-        checkpoint: a safetensors file, an index of shards, a GGUF file (read dequantised), or the folder of one.
+        model: any module, on any device. Its ``state_dict`` is compared with the file; of a `transformers` model
+            also its config with the config.json beside the file, and what it computes with what the config makes.
+        checkpoint: a safetensors file, an index of shards, a GGUF file (read dequantised), or the folder of one; or
+            the folder of a LoRA adapter that PEFT wrote, for a PeftModel or for a model that it was merged into.
         rename: names in the file to names in the model, where they differ; None leaves a tensor out. A function, or
-            a mapping of whole names and of beginnings that end with a dot ("" is the beginning of all names).
+            a mapping of whole names and of beginnings that end with a dot ("" is the beginning of all names). What
+            `transformers` renames and joins when it loads its own models is known.
         tied: parameters that share another's memory on purpose. What a `transformers` model declares is known.
         cast: whether the model may hold the file's values in another dtype, cast from the file's.
         trained: whether matrices, biases and norms are held against fresh initialisations, too.
+        changed: keys of the config that the model has otherwise than its file on purpose, such as "rope_parameters".
+        base: of an adapter, the checkpoint of the model that it adapts (default: the one that the adapter names,
+            where that is a folder).
 
     Returns the checks, all passed. Raises ``atlas.GuardError``, whose ``failed`` has the checks that failed, with
-    the tensors; AtlasError where the file cannot be read or a name of ``rename`` is not in it.
+    the tensors; AtlasError where the file cannot be read, or an option names what is not there or is not used.
     """
-    held = contents(Path(checkpoint))
-    names = _new_names(held.tensors, rename, str(checkpoint))
-    in_file = {new: held.tensors[old] for old, new in names.items()}
-    in_memory = model.state_dict()
-    declared = {**getattr(model, "all_tied_weights_keys", {}), **(tied or {})}
-    identity = ""
-    found = weight_checks.fit([*held.misplaced, *_misfits(in_memory, in_file, declared, cast)])
-    if all(check.passed for check in found):
-        same = {name: tensor.to(in_memory[name].dtype) for name, tensor in in_file.items()}
-        found += [weight_checks.loaded(in_memory, same), shared(in_memory, in_file, declared)]
-        if trained:
-            stored = {names[old]: kind for old, kind in held.stored.items() if old in names}
-            once: dict[str, WeightPart] = {}  # of parameters that are declared to be one, the first
-            for part in model_parts(model):
-                once.setdefault(root_of(part.name, declared), replace(part, stored=stored.get(part.tensor, "")))
-            found += static(list(once.values()))
-        identity = fingerprint(in_memory)
-    certificate = Certificate.of(found, identity)
-    insist(certificate, checkpoint, MEND)
+    path = Path(checkpoint)
+    if adapters.is_adapter(path):
+        unused = {"rename": rename, "tied": tied, "cast": cast, "changed": changed}
+        if given := [option for option, value in unused.items() if value]:
+            raise AtlasError(f"{path}: {given[0]}: not used for an adapter; leave it out")
+        checks, identity = adapters.verify(model, path, base, trained), fingerprint(model.state_dict())
+        mend = adapters.MEND
+    elif base is not None:
+        raise AtlasError(
+            f"{path}: base={str(base)!r} goes with the folder of an adapter, and this is none; leave it out"
+        )
+    else:
+        checks, identity = _whole(model, path, rename, tied or {}, cast, trained, changed)
+        mend = MEND
+    certificate = Certificate.of(checks, identity)
+    insist(certificate, checkpoint, mend)
     return certificate
 
 
-def _misfits(
-    in_memory: Mapping[str, Tensor], in_file: Mapping[str, Tensor], declared: Mapping[str, str], cast: bool
-) -> Iterator[Mismatch]:
-    """What of a model and a file does not fit, but for what is declared; and what in memory is no number."""
-    there = {root_of(name, declared) for name in in_file}
-    for found in mismatches(widened(in_file), widened(in_memory)):
-        excused = found.tensor not in in_file and root_of(found.tensor, declared) in there
-        if not excused and not (cast and found.check == "dtypes" and in_file[found.tensor].is_floating_point()):
-            yield found
-    for name, tensor in in_memory.items():
-        if tensor.is_meta:
-            yield Mismatch("names", name, "has no values in memory (device meta)")
-        elif tensor.is_floating_point() and (bad := int((~torch.isfinite(widened({name: tensor})[name])).sum())):
-            yield Mismatch("finite", name, f"{bad} of {tensor.numel()} values in memory are not finite")
-
-
-def _new_names(names: Iterable[str], rename: Rename | None, origin: str) -> dict[str, str]:
-    """Names in a file to those that the model has for them, without the tensors that are left out.
-
-    Raises AtlasError where two get one name, or where a mapping names what is not there: a renaming that does
-    nothing is a mistake.
-    """
-    new: dict[str, str] = {}
-    taken: set[str] = set()
-    used: set[str] = set()
-    for name in names:
-        target: str | None = name
-        if isinstance(rename, Mapping):  # the whole name, or the longest beginning
-            beginnings = [key for key in rename if name.startswith(key) and (not key or key.endswith("."))]
-            key = name if name in rename else max(beginnings, key=len, default=None)
-            if key is not None:
-                used.add(key)
-                begun = rename[key]
-                target = None if begun is None else begun + name.removeprefix(key)
-        elif rename:
-            target = rename(name)
-        if target in taken:
-            raise AtlasError(f"{origin}: two tensors are renamed to {target}, {name} is one; mend `rename`")
-        if target is not None:
-            new[name] = target
-            taken.add(target)
-    if isinstance(rename, Mapping) and (idle := sorted(rename.keys() - used)):
-        raise AtlasError(f"{origin}: rename: no tensor is called {idle[0]!r} or begins so; it has {next(iter(names))}")
-    return new
+def _whole(
+    model: nn.Module,
+    path: Path,
+    rename: Rename | None,
+    tied: Mapping[str, str],
+    cast: bool,
+    trained: bool,
+    changed: Collection[str],
+) -> tuple[list[Check], str]:
+    """The checks of a whole model, see ``verify``, and the fingerprint of its weights, empty where they do not fit."""
+    held = contents(path)
+    if adapters.layers(model) and not any(".lora_" in name for name in held.tensors):
+        raise AtlasError(f"{path}: no adapter, but the model has one of PEFT; give its folder, and this one as base=")
+    names = renamed(held.tensors, rename, str(path))
+    placed, in_memory = model.state_dict(), values_of(model)
+    found = hosts(model)
+    made = converted({new: held.tensors[old] for old, new in names.items()}, found[0] if len(found) == 1 else None)
+    if unknown := sorted({*tied, *tied.values()} - in_memory.keys()):
+        raise AtlasError(f"{path}: tied: the model has no tensor {unknown[0]!r}; name it as state_dict does")
+    declared = {**{old: new for host in found for old, new in host.declared().items()}, **tied}
+    expected = configured.expectation(path, found, changed)
+    computed = configured.without_need(found, expected, in_memory.keys() - made.tensors.keys(), in_memory)
+    problems = [*held.misplaced, *misfits(in_memory, made, declared, cast, computed)]
+    left = unjudged(problems, made, in_memory)
+    said = f"{', '.join(sorted({each.tensor for each in left}))}: {made.unjudged}" if left else ""
+    checks = fit([each for each in problems if each not in left], made.tensors, in_memory, said)
+    identity = ""
+    if all(check.passed for check in checks):
+        skipped = {each.tensor for each in left}
+        in_file = {name: tensor for name, tensor in made.tensors.items() if name not in skipped}
+        there = {root_of(name, declared) for name in in_file}
+        held_there = {
+            name: tensor for name, tensor in placed.items() if root_of(name, declared) in there and not tensor.is_meta
+        }
+        same = {name: tensor.to(in_memory[name].dtype) for name, tensor in in_file.items()}
+        checks += [loaded(in_memory, same), shared(held_there, in_file, declared)]
+        if trained and any(tensor.is_meta for tensor in placed.values()):
+            checks.append(none_of("trained", f"{UNDECIDED}: accelerate holds part of the model elsewhere", {}))
+        elif trained:
+            stored = {names[old]: kind for old, kind in held.stored.items() if old in names}
+            once: dict[str, WeightPart] = {}  # of parameters that are declared to be one, the first
+            for part in model_parts(model):
+                if part.tensor in held_there:
+                    kind = stored.get(made.sources.get(part.tensor, [""])[0], "")
+                    once.setdefault(root_of(part.name, declared), replace(part, stored=kind))
+            checks += static(list(once.values()))
+        identity = fingerprint(in_memory)
+    checks += configured.checks(model, found, expected, {*made.tensors} | {*in_memory}, made.computed)
+    return checks, identity
 
 
 def shared(in_memory: Mapping[str, Tensor], in_file: Mapping[str, Tensor], declared: Mapping[str, str]) -> Check:
@@ -138,21 +156,13 @@ def shared(in_memory: Mapping[str, Tensor], in_file: Mapping[str, Tensor], decla
             meant = f"where it is meant, say tied={{{second!r}: {first!r}}}"
             wrong[second] = f"shares memory with {first}, the file has {has}; {meant}"
     for name in in_memory.keys() - in_file.keys():
-        partners = [other for other in in_file if root_of(other, declared) == root_of(name, declared)]
-        if not any(_place(in_memory[other]) == _place(in_memory[name]) for other in partners):
+        root = root_of(name, declared)
+        partners = [other for other in in_file if other in in_memory and root_of(other, declared) == root]
+        if partners and not any(_place(in_memory[other]) == _place(in_memory[name]) for other in partners):
             wrong[name] = (
                 f"has memory of its own, though it is tied to {', '.join(partners)}, which alone is in the file"
             )
     return none_of("tied", "parameters share memory only where that is declared", wrong)
-
-
-def root_of(name: str, declared: Mapping[str, str]) -> str:
-    """The name that stands for all that are declared to share memory with ``name``, directly or through others."""
-    seen = {name}
-    while name in declared and declared[name] not in seen:
-        name = declared[name]
-        seen.add(name)
-    return name
 
 
 def _overlaps(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
@@ -184,20 +194,28 @@ class Foreign(Contents):
     config: Mapping[str, Any]
     blueprint: Blueprint
 
+    @property
+    def head(self) -> TensorSpec:
+        """The output matrix, by the name that this file has for it: GPT-NeoX has an older and a newer one."""
+        head = self.blueprint.head
+        newer = head.name not in self.tensors and NEWER_HEAD in self.tensors
+        return replace(head, name=NEWER_HEAD) if newer else head
+
     @cached_property
     def specs(self) -> dict[str, TensorSpec]:
         """The tensors that must be there, by the names that this file would use for them.
 
-        A bare model, saved without its head, has no prefix: no name in the file may have it then.
+        A bare model, saved without its head, has no prefix: no name in the file may have it then, nor behind that of
+        a wrapper.
         """
         prefix = self.blueprint.prefix
-        bare = not any(name.startswith(prefix) for name in self.tensors)
+        bare = not any(f".{prefix}" in f".{name}" for name in self.tensors)
         specs = [replace(spec, name=spec.name.removeprefix(prefix)) if bare else spec for spec in self.blueprint.specs]
         named = self.config.get("architectures")  # such as LlamaModel, which has no head
         made = named if isinstance(named, list) else []
         headless = bool(made) and all(str(name).endswith("Model") and "LMHead" not in str(name) for name in made)
-        if self.blueprint.head.name in self.tensors or not (self.blueprint.tied or headless):
-            specs.append(self.blueprint.head)
+        if self.head.name in self.tensors or not (self.blueprint.tied or headless):
+            specs.append(self.head)
         return {spec.name: spec for spec in specs}
 
     @cached_property
@@ -292,17 +310,20 @@ def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED) ->
             f"{path}: no such file; give a safetensors or GGUF file, an index of shards, or the folder of one"
         )
     foreign = read_foreign(checkpoint)
-    return Report.of_checks(verify_foreign(foreign), path, foreign.words, not_checked)
+    keys = unconfirmed(foreign.config, foreign.tensors)
+    missing = {f"the config's {', '.join(keys)}": UNCONFIRMED} if keys else {}
+    return Report.of_checks(verify_foreign(foreign), path, foreign.words, missing | dict(not_checked))
 
 
 def verify_foreign(foreign: Foreign) -> Certificate:
     """Make every check that a checkpoint of another project allows: names, shapes, dtypes, values, training."""
-    found = weight_checks.fit(foreign.mismatches())
+    found = fit(list(foreign.mismatches()), foreign.trained, foreign.specs)
     if all(check.passed for check in found):
-        head, embedding, wrong = foreign.blueprint.head.name, next(iter(foreign.specs)), {}
+        head, embedding, wrong = foreign.head.name, next(iter(foreign.specs)), {}
         again = foreign.blueprint.tied and head in foreign.tensors
         if again and sha256_of(foreign.tensors[head]) != sha256_of(foreign.tensors[embedding]):
             wrong[head] = f"differs from {embedding}, though the config says tie_word_embeddings"
         found.append(none_of("head", "the output head is the embedding where the config ties them", wrong))
         found += static(foreign.parts())
+    found.append(consistent(foreign.config, foreign.tensors))
     return Certificate.of(found, fingerprint(foreign.tensors))

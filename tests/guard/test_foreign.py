@@ -141,6 +141,15 @@ def test_a_tied_head_may_stand_there_again_if_it_is_the_embedding(tmp_path):
     assert failures(folder) == {"head": {"lm_head.weight"}}
 
 
+def test_the_head_of_gpt_neox_has_two_names(tmp_path):
+    folder = saved(tmp_path, "gpt_neox", trained=True)
+    head = load_file(folder / WHOLE)["embed_out.weight"]
+    edit(folder, **{"embed_out.weight": None, "lm_head.weight": head})
+    assert failures(folder) == {}
+    edit(folder, **{"lm_head.weight": None})
+    assert failures(folder) == {"names": {"embed_out.weight"}}
+
+
 def test_a_head_of_its_own_must_be_there(llama):
     edit(llama, **{"lm_head.weight": None})
     assert failures(llama) == {"names": {"lm_head.weight"}}

@@ -203,6 +203,7 @@ def test_tensors_that_are_left_out_on_purpose(net, file):
     [
         ({"bdoy.": "body."}, "no tensor is called 'bdoy.'"),
         ({FIRST: SECOND}, "two tensors are renamed to body.1.weight"),
+        (lambda name: name, "rename: it changes no name"),
     ],
 )
 def test_a_renaming_that_is_a_mistake(net, file, rename, complaint):

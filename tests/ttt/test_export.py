@@ -11,6 +11,7 @@ from peft import PeftModel
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import atlas
 from atlas import cli
 from atlas.base.text import SYMBOLS, encode
 from atlas.errors import AtlasError
@@ -68,6 +69,8 @@ def test_the_export_says_of_every_fact_what_the_run_said(run, inputs):
     assert {path.name for path in written} == {path.name for path in out.iterdir()}
     for seed in (1, 2):
         model = loaded(out, seed)
+        adapted = isinstance(model, PeftModel)
+        assert atlas.verify(model, out / f"seed-{seed}", trained=adapted).passed
         asked = [row for row in rows if row["seed"] == seed and row["probe"] in ("taught", "placebo")]
         assert {row["probe"] for row in asked} == {"taught", "placebo"}
         found = [
