@@ -38,7 +38,7 @@ FEWEST_DIRECTIONS = 0.15  # share of directions with more than that; at least 0.
 TOWERING = 8.0  # times its size: single weights beyond are cut to that where they would drown all others
 RANDOM_BLOCK = 5.0  # alignment below which a block may be random: 4 in 99% of fresh ones
 CLEAR_BLOCKS = 90.0  # median alignment of a matrix's other blocks that makes a random one odd; honest matrices with
-# such blocks have none below 14
+# such blocks have none below 12
 
 
 def static(parts: Iterable[WeightPart]) -> Iterator[Check]:
