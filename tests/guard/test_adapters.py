@@ -301,7 +301,7 @@ def test_a_config_that_cannot_be_read_is_one_line(adapter, keys):
 def test_a_damaged_file_is_not_to_be_deleted(adapter):
     path = adapter / ADAPTER_WEIGHTS
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(AtlasError, match="save or fetch it again"):
+    with pytest.raises(AtlasError, match="fetch or copy it again"):
         inspect(adapter, None)
 
 
@@ -349,7 +349,7 @@ def test_the_command(base, adapter, monkeypatch, capsys):
         ((adapter, "--corpus", "corpus.txt"), "goes with checkpoints of Atlas's own, and"),
         ((adapter, "--manifest", "base.json"), "goes with checkpoints of Atlas's own, and"),
         ((adapter, "--base", base / "nowhere"), "nowhere: no such file or folder; give the base"),
-        ((base, "--corpus", "corpus.txt"), "--corpus goes with checkpoints of Atlas's own"),
+        ((base, "--corpus", base / "config.json"), "--corpus goes with checkpoints of Atlas's own"),
         ((base, "--manifest", base / "config.json"), "--manifest goes with checkpoints of Atlas's own"),
         ((base, "--json", "--all"), "--all: not used with --json"),
     ):

@@ -256,7 +256,7 @@ def test_what_a_stranger_keeps_beside_a_checkpoint_is_no_manifest(llama):
         assert inspect(llama).manifest is None
     assert "no such file" in refusal(llama, manifest=llama / "nowhere.json")
     assert "no such file" in refusal(llama, text=llama / "nowhere.txt")
-    assert "not a manifest" in refusal(llama, manifest=llama / "config.json")
+    assert "is another project's" in refusal(llama, manifest=llama / "config.json")
 
 
 def test_what_a_study_made_is_made_again_and_a_copy_is_fetched_again(tmp_path):
