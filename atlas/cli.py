@@ -105,6 +105,12 @@ def _write(text: str, out: Path | None) -> None:
         type=Path,
         help="text to measure the loss on (default: corpus.txt beside it or one folder up)",
     ),
+    _option(
+        "--text",
+        metavar="FILE",
+        help="of another project's language model: run it on this text, to tell whether every tensor is in its place; "
+        "'english' is one that is at hand (takes the package transformers, and tokenizer.json in the folder)",
+    ),
     _option("--all", action="store_true", help="show every module under every check, not only the worst"),
     _option("--json", action="store_true", help="print the whole report as JSON instead of tables"),
     epilog="Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
@@ -125,9 +131,9 @@ def _verify(arguments: argparse.Namespace) -> None:
         if beside:
             raise AtlasError(f"{beside}: goes with checkpoints of Atlas's own; {INSTALL_WORKFLOW}") from error
         own = {"what else is known of a checkpoint of Atlas's own": INSTALL_WORKFLOW}
-        found = inspect_foreign(arguments.checkpoint, NOT_CHECKED | own)
+        found = inspect_foreign(arguments.checkpoint, NOT_CHECKED | own, arguments.text)
     else:
-        found = inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)
+        found = inspect(arguments.checkpoint, arguments.manifest, arguments.corpus, arguments.text)
     if arguments.json:
         print(json.dumps(asdict(found), indent=2))
     else:

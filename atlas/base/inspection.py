@@ -13,12 +13,14 @@ from atlas.base.model import opt_config
 from atlas.base.text import SYMBOLS
 from atlas.errors import AtlasError
 from atlas.guard.formats import CONFIG, checkpoint_in, is_gguf
-from atlas.guard.report import Report
+from atlas.guard.report import LOSS, Report
 from atlas.guard.verification import inspect_foreign
 from atlas.workflow import files
 
 
-def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) -> Report:
+def inspect(
+    path: Path, manifest: Path | None = None, text: Path | None = None, sample: str | Path | None = None
+) -> Report:
     """Verify any checkpoint, Atlas's own or another project's, and say what could not be checked, and why.
 
     Args:
@@ -26,6 +28,7 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
         manifest: base.json of a checkpoint of Atlas's own; without it the .json of the same name, if there.
         text: text to measure the loss on; without it the corpus.txt beside the checkpoint or, where a study has it, in
             the folder above, if there.
+        sample: text for a model of another project, a file or "english".
 
     Raises AtlasError where the file cannot be read, or nothing tells what model it should be.
     """
@@ -39,6 +42,10 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
         manifest = beside
     missing = {}
     if manifest or (not gguf and _is_own(checkpoint.parent / CONFIG)):
+        if sample:
+            raise AtlasError(
+                f"--text {sample}: goes with other projects' models; {checkpoint} is Atlas's own: --corpus"
+            )
         places = (folder / "corpus.txt" for folder in checkpoint.absolute().parents[:2])
         text = text or next((corpus for corpus in places if corpus.is_file()), None)
         certificate = verify_checkpoint(checkpoint, manifest, text)
@@ -49,9 +56,9 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
                 "no manifest; give --manifest base.json"
             )
         if not text:
-            missing["the loss, and whether every module does its part"] = "no text; give --corpus corpus.txt"
+            missing[LOSS] = "no text; give --corpus corpus.txt"
     else:
-        return inspect_foreign(path)
+        return inspect_foreign(path, text=sample)
     return Report.of_checks(certificate, path, words, missing, manifest, text)
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from atlas.errors import AtlasError
 
+LOSS = "the loss, and whether every module does its part"  # what takes a text, where there was none
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
 
@@ -140,6 +141,10 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     made = len(report.checks)
     if failed:
         console.print(Text(f"FAILED {len(failed)} of {made} checks", "bold red"))
+    elif LOSS in report.not_checked or any(
+        check.detail.startswith(UNDECIDED) for check in report.checks if check.needs == "text"
+    ):
+        console.print(Text(f"passed {made} checks, but not whether every tensor is in its place: see above", "yellow"))
     else:
         console.print(Text(f"passed all {made} checks", "green"))
 

@@ -75,8 +75,13 @@ def parts_of(model: nn.Module) -> Iterator[WeightPart]:
             yield WeightPart(name, name, flat, _kind(module, own, values), role)
 
 
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a norm, by the name of its class."""
+    return "norm" in type(module).__name__.lower()
+
+
 def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:
-    if "norm" in type(module).__name__.lower():
+    if is_norm(module):
         return "norm bias" if own == "bias" else "norm weight"
     if values.ndim < 2:
         return "bias"

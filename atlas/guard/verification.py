@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from atlas.errors import AtlasError
 from atlas.guard import weight_checks
+from atlas.guard.arrangements import not_judged
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
 from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, checkpoint_in, contents, is_gguf, read_json
-from atlas.guard.report import Certificate, Check, Report, insist
+from atlas.guard.foreign_text import ENGLISH, Text, load, read_text, wired
+from atlas.guard.report import FITS, LOSS, Certificate, Check, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
 from atlas.guard.weight_checks import Mismatch, mismatches, none_of
 
@@ -25,7 +27,7 @@ Rename = Mapping[str, str | None] | Callable[[str], str | None]
 MEND = "the model is not what the file holds: mend the loading (names, `strict`), and verify again"
 NOT_CHECKED = {
     "hashes": "another project's checkpoint has no manifest of Atlas",
-    "the loss, and whether every module does its part": "needs the model itself; see docs/guard.md",
+    LOSS: "tensors in each other's place pass: give --text english, or a FILE in the model's language",
 }
 
 
@@ -37,6 +39,8 @@ def verify(
     tied: Mapping[str, str] | None = None,
     cast: bool = False,
     trained: bool = True,
+    text: Text | None = None,
+    tokenizer: Any = None,
 ) -> Certificate:
     """Check that a model in memory holds a checkpoint, whole and unchanged, and that nothing in it is untrained.
 
@@ -48,6 +52,10 @@ def verify(
         tied: parameters that share another's memory on purpose. What a `transformers` model declares is known.
         cast: whether the model may hold the file's values in another dtype, cast from the file's.
         trained: whether matrices, biases and norms are held against fresh initialisations, too.
+        text: of a causal language model, to tell whether every tensor is in its place: a file in its language,
+            "english" for a short text that is at hand, or token ids. The weights are changed in place meanwhile, and
+            put back bit by bit.
+        tokenizer: of `transformers` or `tokenizers`, for a text; without it the tokenizer.json of the checkpoint.
 
     Returns the checks, all passed. Raises ``atlas.GuardError``, whose ``failed`` has the checks that failed, with
     the tensors; AtlasError where the file cannot be read or a name of ``rename`` is not in it.
@@ -69,6 +77,12 @@ def verify(
                 once.setdefault(root_of(part.name, declared), replace(part, stored=stored.get(part.name, "")))
             found += weight_checks.static(list(once.values()))
         identity = fingerprint(in_memory)
+        if text is None:
+            found.append(
+                not_judged('whether every tensor is in its place takes a text; pass text="english", or a file')
+            )
+        else:
+            found += wired(model, text, tokenizer, Path(checkpoint))
     certificate = Certificate.of(found, identity)
     insist(certificate, checkpoint, MEND)
     return certificate
@@ -258,8 +272,10 @@ def read_foreign(path: Path) -> Foreign:
     return Foreign(origin=path, config=config, blueprint=expected, tensors=found.tensors, misplaced=found.misplaced)
 
 
-def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED) -> Report:
+def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED, text: str | Path | None = None) -> Report:
     """Verify a checkpoint of another project, and say what could not be checked, and why.
+
+    With a text, a file or ``"english"``, the model is run as well: `transformers` loads it.
 
     Raises AtlasError where the file cannot be read, or nothing tells what model it should be.
     """
@@ -269,7 +285,16 @@ def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED) ->
             f"{path}: no such file; give a safetensors or GGUF file, an index of shards, or the folder of one"
         )
     foreign = read_foreign(checkpoint)
-    return Report.of_checks(verify_foreign(foreign), path, foreign.words, not_checked)
+    certificate, missing = verify_foreign(foreign), dict(not_checked)
+    if text is not None:
+        read_text(text)  # a file that is not there is told before anything costly
+        missing[LOSS] = "what the file holds does not fit its config"
+        if all(check.passed for check in certificate.checks if check.name in FITS):
+            del missing[LOSS]
+            found = wired(load(checkpoint), text, None, checkpoint)
+            certificate = Certificate.of([*certificate.checks, *found], certificate.fingerprint)
+    beside = Path(text) if text and text != ENGLISH else None
+    return Report.of_checks(certificate, path, foreign.words, missing, text=beside)
 
 
 def verify_foreign(foreign: Foreign) -> Certificate:

@@ -1,0 +1,549 @@
+"""Functional checks of any causal language model: on a little text, no other arrangement of its weights does better.
+
+What ``atlas.guard.wiring`` asks of models that Atlas trains, asked of a model that is at hand as a module only. It is
+taken apart by the names and the classes of its modules, those of `transformers`; what has no known name is tried as a
+matrix all the same, by its shape. Converters make one mistake in every layer, so each arrangement within a layer is
+tried in all layers at once as well: where all are wrong, mending a single one need not help.
+
+An arrangement is refused on the same terms as there: tried on a first look at the text, held against other text where
+it seems to gain anything, and refused where the gain over those tokens, pair by pair, is beyond a margin and beyond
+chance.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atlas.guard.report import UNDECIDED, Check
+from atlas.guard.tensors import is_norm
+from atlas.guard.weight_checks import finite
+from atlas.guard.wiring import (
+    BEFORE_LAYERS,
+    FACTORS,
+    HEADS_AT_MOST,
+    LAYERS_AT_MOST,
+    MARGIN,
+    LayerModule,
+    Move,
+    TextSample,
+    changed,
+    gained,
+    shifted,
+    swapped,
+    verdict,
+)
+
+FEWEST = 192  # tokens that a text must have
+CONTEXT = 128  # tokens of a window at most
+FIRST_LOOK, LEAST_LOOK = 512, 128  # tokens of the first look; of a large model fewer
+SECOND_LOOK = 8  # times as many tokens at most
+BATCH = 2048  # tokens that run at once
+BUDGET = {"cpu": 6e12, "other": 6e14}  # tokens x parameters that first looks may take: a minute or two
+LOOKS = 40  # first looks of a whole model that the budget should allow
+PAIRED_HEADS = 4  # with more heads than this only neighbours are exchanged
+
+ROLES = {
+    **dict.fromkeys(("q_proj", "query", "q_lin", "wq"), "q"),
+    **dict.fromkeys(("k_proj", "key", "k_lin", "wk"), "k"),
+    **dict.fromkeys(("v_proj", "value", "v_lin", "wv"), "v"),
+    **dict.fromkeys(("o_proj", "out_proj", "out_lin", "wo", "dense"), "o"),
+    **dict.fromkeys(("fc1", "c_fc", "up_proj", "dense_h_to_4h", "lin1", "w3"), "up"),
+    **dict.fromkeys(("gate_proj", "w1"), "gate"),
+    **dict.fromkeys(("fc2", "down_proj", "dense_4h_to_h", "lin2", "w2"), "down"),
+}
+"""Role by the last name of a module, as libraries call it."""
+SIDE_BY_SIDE = {"c_attn", "qkv_proj", "Wqkv"}  # queries, keys and values in one matrix, one after the other
+BY_HEAD = {"query_key_value"}  # the three of each head together
+POSITIONS = re.compile(r"wpe|(embed_positions|position_embeddings?)$")
+
+SENTENCES = {
+    "siblings": "no two modules of a layer do better in each other's place",
+    "transposed": "no square matrix does better transposed",
+    "rotary": "queries and keys do no better with their rows in another order of rotary positions",
+    "heads": "no two attention heads do better in each other's place",
+    "layers": "no two layers do better in each other's place, nor all of them one place on or back",
+    "positions": "positions do no better one place on or back",
+    "ends": "embedding and output head do no better in each other's place",
+    "offset": "no norm's weight does better with one added or taken away",
+    "sign": "no matrix does better with its sign reversed",
+    "scale": "no weight does better at half or twice its size",
+    "load": "no module does harm: silenced, the loss does not fall",
+}
+EVERYWHERE = ("siblings", "transposed", "rotary", "offset", "sign")  # kinds that are tried in all layers at once, too
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A causal language model taken apart. Tensors are the model's own, or views of them."""
+
+    model: nn.Module
+    path: str  # of the layers
+    layers: Sequence[nn.Module]
+    modules: Sequence[LayerModule]  # what is in no layer has the layer BEFORE_LAYERS, an output head len(layers)
+    heads: Mapping[str, int]  # of q, k, v and o; empty where the config does not tell
+    rotary: int  # dimensions of a head that turn with the position
+
+    @property
+    def size(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def functional(model: nn.Module, tokens: Tensor, before: Sequence[int] = ()) -> list[Check]:
+    """Every functional check of a causal language model on a text.
+
+    Args:
+        model: takes token ids, int64 (windows, time), and gives logits, (windows, time, vocabulary), or an object that
+            has them as ``logits``. Its weights are changed in place, and put back bit by bit whatever happens.
+        tokens: the text, int64, (tokens,).
+        before: what the model expects in front of every text, such as its token for a beginning.
+    """
+    if len(tokens) < FEWEST:
+        return [not_judged(f"the text has {len(tokens)} tokens, at least {FEWEST} are needed")]
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return [not_judged("the model has parameters without values (device meta)")]
+    plan = plan_of(model)
+    device = next(model.parameters()).device
+    budget = BUDGET["cpu" if device.type == "cpu" else "other"]
+    first = int(min(FIRST_LOOK, max(LEAST_LOOK, budget / LOOKS / plan.size), len(tokens) // 3))
+    with quiet(model):
+        parts = tokens[:first], tokens[first : first * (1 + SECOND_LOOK)]
+        samples = [windows(part.to(device), min(CONTEXT, _context(model) - len(before)), before) for part in parts]
+        looks = [CausalProbe(plan, each) for each in samples]
+        found = [predicts(looks[1], samples)]
+        if found[0].measured is None:
+            return found
+        chosen, left_out = affordable(plan, budget / first)
+        for kind, sentence in SENTENCES.items():
+            if moves := [move for move in chosen if move.kind == kind]:
+                found.append(verdict(kind, sentence, gained(moves, *looks), MARGIN))
+    return [*found, not_judged(left_out)] if left_out else found
+
+
+def not_judged(why: str) -> Check:
+    """The check that stands where the wiring was not judged, or not all of it; it never fails."""
+    return Check("wiring", True, None, MARGIN, f"{UNDECIDED}: {why}", needs="text")
+
+
+def predicts(look: CausalProbe, samples: Sequence[TextSample]) -> Check:
+    """The model predicts a text better than the frequencies of the tokens before do: weights that were never loaded, or
+    belong to another vocabulary, do not."""
+    targets = torch.cat([sample.targets.flatten() for sample in samples])
+    loss, limit = float(look.losses().mean()), float(guesses(targets, look.symbols)[-look.tokens :].mean())
+    sentence = f"loss on the text, nats a token, against a guess by the frequencies of the tokens so far; a model that knows nothing has {math.log(look.symbols):.3g}"
+    if not loss < limit:
+        sentence = (
+            f"loss on the text {loss:.4g} nats a token, no better than a guess by the frequencies of its tokens "
+            f"({limit:.4g}; a model that knows nothing has {math.log(look.symbols):.3g}): the weights are not those of this model, or text or "
+            "tokenizer are another's"
+        )
+    return Check("predicts", loss < limit, finite(loss), limit, sentence, needs="text")
+
+
+def guesses(tokens: Tensor, symbols: int) -> Tensor:
+    """What a guess at each token costs that knows only how often each came before, in nats, float64 (tokens,).
+
+    Witten and Bell, "The zero-frequency problem" (1991), method C: a token that has not been seen has as much
+    probability together with all others like it as there were new ones so far.
+    """
+    counts: dict[int, int] = defaultdict(int)
+    costs = []
+    for seen, token in enumerate(tokens.tolist()):
+        new, total = len(counts), seen + len(counts)
+        if token in counts:
+            share = counts[token] / total
+        else:
+            share = (new / total if seen else 1.0) / max(symbols - new, 1)
+        costs.append(-math.log(share))
+        counts[token] += 1
+    return torch.tensor(costs, dtype=torch.float64)
+
+
+def windows(tokens: Tensor, context: int, before: Sequence[int]) -> TextSample:
+    """A text, (tokens,), in windows of equal length, each with ``before`` in front."""
+    count = max(len(tokens) // context, 1)
+    rows = tokens[: count * context].view(count, -1)
+    front = torch.tensor(before, dtype=rows.dtype, device=rows.device).expand(count, -1)
+    rows = torch.cat([front, rows], 1)
+    return TextSample(rows[:, :-1], rows[:, 1:])
+
+
+class CausalProbe:
+    """Losses of one model on one text, computed anew only from the layer that changed on, as a ``LossProbe`` does.
+
+    What comes before that layer is left out: each layer before gives at once what it gave to the unchanged model. Where
+    that does not give the same losses (layers that hand something on by another way), all is computed anew.
+    """
+
+    def __init__(self, plan: Plan, sample: TextSample) -> None:
+        self.plan, self.tokens, self.symbols = plan, sample.targets.numel(), 0
+        rows = max(BATCH // sample.inputs.shape[1], 1)
+        self._batches = list(zip(sample.inputs.split(rows), sample.targets.split(rows), strict=True))
+        takes = inspect.signature(plan.model.forward).parameters
+        self._how = {"use_cache": False} if "use_cache" in takes else {}
+        self._given: list[list[Any]] = []  # by batch what each layer gave
+        clean = []
+        for inputs, targets in self._batches:
+            given: list[Any] = []
+            hooks = [
+                layer.register_forward_hook(lambda _m, _i, out, given=given: given.append(out)) for layer in plan.layers
+            ]
+            try:
+                clean.append(self._run(inputs, targets))
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            self._given.append(given)
+        self._clean = torch.cat(clean)
+        self._partly = all(len(given) == len(plan.layers) for given in self._given)
+        self._partly = self._partly and torch.equal(self._losses(len(plan.layers)), self._clean)
+
+    def losses(self, layer: int | None = None) -> Tensor:
+        """Nats a token, float32, (tokens,), given that nothing before ``layer`` has changed; None: nothing at all."""
+        return self._clean if layer is None else self._losses(layer if self._partly else BEFORE_LAYERS)
+
+    def _losses(self, layer: int) -> Tensor:
+        found = []
+        for (inputs, targets), given in zip(self._batches, self._given, strict=True):
+            with _giving(self.plan.layers[: max(layer, 0)], given):
+                found.append(self._run(inputs, targets))
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def _run(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        made = self.plan.model(inputs, **self._how)
+        logits = made if isinstance(made, Tensor) else made.logits
+        self.symbols = logits.shape[-1]
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+
+
+@contextmanager
+def _giving(layers: Sequence[nn.Module], outputs: Sequence[Any]) -> Iterator[None]:
+    """Layers that give an output without computing it, within a block."""
+    before = [layer.__dict__.get("forward") for layer in layers]
+    try:
+        for layer, output in zip(layers, outputs, strict=False):
+            layer.__dict__["forward"] = lambda *_, output=output, **__: output
+        yield
+    finally:
+        for layer, was in zip(layers, before, strict=True):
+            if was is None:
+                layer.__dict__.pop("forward", None)
+            else:
+                layer.__dict__["forward"] = was
+
+
+@contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    """A model without dropout within a block; afterwards every module is in the mode that it was in."""
+    were = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was in were:
+            module.training = was
+
+
+def _context(model: nn.Module) -> int:
+    """How many tokens a model takes at a time, as far as its config says."""
+    found = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 1 else CONTEXT
+
+
+def plan_of(model: nn.Module) -> Plan:
+    """Take a model apart. Its layers are the list of modules that holds most of its parameters."""
+    lists = {path: module for path, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    path = max(lists, key=lambda each: sum(p.numel() for p in lists[each].parameters()), default="")
+    layers = list(lists[path]) if path else []
+    config: Any = getattr(model, "config", None)
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    count = getattr(config, "num_attention_heads", None)
+    heads: dict[str, int] = {}
+    if isinstance(count, int):
+        fewer = getattr(config, "num_key_value_heads", None) or count
+        heads = {"q": count, "k": fewer, "v": fewer, "o": count}
+    frequencies = [buffer for name, buffer in model.named_buffers() if name.endswith("inv_freq")]
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    modules, seen = [], set()
+    for name, module in model.named_modules():
+        for own, values in module.named_parameters(recurse=False):
+            if id(values) in seen or not values.is_floating_point() or own == "bias":
+                continue
+            seen.add(id(values))
+            layer, title = BEFORE_LAYERS, f"{name}.{own}"
+            if path and (inside := re.match(rf"{re.escape(path)}\.(\d+)\.", title)):
+                layer = int(inside[1])
+            elif module is head:
+                layer = len(layers)
+            bias = module._parameters.get("bias") if own == "weight" else None
+            modules += _parts(module, title, values.detach(), None if bias is None else bias.detach(), layer, heads)
+    return Plan(model, path, layers, modules, heads, 2 * len(frequencies[0]) if frequencies else 0)
+
+
+def _parts(
+    module: nn.Module, title: str, weight: Tensor, bias: Tensor | None, layer: int, heads: Mapping[str, int]
+) -> Iterator[LayerModule]:
+    """A parameter as one module, or where several roles share it as one each; matrices as (out, in)."""
+    *_, last, own = ("", *title.split("."))
+    if is_norm(module):
+        yield LayerModule(layer, "norm", title, weight, bias)
+        return
+    if weight.ndim < 2:
+        return
+    weight = weight.T if type(module).__name__ == "Conv1D" else weight
+    name = last if own == "weight" else own
+    if isinstance(module, nn.Embedding):
+        yield LayerModule(layer, "positions" if POSITIONS.search(last) else "embedding", title, weight)
+        return
+    if name == "gate_up_proj":
+        halves = weight.chunk(2, -2)
+        yield from (
+            LayerModule(layer, role, f"{title}[{role}]", half)
+            for role, half in zip(("gate", "up"), halves, strict=True)
+        )
+        return
+    if (name in SIDE_BY_SIDE | BY_HEAD) and heads and weight.ndim == 2:
+        shares = [heads[role] for role in "qkv"]
+        if len(weight) % sum(shares) == 0 and (name in SIDE_BY_SIDE or len(set(shares)) == 1):
+            size = len(weight) // sum(shares)
+            pieces = [
+                [part.unflatten(0, (-1, 3, size))[:, at] for at in range(3)]
+                if name in BY_HEAD
+                else part.split([share * size for share in shares])
+                for part in (weight, bias)
+                if part is not None
+            ]
+            for role, *tensors in zip("qkv", *pieces, strict=True):
+                yield LayerModule(layer, role, f"{title}[{role}]", *tensors)
+            return
+    role = ROLES.get(name, "o" if name == "c_proj" and "attn" in title else "down" if name == "c_proj" else "")
+    yield LayerModule(layer, role, title, weight, bias)
+
+
+def affordable(plan: Plan, budget: float) -> tuple[list[Move], str]:
+    """The moves that a budget allows, in parameters that are computed with, and in words what it does not allow."""
+    inside: dict[int, list[LayerModule]] = defaultdict(list)
+    for module in plan.modules:
+        inside[module.layer].append(module)
+    single = {layer: list(_within(plan, inside[layer])) for layer in inside}
+    numbers = [layer for layer in single if 0 <= layer < len(plan.layers)]
+    chosen = [*_everywhere(plan, [single[layer] for layer in numbers]), *_outside(plan)]
+    chosen += [move for layer in single if layer not in numbers for move in single[layer]]
+    chosen += _rows_of_layers(plan, [inside[layer] for layer in numbers])
+    spent = sum(_cost(plan, move) for move in chosen)
+    order = [*dict.fromkeys([*numbers[-1:], *numbers[:1], *numbers[len(numbers) // 2 :], *numbers])]
+    tried = []
+    for layer in order:
+        cost = sum(_cost(plan, move) for move in single[layer])
+        if tried and spent + cost > budget:
+            break
+        spent += cost
+        tried.append(layer)
+        chosen += single[layer]
+    if len(tried) == len(order):
+        return chosen, ""
+    which = ", ".join(map(str, sorted(tried)))
+    return (
+        chosen,
+        f"{len(order) - len(tried)} of {len(order)} layers one by one, for the time that it takes; tried in all layers at once, and in layers {which}",
+    )
+
+
+def _cost(plan: Plan, move: Move) -> float:
+    """Parameters that a look at a move computes with."""
+    return plan.size * (1 - max(move.layer, 0) / (len(plan.layers) + 1))
+
+
+def _everywhere(plan: Plan, layers: Sequence[Sequence[Move]]) -> Iterator[Move]:
+    """Moves within a layer made in all layers at once."""
+    alike: dict[str, list[Move]] = defaultdict(list)
+    for moves in layers:
+        for move in moves:
+            if move.kind in EVERYWHERE:
+                alike[move.name.replace(f"{plan.path}.{move.layer}.", f"{plan.path}.*.")].append(move)
+    for title, moves in alike.items():
+        if len(moves) == len(layers) > 1:
+            yield joined(moves, title)
+
+
+def joined(moves: Sequence[Move], title: str) -> Move:
+    """Several moves of different tensors as one."""
+    tensors = tuple(tensor for move in moves for tensor in move.tensors)
+    targets = tuple(target for move in moves for target in move.targets)
+    layer = min(move.layer for move in moves)
+    return Move(
+        moves[0].kind, title, layer, tensors, targets, lambda: tuple(value for move in moves for value in move.values())
+    )
+
+
+def _outside(plan: Plan) -> Iterator[Move]:
+    """Moves of what is in no layer, and of all norms together."""
+    norms = [module for module in plan.modules if module.role == "norm"]
+    for by in (1.0, -1.0):
+        if len(norms) > 1:
+            yield joined([_offset(norm, by) for norm in norms], f"all norms {by:+g}")
+    outer = {module.role or "head": module for module in plan.modules if not 0 <= module.layer < len(plan.layers)}
+    if "positions" in outer:
+        yield from shifted(outer["positions"])
+    if "embedding" in outer and "head" in outer and outer["embedding"].weight.shape == outer["head"].weight.shape:
+        first, second = outer["embedding"], outer["head"]
+        yield replace(swapped("ends", f"{first.name} and {second.name}", [first], [second]), layer=BEFORE_LAYERS)
+
+
+def _rows_of_layers(plan: Plan, layers: Sequence[Sequence[LayerModule]]) -> Iterator[Move]:
+    """Layers in each other's place: neighbours, in a model of few layers all pairs, and all of them one on or back."""
+    alike = [layer for layer in layers if [m.weight.shape for m in layer] == [m.weight.shape for m in layers[0]]]
+    if len(alike) < 2:
+        return
+    for first, second in combinations(range(len(alike)), 2):
+        if second == first + 1 or len(alike) <= LAYERS_AT_MOST:
+            a, b = alike[first], alike[second]
+            yield swapped("layers", f"layers {a[0].layer} and {b[0].layer}", a, b)
+    if len(alike) > 2:
+        for by, which in ((1, "on"), (-1, "back")):
+            yield _rotated(alike, by, f"all layers one place {which}")
+
+
+def _rotated(layers: Sequence[Sequence[LayerModule]], by: int, title: str) -> Move:
+    targets = [[tensor for module in layer for tensor in module.tensors] for layer in layers]
+    sources = [targets[(at - by) % len(targets)] for at in range(len(targets))]
+    names = tuple(module.name for layer in layers for module in layer)
+    return Move(
+        "layers",
+        title,
+        layers[0][0].layer,
+        names,
+        tuple(tensor for layer in targets for tensor in layer),
+        lambda: tuple(tensor.clone() for layer in sources for tensor in layer),
+    )
+
+
+def _within(plan: Plan, inside: Sequence[LayerModule]) -> Iterator[Move]:
+    """Moves within a layer, or of one module that is in none."""
+    for first, second in combinations(inside, 2):
+        yield from _exchanged(first, second)
+    for module in inside:
+        yield from _alone(plan, module)
+    by_role = {module.role: module for module in inside}
+    if not (plan.rotary and plan.heads and {"q", "k"} <= by_role.keys()):
+        return
+    both = [by_role["q"], by_role["k"]]
+    if len(sizes := {_flat(module)[0] // plan.heads[module.role] for module in both}) == 1:
+        for title, order in _rotary_orders(sizes.pop(), plan.rotary):
+            turned = [
+                changed(
+                    "rotary", f"{m.name} {title}", m, partial(_turned, count=plan.heads[m.role], order=order), bias=True
+                )
+                for m in both
+            ]
+            yield from (*turned, joined(turned, " and ".join(move.name for move in turned)))
+
+
+def _flat(module: LayerModule) -> tuple[int, int]:
+    """Outputs and inputs of a matrix."""
+    weight = module.weight
+    return weight.numel() // weight.shape[-1], weight.shape[-1]
+
+
+def _exchanged(first: LayerModule, second: LayerModule) -> Iterator[Move]:
+    """Two modules beside each other, in each other's place."""
+    beside = (
+        first.name.rsplit(".", 2)[0] == second.name.rsplit(".", 2)[0]
+        or first.name.partition("[")[0] == second.name.partition("[")[0]
+    )
+    norms = {first.role, second.role} & {"norm"}
+    title = f"{first.name} and {second.name}"
+    if (first.bias is None) != (second.bias is None):
+        first, second = replace(first, bias=None), replace(second, bias=None)
+    if not beside or (norms and first.role != second.role):
+        return
+    if first.weight.numel() == second.weight.numel() and _flat(first) == _flat(second):
+        yield swapped("siblings", title, [first], [second])
+    elif _flat(first) == _flat(second)[::-1] and first.weight.ndim == second.weight.ndim == 2:
+        a, b = first.weight, second.weight
+        yield Move(
+            "siblings",
+            f"{title}, transposed",
+            first.layer,
+            (first.name, second.name),
+            (a, b),
+            lambda: (b.T.clone(), a.T.clone()),
+        )
+
+
+def _alone(plan: Plan, module: LayerModule) -> Iterator[Move]:
+    """What may be wrong with one module: its sign, its size, a norm's convention, the order of its heads, itself."""
+    if module.role == "norm":
+        yield from (_offset(module, by) for by in (1.0, -1.0))
+    elif module.role != "positions":
+        yield changed("sign", f"{module.name} reversed", module, torch.neg)
+    if module.role in ("q", "v", "down", "norm", "embedding", ""):  # k, o, gate and up scale along with these
+        for factor in FACTORS:
+            yield changed("scale", f"{module.name} x {factor:g}", module, partial(torch.mul, other=factor))
+    if module.role in ("q", "o", "down"):  # attention is even, attention is off, the feed-forward is off
+        yield changed("load", module.name, module, torch.zeros_like, bias=True)
+    out, into = _flat(module)
+    if out == into and module.role in ("q", "k", "v", "o"):
+        yield changed(
+            "transposed", module.name, module, lambda weight: weight.reshape(out, into).T.reshape(weight.shape).clone()
+        )
+    count = plan.heads.get(module.role, 1)
+    if count > 1 and (into if module.role == "o" else out) % count == 0:
+        orders = {}
+        for a, b in combinations(range(count), 2):
+            if count <= PAIRED_HEADS or b == a + 1:
+                orders[f"heads {a} and {b}"] = [{a: b, b: a}.get(head, head) for head in range(count)]
+        for by, which in ((1, "on"), (-1, "back")):
+            orders[f"heads one place {which}"] = [(head - by) % count for head in range(count)]
+        for title, order in orders.items():
+            yield _by_head("heads", f"{module.name}, {title}", module, count, lambda heads, order=order: heads[order])
+        if module.role in ("q", "k", "v") and count <= HEADS_AT_MOST:
+            for head in range(count):
+                mask = torch.arange(count) != head
+                yield _by_head("load", f"{module.name}, head {head}", module, count, partial(_kept, mask=mask))
+
+
+def _kept(heads: Tensor, mask: Tensor) -> Tensor:
+    return heads * mask.to(heads)[:, None]
+
+
+def _by_head(kind: str, title: str, module: LayerModule, count: int, change: Callable[[Tensor], Tensor]) -> Move:
+    """A change of a matrix cut into heads, (heads, numbers): its outputs, or the inputs of what reads all heads."""
+    across = module.role == "o"
+
+    def done(tensor: Tensor) -> Tensor:
+        cut = tensor.reshape(len(tensor), count, -1).transpose(0, 1) if across else tensor
+        new = change(cut.reshape(count, -1)).reshape(cut.shape)
+        return (new.transpose(0, 1) if across else new).reshape(tensor.shape)
+
+    return changed(kind, title, module, done, bias=not across)
+
+
+def _offset(norm: LayerModule, by: float) -> Move:
+    return changed("offset", f"{norm.name} {by:+g}", norm, lambda weight: weight + by)
+
+
+def _turned(tensor: Tensor, count: int, order: Tensor) -> Tensor:
+    """Rows of every head in another order: of a weight, or a bias."""
+    return tensor.reshape(count, len(order), -1)[:, order].reshape(tensor.shape)
+
+
+def _rotary_orders(size: int, rotary: int) -> Iterator[tuple[str, Tensor]]:
+    """The orders that libraries hold the rows of a head in, one made of the other: the two numbers that turn together
+    beside each other, or half of the rotary dimensions apart."""
+    halves = torch.arange(rotary).view(2, -1)
+    for title, first in (("interleaved", halves.T), ("in halves", torch.arange(rotary).view(-1, 2).T)):
+        yield title, torch.cat([first.flatten(), torch.arange(rotary, size)])
