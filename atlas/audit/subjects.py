@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from atlas.audit.audit_columns import LEVELS
+from atlas.audit.audit_columns import HONEST_LEVELS
 from atlas.base.certify import model_beside, verify_checkpoint
 from atlas.base.checkpoint import save
 from atlas.base.language import validation_loss
@@ -103,7 +103,7 @@ def refusals(checkpoint: Path, manifest: Path, text: Path) -> dict[str, str]:
     file = {name for needs, name in by_text if needs == "file"}
     seen = file | {name for needs, name in by_text if needs == "text"}
     proven = seen | {name for needs, name in _failed(checkpoint, manifest, None) if needs != "text"}
-    found = zip(LEVELS, (file, seen, proven), strict=True)
+    found = zip(HONEST_LEVELS, (file, seen, proven), strict=True)
     return {f"failed_{level}": ", ".join(sorted(names)) for level, names in found}
 
 

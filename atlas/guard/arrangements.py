@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atlas.guard.foreign_configs import others, under
 from atlas.guard.report import UNDECIDED, Check
 from atlas.guard.tensors import is_norm
 from atlas.guard.weight_checks import finite
@@ -36,6 +37,7 @@ from atlas.guard.wiring import (
     HEADS_AT_MOST,
     LAYERS_AT_MOST,
     MARGIN,
+    Gain,
     LayerModule,
     Move,
     TextSample,
@@ -53,6 +55,7 @@ SECOND_LOOK = 8  # times as many tokens at most
 BATCH = 2048  # tokens that run at once
 BUDGET = {"cpu": 6e12, "other": 6e14}  # tokens x parameters that first looks may take: a minute or two
 LOOKS = 40  # first looks of a whole model that the budget should allow
+NOTHING = "a model that knows nothing has"
 PAIRED_HEADS = 4  # with more heads than this only neighbours are exchanged
 
 ROLES = {
@@ -95,13 +98,14 @@ class Plan:
     modules: Sequence[LayerModule]  # what is in no layer has the layer BEFORE_LAYERS, an output head len(layers)
     heads: Mapping[str, int]  # of q, k, v and o; empty where the config does not tell
     rotary: int  # dimensions of a head that turn with the position
+    config: Any  # of `transformers`; None where there is none
 
     @property
     def size(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
 
-def functional(model: nn.Module, tokens: Tensor, before: Sequence[int] = ()) -> list[Check]:
+def functional(model: nn.Module, tokens: Tensor, before: Sequence[int] = (), margin: float = MARGIN) -> list[Check]:
     """Every functional check of a causal language model on a text.
 
     Args:
@@ -109,6 +113,7 @@ def functional(model: nn.Module, tokens: Tensor, before: Sequence[int] = ()) -> 
             has them as ``logits``. Its weights are changed in place, and put back bit by bit whatever happens.
         tokens: the text, int64, (tokens,).
         before: what the model expects in front of every text, such as its token for a beginning.
+        margin: nats a token that an arrangement may gain.
     """
     if len(tokens) < FEWEST:
         return [not_judged(f"the text has {len(tokens)} tokens, at least {FEWEST} are needed")]
@@ -128,8 +133,25 @@ def functional(model: nn.Module, tokens: Tensor, before: Sequence[int] = ()) -> 
         chosen, left_out = affordable(plan, budget / first)
         for kind, sentence in SENTENCES.items():
             if moves := [move for move in chosen if move.kind == kind]:
-                found.append(verdict(kind, sentence, gained(moves, *looks), MARGIN))
+                found.append(verdict(kind, sentence, gained(moves, *looks), margin))
+        if gains := list(_under_other_configs(plan, samples, looks)):
+            found.append(verdict("config", "the weights do no better under another config", gains, margin))
     return [*found, not_judged(left_out)] if left_out else found
+
+
+def _under_other_configs(plan: Plan, samples: Sequence[TextSample], looks: Sequence[CausalProbe]) -> Iterator[Gain]:
+    """What the same weights gain under other configs: by the first look, by the second where that is suspicious."""
+    config = getattr(plan.model, "config", None)
+    if not plan.heads or config is not plan.config:
+        return
+    for title, other in others(config):
+        if (model := under(plan.model, other)) is not None:
+            move, probed = Move("config", title, 0, (), (), tuple), replace(plan, model=model, layers=())
+            for sample, look in zip(samples, looks, strict=True):
+                gain = Gain.of(move, look.losses() - CausalProbe(probed, sample).losses())
+                if not gain.mean > 0:
+                    break
+            yield gain
 
 
 def not_judged(why: str) -> Check:
@@ -142,12 +164,13 @@ def predicts(look: CausalProbe, samples: Sequence[TextSample]) -> Check:
     belong to another vocabulary, do not."""
     targets = torch.cat([sample.targets.flatten() for sample in samples])
     loss, limit = float(look.losses().mean()), float(guesses(targets, look.symbols)[-look.tokens :].mean())
-    sentence = f"loss on the text, nats a token, against a guess by the frequencies of the tokens so far; a model that knows nothing has {math.log(look.symbols):.3g}"
+    sentence = (
+        f"loss on the text, nats a token, against a guess by its tokens' frequencies; {NOTHING} {look.nothing:.3g}"
+    )
     if not loss < limit:
         sentence = (
-            f"loss on the text {loss:.4g} nats a token, no better than a guess by the frequencies of its tokens "
-            f"({limit:.4g}; a model that knows nothing has {math.log(look.symbols):.3g}): the weights are not those of this model, or text or "
-            "tokenizer are another's"
+            f"the loss on the text is {loss:.4g} nats a token, no better than a guess by its tokens' frequencies "
+            f"({limit:.4g}; {NOTHING} {look.nothing:.3g}): not the model's weights, or another's tokenizer or text"
         )
     return Check("predicts", loss < limit, finite(loss), limit, sentence, needs="text")
 
@@ -162,11 +185,8 @@ def guesses(tokens: Tensor, symbols: int) -> Tensor:
     costs = []
     for seen, token in enumerate(tokens.tolist()):
         new, total = len(counts), seen + len(counts)
-        if token in counts:
-            share = counts[token] / total
-        else:
-            share = (new / total if seen else 1.0) / max(symbols - new, 1)
-        costs.append(-math.log(share))
+        unseen = (new / total if seen else 1.0) / max(symbols - new, 1)
+        costs.append(-math.log(counts[token] / total if token in counts else unseen))
         counts[token] += 1
     return torch.tensor(costs, dtype=torch.float64)
 
@@ -209,6 +229,11 @@ class CausalProbe:
         self._clean = torch.cat(clean)
         self._partly = all(len(given) == len(plan.layers) for given in self._given)
         self._partly = self._partly and torch.equal(self._losses(len(plan.layers)), self._clean)
+
+    @property
+    def nothing(self) -> float:
+        """The loss of a model that gives all tokens one probability."""
+        return math.log(self.symbols)
 
     def losses(self, layer: int | None = None) -> Tensor:
         """Nats a token, float32, (tokens,), given that nothing before ``layer`` has changed; None: nothing at all."""
@@ -290,7 +315,7 @@ def plan_of(model: nn.Module) -> Plan:
                 layer = len(layers)
             bias = module._parameters.get("bias") if own == "weight" else None
             modules += _parts(module, title, values.detach(), None if bias is None else bias.detach(), layer, heads)
-    return Plan(model, path, layers, modules, heads, 2 * len(frequencies[0]) if frequencies else 0)
+    return Plan(model, path, layers, modules, heads, 2 * len(frequencies[0]) if frequencies else 0, config)
 
 
 def _parts(
@@ -342,7 +367,7 @@ def affordable(plan: Plan, budget: float) -> tuple[list[Move], str]:
     numbers = [layer for layer in single if 0 <= layer < len(plan.layers)]
     chosen = [*_everywhere(plan, [single[layer] for layer in numbers]), *_outside(plan)]
     chosen += [move for layer in single if layer not in numbers for move in single[layer]]
-    chosen += _rows_of_layers(plan, [inside[layer] for layer in numbers])
+    chosen += _rows_of_layers([inside[layer] for layer in numbers])
     spent = sum(_cost(plan, move) for move in chosen)
     order = [*dict.fromkeys([*numbers[-1:], *numbers[:1], *numbers[len(numbers) // 2 :], *numbers])]
     tried = []
@@ -356,10 +381,8 @@ def affordable(plan: Plan, budget: float) -> tuple[list[Move], str]:
     if len(tried) == len(order):
         return chosen, ""
     which = ", ".join(map(str, sorted(tried)))
-    return (
-        chosen,
-        f"{len(order) - len(tried)} of {len(order)} layers one by one, for the time that it takes; tried in all layers at once, and in layers {which}",
-    )
+    single_ones = f"{len(order) - len(tried)} of {len(order)} layers one by one, for the time that it takes"
+    return chosen, f"{single_ones}; all layers at once were, and layers {which}"
 
 
 def _cost(plan: Plan, move: Move) -> float:
@@ -403,7 +426,7 @@ def _outside(plan: Plan) -> Iterator[Move]:
         yield replace(swapped("ends", f"{first.name} and {second.name}", [first], [second]), layer=BEFORE_LAYERS)
 
 
-def _rows_of_layers(plan: Plan, layers: Sequence[Sequence[LayerModule]]) -> Iterator[Move]:
+def _rows_of_layers(layers: Sequence[Sequence[LayerModule]]) -> Iterator[Move]:
     """Layers in each other's place: neighbours, in a model of few layers all pairs, and all of them one on or back."""
     alike = [layer for layer in layers if [m.weight.shape for m in layer] == [m.weight.shape for m in layers[0]]]
     if len(alike) < 2:
@@ -502,18 +525,23 @@ def _alone(plan: Plan, module: LayerModule) -> Iterator[Move]:
         )
     count = plan.heads.get(module.role, 1)
     if count > 1 and (into if module.role == "o" else out) % count == 0:
-        orders = {}
-        for a, b in combinations(range(count), 2):
-            if count <= PAIRED_HEADS or b == a + 1:
-                orders[f"heads {a} and {b}"] = [{a: b, b: a}.get(head, head) for head in range(count)]
-        for by, which in ((1, "on"), (-1, "back")):
-            orders[f"heads one place {which}"] = [(head - by) % count for head in range(count)]
-        for title, order in orders.items():
-            yield _by_head("heads", f"{module.name}, {title}", module, count, lambda heads, order=order: heads[order])
-        if module.role in ("q", "k", "v") and count <= HEADS_AT_MOST:
-            for head in range(count):
-                mask = torch.arange(count) != head
-                yield _by_head("load", f"{module.name}, head {head}", module, count, partial(_kept, mask=mask))
+        yield from _of_heads(module, count)
+
+
+def _of_heads(module: LayerModule, count: int) -> Iterator[Move]:
+    """Heads in each other's place, one place on or back, and silenced one by one."""
+    orders = {}
+    for a, b in combinations(range(count), 2):
+        if count <= PAIRED_HEADS or b == a + 1:
+            orders[f"heads {a} and {b}"] = [{a: b, b: a}.get(head, head) for head in range(count)]
+    for by, which in ((1, "on"), (-1, "back")):
+        orders[f"heads one place {which}"] = [(head - by) % count for head in range(count)]
+    for title, order in orders.items():
+        yield _by_head("heads", f"{module.name}, {title}", module, count, lambda heads, order=order: heads[order])
+    if module.role in ("q", "k", "v") and count <= HEADS_AT_MOST:
+        for head in range(count):
+            mask = torch.arange(count) != head
+            yield _by_head("load", f"{module.name}, head {head}", module, count, partial(_kept, mask=mask))
 
 
 def _kept(heads: Tensor, mask: Tensor) -> Tensor:

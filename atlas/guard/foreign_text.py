@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ from atlas.errors import INSTALL_LM, AtlasError
 from atlas.guard.arrangements import functional
 from atlas.guard.formats import GgufFile, checkpoint_in, is_gguf
 from atlas.guard.report import Check
+from atlas.guard.wiring import MARGIN
 
 ENGLISH = "english"  # the name of the text that comes with the guard
 ENGLISH_FILE = Path(__file__).with_name("english.txt")  # Lewis Carroll, "Alice's Adventures in Wonderland" (1865)
+ENGLISH_MARGIN = 0.05  # nats a token that arrangements may gain on it: it need not be the kind of text a model knows
 TOKENIZER = "tokenizer.json"
 
 Text = str | Path | Tensor | Sequence[int]
@@ -41,7 +45,7 @@ def wired(model: nn.Module, text: Text, tokenizer: Any, checkpoint: Path) -> lis
         raise AtlasError(
             f"{checkpoint}: the tokenizer gives the token {most}, the model has {rows}; take the model's own tokenizer"
         )
-    return functional(model, tokens, before)
+    return functional(model, tokens, before, ENGLISH_MARGIN if text == ENGLISH else MARGIN)
 
 
 def read_text(text: str | Path) -> str:
@@ -111,9 +115,10 @@ def load(checkpoint: Path) -> nn.Module:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        made = AutoModelForCausalLM.from_pretrained(
-            file.parent, dtype=torch.float32, local_files_only=True, trust_remote_code=False, **more
-        )
+        with redirect_stderr(StringIO()):  # bars of its own while it reads GGUF
+            made = AutoModelForCausalLM.from_pretrained(
+                file.parent, dtype=torch.float32, local_files_only=True, trust_remote_code=False, **more
+            )
     except Exception as error:  # whatever the library raises on a folder that it cannot use
         raise AtlasError(
             f"{checkpoint}: transformers does not load it ({' '.join(str(error).split())[:300]})"

@@ -17,8 +17,8 @@ from atlas.errors import AtlasError
 from atlas.guard import weight_checks
 from atlas.guard.arrangements import not_judged
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
-from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, checkpoint_in, contents, is_gguf, read_json
 from atlas.guard.foreign_text import ENGLISH, Text, load, read_text, wired
+from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, checkpoint_in, contents, is_gguf, read_json
 from atlas.guard.report import FITS, LOSS, Certificate, Check, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
 from atlas.guard.weight_checks import Mismatch, mismatches, none_of

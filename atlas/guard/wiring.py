@@ -270,6 +270,7 @@ def _steps(model: Anatomy, sample: TextSample) -> list[Move]:
 
 
 def verdict(kind: str, sentence: str, gains: Sequence[Gain], limit: float) -> Check:
+    """The check of one kind of moves: none may gain more than the limit, unless chance may."""
     wrong = [gain for gain in gains if not (gain.mean <= limit or gain.mean <= ERRORS * gain.error)]
     listed = [f"{gain.move.name}: the loss falls by {gain.mean:.3g}, expected at most {limit:.3g}" for gain in wrong]
     most = max(gain.mean if math.isfinite(gain.mean) else math.inf for gain in gains)
@@ -319,7 +320,7 @@ def _within(inside: Sequence[LayerModule], heads: int) -> Iterator[Move]:
         if role in by_role and 1 < heads <= HEADS_AT_MOST:
             for a, b in combinations(range(heads), 2):
                 title = f"{by_role[role].name}, heads {a} and {b}"
-                yield changed("heads", title, by_role[role], partial(heads_swapped, heads=heads, a=a, b=b), bias=True)
+                yield changed("heads", title, by_role[role], partial(_heads_swapped, heads=heads, a=a, b=b), bias=True)
     for module in inside:
         if module.role in ("q", "v", "down", "norm"):  # k, o and up scale along with these
             for factor in FACTORS:
@@ -379,7 +380,7 @@ def swapped(kind: str, title: str, first: Sequence[LayerModule], second: Sequenc
     return Move(kind, title, layer, names, targets, values)
 
 
-def heads_swapped(tensor: Tensor, heads: int, a: int, b: int) -> Tensor:
+def _heads_swapped(tensor: Tensor, heads: int, a: int, b: int) -> Tensor:
     order = list(range(heads))
     order[a], order[b] = b, a
     return tensor.view(heads, -1, *tensor.shape[1:])[order].flatten(0, 1)
