@@ -43,3 +43,15 @@ DETECTION = pa.schema(
         *_failed(LEVELS),
     ]
 )
+
+VIEWS = pa.schema(
+    [
+        ("subject", pa.string()),  # as in DETECTION, or all
+        ("family", pa.string()),  # as in DETECTION, or all
+        ("damages", pa.int32()),
+        ("felt", pa.int32()),  # that do not load, or raise the loss by over 0.02 nats, and are not honest in themselves
+        ("changed", pa.int32()),  # that compute anything else
+        *((f"seen_{level}", pa.int32()) for level in LEVELS),  # of those that are felt
+        ("changed_seen_manifest", pa.int32()),  # of those that compute anything else
+    ]
+)

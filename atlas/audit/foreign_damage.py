@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlas.audit.audit_columns import DETECTION, LEVELS
 from atlas.audit.foreign_models import CONFIGS, CONTEXT, fresh, put_down, trained
-from atlas.audit.subjects import UNREADABLE, excerpt
+from atlas.audit.subjects import UNREADABLE, excerpt, refused_in_memory
 from atlas.base.corpus import split
 from atlas.base.text import encode
 from atlas.draws import rng
@@ -30,10 +29,9 @@ from atlas.errors import AtlasError
 from atlas.guard.faults.foreign import KINDS
 from atlas.guard.faults.kinds import Kind, Patient, Subject
 from atlas.guard.foreign_text import load
-from atlas.guard.formats import CONFIG, WHOLE
-from atlas.guard.report import GuardError
+from atlas.guard.formats import CONFIG, WHOLE, read_tensors
 from atlas.guard.tensors import sha256_of
-from atlas.guard.verification import inspect_foreign, verify
+from atlas.guard.verification import inspect_foreign
 from atlas.guard.weight_checks import hashes
 from atlas.study.base_settings import Base
 from atlas.study.config import Guard
@@ -74,8 +72,8 @@ class ForeignBench:
         files.write_text(self.text, validation[:SHOWN])
         put_down(self.honest, trained(architecture, encode(training), guard.foreign_steps))
         put_down(self.damaged, fresh(architecture, 10_007))
-        config, drawn = files.read_json(self.honest / CONFIG), load_file(self.damaged / WHOLE)
-        self.subject = Subject(config, load_file(self.honest / WHOLE), drawn)
+        config, drawn = files.read_json(self.honest / CONFIG), read_tensors(self.damaged / WHOLE)
+        self.subject = Subject(config, read_tensors(self.honest / WHOLE), drawn)
         self.recorded = {name: sha256_of(values) for name, values in self.subject.tensors.items()}
         self.clean = self._run(load(self.honest))
 
@@ -103,7 +101,7 @@ class ForeignBench:
             rise, change = loss - self.clean[0], float((logits - self.clean[1]).abs().max())
         found = {"file": self._refused(None)}
         found["text"] = found["file"] or self._refused(self.text)  # what the files alone give away needs no text
-        found["model"] = self._against_honest(model)
+        found["model"] = {UNREADABLE} if model is None else refused_in_memory(model, self.honest)
         record = hashes(to.tensors, self.recorded)
         found["manifest"] = set() if record.passed else {record.name}
         found["manifest"] |= {"config"} if to.config != self.subject.config else set()
@@ -137,16 +135,6 @@ class ForeignBench:
             return {check.name for check in inspect_foreign(self.damaged, text=text).failed}
         except AtlasError:
             return {UNREADABLE}
-
-    def _against_honest(self, model: nn.Module | None) -> set[str]:
-        """What a model in memory is refused for that should be the honest folder's."""
-        if model is None:
-            return {UNREADABLE}
-        try:
-            verify(model, self.honest, trained=False)
-        except GuardError as error:
-            return {check.name for check in error.failed}
-        return set()
 
     @torch.no_grad()
     def _run(self, model: nn.Module) -> tuple[float, Tensor]:

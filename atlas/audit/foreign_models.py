@@ -45,21 +45,28 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
 """One shape of each architecture: with fused attention, grouped keys and values, tied heads and heads of their own."""
 
 
-def fresh(architecture: str, seed: int) -> nn.Module:
-    """A model with the weights of its own initialisation. AtlasError where `transformers` is not installed."""
+def fresh(architecture: str, seed: int, config: Mapping[str, Any] | None = None) -> nn.Module:
+    """A model of a config (by default that of ``CONFIGS``) at its own initialisation.
+
+    Raises AtlasError where `transformers` is not installed.
+    """
     try:
         from transformers import AutoConfig, AutoModelForCausalLM
     except ImportError as error:
         raise AtlasError(f"guard.architectures: {architecture} takes {error.name}; {INSTALL_LM}") from None
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made: nn.Module = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **CONFIGS[architecture]))
+        made: nn.Module = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(architecture, **(config or CONFIGS[architecture]))
+        )
     return made
 
 
-def trained(architecture: str, tokens: np.ndarray, steps: int, seed: int = 0) -> nn.Module:
+def trained(
+    architecture: str, tokens: np.ndarray, steps: int, seed: int = 0, config: Mapping[str, Any] | None = None
+) -> nn.Module:
     """A model after so many steps on tokens, uint8, (characters,); AdamW, on windows drawn from all of the text."""
-    model, draw = fresh(architecture, seed), rng(seed, "guard", "foreign", architecture)
+    model, draw = fresh(architecture, seed, config), rng(seed, "guard", "foreign", architecture)
     optimiser = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     for step in range(steps):
         for group in optimiser.param_groups:

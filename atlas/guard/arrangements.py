@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,6 +37,7 @@ from atlas.guard.wiring import (
     HEADS_AT_MOST,
     LAYERS_AT_MOST,
     MARGIN,
+    SLACK,
     Gain,
     LayerModule,
     Move,
@@ -49,13 +50,12 @@ from atlas.guard.wiring import (
 )
 
 FEWEST = 192  # tokens that a text must have
-CONTEXT = 128  # tokens of a window at most
+CONTEXT = 64  # tokens of a window at most
 FIRST_LOOK, LEAST_LOOK = 512, 128  # tokens of the first look; of a large model fewer
-SECOND_LOOK = 8  # times as many tokens at most
+SECOND_LOOK = 4  # times as many tokens at most
 BATCH = 2048  # tokens that run at once
-BUDGET = {"cpu": 6e12, "other": 6e14}  # tokens x parameters that first looks may take: a minute or two
+BUDGET = {"cpu": 4e12, "other": 4e14}  # tokens x parameters that first looks may take: a minute or two
 LOOKS = 40  # first looks of a whole model that the budget should allow
-NOTHING = "a model that knows nothing has"
 PAIRED_HEADS = 4  # with more heads than this only neighbours are exchanged
 
 ROLES = {
@@ -124,12 +124,15 @@ def functional(model: nn.Module, tokens: Tensor, before: Sequence[int] = (), mar
     budget = BUDGET["cpu" if device.type == "cpu" else "other"]
     first = int(min(FIRST_LOOK, max(LEAST_LOOK, budget / LOOKS / plan.size), len(tokens) // 3))
     with quiet(model):
-        parts = tokens[:first], tokens[first : first * (1 + SECOND_LOOK)]
-        samples = [windows(part.to(device), min(CONTEXT, _context(model) - len(before)), before) for part in parts]
+        samples = windows(tokens.to(device), min(CONTEXT, _context(model) - len(before)), first, before)
         looks = [CausalProbe(plan, each) for each in samples]
-        found = [predicts(looks[1], samples)]
-        if found[0].measured is None:
+        shown = torch.cat([each.targets.flatten() for each in samples])
+        single, pair = guesses(shown.tolist(), looks[1].symbols)[:, -samples[1].targets.numel() :].mean(1).tolist()
+        loss = float(looks[1].losses().mean())
+        found = [predicts(loss, single, looks[1].symbols)]
+        if not math.isfinite(loss):
             return found
+        margin += SLACK * max(0.0, loss - pair)
         chosen, left_out = affordable(plan, budget / first)
         for kind, sentence in SENTENCES.items():
             if moves := [move for move in chosen if move.kind == kind]:
@@ -159,45 +162,51 @@ def not_judged(why: str) -> Check:
     return Check("wiring", True, None, MARGIN, f"{UNDECIDED}: {why}", needs="text")
 
 
-def predicts(look: CausalProbe, samples: Sequence[TextSample]) -> Check:
-    """The model predicts a text better than the frequencies of the tokens before do: weights that were never loaded, or
-    belong to another vocabulary, do not."""
-    targets = torch.cat([sample.targets.flatten() for sample in samples])
-    loss, limit = float(look.losses().mean()), float(guesses(targets, look.symbols)[-look.tokens :].mean())
-    sentence = (
-        f"loss on the text, nats a token, against a guess by its tokens' frequencies; {NOTHING} {look.nothing:.3g}"
-    )
+def predicts(loss: float, limit: float, symbols: int) -> Check:
+    """The model predicts a text better than the frequencies of its tokens do: weights that were never loaded, or belong
+    to another vocabulary, do not."""
+    nothing = f"a model that knows nothing has {math.log(symbols):.3g}"
+    sentence = f"loss on the text, nats a token, against a guess by its tokens' frequencies; {nothing}"
     if not loss < limit:
         sentence = (
             f"the loss on the text is {loss:.4g} nats a token, no better than a guess by its tokens' frequencies "
-            f"({limit:.4g}; {NOTHING} {look.nothing:.3g}): not the model's weights, or another's tokenizer or text"
+            f"({limit:.4g}; {nothing}): not the model's weights, or another's tokenizer or text"
         )
     return Check("predicts", loss < limit, finite(loss), limit, sentence, needs="text")
 
 
-def guesses(tokens: Tensor, symbols: int) -> Tensor:
-    """What a guess at each token costs that knows only how often each came before, in nats, float64 (tokens,).
+def guesses(tokens: Sequence[int], symbols: int) -> Tensor:
+    """What a guess at each token costs that knows how often each came before, and one that knows also what came behind
+    which; nats, float64 (2, tokens).
 
-    Witten and Bell, "The zero-frequency problem" (1991), method C: a token that has not been seen has as much
-    probability together with all others like it as there were new ones so far.
+    Witten and Bell, "The zero-frequency problem" (1991), method C: what has not been seen has as much probability
+    together as there were kinds of tokens so far; behind a token it is shared out by the first guess.
     """
-    counts: dict[int, int] = defaultdict(int)
+    counts: Counter[int] = Counter()
+    behind: dict[int, Counter[int]] = defaultdict(Counter)
     costs = []
-    for seen, token in enumerate(tokens.tolist()):
-        new, total = len(counts), seen + len(counts)
-        unseen = (new / total if seen else 1.0) / max(symbols - new, 1)
-        costs.append(-math.log(counts[token] / total if token in counts else unseen))
+    for seen, token in enumerate(tokens):
+        kinds, total = len(counts), seen + len(counts)
+        unseen = (kinds / total if seen else 1.0) / max(symbols - kinds, 1)
+        single = counts[token] / total if token in counts else unseen
+        after = behind[tokens[seen - 1] if seen else -1]
+        pair = (after[token] + len(after) * single) / (after.total() + len(after)) if after else single
+        costs.append((-math.log(single), -math.log(pair)))
         counts[token] += 1
-    return torch.tensor(costs, dtype=torch.float64)
+        after[token] += 1
+    return torch.tensor(costs, dtype=torch.float64).T
 
 
-def windows(tokens: Tensor, context: int, before: Sequence[int]) -> TextSample:
-    """A text, (tokens,), in windows of equal length, each with ``before`` in front."""
-    count = max(len(tokens) // context, 1)
-    rows = tokens[: count * context].view(count, -1)
-    front = torch.tensor(before, dtype=rows.dtype, device=rows.device).expand(count, -1)
-    rows = torch.cat([front, rows], 1)
-    return TextSample(rows[:, :-1], rows[:, 1:])
+def windows(tokens: Tensor, context: int, first: int, before: Sequence[int]) -> list[TextSample]:
+    """Windows of a text, (tokens,), each with ``before`` in front: a first sample of about ``first`` tokens and another
+    one ``SECOND_LOOK`` times as large, as far as the text goes, both from all of it evenly."""
+    rows = tokens[: len(tokens) // context * context].view(-1, context)
+    wanted = min(max(first // context, 1) * (1 + SECOND_LOOK), len(rows))
+    rows = rows[torch.linspace(0, len(rows) - 1, wanted, device=rows.device).round().long()]
+    front = torch.tensor(before, dtype=rows.dtype, device=rows.device).expand(len(rows), -1)
+    rows, at = torch.cat([front, rows], 1), torch.arange(len(rows), device=rows.device)
+    chosen = at % max(min(1 + SECOND_LOOK, len(rows) // max(first // context, 1)), 2) == 0
+    return [TextSample(some[:, :-1], some[:, 1:]) for some in (rows[chosen], rows[~chosen])]
 
 
 class CausalProbe:
@@ -208,7 +217,7 @@ class CausalProbe:
     """
 
     def __init__(self, plan: Plan, sample: TextSample) -> None:
-        self.plan, self.tokens, self.symbols = plan, sample.targets.numel(), 0
+        self.plan, self.symbols = plan, 0
         rows = max(BATCH // sample.inputs.shape[1], 1)
         self._batches = list(zip(sample.inputs.split(rows), sample.targets.split(rows), strict=True))
         takes = inspect.signature(plan.model.forward).parameters
@@ -230,13 +239,9 @@ class CausalProbe:
         self._partly = all(len(given) == len(plan.layers) for given in self._given)
         self._partly = self._partly and torch.equal(self._losses(len(plan.layers)), self._clean)
 
-    @property
-    def nothing(self) -> float:
-        """The loss of a model that gives all tokens one probability."""
-        return math.log(self.symbols)
-
     def losses(self, layer: int | None = None) -> Tensor:
-        """Nats a token, float32, (tokens,), given that nothing before ``layer`` has changed; None: nothing at all."""
+        """Nats a token by window, float32, (windows,), given that nothing before ``layer`` has changed; None: nothing at
+        all. Gains are compared window by window, since tokens beside each other gain or lose together."""
         return self._clean if layer is None else self._losses(layer if self._partly else BEFORE_LAYERS)
 
     def _losses(self, layer: int) -> Tensor:
@@ -251,7 +256,7 @@ class CausalProbe:
         made = self.plan.model(inputs, **self._how)
         logits = made if isinstance(made, Tensor) else made.logits
         self.symbols = logits.shape[-1]
-        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+        return F.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none").mean(1)
 
 
 @contextmanager
@@ -461,7 +466,7 @@ def _within(plan: Plan, inside: Sequence[LayerModule]) -> Iterator[Move]:
     for module in inside:
         yield from _alone(plan, module)
     by_role = {module.role: module for module in inside}
-    if not (plan.rotary and plan.heads and {"q", "k"} <= by_role.keys()):
+    if not (plan.rotary > 2 and plan.heads and {"q", "k"} <= by_role.keys()):
         return
     both = [by_role["q"], by_role["k"]]
     if len(sizes := {_flat(module)[0] // plan.heads[module.role] for module in both}) == 1:
