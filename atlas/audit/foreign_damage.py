@@ -40,7 +40,6 @@ from atlas.workflow.digest import code_digest
 from atlas.workflow.steps import add_spec, environment, parser, run_step
 
 MEASURED = 8192  # characters that the rise in loss is measured on; the checks see others
-SHOWN = 20_000  # characters of the text that the checks see
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,11 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="atlas-guard-") as scratch:
         bench = ForeignBench(Path(scratch), args.spec, args.architecture, excerpt(files.read_text(args.corpus)))
-        rows = list(bench.rows(KINDS))
+        rows, alarms = list(bench.rows(KINDS)), ", ".join(sorted(bench.alarms)) or "nothing"
     step, versions = "atlas.audit.foreign_damage", environment("torch", "transformers")["versions"]
     provenance = {"step": step, "code_digest": code_digest(step), "versions": versions}
     files.write_parquet(args.out, pa.Table.from_pylist(rows, DETECTION), provenance)
     progress.say(f"guard: {len(rows)} damaged models of {args.architecture} verified, see {args.out}")
+    progress.say(f"guard: the honest one is refused for {alarms}")
 
 
 class ForeignBench:
@@ -69,13 +69,13 @@ class ForeignBench:
         self.honest, self.damaged, self.text = folder / "honest", folder / "damaged", folder / "text.txt"
         training, validation = split(text, Base().validation)
         self.tokens = torch.from_numpy(encode(validation[-MEASURED - 1 :]).astype(np.int64))
-        files.write_text(self.text, validation[:SHOWN])
+        files.write_text(self.text, validation[: -MEASURED - 1])
         put_down(self.honest, trained(architecture, encode(training), guard.foreign_steps))
         put_down(self.damaged, fresh(architecture, 10_007))
         config, drawn = files.read_json(self.honest / CONFIG), read_tensors(self.damaged / WHOLE)
         self.subject = Subject(config, read_tensors(self.honest / WHOLE), drawn)
         self.recorded = {name: sha256_of(values) for name, values in self.subject.tensors.items()}
-        self.clean = self._run(load(self.honest))
+        self.clean, self.alarms = self._run(load(self.honest)), self._refused(self.honest, self.text)
 
     def rows(self, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]]:
         """One row of ``DETECTION`` for each kind and each of the places that are drawn for it."""
@@ -99,8 +99,10 @@ class ForeignBench:
         if model is not None:
             loss, logits = self._run(model)
             rise, change = loss - self.clean[0], float((logits - self.clean[1]).abs().max())
-        found = {"file": self._refused(None)}
-        found["text"] = found["file"] or self._refused(self.text)  # what the files alone give away needs no text
+        found = {"file": self._refused(self.damaged)}
+        found["text"] = found["file"] or self._refused(
+            self.damaged, self.text
+        )  # what the files alone give away needs no text
         found["model"] = {UNREADABLE} if model is None else refused_in_memory(model, self.honest)
         record = hashes(to.tensors, self.recorded)
         found["manifest"] = set() if record.passed else {record.name}
@@ -130,9 +132,9 @@ class ForeignBench:
             change(model)
         return model
 
-    def _refused(self, text: Path | None) -> set[str]:
+    def _refused(self, folder: Path, text: Path | None = None) -> set[str]:
         try:
-            return {check.name for check in inspect_foreign(self.damaged, text=text).failed}
+            return {check.name for check in inspect_foreign(folder, text=text).failed}
         except AtlasError:
             return {UNREADABLE}
 

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atlas.errors import AtlasError
 from atlas.guard.foreign_configs import others, under
 from atlas.guard.report import UNDECIDED, Check
 from atlas.guard.tensors import is_norm
@@ -52,7 +53,7 @@ from atlas.guard.wiring import (
 FEWEST = 192  # tokens that a text must have
 CONTEXT = 64  # tokens of a window at most
 FIRST_LOOK, LEAST_LOOK = 512, 128  # tokens of the first look; of a large model fewer
-SECOND_LOOK = 4  # times as many tokens at most
+SECOND_LOOK = 8  # times as many tokens at most
 BATCH = 2048  # tokens that run at once
 BUDGET = {"cpu": 4e12, "other": 4e14}  # tokens x parameters that first looks may take: a minute or two
 LOOKS = 40  # first looks of a whole model that the budget should allow
@@ -117,15 +118,21 @@ def functional(model: nn.Module, tokens: Tensor, before: Sequence[int] = (), mar
     """
     if len(tokens) < FEWEST:
         return [not_judged(f"the text has {len(tokens)} tokens, at least {FEWEST} are needed")]
-    if any(parameter.is_meta for parameter in model.parameters()):
-        return [not_judged("the model has parameters without values (device meta)")]
     plan = plan_of(model)
+    if not plan.size or any(parameter.is_meta for parameter in model.parameters()):
+        return [not_judged("the model has no parameters, or some without values (device meta)")]
     device = next(model.parameters()).device
     budget = BUDGET["cpu" if device.type == "cpu" else "other"]
     first = int(min(FIRST_LOOK, max(LEAST_LOOK, budget / LOOKS / plan.size), len(tokens) // 3))
     with quiet(model):
         samples = windows(tokens.to(device), min(CONTEXT, _context(model) - len(before)), first, before)
-        looks = [CausalProbe(plan, each) for each in samples]
+        try:
+            looks = [CausalProbe(plan, each) for each in samples]
+        except Exception as error:  # whatever a model raises that takes something else
+            reason = " ".join(str(error).split())[:200]
+            raise AtlasError(
+                f"{type(model).__name__}: gives no logits for tokens ({reason}); a text is for causal language models"
+            ) from error
         shown = torch.cat([each.targets.flatten() for each in samples])
         single, pair = guesses(shown.tolist(), looks[1].symbols)[:, -samples[1].targets.numel() :].mean(1).tolist()
         loss = float(looks[1].losses().mean())
@@ -240,8 +247,10 @@ class CausalProbe:
         self._partly = self._partly and torch.equal(self._losses(len(plan.layers)), self._clean)
 
     def losses(self, layer: int | None = None) -> Tensor:
-        """Nats a token by window, float32, (windows,), given that nothing before ``layer`` has changed; None: nothing at
-        all. Gains are compared window by window, since tokens beside each other gain or lose together."""
+        """Nats a token by window, float32, (windows,), given that nothing before ``layer`` has changed; None: nothing.
+
+        Gains are compared window by window, since tokens beside each other gain or lose together.
+        """
         return self._clean if layer is None else self._losses(layer if self._partly else BEFORE_LAYERS)
 
     def _losses(self, layer: int) -> Tensor:
@@ -255,6 +264,8 @@ class CausalProbe:
     def _run(self, inputs: Tensor, targets: Tensor) -> Tensor:
         made = self.plan.model(inputs, **self._how)
         logits = made if isinstance(made, Tensor) else made.logits
+        if logits.shape[:-1] != inputs.shape:
+            raise ValueError(f"logits of shape {list(logits.shape)}, expected {[*inputs.shape, 'vocabulary']}")
         self.symbols = logits.shape[-1]
         return F.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none").mean(1)
 
@@ -327,7 +338,7 @@ def _parts(
     module: nn.Module, title: str, weight: Tensor, bias: Tensor | None, layer: int, heads: Mapping[str, int]
 ) -> Iterator[LayerModule]:
     """A parameter as one module, or where several roles share it as one each; matrices as (out, in)."""
-    *_, last, own = ("", *title.split("."))
+    *_, last, own = ("", *title.replace(".base_layer.", ".").split("."))  # PEFT wraps layers under this name
     if is_norm(module):
         yield LayerModule(layer, "norm", title, weight, bias)
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import redirect_stderr
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -29,23 +30,32 @@ Text = str | Path | Tensor | Sequence[int]
 """A file, ``"english"``, or token ids."""
 
 
-def wired(model: nn.Module, text: Text, tokenizer: Any, checkpoint: Path) -> list[Check]:
-    """The functional checks of a causal language model on a text. Arguments are those of ``atlas.verify``.
+@dataclass(frozen=True)
+class Reading:
+    """A text as a model reads it."""
 
-    Raises AtlasError where the text or the tokenizer cannot be read, or the model does not take the tokens.
-    """
-    if isinstance(text, str | Path):
+    tokens: Tensor  # int64, (tokens,)
+    before: list[int]  # what the tokenizer puts in front of every text
+    margin: float  # nats a token that arrangements may gain on it
+
+    @classmethod
+    def of(cls, text: Text, tokenizer: Any, checkpoint: Path) -> Reading:
+        """Arguments are those of ``atlas.verify``. AtlasError where text or tokenizer cannot be read."""
+        if not isinstance(text, str | Path):
+            return cls(torch.as_tensor(text).flatten().to(torch.int64), [], MARGIN)
+        words = read_text(text)
         reader = tokenizer_of(checkpoint) if tokenizer is None else tokenizer
-        tokens, before = tokens_of(read_text(text), reader)
-    else:
-        tokens, before = torch.as_tensor(text).flatten().to(torch.int64), []
-    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
-    rows = len(embedding.weight) if isinstance(embedding, nn.Embedding) else None
-    if rows and len(tokens) and not 0 <= int(tokens.min()) <= (most := int(tokens.max())) < rows:
-        raise AtlasError(
-            f"{checkpoint}: the tokenizer gives the token {most}, the model has {rows}; take the model's own tokenizer"
-        )
-    return functional(model, tokens, before, ENGLISH_MARGIN if text == ENGLISH else MARGIN)
+        return cls(*tokens_of(words, reader), ENGLISH_MARGIN if text == ENGLISH else MARGIN)
+
+    def judged_by(self, model: nn.Module, checkpoint: Path) -> list[Check]:
+        """The functional checks of a causal language model. AtlasError where it does not have all the tokens."""
+        embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+        rows = len(embedding.weight) if isinstance(embedding, nn.Embedding) else None
+        if rows and len(self.tokens) and (most := int(self.tokens.max())) >= rows:
+            raise AtlasError(
+                f"{checkpoint}: the tokenizer gives the token {most}, the model has {rows}; take the model's own"
+            )
+        return functional(model, self.tokens, self.before, self.margin)
 
 
 def read_text(text: str | Path) -> str:

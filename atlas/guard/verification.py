@@ -17,7 +17,7 @@ from atlas.errors import AtlasError
 from atlas.guard import weight_checks
 from atlas.guard.arrangements import not_judged
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
-from atlas.guard.foreign_text import ENGLISH, Text, load, read_text, wired
+from atlas.guard.foreign_text import ENGLISH, Reading, Text, load
 from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, checkpoint_in, contents, is_gguf, read_json
 from atlas.guard.report import FITS, LOSS, Certificate, Check, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
@@ -60,6 +60,7 @@ def verify(
     Returns the checks, all passed. Raises ``atlas.GuardError``, whose ``failed`` has the checks that failed, with
     the tensors; AtlasError where the file cannot be read or a name of ``rename`` is not in it.
     """
+    reading = None if text is None else Reading.of(text, tokenizer, Path(checkpoint))
     held = contents(Path(checkpoint))
     names = _new_names(held.tensors, rename, str(checkpoint))
     in_file = {new: held.tensors[old] for old, new in names.items()}
@@ -77,12 +78,12 @@ def verify(
                 once.setdefault(root_of(part.name, declared), replace(part, stored=stored.get(part.name, "")))
             found += weight_checks.static(list(once.values()))
         identity = fingerprint(in_memory)
-        if text is None:
+        if reading is None:
             found.append(
                 not_judged('whether every tensor is in its place takes a text; pass text="english", or a file')
             )
         else:
-            found += wired(model, text, tokenizer, Path(checkpoint))
+            found += reading.judged_by(model, Path(checkpoint))
     certificate = Certificate.of(found, identity)
     insist(certificate, checkpoint, MEND)
     return certificate
@@ -284,14 +285,14 @@ def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED, te
         raise AtlasError(
             f"{path}: no such file; give a safetensors or GGUF file, an index of shards, or the folder of one"
         )
+    reading = None if text is None else Reading.of(text, None, checkpoint)  # before anything costly
     foreign = read_foreign(checkpoint)
     certificate, missing = verify_foreign(foreign), dict(not_checked)
-    if text is not None:
-        read_text(text)  # a file that is not there is told before anything costly
+    if reading:
         missing[LOSS] = "what the file holds does not fit its config"
         if all(check.passed for check in certificate.checks if check.name in FITS):
             del missing[LOSS]
-            found = wired(load(checkpoint), text, None, checkpoint)
+            found = reading.judged_by(load(checkpoint), checkpoint)
             certificate = Certificate.of([*certificate.checks, *found], certificate.fingerprint)
     beside = Path(text) if text and text != ENGLISH else None
     return Report.of_checks(certificate, path, foreign.words, missing, text=beside)

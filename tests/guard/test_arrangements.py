@@ -23,7 +23,7 @@ from tests.guard.trained_models import KEPT, folder_of, honest, unseen
 from tests.honest_model import text
 
 FOUR = ("llama", "gpt2", "gpt_neox", "qwen2")
-TOKENS = 1600  # enough for these models, and quick
+TOKENS = 1300  # enough for these models, and quick
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -182,6 +182,11 @@ def test_of_a_large_model_some_layers_are_tried_and_the_others_named(monkeypatch
     assert checks[-1].detail.endswith("all layers at once were, and layers 1")
 
 
+def test_a_model_that_is_no_language_model_is_told_in_one_line():
+    with pytest.raises(AtlasError, match=r"^Linear: gives no logits for tokens \(.*\); a text is for causal language"):
+        functional(torch.nn.Linear(3, 3), unseen())
+
+
 def test_a_short_text_is_said_not_to_be_enough():
     (check,) = functional(honest("llama"), unseen()[:100])
     assert check.detail == "not judged: the text has 100 tokens, at least 192 are needed"
@@ -269,7 +274,7 @@ def test_what_a_text_takes_and_is_not_there_is_one_line(tmp_path, change, given,
 
 
 def test_a_token_that_the_model_does_not_have(llama):
-    with pytest.raises(AtlasError, match="gives the token 96, the model has 96"):
+    with pytest.raises(AtlasError, match="gives the token 96, the model has 96; take the model's own"):
         atlas.verify(load(llama), llama, text=torch.full((500,), 96))
 
 

@@ -9,7 +9,7 @@ from atlas.audit.foreign_models import CONFIGS, put_down, trained
 from atlas.base.text import encode
 from tests.honest_model import text
 
-STEPS = 250
+STEPS = 200
 SMALLER = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
