@@ -251,7 +251,7 @@ def _exchange(count: int, two: list[int]) -> list[int]:
 
 def _norms_exchanged(to: Patient, at: str) -> None:
     for layer in range(depth(to.subject)) if at == "all" else [int(at)]:
-        first, *_, second = norms(to.subject, layer)
+        *_, first, second = norms(to.subject, layer)  # those of heads come first
         for name in (first, second), (first.replace("weight", "bias"), second.replace("weight", "bias")):
             if name[0] in to.tensors:
                 _swap(to.tensors[name[0]], to.tensors[name[1]])

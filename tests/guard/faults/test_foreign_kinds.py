@@ -9,13 +9,12 @@ from atlas.guard.faults.foreign import KINDS, shares
 from atlas.guard.faults.kinds import Patient, Subject
 from atlas.guard.formats import CONFIG, WHOLE, read_tensors
 from atlas.workflow import files
-from tests.guard.foreign_models import as_if_trained
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def subject(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    model = as_if_trained(fresh(request.param, 0).requires_grad_(False))
+    model = fresh(request.param, 0).requires_grad_(False)
     for at, parameter in enumerate(model.parameters()):
         parameter.add_(0.01 * at)  # no two norms are alike
     put_down(folder, model)
