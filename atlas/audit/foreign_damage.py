@@ -75,7 +75,9 @@ class ForeignBench:
         config, drawn = files.read_json(self.honest / CONFIG), read_tensors(self.damaged / WHOLE)
         self.subject = Subject(config, read_tensors(self.honest / WHOLE), drawn)
         self.recorded = {name: sha256_of(values) for name, values in self.subject.tensors.items()}
-        self.clean, self.alarms = self._run(load(self.honest)), self._refused(self.honest, self.text)
+        model = load(self.honest)
+        self.clean, self.alarms = self._run(model), set[str]()
+        self.alarms = self._refused(self.honest, self.text) | refused_in_memory(model, self.honest)
 
     def rows(self, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]]:
         """One row of ``DETECTION`` for each kind and each of the places that are drawn for it."""
@@ -99,11 +101,11 @@ class ForeignBench:
         if model is not None:
             loss, logits = self._run(model)
             rise, change = loss - self.clean[0], float((logits - self.clean[1]).abs().max())
-        found = {"file": self._refused(self.damaged)}
+        found = {"file": self._refused(self.damaged)}  # but for what the honest model is refused for
         found["text"] = found["file"] or self._refused(
             self.damaged, self.text
         )  # what the files alone give away needs no text
-        found["model"] = {UNREADABLE} if model is None else refused_in_memory(model, self.honest)
+        found["model"] = {UNREADABLE} if model is None else refused_in_memory(model, self.honest) - self.alarms
         record = hashes(to.tensors, self.recorded)
         found["manifest"] = set() if record.passed else {record.name}
         found["manifest"] |= {"config"} if to.config != self.subject.config else set()
@@ -134,7 +136,7 @@ class ForeignBench:
 
     def _refused(self, folder: Path, text: Path | None = None) -> set[str]:
         try:
-            return {check.name for check in inspect_foreign(folder, text=text).failed}
+            return {check.name for check in inspect_foreign(folder, text=text).failed} - self.alarms
         except AtlasError:
             return {UNREADABLE}
 

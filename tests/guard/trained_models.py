@@ -21,13 +21,18 @@ SMALLER = {
 KEPT = 3000  # characters at the end that no model is trained on
 
 
-@cache
-def _model(architecture: str) -> torch.nn.Module:
+def config_of(architecture: str) -> dict[str, object]:
+    """The shape that the suite has for an architecture, at half the width and with two layers."""
     config = CONFIGS[architecture]
     smaller: dict[str, object] = {key: value for key, value in SMALLER.items() if key in config}
     if architecture == "gpt_neox":  # of 8 dimensions, so that there are orders to take them in
         smaller["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
-    return trained(architecture, encode(text())[:-KEPT], STEPS, config={**config, **smaller})
+    return {**config, **smaller}
+
+
+@cache
+def _model(architecture: str) -> torch.nn.Module:
+    return trained(architecture, encode(text())[:-KEPT], STEPS, config=config_of(architecture))
 
 
 def honest(architecture: str) -> torch.nn.Module:
