@@ -180,9 +180,7 @@ rule views:
     params:
         code=code_of("atlas.audit.views"),
     shell:
-        step(
-            "atlas.audit.views --detection {input:q} --out {output:q} --log {log:q}"
-        )
+        step("atlas.audit.views --detection {input:q} --out {output:q} --log {log:q}")
 
 
 rule collect:

@@ -75,7 +75,7 @@ def trained(
         rows = torch.from_numpy(np.stack([tokens[at : at + CONTEXT + 1] for at in starts]).astype(np.int64))
         logits = model(rows[:, :-1], use_cache=False).logits
         optimiser.zero_grad()
-        F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten()).backward()
+        torch.autograd.backward(F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten()))
         optimiser.step()
     return model.requires_grad_(False).eval()
 
@@ -87,7 +87,7 @@ def put_down(folder: Path, model: Any) -> Path:
     return folder
 
 
-TOKENIZER = {
+TOKENIZER: Mapping[str, Any] = {
     "version": "1.0",
     "truncation": None,
     "padding": None,

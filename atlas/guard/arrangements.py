@@ -226,7 +226,9 @@ class CausalProbe:
     def __init__(self, plan: Plan, sample: TextSample) -> None:
         self.plan, self.symbols = plan, 0
         rows = max(BATCH // sample.inputs.shape[1], 1)
-        self._batches = list(zip(sample.inputs.split(rows), sample.targets.split(rows), strict=True))
+        ends = list(range(rows, len(sample.inputs), rows))
+        batches = (torch.tensor_split(each, ends) for each in (sample.inputs, sample.targets))
+        self._batches = list(zip(*batches, strict=True))
         takes = inspect.signature(plan.model.forward).parameters
         self._how = {"use_cache": False} if "use_cache" in takes else {}
         self._given: list[list[Any]] = []  # by batch what each layer gave
@@ -317,8 +319,10 @@ def plan_of(model: nn.Module) -> Plan:
         fewer = getattr(config, "num_key_value_heads", None) or count
         heads = {"q": count, "k": fewer, "v": fewer, "o": count}
     frequencies = [buffer for name, buffer in model.named_buffers() if name.endswith("inv_freq")]
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    modules, seen = [], set()
+    asked: Any = model  # of `transformers`, perhaps
+    head = asked.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    modules: list[LayerModule] = []
+    seen = set()
     for name, module in model.named_modules():
         for own, values in module.named_parameters(recurse=False):
             if id(values) in seen or not values.is_floating_point() or own == "bias":
@@ -360,10 +364,11 @@ def _parts(
         shares = [heads[role] for role in "qkv"]
         if len(weight) % sum(shares) == 0 and (name in SIDE_BY_SIDE or len(set(shares)) == 1):
             size = len(weight) // sum(shares)
+            ends = [shares[0] * size, (shares[0] + shares[1]) * size]
             pieces = [
-                [part.unflatten(0, (-1, 3, size))[:, at] for at in range(3)]
+                [part.view(-1, 3, size, *part.shape[1:])[:, at] for at in range(3)]
                 if name in BY_HEAD
-                else part.split([share * size for share in shares])
+                else torch.tensor_split(part, ends)
                 for part in (weight, bias)
                 if part is not None
             ]
@@ -386,7 +391,7 @@ def affordable(plan: Plan, budget: float) -> tuple[list[Move], str]:
     chosen += _rows_of_layers([inside[layer] for layer in numbers])
     spent = sum(_cost(plan, move) for move in chosen)
     order = [*dict.fromkeys([*numbers[-1:], *numbers[:1], *numbers[len(numbers) // 2 :], *numbers])]
-    tried = []
+    tried: list[int] = []
     for layer in order:
         cost = sum(_cost(plan, move) for move in single[layer])
         if tried and spent + cost > budget:
@@ -553,11 +558,15 @@ def _of_heads(module: LayerModule, count: int) -> Iterator[Move]:
     for by, which in ((1, "on"), (-1, "back")):
         orders[f"heads one place {which}"] = [(head - by) % count for head in range(count)]
     for title, order in orders.items():
-        yield _by_head("heads", f"{module.name}, {title}", module, count, lambda heads, order=order: heads[order])
+        yield _by_head("heads", f"{module.name}, {title}", module, count, partial(_ordered, order=order))
     if module.role in ("q", "k", "v") and count <= HEADS_AT_MOST:
         for head in range(count):
             mask = torch.arange(count) != head
             yield _by_head("load", f"{module.name}, head {head}", module, count, partial(_kept, mask=mask))
+
+
+def _ordered(heads: Tensor, order: list[int]) -> Tensor:
+    return heads[order]
 
 
 def _kept(heads: Tensor, mask: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ class Reading:
 
     def judged_by(self, model: nn.Module, checkpoint: Path) -> list[Check]:
         """The functional checks of a causal language model. AtlasError where it does not have all the tokens."""
-        embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+        asked: Any = model  # of `transformers`, perhaps
+        embedding = asked.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
         rows = len(embedding.weight) if isinstance(embedding, nn.Embedding) else None
         if rows and len(self.tokens) and (most := int(self.tokens.max())) >= rows:
             raise AtlasError(
@@ -143,5 +144,5 @@ def load(checkpoint: Path) -> nn.Module:
             f"{checkpoint}: transformers loads it without {', '.join(missed[:3])} ({len(missed)} in all), so that it "
             "cannot be judged by a text; mend the names in the file"
         )
-    model.requires_grad_(False)
-    return model
+    whole: nn.Module = model.requires_grad_(False)
+    return whole

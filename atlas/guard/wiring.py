@@ -125,6 +125,13 @@ class Gain:
         return cls(move, float(saved.mean()), float(saved.std()) / math.sqrt(len(saved)))
 
 
+class Probe(Protocol):
+    """What measures the losses of a model that may be changed meanwhile."""
+
+    def losses(self, layer: int = ..., /) -> Tensor:
+        """Losses, float32, given that nothing before ``layer`` has changed; without one those of the whole model."""
+
+
 class LossProbe:
     """Losses of one model on one sample of text, computed anew only from the layer that changed on.
 
@@ -212,7 +219,7 @@ def _entropy(shares: np.ndarray) -> float:
     return float(-(used * np.log(used)).sum())
 
 
-def gained(moves: Sequence[Move], first: LossProbe, second: LossProbe) -> list[Gain]:
+def gained(moves: Sequence[Move], first: Probe, second: Probe) -> list[Gain]:
     """What each move gains: by the first look, but by the second one where the first is suspicious.
 
     A gain that the second look has not confirmed, because others of its kind were larger, counts as none.
@@ -224,7 +231,7 @@ def gained(moves: Sequence[Move], first: LossProbe, second: LossProbe) -> list[G
     return _look([gain.move for gain in suspects], second) + rest
 
 
-def _look(moves: Iterable[Move], probe: LossProbe) -> list[Gain]:
+def _look(moves: Iterable[Move], probe: Probe) -> list[Gain]:
     before, found = probe.losses(), []
     for move in moves:
         with moved(move):

@@ -2,6 +2,7 @@
 
 import copy
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -31,11 +32,11 @@ def config_of(architecture: str) -> dict[str, object]:
 
 
 @cache
-def _model(architecture: str) -> torch.nn.Module:
+def _model(architecture: str) -> Any:
     return trained(architecture, encode(text())[:-KEPT], STEPS, config=config_of(architecture))
 
 
-def honest(architecture: str) -> torch.nn.Module:
+def honest(architecture: str) -> Any:
     """A copy of the trained model; trained once for all tests of a process."""
     return copy.deepcopy(_model(architecture))
 

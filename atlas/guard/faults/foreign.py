@@ -56,8 +56,9 @@ def shares(to: Patient, role: str, layer: int | None = None, which: str = "weigh
                 found.append(_turned(to.tensors[spec.name], spec))
             elif role in spec.fused:
                 values, at = _turned(to.tensors[spec.name], spec), spec.fused.index(role)
-                cut = (spec.heads, len(spec.fused), -1) if spec.heads > 1 else (len(spec.fused), -1)
-                found.append(values.unflatten(0, cut).select(len(cut) - 2, at))
+                size = len(values) // (spec.heads * len(spec.fused))
+                cut = values.view(spec.heads, len(spec.fused), size, *values.shape[1:]).select(1, at)
+                found.append(cut if spec.heads > 1 else cut[0])
     return found
 
 
@@ -161,7 +162,7 @@ def _one(change: Callable[[Tensor, np.random.Generator], Tensor]) -> Damage:
     return damage
 
 
-def _from_drawn(change: Callable[[Tensor, Tensor], None]) -> Damage:
+def _from_drawn(change: Callable[[Tensor, Tensor], object]) -> Damage:
     """Changes a role's weight, given the same of fresh weights."""
 
     def damage(to: Patient, at: str) -> None:
@@ -282,7 +283,8 @@ def _constant(values: Tensor, _draw: np.random.Generator) -> Tensor:
 def _rank_one(values: Tensor, _draw: np.random.Generator) -> Tensor:
     flat = values.reshape(-1, values.shape[-1])
     u, s, v = torch.linalg.svd(flat, full_matrices=False)
-    return (u[:, :1] * s[:1] @ v[:1]).reshape(values.shape)
+    one: Tensor = u[:, :1] * s[:1] @ v[:1]
+    return one.reshape(values.shape)
 
 
 def _rounded(to: Patient, _at: str) -> None:
@@ -354,7 +356,10 @@ def _fewer(to: Patient, _at: str) -> None:
     to.config[key] -= 1
 
 
-times = {factor: _one(lambda values, _, factor=factor: values * factor) for factor in (0.5, 2.0, -1.0, 1e3, 1e30)}
+def _times(factor: float) -> Damage:
+    return _one(lambda values, _: values * factor)
+
+
 rotary = partial(only, is_rotary)
 
 KINDS: tuple[Kind, ...] = (
@@ -383,12 +388,12 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("convention", "norms less one", everywhere(layers), _norms_moved(-1.0)),
     Kind("convention", "norms plus one", everywhere(layers), _norms_moved(1.0)),
-    Kind("convention", "sign of a matrix", matrices, times[-1.0]),
+    Kind("convention", "sign of a matrix", matrices, _times(-1.0)),
     Kind("convention", "int8 codes without their scale", everywhere(matrices), _one(_codes)),
-    Kind("scaled", "a matrix, by 0.5", matrices, times[0.5]),
-    Kind("scaled", "a matrix, by 2", matrices, times[2.0]),
-    Kind("scaled", "a matrix, by 1000", matrices, times[1e3]),
-    Kind("scaled", "a matrix, by 1e30", matrices, times[1e30]),
+    Kind("scaled", "a matrix, by 0.5", matrices, _times(0.5)),
+    Kind("scaled", "a matrix, by 2", matrices, _times(2.0)),
+    Kind("scaled", "a matrix, by 1000", matrices, _times(1e3)),
+    Kind("scaled", "a matrix, by 1e30", matrices, _times(1e30)),
     Kind("missing", "a matrix zero", matrices, _one(lambda values, _: torch.zeros_like(values))),
     Kind("missing", "a matrix constant", matrices, _one(_constant)),
     Kind("missing", "a matrix of rank one", matrices, _one(_rank_one)),
