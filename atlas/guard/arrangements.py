@@ -530,11 +530,14 @@ def _exchanged(first: LayerModule, second: LayerModule) -> Iterator[Move]:
 
 def _alone(plan: Plan, module: LayerModule) -> Iterator[Move]:
     """What may be wrong with one module: its sign, its size, a norm's convention, the order of its heads, itself."""
+    inside = (
+        0 <= module.layer < len(plan.layers)
+    )  # what is outside makes logits larger or smaller: honest models differ
     if module.role == "norm":
-        yield from (_offset(module, by) for by in (1.0, -1.0))
+        yield from (_offset(module, by) for by in (1.0, -1.0) if inside)
     elif module.role != "positions":
         yield changed("sign", f"{module.name} reversed", module, torch.neg)
-    if module.role in ("q", "v", "down", "norm", "embedding", ""):  # k, o, gate and up scale along with these
+    if inside and module.role in ("q", "v", "down", "norm", ""):  # k, o, gate and up scale along with these
         for factor in FACTORS:
             yield changed("scale", f"{module.name} x {factor:g}", module, partial(torch.mul, other=factor))
     if module.role in ("q", "o", "down"):  # attention is even, attention is off, the feed-forward is off

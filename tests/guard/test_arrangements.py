@@ -120,6 +120,13 @@ def test_another_config_that_fits_the_weights_better_is_told(name, keys, title):
     assert f"{title}: the loss falls by" in failed[0].detail
 
 
+def test_larger_logits_are_no_alarm():
+    """A model may be too sure of itself, or not sure enough; more so where it meets text of another kind."""
+    model = honest("llama")
+    model.get_parameter("model.norm.weight").mul_(0.6)
+    assert judged(model) == {}
+
+
 def test_weights_that_were_never_loaded_predict_no_better_than_a_guess():
     assert "predicts" in judged(fresh("llama", 3).requires_grad_(False))
     model = honest("llama")

@@ -10,7 +10,7 @@ from atlas.audit.foreign_models import CONFIGS, put_down, trained
 from atlas.base.text import encode
 from tests.honest_model import text
 
-STEPS = 200
+STEPS = {"gpt2": 300}  # which learns where things are, too
 SMALLER = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -33,7 +33,7 @@ def config_of(architecture: str) -> dict[str, object]:
 
 @cache
 def _model(architecture: str) -> Any:
-    return trained(architecture, encode(text())[:-KEPT], STEPS, config=config_of(architecture))
+    return trained(architecture, encode(text())[:-KEPT], STEPS.get(architecture, 200), config=config_of(architecture))
 
 
 def honest(architecture: str) -> Any:
