@@ -31,7 +31,7 @@ Text = str | Path | Tensor | Sequence[int]
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextAsRead:
     """A text as a model reads it."""
 
     tokens: Tensor  # int64, (tokens,)
@@ -39,7 +39,7 @@ class Reading:
     margin: float  # nats a token that arrangements may gain on it
 
     @classmethod
-    def of(cls, text: Text, tokenizer: Any, checkpoint: Path) -> Reading:
+    def of(cls, text: Text, tokenizer: Any, checkpoint: Path) -> TextAsRead:
         """Arguments are those of ``atlas.verify``. AtlasError where text or tokenizer cannot be read."""
         if not isinstance(text, str | Path):
             return cls(torch.as_tensor(text).flatten().to(torch.int64), [], MARGIN)

@@ -17,7 +17,7 @@ from atlas.errors import AtlasError
 from atlas.guard import weight_checks
 from atlas.guard.arrangements import not_judged
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint
-from atlas.guard.foreign_text import ENGLISH, Reading, Text, load
+from atlas.guard.foreign_text import ENGLISH, Text, TextAsRead, load
 from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, checkpoint_in, contents, is_gguf, read_json
 from atlas.guard.report import FITS, LOSS, Certificate, Check, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, parts_of, sha256_of
@@ -60,7 +60,7 @@ def verify(
     Returns the checks, all passed. Raises ``atlas.GuardError``, whose ``failed`` has the checks that failed, with
     the tensors; AtlasError where the file cannot be read or a name of ``rename`` is not in it.
     """
-    reading = None if text is None else Reading.of(text, tokenizer, Path(checkpoint))
+    reading = None if text is None else TextAsRead.of(text, tokenizer, Path(checkpoint))
     held = contents(Path(checkpoint))
     names = _new_names(held.tensors, rename, str(checkpoint))
     in_file = {new: held.tensors[old] for old, new in names.items()}
@@ -285,7 +285,7 @@ def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED, te
         raise AtlasError(
             f"{path}: no such file; give a safetensors or GGUF file, an index of shards, or the folder of one"
         )
-    reading = None if text is None else Reading.of(text, None, checkpoint)  # before anything costly
+    reading = None if text is None else TextAsRead.of(text, None, checkpoint)  # before anything costly
     foreign = read_foreign(checkpoint)
     certificate, missing = verify_foreign(foreign), dict(not_checked)
     if reading:

@@ -125,7 +125,7 @@ class Gain:
         return cls(move, float(saved.mean()), float(saved.std()) / math.sqrt(len(saved)))
 
 
-class Probe(Protocol):
+class LossMeter(Protocol):
     """What measures the losses of a model that may be changed meanwhile."""
 
     def losses(self, layer: int = ..., /) -> Tensor:
@@ -219,7 +219,7 @@ def _entropy(shares: np.ndarray) -> float:
     return float(-(used * np.log(used)).sum())
 
 
-def gained(moves: Sequence[Move], first: Probe, second: Probe) -> list[Gain]:
+def gained(moves: Sequence[Move], first: LossMeter, second: LossMeter) -> list[Gain]:
     """What each move gains: by the first look, but by the second one where the first is suspicious.
 
     A gain that the second look has not confirmed, because others of its kind were larger, counts as none.
@@ -231,7 +231,7 @@ def gained(moves: Sequence[Move], first: Probe, second: Probe) -> list[Gain]:
     return _look([gain.move for gain in suspects], second) + rest
 
 
-def _look(moves: Iterable[Move], probe: Probe) -> list[Gain]:
+def _look(moves: Iterable[Move], probe: LossMeter) -> list[Gain]:
     before, found = probe.losses(), []
     for move in moves:
         with moved(move):
