@@ -57,6 +57,7 @@ SECOND_LOOK = 8  # times as many tokens at most
 BATCH = 2048  # tokens that run at once
 BUDGET = {"cpu": 4e12, "other": 4e14}  # tokens x parameters that first looks may take: a minute or two
 LOOKS = 40  # first looks of a whole model that the budget should allow
+UNLIKE = 4.0  # times as large as in other layers
 PAIRED_HEADS = 4  # with more heads than this only neighbours are exchanged
 
 ROLES = {
@@ -388,6 +389,7 @@ def affordable(plan: Plan, budget: float) -> tuple[list[Move], str]:
     numbers = [layer for layer in single if 0 <= layer < len(plan.layers)]
     chosen = [*_everywhere(plan, [single[layer] for layer in numbers]), *_outside(plan)]
     chosen += [move for layer in single if layer not in numbers for move in single[layer]]
+    chosen += _of_other_size([module for layer in numbers for module in inside[layer]])
     chosen += _rows_of_layers([inside[layer] for layer in numbers])
     spent = sum(_cost(plan, move) for move in chosen)
     order = [*dict.fromkeys([*numbers[-1:], *numbers[:1], *numbers[len(numbers) // 2 :], *numbers])]
@@ -445,6 +447,21 @@ def _outside(plan: Plan) -> Iterator[Move]:
     if "embedding" in outer and "head" in outer and outer["embedding"].weight.shape == outer["head"].weight.shape:
         first, second = outer["embedding"], outer["head"]
         yield replace(swapped("ends", f"{first.name} and {second.name}", [first], [second]), layer=BEFORE_LAYERS)
+
+
+def _of_other_size(modules: Sequence[LayerModule]) -> Iterator[Move]:
+    """Matrices of quite another size than those of their role in other layers, made as large as these."""
+    sizes: dict[str, list[tuple[float, LayerModule]]] = defaultdict(list)
+    for module in modules:
+        if module.role not in ("norm", ""):
+            sizes[module.role].append((float(module.weight.double().square().mean().sqrt()), module))
+    for alike in sizes.values():
+        usual = sorted(size for size, _ in alike)[(len(alike) - 1) // 2]
+        for size, module in alike:
+            if usual and math.isfinite(size) and not 1 / UNLIKE < size / usual < UNLIKE:
+                factor = usual / max(size, torch.finfo(torch.float64).tiny)
+                title = f"{module.name} x {factor:.3g}, as large as in other layers"
+                yield changed("scale", title, module, partial(torch.mul, other=factor))
 
 
 def _rows_of_layers(layers: Sequence[Sequence[LayerModule]]) -> Iterator[Move]:

@@ -83,6 +83,7 @@ LAYER = "model.layers.1."
         ("llama", "embedding and head exchanged", "all", "ends", "lm_head.weight"),
         ("gpt2", "sign of a matrix", "1 v", "sign", "transformer.h.1.attn.c_attn.weight"),
         ("qwen2", "sign of a matrix", "1 down", "sign", f"{LAYER}mlp.down_proj.weight"),
+        ("llama", "a matrix, by 1000", "1 k", "scale", f"{LAYER}self_attn.k_proj.weight"),
         ("gpt2", "transposed", "1 o", "transposed", "transformer.h.1.attn.c_proj.weight"),
         ("gpt_neox", "heads one place on", "1 v", "heads", "gpt_neox.layers.1.attention.query_key_value.weight"),
     ],
