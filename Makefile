@@ -70,7 +70,7 @@ cluster: $(VENV)/runtime.stamp  ## set up, with Snakemake's plugins for clusters
 	$(PIP) install --quiet --constraint requirements-dev.lock --no-build-isolation --editable '.[cluster]'
 
 .PHONY: guard
-guard: $(VENV)/runtime.stamp  ## damage checkpoints in every way and see what verification sees
+guard: $(VENV)/lm.stamp  ## damage checkpoints in every way and see what verification sees
 	snakemake guard $(BARS)
 
 .PHONY: speedrun

@@ -120,6 +120,12 @@ def _write(text: str, out: Path | None) -> None:
     _option(
         "--base", type=Path, metavar="MODEL", help="of an adapter, the model that it adapts (default: as it names)"
     ),
+    _option(
+        "--text",
+        metavar="FILE",
+        help="of another project's language model: run it on this text, to tell whether every tensor is in its place; "
+        "'english' is one that is at hand (takes the package transformers, and tokenizer.json in the folder)",
+    ),
     _option("--all", action="store_true", help="show every module under every check, not only the worst"),
     _option("--json", action="store_true", help="print the whole report as JSON instead of tables"),
     epilog="Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
@@ -166,14 +172,16 @@ def _report(arguments: argparse.Namespace) -> Report:
     if arguments.json and arguments.all:
         raise AtlasError("--all: not used with --json, which holds everything; leave it out")
     if arguments.against:
-        if beside or arguments.base:
-            raise AtlasError(f"{beside or arguments.base}: not used with --against; leave it out")
+        if other := beside or arguments.base or arguments.text:
+            raise AtlasError(f"{other}: not used with --against; leave it out")
         from atlas.guard.quantised import compare
 
         return compare(path, arguments.against)
     if adapters.is_adapter(path):
         if beside:
             raise AtlasError(f"{beside}: goes with checkpoints of Atlas's own, and {path} is an adapter; leave it out")
+        if arguments.text:
+            raise AtlasError(f"--text {arguments.text}: runs a whole model, and {path} is an adapter; leave it out")
         return adapters.inspect(path, arguments.base)
     if arguments.base:
         raise AtlasError(
@@ -185,8 +193,8 @@ def _report(arguments: argparse.Namespace) -> Report:
         if beside:
             raise AtlasError(f"{beside}: goes with checkpoints of Atlas's own; {INSTALL_WORKFLOW}") from error
         own = {"what else is known of a checkpoint of Atlas's own": INSTALL_WORKFLOW}
-        return inspect_foreign(path, NOT_CHECKED | own)
-    return inspect(path, arguments.manifest, arguments.corpus)
+        return inspect_foreign(path, NOT_CHECKED | own, arguments.text)
+    return inspect(path, arguments.manifest, arguments.corpus, arguments.text)
 
 
 @_command(

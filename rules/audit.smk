@@ -55,6 +55,10 @@ GUARD_PARTS = {
         f"{RESULTS}/audit/parts/damage-{subject}-{part}.parquet"
         for subject, parts in DAMAGE_PARTS.items()
         for part in range(parts)
+    ]
+    + [
+        f"{RESULTS}/audit/parts/damage-{architecture}.parquet"
+        for architecture in STUDY.guard.architectures
     ],
     "false_alarms": expand(
         f"{RESULTS}/audit/parts/honest-{{shape}}-{{first}}.parquet",
@@ -162,6 +166,51 @@ rule damage:
             " {params.base} --part {wildcards.part} --parts {params.parts} --out {output:q} --log {log:q}",
             "ATLAS_PROGRESS=lines",
         )
+
+
+# Small models of other projects' architectures, trained on the spot; takes the extra lm.
+rule foreign_damage:
+    input:
+        f"{RESULTS}/base/corpus.txt",
+    output:
+        f"{RESULTS}/audit/parts/damage-{{architecture}}.parquet",
+    log:
+        f"{RESULTS}/logs/audit/damage-{{architecture}}.log",
+    wildcard_constraints:
+        architecture="|".join(STUDY.guard.architectures) or "none",
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        **asks_for(2000, 60),
+    params:
+        spec=GUARD,
+        code=code_of("atlas.audit.foreign_damage"),
+    shell:
+        step(
+            "atlas.audit.foreign_damage --spec {params.spec:q} --architecture {wildcards.architecture}"
+            " --corpus {input:q} --out {output:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
+
+
+rule views:
+    input:
+        f"{RESULTS}/audit/detection.parquet",
+    output:
+        f"{RESULTS}/audit/views.parquet",
+    log:
+        f"{RESULTS}/logs/audit/views.log",
+    group:
+        "figures"
+    conda:
+        "../envs/atlas.yaml"
+    resources:
+        **SMALL,
+    params:
+        code=code_of("atlas.audit.views"),
+    shell:
+        step("atlas.audit.views --detection {input:q} --out {output:q} --log {log:q}")
 
 
 rule collect:

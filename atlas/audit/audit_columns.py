@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-LEVELS = ("file", "text", "manifest")
-"""What verification has at hand: the checkpoint and its config; a text, too; its manifest, too."""
+LEVELS = ("file", "text", "model", "manifest")
+"""What verification has at hand: the checkpoint and its config; a text, too; the model in memory that should hold an
+honest checkpoint; a manifest."""
+HONEST_LEVELS = ("file", "text", "manifest")
+"""The same for honest checkpoints, whose models in memory are what they should be."""
 
-_FAILED = [
-    ("failed_file", pa.string()),  # names of the checks that failed, comma and space between; empty: none
-    ("failed_text", pa.string()),  # each level includes those before it
-    ("failed_manifest", pa.string()),
-]
+
+def _failed(levels: tuple[str, ...]) -> list[tuple[str, pa.DataType]]:
+    """Names of the checks that failed, comma and space between; empty: none. Each level includes those before it."""
+    return [(f"failed_{level}", pa.string()) for level in levels]
+
 
 HONEST = pa.schema(
     [
@@ -21,13 +24,16 @@ HONEST = pa.schema(
         ("seed", pa.int32()),
         ("step", pa.int32()),
         ("val_loss", pa.float64()),  # nats per character
-        *_FAILED,
+        *_failed(HONEST_LEVELS),
     ]
 )
 
 DETECTION = pa.schema(
     [
-        ("subject", pa.string()),  # base: the study's own; small: a short honest training
+        (
+            "subject",
+            pa.string(),
+        ),  # base: the study's own; small: a short honest training; an architecture: one of `transformers`
         ("family", pa.string()),
         ("kind", pa.string()),
         ("module", pa.string()),  # what the damage was done to
@@ -36,6 +42,18 @@ DETECTION = pa.schema(
         ("loads", pa.bool_()),  # whether a strict loader takes it at all
         ("rise", pa.float64()),  # of the validation loss, nats per character; null where it does not load
         ("logit_change", pa.float64()),  # largest; null where it does not load
-        *_FAILED,
+        *_failed(LEVELS),
+    ]
+)
+
+VIEWS = pa.schema(
+    [
+        ("subject", pa.string()),  # as in DETECTION, or all
+        ("family", pa.string()),  # as in DETECTION, or all
+        ("damages", pa.int32()),
+        ("felt", pa.int32()),  # that do not load, or raise the loss by over 0.02 nats, and are not honest in themselves
+        ("changed", pa.int32()),  # that compute anything else
+        *((f"seen_{level}", pa.int32()) for level in LEVELS),  # of those that are felt
+        ("changed_seen_manifest", pa.int32()),  # of those that compute anything else
     ]
 )

@@ -12,8 +12,18 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from atlas.audit.audit_columns import DETECTION
-from atlas.audit.subjects import excerpt, loaded, put_down, refusals, small, subject, training
+from atlas.audit.audit_columns import DETECTION, HONEST_LEVELS, LEVELS
+from atlas.audit.subjects import (
+    UNREADABLE,
+    excerpt,
+    loaded,
+    put_down,
+    refusals,
+    refused_in_memory,
+    small,
+    subject,
+    training,
+)
 from atlas.base.certify import model_beside
 from atlas.base.checkpoint import load_strict, read_manifest
 from atlas.base.corpus import split
@@ -73,6 +83,8 @@ class Bench:
             self.subject = small(guard, training_text)
             base, model = training(guard, 0, 0), loaded(self.shape, self.subject.tensors)
             put_down(folder, base, base.training.steps, model, validation, self.text)
+        self.honest = folder / "honest.safetensors"
+        self.honest.write_bytes(Patient.of(self.subject, rng(0)).written())
         self.clean = self._run(loaded(self.shape, self.subject.tensors))
 
     def rows(self, kinds: Sequence[Kind]) -> Iterator[dict[str, Any]]:
@@ -92,7 +104,11 @@ class Bench:
         with files.whole(path) as scratch:
             scratch.write_bytes(to.written())
         files.write_json(self.folder / CONFIG, to.config)
-        loads, rise, change = self._measured(path)
+        loads, rise, change, in_memory = self._measured(path)
+        found = refusals(path, self.manifest, self.text)
+        names = {level: set(filter(None, found[f"failed_{level}"].split(", "))) for level in HONEST_LEVELS}
+        names["model"] = names["text"] | in_memory
+        names["manifest"] |= in_memory
         return {
             "subject": self.name,
             "family": each.family,
@@ -103,19 +119,21 @@ class Bench:
             "loads": loads,
             "rise": rise,
             "logit_change": change,
-            **refusals(path, self.manifest, self.text),
+            **{f"failed_{level}": ", ".join(sorted(names[level])) for level in LEVELS},
         }
 
-    def _measured(self, path: Path) -> tuple[bool, float | None, float | None]:
-        """Whether the files load as they are; then the rise in loss and the largest change of a logit."""
+    def _measured(self, path: Path) -> tuple[bool, float | None, float | None, set[str]]:
+        """Whether the files load as they are; then the rise in loss and the largest change of a logit; and which checks
+        refuse the model in memory as that of the honest file."""
         try:
             model = Transformer(model_beside(path))
             load_strict(path, model)
         except AtlasError:
-            return False, None, None
+            return False, None, None, {UNREADABLE}
         loss, logits = self._run(model.eval())
         rise, change = loss - self.clean[0], float((logits - self.clean[1]).abs().max())
-        return True, rise if np.isfinite(rise) else np.inf, change if np.isfinite(change) else np.inf
+        refused = refused_in_memory(model, self.honest)
+        return True, rise if np.isfinite(rise) else np.inf, change if np.isfinite(change) else np.inf, refused
 
     def _run(self, model: Transformer) -> tuple[float, Tensor]:
         """Loss on the text kept for measuring, and logits of its first window, (1, context, 96)."""

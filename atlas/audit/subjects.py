@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
-from atlas.audit.audit_columns import LEVELS
+from atlas.audit.audit_columns import HONEST_LEVELS
 from atlas.base.certify import model_beside, verify_checkpoint
 from atlas.base.checkpoint import save
 from atlas.base.language import validation_loss
@@ -16,6 +16,8 @@ from atlas.base.model import Transformer, fresh, opt_config
 from atlas.base.pretrain import train
 from atlas.errors import AtlasError
 from atlas.guard.faults.kinds import Subject
+from atlas.guard.report import GuardError
+from atlas.guard.verification import verify
 from atlas.study.base_settings import Base, Model, Pretraining
 from atlas.study.config import Guard
 from atlas.workflow import files
@@ -103,8 +105,17 @@ def refusals(checkpoint: Path, manifest: Path, text: Path) -> dict[str, str]:
     file = {name for needs, name in by_text if needs == "file"}
     seen = file | {name for needs, name in by_text if needs == "text"}
     proven = seen | {name for needs, name in _failed(checkpoint, manifest, None) if needs != "text"}
-    found = zip(LEVELS, (file, seen, proven), strict=True)
+    found = zip(HONEST_LEVELS, (file, seen, proven), strict=True)
     return {f"failed_{level}": ", ".join(sorted(names)) for level, names in found}
+
+
+def refused_in_memory(model: nn.Module, checkpoint: Path) -> set[str]:
+    """Names of the checks that refuse a model in memory that should hold an honest checkpoint."""
+    try:
+        verify(model, checkpoint, trained=False)
+    except GuardError as error:
+        return {check.name for check in error.failed}
+    return set()
 
 
 def _failed(checkpoint: Path, manifest: Path | None, text: Path | None) -> list[tuple[str, str]]:

@@ -14,11 +14,13 @@ from atlas.base.text import SYMBOLS
 from atlas.errors import AtlasError
 from atlas.guard.formats import CONFIG, REMEDY, is_gguf
 from atlas.guard.reading import FETCH, OURS, checkpoint_in, ours, plainly, read_json
-from atlas.guard.report import Report
+from atlas.guard.report import LOSS, Report
 from atlas.guard.verification import inspect_foreign
 
 
-def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) -> Report:
+def inspect(
+    path: Path, manifest: Path | None = None, text: Path | None = None, sample: str | Path | None = None
+) -> Report:
     """Verify any checkpoint, Atlas's own or another project's, and say what could not be checked, and why.
 
     Args:
@@ -26,19 +28,20 @@ def inspect(path: Path, manifest: Path | None = None, text: Path | None = None) 
         manifest: base.json of a checkpoint of Atlas's own; without it the .json of the same name, if there.
         text: text to measure the loss on; without it the corpus.txt beside the checkpoint or, where a study has it, in
             the folder above, if there.
+        sample: text for a model of another project, a file or "english".
 
     Raises AtlasError where the file cannot be read, or nothing tells what model it should be.
     """
     with plainly():
         try:
-            return _inspect(path, manifest, text)
+            return _inspect(path, manifest, text, sample)
         except AtlasError as error:
             if ours(checkpoint_in(path)):
                 raise
             raise AtlasError(str(error).replace(REMEDY, FETCH)) from None  # nobody deletes what others made
 
 
-def _inspect(path: Path, manifest: Path | None, text: Path | None) -> Report:
+def _inspect(path: Path, manifest: Path | None, text: Path | None, sample: str | Path | None) -> Report:
     checkpoint = checkpoint_in(path)
     if not checkpoint.is_file():
         raise AtlasError(f"{path}: no such file; give a safetensors file, such as results/base/1/base.safetensors")
@@ -52,25 +55,31 @@ def _inspect(path: Path, manifest: Path | None, text: Path | None) -> Report:
         )
     if not manifest and not gguf and beside != checkpoint and _is_manifest(beside):
         manifest = beside
-    missing = {}
     if manifest or (not gguf and _is_own(checkpoint.parent / CONFIG)):
-        places = (folder / "corpus.txt" for folder in checkpoint.absolute().parents[:2])
-        text = text or next((corpus for corpus in places if corpus.is_file()), None)
-        certificate = verify_checkpoint(checkpoint, manifest, text)
-        adopted = checkpoint.with_name(ADOPTED).is_file()
-        words = "a model from outside, as a study took it" if adopted else "a model of Atlas's own"
-        if not manifest:
-            missing["hashes, the seed's own initialisation, the loss on record"] = (
-                "no manifest; give --manifest base.json"
+        if sample:
+            raise AtlasError(
+                f"--text {sample}: goes with other projects' models; {checkpoint} is Atlas's own: --corpus"
             )
-        if not text:
-            missing["the loss, and whether every module does its part"] = "no text; give --corpus corpus.txt"
-    elif text:
+        return _own(path, checkpoint, manifest, text)
+    if text:
         raise AtlasError(
-            f"{text}: --corpus goes with checkpoints of Atlas's own, and {path} is another project's; leave it out"
+            f"{text}: --corpus goes with checkpoints of Atlas's own, and {path} is another project's; give --text"
         )
-    else:
-        return inspect_foreign(path)
+    return inspect_foreign(path, text=sample)
+
+
+def _own(path: Path, checkpoint: Path, manifest: Path | None, text: Path | None) -> Report:
+    """What is found in a checkpoint of Atlas's own."""
+    missing = {}
+    places = (folder / "corpus.txt" for folder in checkpoint.absolute().parents[:2])
+    text = text or next((corpus for corpus in places if corpus.is_file()), None)
+    certificate = verify_checkpoint(checkpoint, manifest, text)
+    adopted = checkpoint.with_name(ADOPTED).is_file()
+    words = "a model from outside, as a study took it" if adopted else "a model of Atlas's own"
+    if not manifest:
+        missing["hashes, the seed's own initialisation, the loss on record"] = "no manifest; give --manifest base.json"
+    if not text:
+        missing[LOSS] = "no text; give --corpus corpus.txt"
     return Report.of_checks(certificate, path, words, missing, manifest, text)
 
 

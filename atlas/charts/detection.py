@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import altair as alt
 import pandas as pd
 
-from atlas.audit.audit_columns import LEVELS
+from atlas.audit.audit_columns import HONEST_LEVELS
 from atlas.audit.detection_rates import FELT, NOTHING, changed, felt, least_evidence, seen
 from atlas.charts import picture
 from atlas.charts.frame import Block, Chart, Panel, told
@@ -15,8 +15,14 @@ from atlas.charts.study_tables import Tables
 from atlas.charts.theme import INK, PLACEBO, SOFT
 
 LEAST, MOST, UNREAD = 1e-4, 10.0, 100.0  # ends of the axis of losses, and where files stand that do not load
-EVIDENCE = {"file": "the file alone", "text": "a text, too", "manifest": "the manifest only", NOTHING: NOTHING}
-COLOURS = ("#0072b2", "#009e73", "#d55e00", PLACEBO)
+EVIDENCE = {
+    "file": "the file alone",
+    "text": "a text, too",
+    "model": "the model in memory against its file",
+    "manifest": "the manifest only",
+    NOTHING: NOTHING,
+}
+COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#d55e00", PLACEBO)
 
 
 def charts(tables: Tables) -> Iterator[Chart]:
@@ -69,14 +75,14 @@ def finding(rows: pd.DataFrame) -> list[str]:
     """What is seen of the damage that matters, without a manifest, and with one of all that changes the function."""
     costly = rows[felt(rows)]
     return [
-        f"Refused without a manifest: {seen(costly, 'text')} whose damage is felt;",
-        f"with one: {seen(rows[changed(rows)], 'manifest')} that compute anything else",
+        f"Refused by a text or in memory: {seen(costly, 'model')} whose damage is felt;",
+        f"with a manifest: {seen(rows[changed(rows)], 'manifest')} that compute anything else",
     ]
 
 
 def rests_on(rows: pd.DataFrame, honest: pd.DataFrame) -> list[str]:
     """How much it rests on, what felt means, and the false alarms with their interval."""
-    alarms = {level: seen(honest, level) for level in LEVELS}
+    alarms = {level: seen(honest, level) for level in HONEST_LEVELS}
     high = alarms["text"].interval[1]
     return [
         f"{len(rows)} damaged checkpoints of {rows['kind'].nunique()} kinds. Felt: the file does not load, or the loss "

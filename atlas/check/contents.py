@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pyarrow as pa
 import torch
 
-from atlas.audit.audit_columns import DETECTION, HONEST
+from atlas.audit.audit_columns import DETECTION, HONEST, VIEWS
 from atlas.base.checkpoint import read_certificate, read_manifest
 from atlas.charts.gallery import GALLERY
 from atlas.errors import AtlasError
@@ -202,6 +202,7 @@ READERS: tuple[tuple[str, Reader], ...] = (
     ("audit/parts/damage-*.parquet", partial(files.read_parquet, columns=DETECTION)),
     ("audit/parts/honest-*.parquet", partial(files.read_parquet, columns=HONEST)),
     ("audit/detection.parquet", partial(files.read_parquet, columns=DETECTION)),
+    ("audit/views.parquet", partial(files.read_parquet, columns=VIEWS)),
     ("audit/false_alarms.parquet", partial(files.read_parquet, columns=HONEST)),
     *((pattern, FORMATS[PurePosixPath(pattern).suffix]) for pattern in OF_ONE_FORMAT),
     *(

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from atlas.errors import AtlasError
 
+LOSS = "the loss, and whether every module does its part"  # what takes a text, where there was none
 COLUMNS = ("module", "check", "measured", "limit", "verdict")
 UNDECIDED = "not judged"  # how a check's detail begins where its figures could not tell
 NOTE = "note"  # and where there is something to know of what passed
@@ -150,11 +151,17 @@ def show(report: Report, console: Console, everything: bool = False) -> None:
     for what, why in report.not_checked.items():
         console.print(Text(f"not checked: {what} ({why})", style="yellow"), soft_wrap=True)
     console.print(f"fingerprint {report.fingerprint}", soft_wrap=True, highlight=False)
-    made = len(report.checks)
-    if failed:
-        console.print(Text(f"FAILED {len(failed)} of {made} checks", "bold red"))
-    else:
-        console.print(Text(f"passed all {made} checks", "green"))
+    console.print(_verdict(report))
+
+
+def _verdict(report: Report) -> Text:
+    """The last line, which never reads like a pass where something that decides was not judged."""
+    made, read = len(report.checks), [check for check in report.checks if check.needs == "text"]
+    if report.failed:
+        return Text(f"FAILED {len(report.failed)} of {made} checks", "bold red")
+    if LOSS in report.not_checked or any(check.detail.startswith(UNDECIDED) for check in read):
+        return Text(f"passed {made} checks, but not whether every tensor is in its place: see above", "yellow")
+    return Text(f"passed all {made} checks", "green")
 
 
 def _printable(report: Report) -> Report:

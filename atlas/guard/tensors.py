@@ -93,9 +93,14 @@ def parts_of(model: nn.Module) -> Iterator[WeightPart]:
             yield WeightPart(name, name, flat, _kind(module, own, flat), role)
 
 
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a norm, by the name of its class."""
+    return "norm" in type(module).__name__.lower()
+
+
 def _kind(module: nn.Module, own: str, values: Tensor) -> Kind:
     """What a parameter is, by its module and its own name there; ``values`` are as the part holds them."""
-    if "norm" in type(module).__name__.lower():
+    if is_norm(module):
         return "norm bias" if own.endswith("bias") else "norm weight"
     if values.ndim < 2:
         return "bias" if own.endswith("bias") else "other"

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 
 from atlas.errors import AtlasError
 from atlas.guard import adapters, configured
+from atlas.guard.arrangements import not_judged
 from atlas.guard.blueprints import Blueprint, TensorSpec, blueprint, heads_of
 from atlas.guard.conversions import converted, hosts
 from atlas.guard.fitting import fit, loaded, misfits, root_of, unjudged, values_of
+from atlas.guard.foreign_text import ENGLISH, Text, TextAsRead, load
 from atlas.guard.formats import COMPUTED, CONFIG, Contents, GgufFile, is_gguf
 from atlas.guard.model_parts import model_parts
 from atlas.guard.names import Rename, renamed
 from atlas.guard.reading import DEQUANTISE, checkpoint_in, contents, plainly, read_json
-from atlas.guard.report import UNDECIDED, Certificate, Check, Report, insist
+from atlas.guard.report import FITS, LOSS, UNDECIDED, Certificate, Check, Report, insist
 from atlas.guard.tensors import WeightPart, fingerprint, role_name, sha256_of, widened
 from atlas.guard.unconfirmed import consistent, unconfirmed
 from atlas.guard.value_checks import static
@@ -32,8 +34,9 @@ NEWER_HEAD = "lm_head.weight"
 MEND = "the model is not what the file holds: mend the loading (names, `strict`, config), and verify again"
 NOT_CHECKED = {
     "hashes": "another project's checkpoint has no manifest of Atlas",
-    "the loss, and whether every module does its part": "needs the model itself; see docs/guard.md",
+    LOSS: "tensors in each other's place pass: give --text english, or a FILE in the model's language",
 }
+UNREAD = 'whether every tensor is in its place takes a text; pass text="english", or a file'
 UNCONFIRMED = (
     "nothing in the file can confirm them; compare them with the config that was published, or load the model and "
     "compare its loss on a text"
@@ -50,6 +53,8 @@ def verify(
     trained: bool = True,
     changed: Collection[str] = (),
     base: Path | str | None = None,
+    text: Text | None = None,
+    tokenizer: Any = None,
 ) -> Certificate:
     """Check that a model in memory holds a checkpoint, whole and unchanged, and that nothing in it is untrained.
 
@@ -67,14 +72,27 @@ def verify(
         changed: keys of the config that the model has otherwise than its file on purpose, such as "rope_parameters".
         base: of an adapter, the checkpoint of the model that it adapts (default: the one that the adapter names,
             where that is a folder).
+        text: of a causal language model, to tell whether every tensor is in its place: a file in its language,
+            "english" for a short text that is at hand, or token ids. The weights are changed in place meanwhile, and
+            put back bit by bit.
+        tokenizer: of `transformers` or `tokenizers`, for a text; without it the tokenizer.json of the checkpoint.
 
     Returns the checks, all passed. Raises ``atlas.GuardError``, whose ``failed`` has the checks that failed, with
     the tensors; AtlasError where the file cannot be read, or an option names what is not there or is not used.
     """
     path = Path(checkpoint)
     if adapters.is_adapter(path):
-        unused = {"rename": rename, "tied": tied, "cast": cast, "changed": changed}
-        if given := [option for option, value in unused.items() if value]:
+        unused = {
+            "rename": rename,
+            "tied": tied,
+            "cast": cast,
+            "changed": changed,
+            "text": text,
+            "tokenizer": tokenizer,
+        }
+        if given := [
+            option for option, value in unused.items() if value is not None and value != () and value is not False
+        ]:
             raise AtlasError(f"{path}: {given[0]}: not used for an adapter; leave it out")
         checks, identity = adapters.verify(model, path, base, trained), fingerprint(model.state_dict())
         mend = adapters.MEND
@@ -83,7 +101,10 @@ def verify(
             f"{path}: base={str(base)!r} goes with the folder of an adapter, and this is none; leave it out"
         )
     else:
+        reading = None if text is None else TextAsRead.of(text, tokenizer, path)  # before anything costly
         checks, identity = _whole(model, path, rename, tied or {}, cast, trained, changed)
+        if identity:
+            checks += reading.judged_by(model, path) if reading else [not_judged(UNREAD)]
         mend = MEND
     certificate = Certificate.of(checks, identity)
     insist(certificate, checkpoint, mend)
@@ -299,8 +320,10 @@ def _read_foreign(path: Path) -> Foreign:
     return Foreign(origin=path, config=config, blueprint=expected, tensors=found.tensors, misplaced=found.misplaced)
 
 
-def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED) -> Report:
+def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED, text: str | Path | None = None) -> Report:
     """Verify a checkpoint of another project, and say what could not be checked, and why.
+
+    With a text, a file or ``"english"``, the model is run as well: `transformers` loads it.
 
     Raises AtlasError where the file cannot be read, or nothing tells what model it should be.
     """
@@ -309,10 +332,20 @@ def inspect_foreign(path: Path, not_checked: Mapping[str, str] = NOT_CHECKED) ->
         raise AtlasError(
             f"{path}: no such file; give a safetensors or GGUF file, an index of shards, or the folder of one"
         )
+    reading = None if text is None else TextAsRead.of(text, None, checkpoint)  # before anything costly
     foreign = read_foreign(checkpoint)
     keys = unconfirmed(foreign.config, foreign.tensors)
-    missing = {f"the config's {', '.join(keys)}": UNCONFIRMED} if keys else {}
-    return Report.of_checks(verify_foreign(foreign), path, foreign.words, missing | dict(not_checked))
+    certificate, missing = verify_foreign(foreign), dict(not_checked)
+    if keys:
+        missing = {f"the config's {', '.join(keys)}": UNCONFIRMED} | missing
+    if reading:
+        missing[LOSS] = "what the file holds does not fit its config"
+        if all(check.passed for check in certificate.checks if check.name in FITS):
+            del missing[LOSS]
+            found = reading.judged_by(load(checkpoint), checkpoint)
+            certificate = Certificate.of([*certificate.checks, *found], certificate.fingerprint)
+    beside = Path(text) if text and text != ENGLISH else None
+    return Report.of_checks(certificate, path, foreign.words, missing, text=beside)
 
 
 def verify_foreign(foreign: Foreign) -> Certificate:

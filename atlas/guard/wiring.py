@@ -125,6 +125,13 @@ class Gain:
         return cls(move, float(saved.mean()), float(saved.std()) / math.sqrt(len(saved)))
 
 
+class LossMeter(Protocol):
+    """What measures the losses of a model that may be changed meanwhile."""
+
+    def losses(self, layer: int = ..., /) -> Tensor:
+        """Losses, float32, given that nothing before ``layer`` has changed; without one those of the whole model."""
+
+
 class LossProbe:
     """Losses of one model on one sample of text, computed anew only from the layer that changed on.
 
@@ -183,7 +190,7 @@ def functional(model: Anatomy, tokens: np.ndarray) -> Iterator[Check]:
         gains = gained([move for move in moves if move.kind == kind], *looks)
         gains += _recut(model, looks[1]) if kind == "heads" else []
         if gains:
-            yield _verdict(kind, sentence, gains, slack + (STEP_MARGIN if kind == "step" else MARGIN))
+            yield verdict(kind, sentence, gains, slack + (STEP_MARGIN if kind == "step" else MARGIN))
 
 
 def samples(tokens: np.ndarray, context: int, *sizes: int) -> list[TextSample]:
@@ -212,7 +219,7 @@ def _entropy(shares: np.ndarray) -> float:
     return float(-(used * np.log(used)).sum())
 
 
-def gained(moves: Sequence[Move], first: LossProbe, second: LossProbe) -> list[Gain]:
+def gained(moves: Sequence[Move], first: LossMeter, second: LossMeter) -> list[Gain]:
     """What each move gains: by the first look, but by the second one where the first is suspicious.
 
     A gain that the second look has not confirmed, because others of its kind were larger, counts as none.
@@ -224,7 +231,7 @@ def gained(moves: Sequence[Move], first: LossProbe, second: LossProbe) -> list[G
     return _look([gain.move for gain in suspects], second) + rest
 
 
-def _look(moves: Iterable[Move], probe: LossProbe) -> list[Gain]:
+def _look(moves: Iterable[Move], probe: LossMeter) -> list[Gain]:
     before, found = probe.losses(), []
     for move in moves:
         with moved(move):
@@ -269,14 +276,15 @@ def _steps(model: Anatomy, sample: TextSample) -> list[Move]:
     return [stepped(module, model.descent(gradient), STEP) for module, gradient in found]
 
 
-def _verdict(kind: str, sentence: str, gains: Sequence[Gain], limit: float) -> Check:
+def verdict(kind: str, sentence: str, gains: Sequence[Gain], limit: float) -> Check:
+    """The check of one kind of moves: none may gain more than the limit, unless chance may."""
     wrong = [gain for gain in gains if not (gain.mean <= limit or gain.mean <= ERRORS * gain.error)]
     listed = [f"{gain.move.name}: the loss falls by {gain.mean:.3g}, expected at most {limit:.3g}" for gain in wrong]
     most = max(gain.mean if math.isfinite(gain.mean) else math.inf for gain in gains)
     by_tensor: dict[str, float | None] = {}
     for gain in sorted(gains, key=lambda gain: gain.mean):
         by_tensor |= dict.fromkeys(gain.move.tensors, finite(gain.mean))
-    tensors = sorted({tensor for gain in wrong for tensor in gain.move.tensors})
+    tensors = sorted({tensor.partition("[")[0] for gain in wrong for tensor in gain.move.tensors})
     return Check(kind, not wrong, finite(most), limit, "; ".join(listed) or sentence, tensors, "text", by_tensor)
 
 
@@ -307,26 +315,26 @@ def all_moves(modules: Sequence[LayerModule], heads: int) -> Iterator[Move]:
         yield from _within(inside, heads)
     if len(layers) <= LAYERS_AT_MOST:
         for first, second in combinations(layers.values(), 2):
-            yield _swapped("layers", f"layers {first[0].layer} and {second[0].layer}", first, second)
+            yield swapped("layers", f"layers {first[0].layer} and {second[0].layer}", first, second)
 
 
 def _within(inside: Sequence[LayerModule], heads: int) -> Iterator[Move]:
     by_role = {module.role: module for module in inside}
     yield from _siblings(by_role)
     for first, second in combinations([module for module in inside if module.role == "norm"], 2):
-        yield _swapped("siblings", f"{first.name} and {second.name}", [first], [second])
+        yield swapped("siblings", f"{first.name} and {second.name}", [first], [second])
     for role in ("q", "v"):  # heads of k and of o move with these
         if role in by_role and 1 < heads <= HEADS_AT_MOST:
             for a, b in combinations(range(heads), 2):
                 title = f"{by_role[role].name}, heads {a} and {b}"
-                yield _changed("heads", title, by_role[role], partial(_heads_swapped, heads=heads, a=a, b=b), bias=True)
+                yield changed("heads", title, by_role[role], partial(_heads_swapped, heads=heads, a=a, b=b), bias=True)
     for module in inside:
         if module.role in ("q", "v", "down", "norm"):  # k, o and up scale along with these
             for factor in FACTORS:
-                yield _changed("scale", f"{module.name} x {factor:g}", module, partial(torch.mul, other=factor))
+                yield changed("scale", f"{module.name} x {factor:g}", module, partial(torch.mul, other=factor))
     for role in ("q", "o", "down"):  # attention is even, attention is off, the feed-forward is off
         if role in by_role:
-            yield _changed("load", by_role[role].name, by_role[role], torch.zeros_like, bias=True)
+            yield changed("load", by_role[role].name, by_role[role], torch.zeros_like, bias=True)
 
 
 def _siblings(by_role: Mapping[str, LayerModule]) -> Iterator[Move]:
@@ -334,7 +342,7 @@ def _siblings(by_role: Mapping[str, LayerModule]) -> Iterator[Move]:
     attention = [by_role[role] for role in ATTENTION if role in by_role]
     for first, second in combinations(attention, 2):
         if first.weight.shape == second.weight.shape:
-            yield _swapped("siblings", f"{first.name} and {second.name}", [first], [second])
+            yield swapped("siblings", f"{first.name} and {second.name}", [first], [second])
     if {"up", "down"} <= by_role.keys() and by_role["up"].weight.T.shape == by_role["down"].weight.shape:
         up, down = by_role["up"], by_role["down"]
         names, weights = (up.name, down.name), (up.weight, down.weight)
@@ -342,37 +350,41 @@ def _siblings(by_role: Mapping[str, LayerModule]) -> Iterator[Move]:
         yield Move("siblings", title, up.layer, names, weights, lambda: (down.weight.T.clone(), up.weight.T.clone()))
     for module in attention:
         if module.weight.shape[0] == module.weight.shape[1]:
-            yield _changed("transposed", module.name, module, lambda weight: weight.T.clone())
+            yield changed("transposed", module.name, module, lambda weight: weight.T.clone())
 
 
 def shifted(positions: LayerModule) -> Iterator[Move]:
     """The rows of the positions, (positions, width), move one place on, or back."""
     for which, by in (("on", 1), ("back", -1)):
         title = f"{positions.name}, one place {which}"
-        yield _changed("positions", title, positions, partial(torch.roll, shifts=by, dims=0))
+        yield changed("positions", title, positions, partial(torch.roll, shifts=by, dims=0))
 
 
 def stepped(module: LayerModule, direction: Tensor, length: float) -> Move:
     """The weight moves along a direction by a share of its own length."""
     change = direction * (length * module.weight.detach().norm() / direction.norm().clamp(min=1e-30))
-    return _changed("step", module.name, module, lambda weight: weight + change)
+    return changed("step", module.name, module, lambda weight: weight + change)
 
 
-def _changed(
-    kind: str, title: str, module: LayerModule, change: Callable[[Tensor], Tensor], bias: bool = False
-) -> Move:
+def changed(kind: str, title: str, module: LayerModule, change: Callable[[Tensor], Tensor], bias: bool = False) -> Move:
     """A change of one module's weight, or of its weight and its bias."""
     targets = module.tensors if bias else (module.weight,)
     return Move(kind, title, module.layer, (module.name,), targets, lambda: tuple(map(change, targets)))
 
 
-def _swapped(kind: str, title: str, first: Sequence[LayerModule], second: Sequence[LayerModule]) -> Move:
+def swapped(kind: str, title: str, first: Sequence[LayerModule], second: Sequence[LayerModule]) -> Move:
     """Whatever the first modules hold goes to the second ones, in order, and the other way round."""
     a = tuple(tensor for module in first for tensor in module.tensors)
     b = tuple(tensor for module in second for tensor in module.tensors)
     names = tuple(module.name for module in (*first, *second))
-    layer = min(first[0].layer, second[0].layer)
-    return Move(kind, title, layer, names, (*a, *b), lambda: tuple(tensor.detach().clone() for tensor in (*b, *a)))
+    layer, targets = min(first[0].layer, second[0].layer), (*a, *b)
+
+    def values() -> tuple[Tensor, ...]:
+        """Views of fused tensors may be of another shape; their numbers are in the same order."""
+        sources = zip((*b, *a), targets, strict=True)
+        return tuple(source.detach().reshape(target.shape).clone() for source, target in sources)
+
+    return Move(kind, title, layer, names, targets, values)
 
 
 def _heads_swapped(tensor: Tensor, heads: int, a: int, b: int) -> Tensor:

@@ -69,6 +69,11 @@ class Guard(Settings):
         [250, 350, 400, 450, 500, 600], min_length=1, description="steps kept of each training; the last one ends it"
     )
     modules: Positive = Field(3, description="modules that each kind of damage is done to")
+    architectures: list[Literal["gpt2", "gpt_neox", "llama", "mistral", "opt", "qwen2", "qwen3"]] = Field(
+        ["gpt2", "gpt_neox", "llama", "mistral", "opt", "qwen2", "qwen3"],
+        description="other projects' architectures that are damaged, too; takes the extra lm",
+    )
+    foreign_steps: Positive = Field(700, description="steps of the honest training of each of these")
 
     @field_validator("snapshots")
     @classmethod

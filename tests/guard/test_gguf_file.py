@@ -197,7 +197,9 @@ def test_what_lies_beside_the_file_is_not_its_own(tmp_path):
     for name in ("model.json", "config.json"):
         (tmp_path / name).write_text("{}")
     assert failures(path) == {}
-    with pytest.raises(AtlasError, match=r"model\.json: --manifest goes with checkpoints of Atlas's own, .*gguf is another project's"):
+    with pytest.raises(
+        AtlasError, match=r"model\.json: --manifest goes with checkpoints of Atlas's own, .*gguf is another project's"
+    ):
         inspect(path, manifest=tmp_path / "model.json")
 
 

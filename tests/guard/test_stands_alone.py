@@ -74,7 +74,11 @@ def test_the_command_verifies_with_these_alone(alone, tmp_path):
     folder = saved(tmp_path / "model", "llama", trained=True)
     done = alone("verify", folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "passed all" in done.stdout
+    assert "but not whether every tensor is in its place: see above" in done.stdout
+    by_text = alone("verify", folder, "--text", "english")
+    assert by_text.returncode == 1
+    assert "reading a text takes tokenizers; install the extra lm: " in by_text.stderr
+    assert by_text.stderr.count("\n") == 1
 
 
 def test_of_a_checkpoint_of_atlas_it_says_what_takes_more(alone, tmp_path):

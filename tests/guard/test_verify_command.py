@@ -45,7 +45,8 @@ def leave_fresh(folder):
 def test_a_checkpoint_that_passes(own, atlas_verify, name):
     code, out, err = atlas_verify(own / name)
     assert (code, err) == (0, "")
-    assert "passed all" in out
+    assert "wiring: not judged: the text has " in out  # it is a short one
+    assert out.splitlines()[-1].startswith("passed ")
     assert "FAILED" not in out
     assert "not checked" not in out
 
@@ -111,6 +112,9 @@ def test_another_projects_folder(tmp_path, atlas_verify):
     code, out, _ = atlas_verify(folder)
     assert code == 0
     assert "llama, 21 tensors" in out
+    assert "passed all" not in out
+    assert "not checked: the loss, and whether every module does its part (tensors in each other's place pass: " in out
+    assert out.splitlines()[-1].endswith("checks, but not whether every tensor is in its place: see above")
     assert "not checked: hashes" in out
     tensors = load_file(folder / "model.safetensors")
     save_file({**tensors, "lora.weight": torch.ones(2)}, folder / "model.safetensors")
@@ -124,4 +128,11 @@ def test_a_path_that_is_no_checkpoint_is_one_line(own, atlas_verify, name):
     code, out, err = atlas_verify(own / name)
     assert (code, out) == (1, "")
     assert name in err
+    assert err.count("\n") == 1
+
+
+def test_a_text_for_other_projects_models_does_not_go_with_atlas_own(own, atlas_verify):
+    code, out, err = atlas_verify(own, "--text", "english")
+    assert (code, out) == (1, "")
+    assert err.startswith("atlas: error: --text english: goes with other projects' models; ")
     assert err.count("\n") == 1

@@ -1,6 +1,7 @@
 """What the documentation says of searches comes from their tables."""
 
 import json
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -9,7 +10,7 @@ from atlas.page import tried
 from atlas.tables.columns import RECIPES
 from atlas.workflow import files
 
-RECIPE = {"preset": "recall", "loss": "answer", "phases": {"all": {"steps": 24, "rehearsal": {"facts": 32}}}}
+RECIPE: dict[str, Any] = {"preset": "recall", "loss": "answer", "phases": {"all": {"steps": 24, "rehearsal": {"facts": 32}}}}
 
 
 def row(**values):

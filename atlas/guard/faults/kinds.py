@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.torch import save as to_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from atlas.guard.blueprints import OPT_LAYERS, OPT_MODULES
 
@@ -52,6 +52,7 @@ class Patient:
     config: dict[str, Any]
     draw: np.random.Generator
     broken: list[Callable[[bytes], bytes]] = field(default_factory=list)  # done to the file once it is written
+    in_memory: list[Callable[[nn.Module], None]] = field(default_factory=list)  # done to the model once it is loaded
 
     @classmethod
     def of(cls, subject: Subject, draw: np.random.Generator) -> Patient:
