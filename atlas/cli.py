@@ -107,6 +107,7 @@ def _write(text: str, out: Path | None) -> None:
     ),
     _option("--all", action="store_true", help="show every module under every check, not only the worst"),
     _option("--json", action="store_true", help="print the whole report as JSON instead of tables"),
+    _option("--github", action="store_true", help="print annotations of GitHub Actions instead of tables"),
     epilog="Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
     "GPT-NeoX, Llama, Mistral, Qwen2 and Qwen3; also GGUF files of Llama, Mistral, GPT-2, Qwen2 and Qwen3, which "
     "hold their config themselves (takes the packages transformers and gguf). For a model in memory: "
@@ -116,6 +117,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from atlas.guard import report  # takes torch, which is slow to import
+    from atlas.guard.annotations import annotations
     from atlas.guard.verification import NOT_CHECKED, inspect_foreign
 
     beside = arguments.manifest or arguments.corpus
@@ -130,6 +132,8 @@ def _verify(arguments: argparse.Namespace) -> None:
         found = inspect(arguments.checkpoint, arguments.manifest, arguments.corpus)
     if arguments.json:
         print(json.dumps(asdict(found), indent=2))
+    elif arguments.github:
+        print(*annotations(found), sep="\n")
     else:
         report.show(found, Console(width=None if sys.stdout.isatty() else WIDE), arguments.all)
     if not found.passed:
