@@ -84,7 +84,7 @@ def _safetensors(folder: Path) -> Mapping[str, list[str]]:
 def _accelerate(folder: Path) -> Mapping[str, list[str]]:
     from accelerate import load_checkpoint_in_model
 
-    load_checkpoint_in_model(_fresh(folder), folder / WEIGHTS)
+    load_checkpoint_in_model(_fresh(folder), str(folder / WEIGHTS))
     return {}
 
 
