@@ -128,6 +128,7 @@ def _write(text: str, out: Path | None) -> None:
     ),
     _option("--all", action="store_true", help="show every module under every check, not only the worst"),
     _option("--json", action="store_true", help="print the whole report as JSON instead of tables"),
+    _option("--github", action="store_true", help="print annotations of GitHub Actions instead of tables"),
     epilog="Knows Atlas's own checkpoints and, with the transformers config.json beside them, those of OPT, GPT-2, "
     "GPT-NeoX, Llama, Mistral, Qwen2 and Qwen3; also GGUF files of Llama, Mistral, GPT-2, Qwen2 and Qwen3, which "
     "hold their config themselves (takes the packages transformers and gguf). For a model in memory: "
@@ -146,6 +147,7 @@ def _inspected(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from atlas.guard import report
+    from atlas.guard.annotations import annotation, annotations
 
     try:
         found = _report(arguments)
@@ -153,9 +155,13 @@ def _inspected(arguments: argparse.Namespace) -> None:
         if arguments.json:  # a program that reads it gets JSON whatever happens
             failed = {"passed": False, "checkpoint": str(arguments.checkpoint), "error": str(error)}
             print(json.dumps(failed, indent=2))
+        if arguments.github:
+            print(annotation("error", str(error), str(arguments.checkpoint)))
         raise
     if arguments.json:
         print(json.dumps(asdict(found), indent=2))
+    elif arguments.github:
+        print(*annotations(found), sep="\n")
     else:
         report.show(found, Console(width=None if sys.stdout.isatty() else WIDE), arguments.all)
     if not found.passed:
@@ -169,8 +175,10 @@ def _report(arguments: argparse.Namespace) -> Report:
     from atlas.guard.verification import NOT_CHECKED, inspect_foreign
 
     path, beside = arguments.checkpoint, arguments.manifest or arguments.corpus
-    if arguments.json and arguments.all:
-        raise AtlasError("--all: not used with --json, which holds everything; leave it out")
+    if arguments.all and (other := [name for name in ("json", "github") if vars(arguments)[name]]):
+        raise AtlasError(f"--all: not used with --{other[0]}, which holds everything; leave it out")
+    if arguments.json and arguments.github:
+        raise AtlasError("--github: not used with --json; leave one out")
     if arguments.against:
         if other := beside or arguments.base or arguments.text:
             raise AtlasError(f"{other}: not used with --against; leave it out")

@@ -10,7 +10,11 @@ from atlas.page import tried
 from atlas.tables.columns import RECIPES
 from atlas.workflow import files
 
-RECIPE: dict[str, Any] = {"preset": "recall", "loss": "answer", "phases": {"all": {"steps": 24, "rehearsal": {"facts": 32}}}}
+RECIPE: dict[str, Any] = {
+    "preset": "recall",
+    "loss": "answer",
+    "phases": {"all": {"steps": 24, "rehearsal": {"facts": 32}}},
+}
 
 
 def row(**values):
