@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -147,7 +147,7 @@ def _inspected(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from atlas.guard import report
-    from atlas.guard.annotations import annotation, annotations
+    from atlas.guard.annotations import annotated, annotation
 
     try:
         found = _report(arguments)
@@ -161,7 +161,7 @@ def _inspected(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(asdict(found), indent=2))
     elif arguments.github:
-        print(*annotations(found), sep="\n")
+        print(*annotated(found), sep="\n")
     else:
         report.show(found, Console(width=None if sys.stdout.isatty() else WIDE), arguments.all)
     if not found.passed:
@@ -174,35 +174,37 @@ def _report(arguments: argparse.Namespace) -> Report:
     from atlas.guard import adapters
     from atlas.guard.verification import NOT_CHECKED, inspect_foreign
 
-    path, beside = arguments.checkpoint, arguments.manifest or arguments.corpus
-    if arguments.all and (other := [name for name in ("json", "github") if vars(arguments)[name]]):
-        raise AtlasError(f"--all: not used with --{other[0]}, which holds everything; leave it out")
-    if arguments.json and arguments.github:
-        raise AtlasError("--github: not used with --json; leave one out")
+    path, adapter = arguments.checkpoint, adapters.is_adapter(arguments.checkpoint)
+    if unused := [said for name, said in _unused(path, adapter, bool(arguments.against)) if vars(arguments)[name]]:
+        raise AtlasError(f"{unused[0]}; leave it out")
+    if len(shown := [name for name in ("json", "github", "all") if vars(arguments)[name]]) > 1:
+        raise AtlasError(f"--{shown[-1]}: not used with --{shown[0]}, which holds everything; leave it out")
     if arguments.against:
-        if other := beside or arguments.base or arguments.text:
-            raise AtlasError(f"{other}: not used with --against; leave it out")
         from atlas.guard.quantised import compare
 
         return compare(path, arguments.against)
-    if adapters.is_adapter(path):
-        if beside:
-            raise AtlasError(f"{beside}: goes with checkpoints of Atlas's own, and {path} is an adapter; leave it out")
-        if arguments.text:
-            raise AtlasError(f"--text {arguments.text}: runs a whole model, and {path} is an adapter; leave it out")
+    if adapter:
         return adapters.inspect(path, arguments.base)
-    if arguments.base:
-        raise AtlasError(
-            f"--base {arguments.base}: goes with the folder of an adapter, and {path} is none; leave it out"
-        )
     try:
         from atlas.base.inspection import inspect
     except ModuleNotFoundError as error:  # the guard is installed alone
-        if beside:
+        if beside := arguments.manifest or arguments.corpus:
             raise AtlasError(f"{beside}: goes with checkpoints of Atlas's own; {INSTALL_WORKFLOW}") from error
         own = {"what else is known of a checkpoint of Atlas's own": INSTALL_WORKFLOW}
         return inspect_foreign(path, NOT_CHECKED | own, arguments.text)
     return inspect(path, arguments.manifest, arguments.corpus, arguments.text)
+
+
+def _unused(path: Path, adapter: bool, against: bool) -> Iterator[tuple[str, str]]:
+    """Options that a checkpoint of a kind has no use for, and why."""
+    if against:
+        yield from ((name, f"--{name}: not used with --against") for name in ("manifest", "corpus", "base", "text"))
+    elif adapter:
+        for name in ("manifest", "corpus"):
+            yield name, f"--{name} goes with checkpoints of Atlas's own, and {path} is an adapter"
+        yield "text", f"--text runs a whole model, and {path} is an adapter"
+    else:
+        yield "base", f"--base goes with the folder of an adapter, and {path} is none"
 
 
 @_command(

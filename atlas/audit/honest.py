@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from atlas.audit.audit_columns import HONEST, LEVELS
+from atlas.audit.audit_columns import HONEST, HONEST_LEVELS
 from atlas.audit.outsiders import DTYPES, OUTSIDERS, loss_on, trained
 from atlas.audit.subjects import excerpt, loaded, put_down, refusals, snapshots, training
 from atlas.base.corpus import split
@@ -90,7 +90,7 @@ def outside(guard: Guard, kind: str, seed: int, text: str) -> list[dict[str, Any
                 copy.deepcopy(model).to(dtype).save_pretrained(folder)  # type: ignore[operator]
                 failed = ", ".join(sorted(check.name for check in inspect_foreign(folder).failed))
                 row = {"architecture": kind, "dtype": name, "seed": seed, "step": step, "val_loss": loss}
-                rows.append(row | {f"failed_{level}": failed for level in LEVELS})
+                rows.append(row | {f"failed_{level}": failed for level in HONEST_LEVELS})
     return rows
 
 

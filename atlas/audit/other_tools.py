@@ -42,7 +42,7 @@ def hear(tool: str, folder: Path) -> Heard:
             said += [f"{kind}: {names[0]}" for kind, names in TOOLS[tool](folder).items() if names]
         except AtlasError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the tool refused
+        except Exception as error:
             return Heard("error", _first_line(f"{type(error).__name__}: {error}"))
     return Heard("warning", _first_line(said[0])) if said else Heard("nothing")
 

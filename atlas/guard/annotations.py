@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from atlas.guard.report import UNDECIDED, Report
 
 
-def annotations(report: Report) -> Iterator[str]:
+def annotated(report: Report) -> Iterator[str]:
     """A line for each check that failed, for what could not be judged, and at last for the verdict.
 
     One for a check, not for a tensor: of each kind ten are shown for a step, and the eleventh is dropped. The form is

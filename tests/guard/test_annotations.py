@@ -2,7 +2,7 @@
 
 import re
 
-from atlas.guard.annotations import annotation, annotations
+from atlas.guard.annotations import annotated, annotation
 from atlas.guard.report import Check, Report
 from tests.guard.foreign_models import saved
 from tests.guard.test_verify_command import atlas_verify  # noqa: F401 - a fixture
@@ -22,7 +22,7 @@ def test_a_line_for_each_failed_check_and_for_what_was_not_judged():
         Check("aligned", True, None, 5.0, "not judged: too small"),
         not_checked={"hashes": "no manifest"},
     )
-    assert [COMMAND.fullmatch(line).groups() for line in annotations(found)] == [
+    assert [COMMAND.findall(line)[0] for line in annotated(found)] == [
         ("error", "model.safetensors", "names: a: missing; b: missing"),
         ("warning", "model.safetensors", "aligned: not judged: too small"),
         ("warning", "model.safetensors", "not checked: hashes (no manifest)"),
@@ -30,7 +30,7 @@ def test_a_line_for_each_failed_check_and_for_what_was_not_judged():
 
 
 def test_a_pass_says_so_at_the_end():
-    (line,) = annotations(report_of(Check("names", True, 0.0, 0.0, "")))
+    (line,) = annotated(report_of(Check("names", True, 0.0, 0.0, "")))
     assert line == "::notice file=model.safetensors,title=atlas verify::passed all 1 checks"
 
 

@@ -41,7 +41,8 @@ def load(name, folder, **options):
 def verified(model, folder, **options):
     """The checks of an honest model, of which those that were not judged are empty."""
     certificate = atlas.verify(model, folder, trained=False, **options)
-    return [check.detail for check in certificate.checks if check.detail.startswith("not judged")]
+    checks = [check for check in certificate.checks if check.name != "wiring"]  # takes a text
+    return [check.detail for check in checks if check.detail.startswith("not judged")]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

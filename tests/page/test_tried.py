@@ -55,12 +55,11 @@ def test_a_line_for_what_was_chosen_of_each_arm(results):
 
 def test_ideas_say_what_they_change_and_the_best_stands_first(results):
     other = {"phases": {"all": {"steps": 48, "rehearsal": {"facts": 16}}}}
+    tried_out: dict[str, dict[str, Any]] = {"preset": {}, "many_small": other, "sentences": {"loss": "sentence"}}
     rows = [
         row(arm=arm, candidate=name, recall=recall, recipe=json.dumps(RECIPE | changes))
         for arm, recalls in {"qv": (0.9, 0.7, 0.95), "ffn": (0.8, 0.6, 0.7)}.items()
-        for (name, changes), recall in zip(
-            {"preset": {}, "many_small": other, "sentences": {"loss": "sentence"}}.items(), recalls, strict=True
-        )
+        for (name, changes), recall in zip(tried_out.items(), recalls, strict=True)
     ]
     first, second, third = lines_of(tried.ideas(results(*rows)))
     assert first.startswith("| preset |  | 90.0% (50 to 100) | +0.25 | 1,234 | 80.0%")
