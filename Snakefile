@@ -96,7 +96,10 @@ rule search:
 rule guard:
     input:
         rules.misload.output.report if REINITS else [],
-        expand(f"{RESULTS}/audit/{{table}}.parquet", table=[*GUARD_PARTS, "views"]),
+        expand(
+            f"{RESULTS}/audit/{{table}}.parquet",
+            table=[*GUARD_PARTS, "views", *TOOLS_ASKED],
+        ),
         expand(f"{RESULTS}/charts/detection.{{format}}", format=FORMATS),
 
 

@@ -262,10 +262,11 @@ def _metrics(arguments: argparse.Namespace) -> None:
 
 @_command(
     "Fill the headline, tables and chart of the README from a study's results, or one block of README or docs.",
-    _option("--readme", type=Path, help="file to fill (default: where the block stands, README.md or docs/recipes.md)"),
+    _option("--readme", type=Path, help="file to fill (default: where the block stands, README.md or a page of docs/)"),
     _option("--real", type=Path, metavar="FOLDER", help="results of a study on a real model: fill its block instead"),
     _option("--found", type=Path, metavar="FOLDER", help="results of studies/search.yaml: fill their block instead"),
     _option("--ideas", type=Path, metavar="FOLDER", help="results of studies/ideas.yaml: fill their block instead"),
+    _option("--tools", type=Path, metavar="FOLDER", help="results of `snakemake guard`: fill its block instead"),
     STUDY,
 )
 def _readme(arguments: argparse.Namespace) -> None:

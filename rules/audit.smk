@@ -71,6 +71,8 @@ GUARD_PARTS = {
     ),
 }
 
+TOOLS_ASKED = ["tools"] if "llama" in STUDY.guard.architectures else []
+
 
 rule honest:
     input:
@@ -190,6 +192,31 @@ rule foreign_damage:
         step(
             "atlas.audit.foreign_damage --spec {params.spec:q} --architecture {wildcards.architecture}"
             " --corpus {input:q} --out {output:q} --log {log:q}",
+            "ATLAS_PROGRESS=lines",
+        )
+
+
+# What transformers, safetensors, accelerate, PyTorch and PEFT, as far as they are installed, notice of the same damage.
+rule tools:
+    input:
+        corpus=f"{RESULTS}/base/corpus.txt",
+        detection=f"{RESULTS}/audit/detection.parquet",
+    output:
+        f"{RESULTS}/audit/tools.parquet",
+    log:
+        f"{RESULTS}/logs/audit/tools.log",
+    conda:
+        "../envs/atlas.yaml"
+    threads: 1
+    resources:
+        **asks_for(2000, 30),
+    params:
+        spec=GUARD,
+        code=code_of("atlas.audit.tools"),
+    shell:
+        step(
+            "atlas.audit.tools --spec {params.spec:q} --corpus {input.corpus:q}"
+            " --detection {input.detection:q} --out {output:q} --log {log:q}",
             "ATLAS_PROGRESS=lines",
         )
 

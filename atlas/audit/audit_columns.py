@@ -30,10 +30,8 @@ HONEST = pa.schema(
 
 DETECTION = pa.schema(
     [
-        (
-            "subject",
-            pa.string(),
-        ),  # base: the study's own; small: a short honest training; an architecture: one of `transformers`
+        # base: the study's own; small: a short honest training; an architecture: one of `transformers`
+        ("subject", pa.string()),
         ("family", pa.string()),
         ("kind", pa.string()),
         ("module", pa.string()),  # what the damage was done to
@@ -55,5 +53,22 @@ VIEWS = pa.schema(
         ("changed", pa.int32()),  # that compute anything else
         *((f"seen_{level}", pa.int32()) for level in LEVELS),  # of those that are felt
         ("changed_seen_manifest", pa.int32()),  # of those that compute anything else
+    ]
+)
+
+TOOLS = pa.schema(
+    [
+        ("subject", pa.string()),  # as in DETECTION; sound; adapter: a LoRA adapter of such a model
+        ("family", pa.string()),
+        ("kind", pa.string()),
+        ("module", pa.string()),
+        ("felt", pa.bool_()),  # does not load, or raises the loss by over 0.02 nats; null of adapters
+        ("tool", pa.string()),
+        ("version", pa.string()),
+        (
+            "verdict",
+            pa.string(),
+        ),  # error, warning, nothing
+        ("said", pa.string()),  # first line
     ]
 )

@@ -83,28 +83,36 @@ class ForeignBench:
         """One row of ``DETECTION`` for each kind and each of the places that are drawn for it."""
         with progress.tracker(f"damage to {self.name}", len(kinds)) as tracker:
             for each in kinds:
-                places = each.places(self.subject)
-                draw = rng(self.guard.seed, "guard", self.name, each.family, each.name)
-                chosen = {int(at) for at in draw.permutation(len(places))[: self.guard.modules]}
-                chosen |= {at for at, place in enumerate(places) if place == "all"}
-                yield from (self.row(each, places[at], draw) for at in sorted(chosen))
+                yield from (self.row(each, place, draw) for place, draw in self.cases(each))
                 tracker.advance(each.name)
 
-    def row(self, each: Kind, place: str, draw: np.random.Generator) -> dict[str, Any]:
-        """Do one damage, and see what each view refuses of it, and what it costs."""
+    def cases(self, each: Kind) -> Iterator[tuple[str, np.random.Generator]]:
+        """The places that are drawn for a kind, and what draws the damage to them, in turn."""
+        places = each.places(self.subject)
+        draw = rng(self.guard.seed, "guard", self.name, each.family, each.name)
+        chosen = {int(at) for at in draw.permutation(len(places))[: self.guard.modules]}
+        chosen |= {at for at, place in enumerate(places) if place == "all"}
+        yield from ((places[at], draw) for at in sorted(chosen))
+
+    def damage(self, each: Kind, place: str, draw: np.random.Generator) -> Patient:
+        """Do one damage, and write it to the folder ``damaged``."""
         to = Patient.of(self.subject, draw)
         each.damage(to, place)
         shutil.copytree(self.honest, self.damaged, dirs_exist_ok=True)
         (self.damaged / WHOLE).write_bytes(to.written())
         files.write_json(self.damaged / CONFIG, to.config)
+        return to
+
+    def row(self, each: Kind, place: str, draw: np.random.Generator) -> dict[str, Any]:
+        """Do one damage, and see what each view refuses of it, and what it costs."""
+        to = self.damage(each, place, draw)
         rise, change, model = None, None, self._loaded(to)
         if model is not None:
             loss, logits = self._run(model)
             rise, change = loss - self.clean[0], float((logits - self.clean[1]).abs().max())
         found = {"file": self._refused(self.damaged)}  # but for what the honest model is refused for
-        found["text"] = found["file"] or self._refused(
-            self.damaged, self.text
-        )  # what the files alone give away needs no text
+        # what the files alone give away needs no text
+        found["text"] = found["file"] or self._refused(self.damaged, self.text)
         found["model"] = {UNREADABLE} if model is None else refused_in_memory(model, self.honest) - self.alarms
         record = hashes(to.tensors, self.recorded)
         found["manifest"] = set() if record.passed else {record.name}

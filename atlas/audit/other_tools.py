@@ -17,12 +17,13 @@ from typing import Literal
 
 from torch import nn
 
-from atlas.errors import AtlasError
 from atlas.guard.formats import CONFIG
 
 WEIGHTS = "model.safetensors"
 LOGGERS = ("transformers", "accelerate", "peft", "safetensors")
 
+Load = Callable[[Path], Mapping[str, list[str]]]
+"""How a tool loads a folder; gives back names, where it tells its caller of some that did not fit."""
 Verdict = Literal["error", "warning", "nothing"]
 
 
@@ -34,23 +35,21 @@ class Heard:
     said: str = ""
 
 
-def hear(tool: str, folder: Path) -> Heard:
-    """Let a tool of ``TOOLS`` load the transformers checkpoint in a folder (config.json, model.safetensors)."""
+def hear(load: Load, folder: Path) -> Heard:
+    """What a tool says as it loads a folder: a transformers checkpoint, or an adapter of PEFT."""
     said: list[str] = []
     with _listening(said):
         try:
-            said += [f"{kind}: {names[0]}" for kind, names in TOOLS[tool](folder).items() if names]
-        except AtlasError:
-            raise
+            said += [f"{kind}: {names[0]}" for kind, names in load(folder).items() if names]
         except Exception as error:
             return Heard("error", _first_line(f"{type(error).__name__}: {error}"))
     return Heard("warning", _first_line(said[0])) if said else Heard("nothing")
 
 
 def installed() -> dict[str, str]:
-    """The tools that are installed, and their versions."""
+    """Those of the tools that are installed, and their versions."""
     found = {}
-    for tool in TOOLS:
+    for tool in (*TOOLS_OF_MODELS, *ADAPTER_TOOLS):
         try:
             found[tool] = metadata.version(tool)
         except metadata.PackageNotFoundError:
@@ -95,12 +94,22 @@ def _transformers(folder: Path) -> Mapping[str, list[str]]:
     return {}
 
 
-TOOLS: Mapping[str, Callable[[Path], Mapping[str, list[str]]]] = {
+def _peft(base: Path, folder: Path) -> Mapping[str, list[str]]:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)
+    return {}
+
+
+TOOLS_OF_MODELS: Mapping[str, Load] = {
     "torch": _torch,
     "safetensors": _safetensors,
     "accelerate": _accelerate,
     "transformers": _transformers,
 }
+ADAPTER_TOOLS: Mapping[str, Callable[[Path, Path], Mapping[str, list[str]]]] = {"peft": _peft}
+"""Tools that load an adapter: given its base, too."""
 
 
 @contextmanager

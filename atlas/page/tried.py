@@ -1,4 +1,4 @@
-"""What the documentation says of searches, as Markdown: what was found for each place, and which ideas did not help."""
+"""What the documentation says of what was tried, as Markdown: searches, ideas that did not help, and other tools."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from atlas.audit.audit_columns import TOOLS
 from atlas.charts.findings import amount, seeds
 from atlas.charts.study_tables import Tables
 from atlas.page.templates import markdown
+from atlas.workflow import files
 
 PRESET = "preset"  # the candidate that the others of studies/ideas.yaml change in one thing
 
@@ -61,6 +63,25 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any], within: str = 
             yield from _changed(was, is_now, "" if key in ("phases", "all") else f"{within}{key}.")
         elif was != is_now:
             yield within + key, is_now if isinstance(is_now, str) else json.dumps(is_now)
+
+
+def tools(results: Path) -> str:
+    """How much of the same damage each tool notices, by family. AtlasError where the table is missing or damaged."""
+    rows = files.read_parquet(results / "audit" / "tools.parquet", TOOLS).to_pandas()
+    versions = dict(zip(rows["tool"], rows["version"], strict=True))
+    asked = rows[rows["felt"].fillna(True).astype(bool) & (rows["family"] != "sound")]
+    noticed = asked["verdict"].ne("nothing").groupby([asked["family"], asked["tool"]], sort=False)
+    counts = (noticed.sum().astype(str) + " of " + noticed.size().astype(str)).to_dict()
+    families = dict.fromkeys(asked["family"])
+    lines = [[family, *(counts.get((family, tool), "") for tool in versions)] for family in families]
+    sound = rows[(rows["family"] == "sound") & rows["verdict"].ne("nothing")]["tool"]
+    return markdown(
+        "tools",
+        versions=versions,
+        alarms=list(sound),
+        heading=["Damage", *(f"`{tool}`" for tool in versions)],
+        lines=lines,
+    )
 
 
 def _rates(rows: pd.DataFrame, chosen: Mapping[Any, Any]) -> str:
