@@ -1,4 +1,4 @@
-"""Parts of an adapter as charts name and place them: layers (or their depth) downwards, roles to the right."""
+"""Parts of an adapter as charts draw them: layers (or their depth) downwards, roles to the right."""
 
 from __future__ import annotations
 
@@ -9,43 +9,14 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts.frame import Panel
+from atlas.charts.placing import ALL_LAYERS, ALL_ROLES
 from atlas.charts.theme import BLUE, INK, PAPER
 from atlas.tables.knockouts import ROLES
 
-ALL_LAYERS, ALL_ROLES = "all layers", "all"
 GAP = " "  # between single parts and margins
 DEEP = 0.85  # share from which a cell is so deep that its figure is light
 ROW_HEIGHT, CELL_WIDTH = 24, 34  # pixels
 PANEL = 19.0  # rem: of a panel on the page, at least
-
-
-def placed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of parts with the names of their layers (``layers``), their role (``column``) and both (``place``).
-
-    Where layers are grouped, they are named by their depth in tenths of the model, so that models of any depth compare.
-    """
-    depth = rows["last_layer"].max() + 1
-    grouped = (rows["first_layer"] < rows["last_layer"]).any()
-    first, last = rows["first_layer"], rows["last_layer"]
-    names = {
-        (a, b): f"{10 * a / depth:.2g} to {10 * (b + 1) / depth:.2g}" if grouped else f"layer {a:.0f}"
-        for a, b in sorted(set(zip(first.dropna(), last.dropna(), strict=True)))
-    }
-    layers = [names.get(pair, ALL_LAYERS) for pair in zip(first, last, strict=True)]
-    column = rows["role"].fillna(ALL_ROLES)
-    depths = "depth " if grouped else ""
-    place = [
-        " ".join(filter(None, (f"{depths}{layer}" if layer != ALL_LAYERS else "", role if role != ALL_ROLES else "")))
-        for layer, role in zip(layers, column, strict=True)
-    ]
-    return rows.assign(layers=layers, column=column, place=place)
-
-
-def slots_of(rows: pd.DataFrame) -> list[str]:
-    """Names of all slots, layer by layer, of rows of ``placed``."""
-    slots = rows.dropna(subset=["first_layer", "role"]).drop_duplicates("place")
-    role = slots["role"].map(ROLES.index)
-    return list(slots.assign(at=role).sort_values(["first_layer", "at"], kind="stable")["place"])
 
 
 def order_of(rows: pd.DataFrame) -> tuple[list[str], list[str]]:

@@ -8,9 +8,10 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.adapter_parts import CELL_WIDTH, PANEL, ROW_HEIGHT, grid, order_of, placed, squares
+from atlas.charts.adapter_parts import CELL_WIDTH, PANEL, ROW_HEIGHT, grid, order_of, squares
 from atlas.charts.findings import HEADLINE, interval, listed, percent, seeds, span
 from atlas.charts.frame import ARM, BASIS, Block, Chart, cells, measured, said, told
+from atlas.charts.placing import placed
 from atlas.charts.study_tables import Tables
 from atlas.metrics import REGISTRY
 

@@ -8,17 +8,15 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.adapter_parts import PANEL, placed, slots_of, squares
-from atlas.charts.findings import listed, seeds
+from atlas.charts.adapter_parts import PANEL, squares
+from atlas.charts.findings import seeds
 from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, cells, measured, said, told
+from atlas.charts.placing import placed, shifted, slots_of
 from atlas.charts.study_tables import Tables
 from atlas.phrases import plural
-from atlas.tables.level import LEVEL, attainable
-from atlas.tables.locate_by_age import NEWER, OLDER
 
 ACROSS = 2  # panels beside each other
 CELL_WIDTH, CELL_HEIGHT = 20, 19
-NAMED = 2  # slots that a sentence names
 
 
 def charts(tables: Tables) -> Iterator[Chart]:
@@ -67,22 +65,6 @@ def by_age(panel: Panel, places: Sequence[str]) -> alt.LayerChart:
 def finding(arms: Iterable[str], shifts: pd.DataFrame) -> list[str]:
     """Which slots older facts need more, or newer ones, arm by arm."""
     return [f"{arm}: {shifted(shifts[shifts['arm'] == arm])}" for arm in arms]
-
-
-def shifted(shifts: pd.DataFrame) -> str:
-    """Which slots of an arm older facts need more, and which newer ones; how many, where they are many."""
-    of = plural(len(shifts), "slot")
-    slots = {words: list(shifts.loc[shifts["verdict"] == words, "place"]) for words in (OLDER, NEWER)}
-    need = [
-        f"{words} need {listed(names) if len(names) <= NAMED else f'{len(names)} of {of}'} more"
-        for words, names in slots.items()
-        if names
-    ]
-    if need:
-        return ", ".join(need)
-    if shifts.empty or attainable(int(shifts["n_seeds"].max())) >= LEVEL:
-        return "too few seeds, sessions or slots to hold older facts against newer ones"
-    return f"in none of {of} is a difference between older and newer facts decided"
 
 
 def rests_on(rows: pd.DataFrame) -> list[str]:

@@ -9,9 +9,10 @@ import altair as alt
 import pandas as pd
 
 from atlas.charts import picture
-from atlas.charts.adapter_parts import PANEL, placed, slots_of
+from atlas.charts.adapter_parts import PANEL
 from atlas.charts.findings import listed, seeds
 from atlas.charts.frame import ARM, Block, Chart, Panel, cells, horizontal, measured, said, told
+from atlas.charts.placing import placed, slots_of
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import BLACK, BLUE, PLACEBO, RED, WIDTH
 

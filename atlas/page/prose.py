@@ -13,9 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.charts.adapter_parts import placed
 from atlas.charts.findings import after, amount, counts, listed, percent, presets, span, with_preset
-from atlas.charts.locate_by_age import shifted
+from atlas.charts.placing import placed, shifted
 from atlas.charts.study_tables import Tables
 from atlas.metrics import OF_FACTS
 from atlas.page.templates import markdown

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from atlas.charts import adapter_parts, frame, locate, locate_by_age, locate_shares
+from atlas.charts import adapter_parts, frame, locate, locate_by_age, locate_shares, placing
 from atlas.charts.study_tables import Tables
 from atlas.page import page, parts, prose, sections, terminal
 from atlas.tables import arms, retention, table_step
@@ -103,8 +103,8 @@ def test_titles_say_what_was_planted(tables):
 def test_many_slots_are_counted_and_few_are_named():
     shifts = pd.DataFrame({"place": list("abcde"), "verdict": ["older facts"] * 3 + ["newer facts", "unresolved"]})
     shifts["n_seeds"] = 8
-    assert locate_by_age.shifted(shifts) == "older facts need 3 of 5 slots more, newer facts need d more"
-    few = locate_by_age.shifted(shifts.assign(verdict="unresolved", n_seeds=4))
+    assert placing.shifted(shifts) == "older facts need 3 of 5 slots more, newer facts need d more"
+    few = placing.shifted(shifts.assign(verdict="unresolved", n_seeds=4))
     assert few == "too few seeds, sessions or slots to hold older facts against newer ones"
 
 

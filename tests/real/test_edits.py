@@ -167,7 +167,7 @@ EDITS = {
     "the order of teaching": (code("atlas/pool/streams.py", "draw"), STREAMS | TAUGHT),
     "the corpus": (code("atlas/base/corpus.py", "own_text"), {"corpus"} | BASE | MEASURED),
     "pretraining": (code("atlas/base/pretrain.py", "train"), BASE | MEASURED),
-    "a check of the base": (code("atlas/guard/weight_checks.py", "static"), CERTIFY | MEASURED),
+    "a check of the base": (code("atlas/guard/value_checks.py", "static"), CERTIFY | MEASURED),
     "the adapters": (code("atlas/ttt/engine/lora.py", "Adapters"), TAUGHT),
     "how lines score": (code("atlas/ttt/engine/scoring.py", "passes"), MEASURED),
     "a table": (code("atlas/tables/base_loss.py", "table"), tables("sessions") | charts("sessions") | {"page"}),
