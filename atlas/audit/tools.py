@@ -22,7 +22,7 @@ from atlas.audit.other_tools import ADAPTER_TOOLS, TOOLS_OF_MODELS, Heard, hear,
 from atlas.audit.subjects import excerpt
 from atlas.errors import AtlasError
 from atlas.guard.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, inspect
-from atlas.guard.faults.adapters import ADAPTER_FAULTS
+from atlas.guard.faults.adapter_kinds import ADAPTER_FAULTS
 from atlas.guard.faults.foreign import KINDS
 from atlas.guard.formats import read_tensors
 from atlas.study.config import Guard
