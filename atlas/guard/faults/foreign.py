@@ -362,7 +362,39 @@ def _times(factor: float) -> Damage:
 
 rotary = partial(only, is_rotary)
 
+
+def _named(rename: Callable[[str, TensorSpec | None], str | None]) -> Damage:
+    """Gives tensors other names; None leaves one out. A tensor that is computed has no spec."""
+
+    def damage(to: Patient, _at: str) -> None:
+        known = {spec.name: spec for spec in specs(to.subject)}
+        names = {name: rename(name, known.get(name)) for name in to.tensors}
+        to.tensors = {new: to.tensors[name] for name, new in names.items() if new is not None}
+
+    return damage
+
+
+def _last_layer_left_out(to: Patient, _at: str) -> None:
+    last = depth(to.subject) - 1
+    _named(lambda name, spec: None if spec and spec.layer == last else name)(to, _at)
+
+
+def _of_roles(*roles: str, change: Callable[[str], str | None]) -> Damage:
+    """Gives other names to the tensors of some roles; None leaves them out."""
+    return _named(lambda name, spec: change(name) if spec and spec.role in roles else name)
+
+
 KINDS: tuple[Kind, ...] = (
+    Kind("names", "all behind a wrapper", whole, _named(lambda name, _: f"_orig_mod.{name}")),
+    Kind(
+        "names",
+        "feed-forward under other names",
+        whole,
+        _of_roles("up", "gate", "down", change=lambda name: name.replace(".weight", ".linear.weight")),
+    ),
+    Kind("names", "feed-forward not there", whole, _of_roles("up", "gate", "down", change=lambda _: None)),
+    Kind("names", "last layer not there", whole, _last_layer_left_out),
+    Kind("file", "cut off", whole, lambda to, _: to.broken.append(lambda raw: raw[: len(raw) * 9 // 10])),
     Kind("misplaced", "q and k exchanged", only(alike("q", "k"), everywhere(layers)), _exchanged("q", "k")),
     Kind("misplaced", "k and v exchanged", everywhere(layers), _exchanged("k", "v")),
     Kind("misplaced", "gate and up exchanged", only(alike("gate", "up"), everywhere(layers)), _exchanged("gate", "up")),
