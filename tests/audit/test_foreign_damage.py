@@ -12,6 +12,8 @@ from atlas.study.config import Guard
 from tests.guard.trained_models import config_of, honest
 from tests.honest_model import text
 
+pytestmark = pytest.mark.xdist_group("trained llama")  # one worker makes its models
+
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):

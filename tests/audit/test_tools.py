@@ -17,7 +17,10 @@ from tests.guard.foreign_models import saved
 from tests.guard.trained_models import config_of, honest
 from tests.honest_model import text
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of the other tools; what they say is what is tested
+pytestmark = [  # one worker makes its models
+    pytest.mark.xdist_group("trained llama"),
+    pytest.mark.filterwarnings("ignore"),  # of the other tools; what they say is what is tested
+]
 
 
 @pytest.fixture(scope="module")

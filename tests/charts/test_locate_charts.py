@@ -23,6 +23,8 @@ from tests.made_located import EVERYWHERE, Home, planted, write_located
 from tests.page.made_page import save_picture
 from tests.synthetic import Design, SyntheticArm, write_study
 
+pytestmark = pytest.mark.xdist_group("charts of knock-outs")  # one worker makes its models
+
 CHARTS = {"locate": locate, "locate_shares": locate_shares, "locate_by_age": locate_by_age}
 HOME, OLD = (0, 0, "up"), (2, 2, "v")
 HOMES: Mapping[str, Home] = {"all_places": planted(HOME, OLD, until=4), "qv": planted(None)}

@@ -20,6 +20,8 @@ from atlas.workflow import files
 from tests.charts.test_charts_drawn import NETWORK, decoded_png, ending, run_step, size_of_svg, title_of
 from tests.synthetic import Design, SyntheticArm, write_study
 
+pytestmark = pytest.mark.xdist_group("chart of the map")  # one worker makes its models
+
 BUDGETS = {"slot": [8000, 65_000], "role": [8000, 65_000], "layer": [8000]}
 PLACES = {"roles": ["q", "up"], "layers": [0, 3], "budgets": BUDGETS}
 RECALL = {"map_up_0_8k": 1.0, "map_q_3_8k": 0.0, "map_up_all_65k": 1.0, "map_q_all_65k": 0.0}

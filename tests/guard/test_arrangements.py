@@ -22,6 +22,8 @@ from atlas.guard.wiring import moved
 from tests.guard.trained_models import KEPT, folder_of, honest, unseen
 from tests.honest_model import text
 
+pytestmark = pytest.mark.xdist_group("arrangements")  # one worker makes its models
+
 FOUR = ("llama", "gpt2", "gpt_neox", "qwen2")
 TOKENS = 1300  # enough for these models, and quick
 

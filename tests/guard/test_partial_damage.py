@@ -16,6 +16,8 @@ from atlas.guard.model_parts import model_parts
 from atlas.guard.verification import inspect_foreign, read_foreign
 from tests.honest_model import text
 
+pytestmark = pytest.mark.xdist_group("trained models")  # one worker makes its models
+
 KINDS = ("gpt2", "gpt_neox", "llama, grouped, tied")
 
 

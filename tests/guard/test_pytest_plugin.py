@@ -10,6 +10,8 @@ import pytest
 from atlas.guard import pytest_plugin
 from tests.guard.foreign_models import saved
 
+pytestmark = pytest.mark.xdist_group("plugin")  # one worker makes its models
+
 TEST = """
 import sys
 

@@ -11,6 +11,8 @@ from atlas.guard.faults.catalogue import KINDS
 from atlas.guard.faults.kinds import Patient
 from tests.honest_model import SHAPE, honest
 
+pytestmark = pytest.mark.xdist_group("damaged opt")  # one worker makes its models
+
 TOKENS = torch.arange(32)[None] + 40
 
 
