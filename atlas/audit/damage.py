@@ -12,9 +12,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from atlas.audit.audit_columns import DETECTION, HONEST_LEVELS, LEVELS
+from atlas.audit.audit_columns import DETECTION, HONEST_LEVELS
 from atlas.audit.subjects import (
     UNREADABLE,
+    detected,
     excerpt,
     loaded,
     put_down,
@@ -104,36 +105,24 @@ class Bench:
         with files.whole(path) as scratch:
             scratch.write_bytes(to.written())
         files.write_json(self.folder / CONFIG, to.config)
-        loads, rise, change, in_memory = self._measured(path)
+        measured, in_memory = self._measured(path)
         found = refusals(path, self.manifest, self.text)
         names = {level: set(filter(None, found[f"failed_{level}"].split(", "))) for level in HONEST_LEVELS}
         names["model"] = names["text"] | in_memory
         names["manifest"] |= in_memory
-        return {
-            "subject": self.name,
-            "family": each.family,
-            "kind": each.name,
-            "module": place,
-            "harmless": each.harmless,
-            "unknowable": each.unknowable,
-            "loads": loads,
-            "rise": rise,
-            "logit_change": change,
-            **{f"failed_{level}": ", ".join(sorted(names[level])) for level in LEVELS},
-        }
+        return detected(self.name, each, place, measured, names)
 
-    def _measured(self, path: Path) -> tuple[bool, float | None, float | None, set[str]]:
-        """Whether the files load as they are; then the rise in loss and the largest change of a logit; and which checks
-        refuse the model in memory as that of the honest file."""
+    def _measured(self, path: Path) -> tuple[tuple[float, float] | None, set[str]]:
+        """The rise in loss and the largest change of a logit, None where the files do not load as they are; and which
+        checks refuse the model in memory as that of the honest file."""
         try:
             model = Transformer(model_beside(path))
             load_strict(path, model)
         except AtlasError:
-            return False, None, None, {UNREADABLE}
+            return None, {UNREADABLE}
         loss, logits = self._run(model.eval())
         rise, change = loss - self.clean[0], float((logits - self.clean[1]).abs().max())
-        refused = refused_in_memory(model, self.honest)
-        return True, rise if np.isfinite(rise) else np.inf, change if np.isfinite(change) else np.inf, refused
+        return (rise, change), refused_in_memory(model, self.honest)
 
     def _run(self, model: Transformer) -> tuple[float, Tensor]:
         """Loss on the text kept for measuring, and logits of its first window, (1, context, 96)."""

@@ -6,7 +6,6 @@ hashes and the config on record.
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from torch.nn import functional as F
 
 from atlas.audit.audit_columns import DETECTION, LEVELS
 from atlas.audit.foreign_models import CONFIGS, CONTEXT, fresh, put_down, trained
-from atlas.audit.subjects import UNREADABLE, excerpt, refused_in_memory
+from atlas.audit.subjects import UNREADABLE, detected, excerpt, refused_in_memory
 from atlas.base.corpus import split
 from atlas.base.text import encode
 from atlas.draws import rng
@@ -106,10 +105,10 @@ class ForeignBench:
     def row(self, each: Kind, place: str, draw: np.random.Generator) -> dict[str, Any]:
         """Do one damage, and see what each view refuses of it, and what it costs."""
         to = self.damage(each, place, draw)
-        rise, change, model = None, None, self._loaded(to)
+        measured, model = None, self._loaded(to)
         if model is not None:
             loss, logits = self._run(model)
-            rise, change = loss - self.clean[0], float((logits - self.clean[1]).abs().max())
+            measured = loss - self.clean[0], float((logits - self.clean[1]).abs().max())
         found = {"file": self._refused(self.damaged)}  # but for what the honest model is refused for
         # what the files alone give away needs no text
         found["text"] = found["file"] or self._refused(self.damaged, self.text)
@@ -118,19 +117,7 @@ class ForeignBench:
         found["manifest"] = set() if record.passed else {record.name}
         found["manifest"] |= {"config"} if to.config != self.subject.config else set()
         seen: set[str] = set()
-        failed = {f"failed_{level}": ", ".join(sorted(seen := seen | found[level])) for level in LEVELS}
-        return {
-            "subject": self.name,
-            "family": each.family,
-            "kind": each.name,
-            "module": place,
-            "harmless": each.harmless,
-            "unknowable": each.unknowable,
-            "loads": model is not None,
-            "rise": None if rise is None else rise if math.isfinite(rise) else math.inf,
-            "logit_change": None if change is None else change if math.isfinite(change) else math.inf,
-            **failed,
-        }
+        return detected(self.name, each, place, measured, {level: (seen := seen | found[level]) for level in LEVELS})
 
     def _loaded(self, to: Patient) -> nn.Module | None:
         """The damaged model as `transformers` makes it; None where it does not load whole."""

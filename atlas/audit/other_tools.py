@@ -17,9 +17,8 @@ from typing import Literal
 
 from torch import nn
 
-from atlas.guard.formats import CONFIG
+from atlas.guard.formats import CONFIG, WHOLE
 
-WEIGHTS = "model.safetensors"
 LOGGERS = ("transformers", "accelerate", "peft", "safetensors")
 
 Load = Callable[[Path], Mapping[str, list[str]]]
@@ -69,21 +68,21 @@ def _torch(folder: Path) -> Mapping[str, list[str]]:
     """``load_state_dict`` with ``strict=False``, as code does that ships its own map of names; it hands back names."""
     from safetensors.torch import load_file
 
-    found = _fresh(folder).load_state_dict(load_file(folder / WEIGHTS), strict=False)
+    found = _fresh(folder).load_state_dict(load_file(folder / WHOLE), strict=False)
     return {"missing": found.missing_keys, "unexpected": found.unexpected_keys}
 
 
 def _safetensors(folder: Path) -> Mapping[str, list[str]]:
     from safetensors.torch import load_model
 
-    load_model(_fresh(folder), folder / WEIGHTS)
+    load_model(_fresh(folder), folder / WHOLE)
     return {}
 
 
 def _accelerate(folder: Path) -> Mapping[str, list[str]]:
     from accelerate import load_checkpoint_in_model
 
-    load_checkpoint_in_model(_fresh(folder), str(folder / WEIGHTS))
+    load_checkpoint_in_model(_fresh(folder), str(folder / WHOLE))
     return {}
 
 

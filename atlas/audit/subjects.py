@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from atlas.audit.audit_columns import HONEST_LEVELS
+from atlas.audit.audit_columns import HONEST_LEVELS, LEVELS
 from atlas.base.certify import model_beside, verify_checkpoint
 from atlas.base.checkpoint import save
 from atlas.base.language import validation_loss
 from atlas.base.model import Transformer, fresh, opt_config
 from atlas.base.pretrain import train
 from atlas.errors import AtlasError
-from atlas.guard.faults.kinds import Subject
+from atlas.guard.faults.kinds import Kind, Subject
 from atlas.guard.report import GuardError
 from atlas.guard.verification import verify
 from atlas.study.base_settings import Base, Model, Pretraining
@@ -116,6 +118,34 @@ def refused_in_memory(model: nn.Module, checkpoint: Path) -> set[str]:
     except GuardError as error:
         return {check.name for check in error.failed}
     return set()
+
+
+def detected(
+    subject: str,
+    each: Kind,
+    place: str,
+    measured: tuple[float, float] | None,
+    failed: Mapping[str, Collection[str]],
+) -> dict[str, Any]:
+    """A row of ``DETECTION``.
+
+    Args:
+        measured: the rise in loss and the largest change of a logit; None where the damaged model does not load.
+        failed: names of the checks that fail, by level, those of the levels before included.
+    """
+    rise, change = (value if math.isfinite(value) else math.inf for value in measured) if measured else (None, None)
+    return {
+        "subject": subject,
+        "family": each.family,
+        "kind": each.name,
+        "module": place,
+        "harmless": each.harmless,
+        "unknowable": each.unknowable,
+        "loads": measured is not None,
+        "rise": rise,
+        "logit_change": change,
+        **{f"failed_{level}": ", ".join(sorted(failed[level])) for level in LEVELS},
+    }
 
 
 def _failed(checkpoint: Path, manifest: Path | None, text: Path | None) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from atlas.errors import AtlasError
-from atlas.guard.formats import INDEX, SUFFIX, WHOLE, Contents, GgufFile, is_gguf
+from atlas.guard.formats import INDEX, REMEDY, SUFFIX, WHOLE, Contents, GgufFile, is_gguf
 from atlas.guard.report import printable
 from atlas.guard.weight_checks import Mismatch
 
@@ -24,7 +24,6 @@ HEADER_AT_MOST = 100_000_000  # bytes, as the library safetensors has it
 NAME_AT_MOST = 1000  # characters of a tensor's name; the longest of real models has about 100
 OURS = "base.json"  # beside every base of a study, which is RESULTS/base/REPLICA/base.safetensors
 FETCH = "fetch or copy it again"
-REMAKE = "delete it and run snakemake to remake it"
 CONVERT = "save_pretrained, or with safetensors.torch.save_file"
 PICKLES = (b"PK\x03\x04", b"\x80\x02")
 DEQUANTISE = "verify the checkpoint that it was quantised from"
@@ -56,7 +55,7 @@ def ours(path: Path) -> bool:
 
 def remedy(path: Path) -> str:
     """How to mend a damaged file. What a study made is made again; what others own is theirs."""
-    return REMAKE if ours(path) else FETCH
+    return REMEDY if ours(path) else FETCH
 
 
 def checkpoint_in(path: Path) -> Path:

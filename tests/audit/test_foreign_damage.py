@@ -2,25 +2,11 @@
 
 import pytest
 
-from atlas.audit import foreign_damage
 from atlas.audit.audit_columns import LEVELS
-from atlas.audit.foreign_damage import ForeignBench
-from atlas.audit.foreign_models import fresh
 from atlas.draws import rng
 from atlas.guard.faults.foreign import KINDS
-from atlas.study.config import Guard
-from tests.guard.trained_models import config_of, honest
-from tests.honest_model import text
 
 pytestmark = pytest.mark.xdist_group("trained llama")  # one worker makes its models
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(foreign_damage, "trained", lambda *_: honest("llama"))
-        patch.setattr(foreign_damage, "fresh", lambda name, seed: fresh(name, seed, config_of(name)))
-        return ForeignBench(tmp_path_factory.mktemp("bench"), Guard(modules=1), "llama", text(300_000))
 
 
 def seen(bench, name, place="all"):

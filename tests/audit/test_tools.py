@@ -4,18 +4,13 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
-from atlas.audit import foreign_damage, tools
+from atlas.audit import tools
 from atlas.audit.audit_columns import DETECTION, LEVELS, TOOLS
-from atlas.audit.foreign_damage import ForeignBench
-from atlas.audit.foreign_models import fresh
 from atlas.audit.other_tools import TOOLS_OF_MODELS, hear, installed
 from atlas.guard.faults.adapter_kinds import ADAPTER_FAULTS
 from atlas.guard.faults.foreign import KINDS
 from atlas.guard.formats import WHOLE
-from atlas.study.config import Guard
 from tests.guard.foreign_models import saved
-from tests.guard.trained_models import config_of, honest
-from tests.honest_model import text
 
 pytestmark = [  # one worker makes its models
     pytest.mark.xdist_group("trained llama"),
@@ -52,14 +47,6 @@ def test_what_is_said_of_damage(model, tmp_path, damage, expected):
     tensors = dict(damage(name, values.contiguous()) for name, values in load_file(model / WHOLE).items())
     save_file(tensors, tmp_path / WHOLE, metadata={"format": "pt"})
     assert verdicts(tmp_path) == dict(zip(TOOLS_OF_MODELS, expected, strict=True))
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(foreign_damage, "trained", lambda *_: honest("llama"))
-        patch.setattr(foreign_damage, "fresh", lambda name, seed: fresh(name, seed, config_of(name)))
-        return ForeignBench(tmp_path_factory.mktemp("bench"), Guard(modules=1), "llama", text(300_000))
 
 
 def seen_by_the_guard(bench):

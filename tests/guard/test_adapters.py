@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 import atlas
-from atlas import cli
 from atlas.errors import AtlasError
 from atlas.guard.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, inspect
 from atlas.guard.formats import WHOLE
@@ -329,19 +327,13 @@ def test_what_is_given_must_go_together(base, made, adapter):
         inspect(adapter, None)
 
 
-def test_the_command(base, adapter, monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["atlas", "verify", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, *capsys.readouterr()
-
-    code, out, _ = run(adapter, "--base", base)
+def test_the_command(base, adapter, atlas_verify):
+    code, out, _ = atlas_verify(adapter, "--base", base)
     assert code == 0
     assert "LoRA adapter of 4 modules" in out
     assert "not checked: whether the adapter is loaded" in out
     edit(adapter, **{B: torch.zeros(32, 4)})
-    code, out, _ = run(adapter, "--json")
+    code, out, _ = atlas_verify(adapter, "--json")
     assert code == 1
     assert {check["name"] for check in json.loads(out)["checks"] if not check["passed"]} == {"update"}
     for arguments, told in (
@@ -353,6 +345,6 @@ def test_the_command(base, adapter, monkeypatch, capsys):
         ((base, "--manifest", base / "config.json"), "--manifest goes with checkpoints of Atlas's own"),
         ((base, "--json", "--all"), "--all: not used with --json"),
     ):
-        code, _, err = run(*arguments)
+        code, _, err = atlas_verify(*arguments)
         assert (code, err.count("\n")) == (1, 1)
         assert told in err

@@ -5,7 +5,6 @@ import re
 from atlas.guard.annotations import annotated, annotation
 from atlas.guard.report import Check, Report
 from tests.guard.foreign_models import saved
-from tests.guard.test_verify_command import atlas_verify  # noqa: F401 - a fixture
 
 COMMAND = re.compile(r"::(error|warning|notice) file=([^:,]+),title=atlas verify::(.+)")
 
@@ -39,7 +38,7 @@ def test_a_name_cannot_end_a_line_or_a_property():
     assert line == "::error file=a%2Cb%3Ac%25%0Ad,title=atlas verify::100%25 of%0D%0A::error::made up"
 
 
-def test_the_command_prints_nothing_else(tmp_path, atlas_verify):  # noqa: F811
+def test_the_command_prints_nothing_else(tmp_path, atlas_verify):
     code, out, _ = atlas_verify(saved(tmp_path / "fresh", "llama", trained=False), "--github")
     assert code == 1
     lines = out.splitlines()

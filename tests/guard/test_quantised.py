@@ -1,14 +1,12 @@
 """A GGUF file against the safetensors that it was made from: honest in every kind, and any number from elsewhere."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from gguf import GGML_QUANT_SIZES, dequantize
 from gguf import GGMLQuantizationType as Kind
 
-from atlas import cli
 from atlas.errors import AtlasError
 from atlas.guard.formats import GgufFile
 from atlas.guard.quantised import CODES, compare, steps_of
@@ -102,19 +100,13 @@ def test_a_step_is_what_one_more_in_a_code_changes(tmp_path, name):
     assert name.endswith("_K") or np.allclose(steps[touched], changed[touched])
 
 
-def test_the_command(tmp_path, llama, monkeypatch, capsys):
+def test_the_command(tmp_path, llama, atlas_verify):
     path = written(tmp_path / "model.gguf", "llama", Kind.Q8_0)
 
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["atlas", "verify", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, *capsys.readouterr()
-
-    code, out, err = run(path, "--against", llama)
+    code, out, err = atlas_verify(path, "--against", llama)
     assert (code, err) == (0, "")
     assert "passed all" in out
-    code, out, err = run(llama, "--against", path, "--json")
+    code, out, err = atlas_verify(llama, "--against", path, "--json")
     assert (code, json.loads(out)["passed"]) == (1, False)
     assert "expected a GGUF file" in err
 

@@ -1,30 +1,15 @@
 """``atlas verify``, as a user calls it: what it prints, to whom, and how it exits."""
 
 import json
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from atlas import cli
 from atlas.base.model import fresh, opt_config
 from atlas.workflow import files
 from tests.base.test_certify import CONFIG, FC1, TEXT, as_if_trained, put
 from tests.guard.foreign_models import saved
-
-
-@pytest.fixture
-def atlas_verify(monkeypatch, capsys):
-    """Run the command; gives its exit code, output and error output."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["atlas", "verify", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
