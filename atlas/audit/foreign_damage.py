@@ -52,12 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="atlas-guard-") as scratch:
         bench = ForeignBench(Path(scratch), args.spec, args.architecture, excerpt(files.read_text(args.corpus)))
-        rows, alarms = list(bench.rows(KINDS)), ", ".join(sorted(bench.alarms)) or "nothing"
+        rows, alarms = list(bench.rows(KINDS)), ", ".join(sorted(bench.alarms))
     step, versions = "atlas.audit.foreign_damage", environment("torch", "transformers")["versions"]
     provenance = {"step": step, "code_digest": code_digest(step), "versions": versions}
     files.write_parquet(args.out, pa.Table.from_pylist(rows, DETECTION), provenance)
     progress.say(f"guard: {len(rows)} damaged models of {args.architecture} verified, see {args.out}")
-    progress.say(f"guard: the honest one is refused for {alarms}")
+    progress.say(f"guard: the honest one {f'is refused for {alarms}' if alarms else 'passes'}")
 
 
 class ForeignBench:

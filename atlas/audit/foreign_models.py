@@ -52,8 +52,10 @@ def fresh(architecture: str, seed: int, config: Mapping[str, Any] | None = None)
     """
     try:
         from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers.utils import logging
     except ImportError as error:
         raise AtlasError(f"guard.architectures: {architecture} takes {error.name}; {INSTALL_LM}") from None
+    logging.disable_progress_bar()  # of files of half a megabyte, hundreds of which a step's log would hold
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made: nn.Module = AutoModelForCausalLM.from_config(
