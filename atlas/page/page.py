@@ -22,9 +22,9 @@ from atlas.charts.frame import packed
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import adaptive, colours, variable, variables
 from atlas.metrics import CHOICES, REGISTRY
-from atlas.page import prose
+from atlas.page import headlines
 from atlas.page.sections import Shown, present
-from atlas.page.templates import html
+from atlas.page.templates import html, rendered
 from atlas.phrases import plural
 from atlas.workflow import files
 from atlas.workflow.progress import say
@@ -46,7 +46,11 @@ def render(tables: Tables, pictures: dict[str, str], captions: dict[str, str], f
     return html(
         "page",
         css=Markup(f"{fonts.faces()}\n:root {{ {variables()} }}\n{files.read_text(DATA / 'page.css')}"),
-        answer=" ".join(prose.answer(tables.claims)),
+        findings=[
+            {"topic": found.topic, "said": rendered(found.says), "section": found.section}
+            for found in headlines.findings(tables)
+            if found.section in {part.section.name for part in shown}
+        ],
         metrics=[(metric, REGISTRY[metric].label, REGISTRY[metric].title) for metric in CHOICES],
         checkpoints=[(sessions, plural(sessions, "session"), "") for sessions in checkpoints],
         colours={arm: variable(colour) for arm, colour in colours(tables.names).items()},

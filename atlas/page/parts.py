@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from atlas.charts.findings import AMONG_TAUGHT, FEW_SEEDS, after, extremes, familiarity, last, percent
@@ -15,7 +14,7 @@ from atlas.charts.knowledge import ASKED, headline
 from atlas.charts.study_tables import Tables
 from atlas.metrics import CHOICES, OF_FACTS, REGISTRY
 from atlas.page import prose
-from atlas.page.templates import html
+from atlas.page.templates import html, rendered
 from atlas.phrases import plural
 from atlas.tables.scores import ALL
 
@@ -277,29 +276,29 @@ def untrained_in_words(controls: pd.DataFrame) -> Markup:
 
 
 def claims_in_words(tables: Tables) -> Markup:
-    """The essay's ledger in words."""
-    return ledger_in_words(tables.claims)
+    """The essay's ledger in words, after what became of its central claim."""
+    return ledger_in_words(tables.claims, " ".join(prose.answer(tables.claims)))
 
 
 def baseline_claims(tables: Tables) -> Markup:
     """The ledger of the baselines in words; empty where the study has not the arms of any claim."""
-    return ledger_in_words(tables.baseline_claims) if len(tables.baseline_claims) else Markup()
+    claims = tables.baseline_claims
+    return ledger_in_words(claims, prose.summary(claims)) if len(claims) else Markup()
 
 
-def ledger_in_words(claims: pd.DataFrame) -> Markup:
+def ledger_in_words(claims: pd.DataFrame, intro: str) -> Markup:
     """A ledger in words, one part to open for each outcome."""
-    text = MarkdownIt("zero", {"html": False}).enable("emphasis")
     found = prose.by_outcome(claims)
     lists = [
         (
             f"{outcome}: {plural(len(found[outcome]), 'claim')}",
             meaning,
-            [Markup(text.renderInline(entry)) for entry in found[outcome]],
+            [rendered(entry) for entry in found[outcome]],
         )
         for outcome, meaning in prose.OUTCOMES.items()
         if outcome in found
     ]
-    return html("lists", intro=prose.summary(claims), lists=lists, folded=True)
+    return html("lists", intro=intro, lists=lists, folded=True)
 
 
 def comparisons(tables: Tables) -> Markup:

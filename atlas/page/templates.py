@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from atlas.phrases import plural
@@ -18,11 +19,17 @@ ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
 )
 ENVIRONMENT.filters["plural"] = plural  # {{ sessions | plural("session") }}
+SENTENCE = MarkdownIt("zero", {"html": False}).enable(["emphasis", "backticks"])
 
 
 def html(template: str, **values: Any) -> Markup:
     """``TEMPLATE.html`` filled in: safe HTML, in which only values that are Markup already stand as they are."""
     return Markup(ENVIRONMENT.get_template(f"{template}.html").render(values))
+
+
+def rendered(sentence: str) -> Markup:
+    """A sentence of Markdown, with its emphasis and code, as safe HTML."""
+    return Markup(SENTENCE.renderInline(sentence))
 
 
 def markdown(template: str, **values: Any) -> str:

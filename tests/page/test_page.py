@@ -13,7 +13,8 @@ import pytest
 
 from atlas.charts import frame, theme
 from atlas.charts.study_tables import Tables
-from atlas.page import page, prose, sections
+from atlas.page import headlines, page, prose, sections
+from atlas.page.templates import rendered
 from atlas.workflow import files
 from tests.charts.made_tables import make_tables
 from tests.charts.test_charts_drawn import NETWORK
@@ -71,7 +72,16 @@ def test_every_chart_stands_there_as_a_picture_with_a_name(text):
         assert f'<h2 id="{name}">' in text
 
 
-def test_the_answer_is_two_sentences_of_the_ledger(text, tables_folder):
+def test_the_page_begins_with_the_findings_each_linked_to_its_chart(text, tables_folder):
+    found = headlines.findings(Tables(tables_folder))
+    assert 1 <= len(found) <= 5
+    top = text[: text.index("<main>")]
+    for each in found:
+        assert f'<dt><a href="#{each.section}">{each.topic}</a></dt>' in top
+        assert re.sub("<.*?>", "", html.unescape(rendered(each.says))) in re.sub("<.*?>", "", html.unescape(top))
+
+
+def test_the_ledger_begins_with_the_essay_s_central_claim(text, tables_folder):
     claims = Tables(tables_folder).claims
     said = " ".join(prose.answer(claims))
     assert said in html.unescape(text)

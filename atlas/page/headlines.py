@@ -1,0 +1,185 @@
+"""What a study found, first: at most five findings, each a comparison with both figures, its interval, and a verdict.
+
+The page begins with them, and the README. A study that lacks what a finding is about lacks the finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from atlas.charts.findings import after, last, listed, percent
+from atlas.charts.placing import placed
+from atlas.charts.study_tables import Tables
+from atlas.metrics import REGISTRY
+from atlas.phrases import plural
+
+DECIDED, UNDECIDED = "decided", "not decided"
+ALONE = {"recipe", "recipe and learning rate"}
+SAME_RECIPE = {"place", "place and learning rate"}
+"""What two arms may differ in for their difference to be that of the recipe, or that of the place: of equal size, each
+at a learning rate of its own."""
+
+Row = Mapping[Any, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A finding: what it is about in a few words, what it says, and the section of the page that shows it."""
+
+    topic: str
+    says: str
+    section: str
+
+
+def findings(tables: Tables) -> list[Finding]:
+    """What a study found, what matters most first."""
+    return [found for find in (_recipe, _place, _located, _wording, _cost) for found in find(tables)]
+
+
+def _recipe(tables: Tables) -> Iterator[Finding]:
+    """How facts are taught: the widest gap between two recipes in one place."""
+    rows = _recall(tables)
+    rows = rows[rows["differs"].isin(ALONE)]
+    if rows.empty:
+        return
+    widest: Row = rows.sort_values("diff", key=abs, ascending=False, kind="stable").to_dict("records")[0]
+    recipes = dict(zip(tables.arms["arm"], tables.arms["recipe"], strict=True))
+    better, worse = (widest["arm_a"], widest["arm_b"])[:: 1 if widest["diff"] > 0 else -1]
+    yield Finding(
+        "How facts are taught",
+        f"The recipe alone moves {_what(widest)} by {_apart(widest)}. In the same place, preset `{recipes[better]}` "
+        f"keeps {_values(widest)[better]} and preset `{recipes[worse]}` {_values(widest)[worse]} "
+        f"(`{better}`, `{worse}`).",
+        "contrasts",
+    )
+
+
+def _place(tables: Tables) -> Iterator[Finding]:
+    """Where the adapters sit: the places of equal size that keep most, under one recipe."""
+    rows = _recall(tables)
+    rows = rows[rows["differs"].isin(SAME_RECIPE)]
+    if rows.empty:
+        return
+    means = rows.assign(kept=rows[["value_a", "value_b"]].mean(axis=1)).groupby("family", sort=False)["kept"].mean()
+    rows = rows[rows["family"] == means.idxmax()].sort_values("diff", key=abs, ascending=False, kind="stable")
+    kept: dict[str, str] = {}
+    for row in rows.to_dict("records"):
+        kept |= _values(row)
+    places = listed(f"`{arm}` {share}" for arm, share in sorted(kept.items(), key=lambda item: -float(item[1][:-1])))
+    pairs = [f"`{row['arm_a']}` against `{row['arm_b']}` {_apart(row, signed=True)}" for row in rows.to_dict("records")]
+    yield Finding(
+        "Where the adapters sit",
+        f"At equal size and with one recipe, the place moves {_what(rows.to_dict('records')[0])} by at most "
+        f"{100 * rows['diff'].abs().max():.1f} points: {places}. {listed(pairs)}.",
+        "contrasts",
+    )
+
+
+def _located(tables: Tables) -> Iterator[Finding]:
+    """Where in its adapters an arm keeps what it was taught."""
+    if not tables.has("locate"):
+        return
+    rows = placed(tables.locate).query("metric == 'recall' and probe == 'taught' and part == 'slot'")
+    lost = rows[(rows["change"] == "without") & (rows["measure"] == "lost")]
+    left = rows[(rows["change"] == "only") & (rows["measure"] == "left")]
+    said = []
+    for arm, part in lost.groupby("arm", sort=False):
+        ordered = part.sort_values("value", kind="stable").to_dict("records")
+        (least, most), alone = (ordered[0], ordered[-1]), left.loc[left["arm"] == arm, "value"].max()
+        said.append(
+            f"`{arm}` loses from {_lost(least)} to {_lost(most)}, and a slot by itself keeps at most {percent(alone)}"
+        )
+    if said:
+        yield Finding(
+            "Where facts sit",
+            f"Without a single slot (a role in a layer) of its adapter, {'; '.join(said)}. Points of recall "
+            f"{after(lost['sessions'].max())}, with 95% intervals.",
+            "locate",
+        )
+
+
+def _wording(tables: Tables) -> Iterator[Finding]:
+    """Whether facts are known in other words: the arm that recalls most, by paraphrases that were never taught."""
+    rows = tables.retention.query("domain == 'all' and metric == 'recall'")
+    rows = last(rows)
+    taught, other = (rows[rows["probe"] == probe].set_index("arm") for probe in ("taught", "rephrase"))
+    if other.empty:
+        return
+    arm = taught.loc[other.index, "value"].idxmax()
+    here, there = taught.loc[arm], other.loc[arm]
+    apart = pd.notna(there["ci_high"]) and there["ci_high"] < here["ci_low"]
+    yield Finding(
+        "In other words",
+        f"`{arm}` recalls {_share(here)} of its facts asked as they were taught, and {_share(there)} asked in words "
+        f"that were never taught ({DECIDED if apart else UNDECIDED}).",
+        "retention",
+    )
+
+
+def _cost(tables: Tables) -> Iterator[Finding]:
+    """What teaching breaks: the rise of the base's loss, among the arms that keep most."""
+    if not tables.has("base_loss"):
+        return
+    kept = tables.retention.query("domain == 'all' and metric == 'recall' and probe == 'taught'")
+    recalled = last(kept).set_index("arm")["value"]
+    recipes = dict(zip(tables.arms["arm"], tables.arms["recipe"], strict=True))
+    rows = last(tables.base_loss).set_index("arm")
+    alike = [
+        arm
+        for arm in rows.index
+        if recipes[arm] == recipes[str(recalled.idxmax())] and recalled.get(arm, 0) > recalled.max() / 2
+    ]
+    ordered = rows.loc[alike].sort_values("rise", kind="stable").reset_index().to_dict("records")
+    if not ordered:
+        return
+    least, most = ordered[0], ordered[-1]
+    said = f"The base's loss on its own text rises by {_rise(least)}"
+    if len(ordered) > 1:
+        verdict = DECIDED if least["ci_high"] < most["ci_low"] else UNDECIDED
+        said += f" under `{least['arm']}` and by {_rise(most)} under `{most['arm']}` ({verdict})"
+    yield Finding("What it costs", f"{said}, nats per character {after(most['sessions'])}.", "base_loss")
+
+
+def _recall(tables: Tables) -> pd.DataFrame:
+    """The planned comparisons of recall of all taught facts at the last checkpoint; no rows where none are planned."""
+    if not tables.has("contrasts"):
+        return pd.DataFrame(columns=["differs"])
+    rows = tables.contrasts.query("metric == 'recall' and probe == 'taught' and domain == 'all'")
+    return last(rows).drop_duplicates(["arm_a", "arm_b"])
+
+
+def _what(row: Row) -> str:
+    """``recall of 300 facts after 100 sessions``."""
+    return f"{REGISTRY['recall'].label.lower()} of {plural(int(row['n_facts']), 'fact')} {after(row['sessions'])}"
+
+
+def _values(row: Row) -> dict[str, str]:
+    return {row["arm_a"]: f"{100 * row['value_a']:.1f}%", row["arm_b"]: f"{100 * row['value_b']:.1f}%"}
+
+
+def _apart(row: Row, signed: bool = False) -> str:
+    """A difference in points, its interval, and whether it is decided; of unsigned ones, turned to be positive."""
+    turn = 1 if signed or row["diff"] > 0 else -1
+    form, ends = "+.1f" if signed else ".1f", sorted((turn * row["ci_low"], turn * row["ci_high"]))
+    interval: str = "" if pd.isna(row["ci_low"]) else f"{100 * ends[0]:{form}} to {100 * ends[1]:{form}}; "
+    verdict = UNDECIDED if row["verdict"] == "unresolved" else DECIDED
+    return f"{100 * turn * row['diff'] + 0.0:{form}} points ({interval}{verdict})"
+
+
+def _share(row: Row) -> str:
+    interval: str = "" if pd.isna(row["ci_low"]) else f" ({100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f})"
+    return f"{row['value']:.1%}{interval}"
+
+
+def _lost(row: Row) -> str:
+    interval: str = "" if pd.isna(row["ci_low"]) else f", {100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f}"
+    return f"{100 * row['value']:.1f} ({row['place']}{interval})"
+
+
+def _rise(row: Row) -> str:
+    interval: str = "" if pd.isna(row["ci_low"]) else f" ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+    return f"{row['rise']:.2f}{interval}"
