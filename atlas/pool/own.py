@@ -66,7 +66,13 @@ def read_pool_file(path: Path | str) -> Read:
     if not records.rows and not records.unfit:
         raise AtlasError(f"{path}: no facts; give one a row")
     shape = _shape(records)
-    read = _own(path, records) if shape is None else _published(path, records, shape)
+    if shape is None and (lacks := lacking(records.names)):
+        shapes = listed(each.name for each in published.SHAPES)
+        raise AtlasError(
+            f"{path}: {' and '.join(lacks)}; found {', '.join(records.names)}; nor are these keys of a research file "
+            f"that is read as it is published ({shapes})"
+        )
+    read = _parsed(path, records, shape)
     if read.unused:
         names = [f"{name if shape else meant(name)} in {plural(count, 'row')}" for name, count in read.unused.items()]
         progress.say(f"{path}: not used: {', '.join(names)}")
@@ -84,48 +90,29 @@ def _shape(records: Records) -> type[published.Shape] | None:
     return None if not lacking(records.names) else published.shape_of([cells for _, cells in records.rows])
 
 
-def _own(path: Path, records: Records) -> Read:
-    if wrong := lacking(records.names):
-        shapes = listed([*(shape.name for shape in published.SHAPES)])
-        raise AtlasError(
-            f"{path}: {' and '.join(wrong)}; found {', '.join(records.names)}; nor are these keys of a research file "
-            f"that is read as it is published ({shapes})"
-        )
-    found: list[Fact] = []
-    wrong_rows = list(records.unfit)
-    unused: Counter[str] = Counter()
-    for number, (where, cells) in enumerate(records.rows, start=1):
-        row = by_column(cells, f"{path}: {where}")
-        unused.update(row.keys() - COLUMNS - DERIVED)
-        try:
-            found.append(OwnRow.model_validate(row).fact(number))
-        except ValidationError as error:
-            wrong_rows += unfit(where, error)
-        except UnfitError as error:
-            wrong_rows.append(Unfit(where, error.reason, error.example))
-    return Read(found, wrong_rows, _sorted(unused))
-
-
-def _published(path: Path, records: Records, shape: type[published.Shape]) -> Read:
+def _parsed(path: Path, records: Records, shape: type[published.Shape] | None) -> Read:
+    """Each record as a record of its shape, or as a row of our own columns."""
+    used = published.keys_of(shape) if shape else COLUMNS | DERIVED
     found: list[Fact] = []
     wrong = list(records.unfit)
     unused: Counter[str] = Counter()
-    used = published.keys_of(shape)
-    reading = published.Reading(path.name.split(".")[0], _templates(path))
-    for reading.number, (where, cells) in enumerate(records.rows, start=1):
-        reading.left = {*cells} - used
+    source = published.Publication(path.name.split(".")[0], _templates(path) if shape else {})
+    for source.number, (where, cells) in enumerate(records.rows, start=1):
+        row = cells if shape else by_column(cells, f"{path}: {where}")
+        source.left = row.keys() - used
         try:
-            found += shape.model_validate(cells).facts(reading)
+            if shape:
+                found += shape.model_validate(row).facts(source)
+            else:
+                found.append(OwnRow.model_validate(row).fact(source.number))
         except ValidationError as error:
             wrong += unfit(where, error)
         except UnfitError as error:
             wrong.append(Unfit(where, error.reason, error.example))
-        unused.update(reading.left)
-    return Read(published.merged(found) if shape.repeats else found, wrong, _sorted(unused), published=True)
-
-
-def _sorted(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+        unused.update(source.left)
+    facts = published.merged(found) if shape and shape.repeats else found
+    by_count = dict(sorted(unused.items(), key=lambda one: (-one[1], one[0])))
+    return Read(facts, wrong, by_count, published=shape is not None)
 
 
 def _templates(path: Path) -> dict[str, list[str]]:
