@@ -17,7 +17,7 @@ from atlas.pool.companions import RELATIONS, companions
 from atlas.pool.facts import UNDRAWN, Fact, Unfit
 from atlas.pool.own_rows import COLUMNS, DERIVED, OwnRow, by_column, lacking, meant
 from atlas.pool.tabular import Records, read_records
-from atlas.study.settings import one_line
+from atlas.study.settings import SHOWN, one_line
 from atlas.workflow import progress
 
 KNOWN = COLUMNS | published.MARKS
@@ -67,10 +67,10 @@ def read_pool_file(path: Path | str) -> Read:
         raise AtlasError(f"{path}: no facts; give one a row")
     shape = _shape(records)
     if shape is None and (lacks := lacking(records.names)):
-        shapes = listed(each.name for each in published.SHAPES)
+        found = " ".join(", ".join(records.names).split())[:SHOWN]
         raise AtlasError(
-            f"{path}: {' and '.join(lacks)}; found {', '.join(records.names)}; nor are these keys of a research file "
-            f"that is read as it is published ({shapes})"
+            f"{path}: {' and '.join(lacks)}; found {found}; nor are these keys of a research file that is read as it is "
+            f"published ({listed(each.name for each in published.SHAPES)})"
         )
     read = _parsed(path, records, shape)
     if read.unused:

@@ -114,11 +114,12 @@ def _delimited(path: Path, text: str, known: Collection[str]) -> Records:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     rows: list[tuple[str, Cells]] = []
     unfit = []
+    line = 1  # where the next row begins, which may have several lines
     try:
         header = next(filter(None, reader), [])
         _once(path, header)
         names = [name.strip() or f"column {number}" for number, name in enumerate(header, start=1)]
-        line = reader.line_num + 1  # where the next row begins, which may have several lines
+        line = reader.line_num + 1
         for cells in reader:
             filled = any(cell.strip() for cell in cells)
             if filled and len(cells) == len(names):
@@ -130,7 +131,7 @@ def _delimited(path: Path, text: str, known: Collection[str]) -> Records:
             line = reader.line_num + 1
     except csv.Error as error:
         raise AtlasError(
-            f"{path}: line {reader.line_num}: not valid CSV ({error}); in a quoted cell, write quotes twice"
+            f"{path}: line {line}: not valid CSV ({error}); in a quoted cell, write quotes twice"
         ) from None
     return Records(names, rows, unfit)
 

@@ -94,7 +94,9 @@ def test_an_own_pool_may_leave_it_to_atlas_where_a_subject_stands(tmp_path):
 
 def test_an_own_subject_that_is_there_twice_needs_its_place(tmp_path):
     prompt = "Aldermoor the town, not Aldermoor the wood, is led by"
-    with pytest.raises(AtlasError, match=r"mine.jsonl: (line|record) 1: subject: not once in .*'Aldermoor' is 2 times in"):
+    with pytest.raises(
+        AtlasError, match=r"mine.jsonl: (line|record) 1: subject: not once in .*'Aldermoor' is 2 times in"
+    ):
         read_row(tmp_path, prompt=prompt, subject_start=None)
     assert read_row(tmp_path, prompt=prompt, subject_start=24).subject_start == 24
     with pytest.raises(AtlasError, match="'Bellhaven' is 0 times in 'The"):
