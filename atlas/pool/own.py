@@ -68,9 +68,10 @@ def read_pool_file(path: Path | str) -> Read:
     shape = _shape(records)
     if shape is None and (lacks := lacking(records.names)):
         found = " ".join(", ".join(records.names).split())[:SHOWN]
+        first = " in its first line" if {".csv", ".tsv"} & {each.lower() for each in path.suffixes} else ""
         raise AtlasError(
-            f"{path}: {' and '.join(lacks)}; found {found}; nor are these keys of a research file that is read as it is "
-            f"published ({listed(each.name for each in published.SHAPES)})"
+            f"{path}: {' and '.join(lacks)}; found {found}{first}; nor are these keys of a research file "
+            f"that is read as it is published ({listed(each.name for each in published.SHAPES)})"
         )
     read = _parsed(path, records, shape)
     if read.unused:

@@ -227,7 +227,7 @@ class _KnowEdit(Shape):
         if self.locality_prompt:
             asked.append(Further(NEIGHBOUR, self.locality_prompt, flat(self.locality_ground_truth)))
         for kind, tests in self.portability.items():
-            probe = REVERSED if re.search("invers|revers", kind, re.IGNORECASE) else HOP
+            probe = REVERSED if re.search("inverse|reverse", kind, re.IGNORECASE) else HOP
             for prompt, said in _questions(source, f"portability.{kind}", tests):
                 if "alias" not in kind.lower():
                     asked.append(Further(probe, prompt, said))

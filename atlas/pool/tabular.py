@@ -131,7 +131,7 @@ def _delimited(path: Path, text: str, known: Collection[str]) -> Records:
             line = reader.line_num + 1
     except csv.Error as error:
         raise AtlasError(
-            f"{path}: line {line}: not valid CSV ({error}); in a quoted cell, write quotes twice"
+            f"{path}: line {line}: not valid CSV ({error}); in a quoted cell write quotes twice, and nothing behind it"
         ) from None
     return Records(names, rows, unfit)
 

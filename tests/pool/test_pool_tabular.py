@@ -139,7 +139,7 @@ def test_rows_with_too_many_or_too_few_cells_are_named_with_their_lines(tmp_path
         (
             "a.csv",
             'prompt,answer\n"The "mayor,a\n',
-            r"line 2: not valid CSV \(.*\); in a quoted cell, write quotes twice",
+            r"line 2: not valid CSV \(.*\); in a quoted cell write quotes twice, and nothing behind it",
         ),
         ("a.csv", 'prompt,answer\n"The mayor,a\nb,c\nd,e\n', "line 2: not valid CSV"),
         (
