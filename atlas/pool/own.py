@@ -38,8 +38,8 @@ class Read:
 
 
 def is_published(path: Path | str | None) -> bool:
-    """Whether a source is a pool as others publish it, not one written for Atlas."""
-    return path is not None and _shape(read_records(Path(path), KNOWN)) is not None
+    """Whether a source is a file as others publish it, not one written for Atlas. It reads the whole file."""
+    return path is not None and Path(path).is_file() and _shape(read_records(Path(path), KNOWN)) is not None
 
 
 def read_facts(path: Path | str) -> list[Fact]:

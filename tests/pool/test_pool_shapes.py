@@ -48,6 +48,7 @@ def test_each_shape_is_read(name, facts, unfit, probes, tmp_path):
         assert own.read_facts(tmp_path / "pool.parquet") == found.facts
     assert own.is_published(SHAPES / name)
     assert not own.is_published(tmp_path / "pool.parquet")
+    assert not own.is_published("the command line")
 
 
 def test_counterfact_has_true_answers_and_neighbours():
