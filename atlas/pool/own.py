@@ -63,7 +63,7 @@ def read_pool_file(path: Path | str) -> Read:
     """
     path = Path(path)
     records = read_records(path, KNOWN)
-    if not records.rows and not records.unfit:
+    if not records.rows:
         raise AtlasError(f"{path}: no facts; give one a row")
     shape = _shape(records)
     if shape is None and (lacks := lacking(records.names)):
@@ -88,17 +88,20 @@ def read_pool_file(path: Path | str) -> Read:
 
 def _shape(records: Records) -> type[published.Shape] | None:
     """The shape of a published file; None where it has our own columns, or those of no shape."""
-    return None if not lacking(records.names) else published.shape_of([cells for _, cells in records.rows])
+    return None if not lacking(records.names) else published.shape_of(records.whole)
 
 
 def _parsed(path: Path, records: Records, shape: type[published.Shape] | None) -> Read:
     """Each record as a record of its shape, or as a row of our own columns."""
     used = published.keys_of(shape) if shape else COLUMNS | DERIVED
     found: list[Fact] = []
-    wrong = list(records.unfit)
+    wrong: list[Unfit] = []
     unused: Counter[str] = Counter()
     source = published.Publication(path.name.split(".")[0], _templates(path) if shape else {})
     for source.number, (where, cells) in enumerate(records.rows, start=1):
+        if isinstance(cells, Unfit):
+            wrong.append(cells)
+            continue
         row = cells if shape else by_column(cells, f"{path}: {where}")
         source.left = row.keys() - used
         try:
@@ -120,7 +123,7 @@ def _templates(path: Path) -> dict[str, list[str]]:
     """The templates of relations that stand in files beside this one."""
     found: dict[str, list[str]] = {}
     for file in companions(path):
-        for _, cells in read_records(file, set()).rows:
+        for cells in read_records(file, set()).whole:
             relation = cells.get("relation") if file.name == RELATIONS else path.stem
             template = cells.get("template", cells.get("pattern"))
             if isinstance(relation, str) and isinstance(template, str):
