@@ -1,3 +1,5 @@
+from atlas.pool.companions import companions
+
 POOL = beside("atlas/pool")
 # what is taught: the pool, or where a study contradicts what its base knows, the pool with what that is
 TAUGHT_POOL = (
@@ -7,7 +9,7 @@ TAUGHT_POOL = (
 
 rule facts:
     input:
-        present(STUDY.pool.source)
+        [*present(STUDY.pool.source), *map(str, companions(STUDY.pool.source))]
         if STUDY.pool.source
         else expand(
             f"{POOL}/data/{{domain}}.{{kind}}",
