@@ -5,6 +5,7 @@ Queries, keys and values that share a matrix get one each, and all numbers becom
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from atlas.base.checkpoint import base_options, save
 from atlas.base.corpus import split
 from atlas.base.hosted import CONFIG, hosted, hosted_name
 from atlas.base.language import validation_loss
-from atlas.base.pieces import TOKENIZER, Pieces, tokenizer_of
+from atlas.base.pieces import TOKENIZER, text_of
 from atlas.errors import AtlasError
 from atlas.guard.report import insist
 from atlas.guard.verification import Foreign, read_foreign, verify_foreign
@@ -35,11 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise AtlasError("base.model: a shape, so there is nothing to adopt; atlas.base.pretrain is the step for it")
     torch.set_num_threads(args.threads)
     clock, started = time.perf_counter(), now()
+    text, _ = text_of(Path(config.model))  # first: what cannot be taught need not be checked
     foreign = read_foreign(Path(config.model))
     insist(verify_foreign(foreign), foreign.origin, "not taken as a base; fetch it again, or name another base.model")
     tied = {"tie_word_embeddings": foreign.blueprint.tied}  # a file may hold a head that is the embedding again
-    beside = {CONFIG: dict(foreign.config) | tied, TOKENIZER: tokenizer_of(foreign.origin)}
-    model = hosted(beside[CONFIG], Pieces.parse(beside[TOKENIZER], beside[CONFIG], str(foreign.origin)))
+    beside = {CONFIG: dict(foreign.config) | tied, TOKENIZER: json.loads(text.tokenizer.to_str())}
+    model = hosted(beside[CONFIG], text)
     model.load_state_dict(dict(adopted(foreign)), strict=True)
     model.requires_grad_(False).eval()
     _, validation = split(files.read_text(args.corpus), config.validation)

@@ -19,7 +19,7 @@ import numpy as np
 
 from atlas.base.text import PARTIAL, Sentence, gap
 from atlas.errors import INSTALL_LM, AtlasError
-from atlas.study.model_shape import CONFIG, gguf_reader, read_config, shape_of
+from atlas.study.model_shape import CONFIG, read_config, shape_of
 
 TOKENIZER, GGUF = "tokenizer.json", ".gguf"
 OWN = "give it its own tokenizer"
@@ -56,7 +56,8 @@ class Pieces:
         try:
             made = Tokenizer.from_str(json.dumps(tokenizer))
         except Exception as error:  # the library raises nothing narrower
-            raise AtlasError(f"{origin}: not a tokenizer ({error}); give the model's own {TOKENIZER}") from None
+            reason = " ".join(str(error).split())
+            raise AtlasError(f"{origin}: not a tokenizer ({reason}); give the model's own {TOKENIZER}") from None
         made.no_truncation()
         made.no_padding()
         sample = made.encode(AHEAD)
@@ -166,7 +167,7 @@ def text_of(model: Path) -> tuple[Pieces, int]:
 
     Raises AtlasError where there is no tokenizer, or one that sentences cannot be taught with.
     """
-    context, tokenizer = shape_of(model).context, tokenizer_of(model)
+    context, tokenizer = shape_of(model).context, _tokenizer_of(model)
     if model.suffix != GGUF:
         return Pieces.parse(tokenizer, read_config(model / CONFIG), f"{model / TOKENIZER}"), context
     from transformers import AutoConfig
@@ -175,7 +176,7 @@ def text_of(model: Path) -> tuple[Pieces, int]:
     return Pieces.parse(tokenizer, config, str(model)), context
 
 
-def tokenizer_of(model: Path) -> Any:
+def _tokenizer_of(model: Path) -> Any:
     """The tokenizer of a model in a folder or a GGUF file, as JSON, as the library `tokenizers` writes it.
 
     The guard reads GGUF, too, but by way of torch, which the steps of the pool do without. AtlasError where there is
@@ -191,7 +192,6 @@ def tokenizer_of(model: Path) -> Any:
             ) from None
         except ValueError as error:
             raise AtlasError(f"{path}: not a tokenizer ({error}); give the model's own {TOKENIZER}") from None
-    gguf_reader(*files)  # first: a damaged file, or a package that is missing, is told there
     try:
         from transformers import AutoTokenizer
 

@@ -303,14 +303,17 @@ def test_an_answer_is_right_by_its_text_whatever_its_tokens():
         ("llama 3", "one", " one.", False, True),
         ("llama 2", "São Tomé", " São Tomé", True, True),
         ("llama 2", "São Tomé", " São Tome", False, False),
-        ("llama 2", "巴黎", " 巴黎" + 40 * "ñ", False, True),  # decoding stops within a character
+        ("llama 2", "São", " Par" + 40 * "ñ", False, False),
+        ("llama 2", "São", " 巴黎" + 40 * "ñ", False, True),  # an alias, then decoding stops within a character
     ],
 )
 def test_answers_of_pieces_that_are_no_whole_characters(kind, answer, said, recalled, answered):
     text, prompt = reader_of(kind), "The capital is"
     known = Knows(text, text.encode("a" + said)[len(text.encode("a")) :], len(text.encode(prompt)))
     known.config = Model(context=256)
-    probes = Prober("pool", text=text).probes([Fact("f", "taught", "d", "t", prompt, answer, ())], [])
+    probes = Prober("pool", text=text).probes(
+        [Fact("f", "taught", "d", "t", prompt, answer, (), aliases=("巴黎",))], []
+    )
     found = measure(LaneModel(known), torch.zeros(1, 0), [probes], CPU)
     assert (found.scores.recalled.item(), found.scores.answered.item()) == (recalled, answered)
     tokens = found.decoded[0, 0]
