@@ -14,6 +14,7 @@ from atlas.workflow import files
 
 TAUGHT, PLACEBO = "taught", "placebo"
 UNDRAWN = ""  # role of a fact that atlas.pool.build has not yet drawn
+TRUE_FORM = -1  # the form that asks as taught and for the true answer
 HELD_OUT = 3  # paraphrases of a fact that no recipe teaches, where it has so many
 
 POOL_SCHEMA = pa.schema(
@@ -49,12 +50,12 @@ FURTHER_FIELD = pa.field(
 KNOWLEDGE_SCHEMA = pa.schema(
     [
         ("true_answer", pa.string()),  # what ``answer`` contradicts, by the file or by the base, else null
-        ("known", pa.bool_()),  # whether the base gives the answer of the fact tables, untaught
+        ("known", pa.bool_()),  # whether the base gives that, or where there is none ``answer``, untaught
     ]
 )
-"""Columns of a pool as a base is taught it, see ``atlas.ttt.ask_base``."""
+"""Columns of a pool as a base is taught it, see ``atlas.ttt.ask_base``; a file may say what was true, too."""
 
-OPTIONAL = (KNOWLEDGE_SCHEMA.field("true_answer"), FURTHER_FIELD)
+OPTIONAL = (*KNOWLEDGE_SCHEMA, FURTHER_FIELD)
 """Columns that a pool has where one of its facts fills them."""
 
 STREAM_SCHEMA = pa.schema(
@@ -84,7 +85,8 @@ class Fact:
     Facts that share a ``template`` ask for the same kind of answer, so they may be each other's alternatives. The
     ``subject`` stands in the prompt from character ``subject_start`` on, but for its capital letters; both None where
     not known. ``aliases`` are as right as the answer, but never taught. Where ``answer`` contradicts what was true
-    before, as the file or the base says, ``true_answer`` is that.
+    before, as the file or the base says, ``true_answer`` is that. ``known`` is whether a base gives what was true
+    before, untaught; None where none was asked.
     """
 
     fact_id: str
@@ -99,6 +101,7 @@ class Fact:
     true_answer: str | None = None
     aliases: tuple[str, ...] = ()
     further: tuple[Further, ...] = ()
+    known: bool | None = None
 
     @property
     def subject_end(self) -> int | None:
@@ -140,6 +143,20 @@ class Fact:
         """The prompt as taught (form 0), then the paraphrases (forms 1, 2, ...)."""
         return (self.prompt, *self.rephrases)
 
+    @property
+    def further_forms(self) -> range:
+        """The forms of the further questions, in their order: behind those of the paraphrases."""
+        return range(len(self.prompts), len(self.prompts) + len(self.further))
+
+    def question(self, form: int) -> tuple[str, tuple[str, ...]]:
+        """The prompt of a form, and every right answer to it, the first one as a person would give it."""
+        if form == TRUE_FORM and self.true_answer is not None:
+            return self.prompt, (self.true_answer,)
+        if form in self.further_forms:
+            asked = self.further[form - self.further_forms.start]
+            return asked.prompt, asked.answers
+        return self.prompts[form], self.answers
+
 
 class StreamRow(NamedTuple):
     """Place of one fact in a stream: sessions count from 1, slots from 0."""
@@ -157,7 +174,7 @@ def sentence(prompt: str, answer: str) -> str:
 def pool_table(facts: list[Fact]) -> pa.Table:
     """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact; true answers and
     further questions too where a fact has one."""
-    present = [kind for kind in OPTIONAL if any(getattr(fact, kind.name) for fact in facts)]
+    present = [kind for kind in OPTIONAL if any(getattr(fact, kind.name) not in (None, ()) for fact in facts)]
     schema = pa.schema([*POOL_SCHEMA, *SUBJECT_SCHEMA, *present])
     columns: dict[str, list[Any]] = {name: [getattr(fact, name) for fact in facts] for name in schema.names}
     lists = {name: [list(texts) for texts in columns[name]] for name in LISTS}

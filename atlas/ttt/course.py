@@ -173,7 +173,9 @@ class Course:
         found = []
         for sessions, lanes in zip(self.spec.checkpoints, asked, strict=True):
             places = self.measured.of(lanes)
-            first = np.fromiter(won, bool, places.size).reshape(places.shape)
+            first = np.ones(places.shape, bool)
+            for row, lane in zip(first, lanes, strict=True):
+                row[: len(lane)] = [next(won) for _ in lane]
             probed = ProbeScores(self.measured.scores.at(places), first, self.measured.decoded[places])
             found.append(Checkpoint(sessions, probed, self.state.learner.theta.cpu().numpy()))
         return found

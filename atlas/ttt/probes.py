@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,22 +14,20 @@ from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.phrases import plural
 from atlas.pool.facts import Fact
-from atlas.ttt.alternatives import Alternatives, Taught, associated
+from atlas.ttt.alternatives import NO_ALTERNATIVES, Alternatives, Taught, associated
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import Line, line
 from atlas.ttt.engine.scoring import Pass, Scores, passes
-
-Kind = Literal["taught", "rephrase", "placebo"]
-
 
 END = -1  # behind what was decoded
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One phrasing of a fact, ready to be scored: ``form`` 0 is its sentence, then its paraphrases."""
+    """One phrasing of a fact, ready to be scored: ``form`` 0 is its sentence, then its paraphrases, then the further
+    questions beside it. ``kind`` is one of ``atlas.ttt.run_files.PROBES``."""
 
-    kind: Kind
+    kind: str
     form: int
     fact: Fact
     line: Line
@@ -39,7 +36,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeScores:
-    """What all lanes' probes gave.
+    """What all lanes' probes gave. Lanes of fewer probes than others have nothing behind theirs.
 
     Attributes:
         scores: of each, (lanes, probes).
@@ -84,14 +81,21 @@ class Prober:
         return [self.phrasing(fact, form) for fact in facts for form in (0, *self._taught(fact))]
 
     def probes(self, taught: Sequence[Fact], placebo: Sequence[Fact]) -> list[Probe]:
-        """Taught sentences, then those paraphrases of theirs that no recipe teaches, then placebo. Their alternatives
-        are the other answers of those taught."""
-        asked: list[tuple[Kind, int, Fact]] = [("taught", 0, fact) for fact in taught]
+        """Taught sentences, then those paraphrases of theirs that no recipe teaches, then placebo; their alternatives
+        are the other answers of those taught. Then the further questions beside those taught, without alternatives."""
+        asked = [("taught", 0, fact) for fact in taught]
         asked += [("rephrase", form, fact) for fact in taught for form in fact.held_out]
         asked += [("placebo", 0, fact) for fact in placebo]
         known = Taught(taught, self.text, self.origin)
         besides = {fact.fact_id: known.besides(fact) for fact in (*taught, *placebo)}
-        return [Probe(kind, form, fact, self.phrasing(fact, form), besides[fact.fact_id]) for kind, form, fact in asked]
+        probes = [
+            Probe(kind, form, fact, self.phrasing(fact, form), besides[fact.fact_id]) for kind, form, fact in asked
+        ]
+        return probes + [
+            Probe(further.probe, form, fact, self.phrasing(fact, form), NO_ALTERNATIVES)
+            for fact in taught
+            for form, further in zip(fact.further_forms, fact.further, strict=True)
+        ]
 
     def _taught(self, fact: Fact) -> list[int]:
         """The paraphrases of a fact that are taught: the first ones, or where mixed those from a drawn one on.
@@ -106,8 +110,8 @@ class Prober:
         """A phrasing as a line, made once: lanes that ask the same share it."""
         key = fact.fact_id, form
         if key not in self._made:
-            origin = f"{self.origin}: fact {fact.fact_id}"
-            self._made[key] = line(fact.prompts[form], fact.answer, origin, self.text, fact.aliases)
+            prompt, (answer, *aliases) = fact.question(form)
+            self._made[key] = line(prompt, answer, f"{self.origin}: fact {fact.fact_id}", self.text, aliases)
         return self._made[key]
 
 
@@ -125,8 +129,9 @@ def measure(model: LaneModel, theta: Tensor, lanes: Sequence[Sequence[Probe]], d
 
 
 def room(lines: Sequence[Sequence[Line]]) -> ProbeScores:
-    """Room for what every lane's lines give; as long as nothing else is noted, all answers come first."""
-    shape = len(lines), len(lines[0])
+    """Room for what every lane's lines give, as many as the longest lane has; as long as nothing else is noted, all
+    answers come first."""
+    shape = len(lines), max(map(len, lines))
     decoded = np.full((*shape, max(item.decoded for lane in lines for item in lane)), END)
     return ProbeScores(Scores.empty(*shape), np.ones(shape, bool), decoded)
 
