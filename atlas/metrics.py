@@ -113,8 +113,8 @@ _MEMORY = (
         "answer first",
         "0 to 1",
         "higher is better",
-        f"{_HERE}; what a model knows that was never taught to end a line behind an answer. Of facts and neighbours that a "
-        f"base knew and was not taught, it is the locality. {_ROME}, asks which of two answers is likelier instead",
+        f"{_HERE}; what a model knows that was never taught to end a line behind an answer. Of what a base knew and was "
+        f"not taught, facts or neighbours, it is the locality. {_ROME}, asks which of two answers is likelier instead",
         "what the base answers without an adapter",
         label="Answered",
         score=lambda facts: facts["answered"].astype(float),
@@ -123,8 +123,8 @@ _MEMORY = (
     Metric(
         "association",
         "the prompt of a fact, followed by the answer and by every other answer that the seed was taught up to then in "
-        "the same template (alternatives); an alias of the answer is none. A fact never taught is asked alike: its answer "
-        "stands against those that were taught. Further questions have no alternatives, so none is asked",
+        "the same template (alternatives); an alias of the answer is none. A fact never taught is asked alike: its "
+        "answer stands against those that were taught. Further questions have no alternatives, so none is asked",
         "1 where the answer with its line end is likelier than every alternative with its own, else 0; mean over the "
         "prompts of a fact. Facts without an alternative are left out and counted",
         "answer against taught answers",
