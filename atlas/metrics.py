@@ -113,8 +113,8 @@ _MEMORY = (
         "answer first",
         "0 to 1",
         "higher is better",
-        f"{_HERE}; what a model knows that was never taught to end a line behind an answer. Of what a base knew and was "
-        f"not taught, facts or neighbours, it is the locality. {_ROME}, asks which of two answers is likelier instead",
+        f"{_HERE}; what a model knows that was never taught to end a line behind an answer. Of what a base knew and "
+        f"was not taught, facts or neighbours, it is locality. {_ROME}, asks which of two answers is likelier instead",
         "what the base answers without an adapter",
         label="Answered",
         score=lambda facts: facts["answered"].astype(float),

@@ -34,16 +34,16 @@ ESSAY = "the essay's figure"
 NEVER, HOLLOW = "never taught (placebo)", "hollow"
 FAMILIAR = "a taught answer first"
 SERIES = {"taught": "taught", "rephrase": "rephrased", "placebo": NEVER}
-SERIES |= {"neighbour": "a neighbour", "hop": "what follows", "reversed": "reversed"}
+SERIES |= {"neighbour": "a neighbour", "hop": "what follows", "reversed": "asked for the subject"}
 SHAPES = {
     "taught": "circle",
     "rephrased": "diamond",
-    "a neighbour": "triangle-down",
-    "what follows": "triangle-right",
-    "reversed": "triangle-left",
+    "a neighbour": "cross",
+    "what follows": "M-1,.6L-.4,-.6L1,-.6L.4,.6Z",  # a parallelogram; SVG paths in a box from -1 to 1
+    "asked for the subject": "M-.8,-.4L0,-.9L.8,-.4L.8,.4L0,.9L-.8,.4Z",  # a hexagon
     NEVER: "square",
     FAMILIAR: "triangle-up",
-    ESSAY: "M-.8,-.8L.8,.8M-.8,.8L.8,-.8",  # a thin cross; SVG path in a box from -1 to 1
+    ESSAY: "M-.8,-.8L.8,.8M-.8,.8L.8,-.8",  # a thin cross
 }
 PAGE_HEIGHT = alt.Step(8)  # from one of a row's dots to the next
 COLUMNS = ARM | told("text", series="Facts") | measured() | told("share", placebo="Placebo", chance="Chance") | BASIS
@@ -141,7 +141,8 @@ def dots(panel: Panel, look: Look) -> alt.LayerChart:
     hues = {**look.palette, NEVER: PLACEBO, FAMILIAR: PLACEBO, ESSAY: INK, HOLLOW: PAPER}
     scale = alt.Scale(domain=list(hues), range=list(hues.values()))
     shapes = alt.Scale(domain=list(look.series), range=[SHAPES[name] for name in look.series])
-    legend = panel.legend(symbolFillColor=PAPER, symbolStrokeColor=INK, symbolStrokeWidth=1.5)
+    columns = {"columns": 4} if len(look.series) > 5 else {}
+    legend = panel.legend(symbolFillColor=PAPER, symbolStrokeColor=INK, symbolStrokeWidth=1.5, **columns)
     apart = f"datum.probe == 'placebo' || datum.series == {json.dumps(ESSAY)}"
     # hollow dots are filled with paper, so that their own bar does not run through them
     inside = f"datum.series == 'taught' ? datum.{look.hue} : '{HOLLOW}'"

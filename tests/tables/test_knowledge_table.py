@@ -49,9 +49,7 @@ def test_kinds_of_facts_stand_apart(tmp_path):
     assert values["known", "taught", "answered"] == pytest.approx(1)
     assert values["known", "rephrase", "recall"] == pytest.approx(0.5)  # of two paraphrases one
     assert values["untouched", "placebo", "answered"] == pytest.approx((1 + 0.5) / 2)
-    assert values["neighbour", "neighbour", "answered"] == pytest.approx(
-        (1 + 0.5) / 2
-    )  # of one fact
+    assert values["neighbour", "neighbour", "answered"] == pytest.approx((1 + 0.5) / 2)  # of one fact
     assert values["counterfactual", "hop", "recall"] == pytest.approx(0.5)
     assert values["unknown", "reversed", "recall"] == 1
     assert not [key for key in values if key[1:] in (("hop", "association"), ("neighbour", "association"))]
