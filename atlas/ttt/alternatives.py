@@ -49,9 +49,6 @@ class Alternatives:
         return np.delete(self.answers, self.own, axis=0)
 
 
-NO_ALTERNATIVES = Alternatives(np.empty((0, 0), np.int64), np.empty(0, np.int64))
-
-
 class Taught:
     """The answers that a lane was taught so far, template by template, each once.
 
@@ -83,8 +80,9 @@ class Taught:
         not grow with their number."""
         keys: list[str | bytes] = [*fact.answers, self._tokens(fact).tobytes()]
         own = {row for key in keys for row in self._rows.get((fact.template, key), ())}
-        answers = self._answers.get(fact.template, NO_ALTERNATIVES.answers)
-        return Alternatives(answers, np.array(sorted(own), np.int64))
+        return Alternatives(
+            self._answers.get(fact.template, np.empty((0, 0), np.int64)), np.array(sorted(own), np.int64)
+        )
 
     def _tokens(self, fact: Fact) -> np.ndarray:
         return self._text.answer(fact.answer, f"{self._origin}: fact {fact.fact_id}")

@@ -190,7 +190,8 @@ class Course:
     def probes(self, sessions: int) -> list[list[Probe]]:
         """Every lane's probes after so many sessions."""
         known = sessions * self.spec.facts_per_session
-        return [self.prober.probes(lane[:known], self.placebo) for lane in self.streams]
+        taught = [lane[:known] for lane in self.streams]
+        return [self.prober.probes(facts, self.placebo) + self.prober.beside(facts) for facts in taught]
 
     def taught_in(self, lane: int) -> dict[str, int]:
         """The session that teaches each fact of a lane, by fact_id."""

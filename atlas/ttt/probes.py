@@ -14,10 +14,12 @@ from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.phrases import plural
 from atlas.pool.facts import Fact
-from atlas.ttt.alternatives import NO_ALTERNATIVES, Alternatives, Taught, associated
+from atlas.ttt.alternatives import Alternatives, Taught, associated
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import Line, line
 from atlas.ttt.engine.scoring import Pass, Scores, passes
+
+Kind = str  # one of ``atlas.ttt.run_files.PROBES``
 
 END = -1  # behind what was decoded
 
@@ -25,9 +27,9 @@ END = -1  # behind what was decoded
 @dataclass(frozen=True)
 class Probe:
     """One phrasing of a fact, ready to be scored: ``form`` 0 is its sentence, then its paraphrases, then the further
-    questions beside it. ``kind`` is one of ``atlas.ttt.run_files.PROBES``."""
+    questions beside it."""
 
-    kind: str
+    kind: Kind
     form: int
     fact: Fact
     line: Line
@@ -81,18 +83,20 @@ class Prober:
         return [self.phrasing(fact, form) for fact in facts for form in (0, *self._taught(fact))]
 
     def probes(self, taught: Sequence[Fact], placebo: Sequence[Fact]) -> list[Probe]:
-        """Taught sentences, then those paraphrases of theirs that no recipe teaches, then placebo; their alternatives
-        are the other answers of those taught. Then the further questions beside those taught, without alternatives."""
-        asked = [("taught", 0, fact) for fact in taught]
+        """Taught sentences, then those paraphrases of theirs that no recipe teaches, then placebo. Their alternatives
+        are the other answers of those taught."""
+        asked: list[tuple[Kind, int, Fact]] = [("taught", 0, fact) for fact in taught]
         asked += [("rephrase", form, fact) for fact in taught for form in fact.held_out]
         asked += [("placebo", 0, fact) for fact in placebo]
         known = Taught(taught, self.text, self.origin)
         besides = {fact.fact_id: known.besides(fact) for fact in (*taught, *placebo)}
-        probes = [
-            Probe(kind, form, fact, self.phrasing(fact, form), besides[fact.fact_id]) for kind, form, fact in asked
-        ]
-        return probes + [
-            Probe(further.probe, form, fact, self.phrasing(fact, form), NO_ALTERNATIVES)
+        return [Probe(kind, form, fact, self.phrasing(fact, form), besides[fact.fact_id]) for kind, form, fact in asked]
+
+    def beside(self, taught: Sequence[Fact]) -> list[Probe]:
+        """The further questions beside facts that were taught. None of them has alternatives."""
+        none = Alternatives(np.empty((0, 0), np.int64), np.empty(0, np.int64))
+        return [
+            Probe(further.probe, form, fact, self.phrasing(fact, form), none)
             for fact in taught
             for form, further in zip(fact.further_forms, fact.further, strict=True)
         ]

@@ -134,7 +134,8 @@ def test_an_arm_that_teaches_nothing_answers_them_as_the_base_does(asked_beside,
 def test_a_fact_asks_each_question_for_its_own_answers():
     (fact,) = make_facts(1)
     fact = replace(fact, further=(Further("hop", "Ask", ("Rue", "The Rue")),))
-    (probe,) = [one for one in Prober("pool").probes([fact], []) if one.kind == "hop"]
+    (probe,) = Prober("pool").beside([fact])
+    assert probe.kind == "hop"
     assert decode(probe.line.tokens[1:]) == "Ask Rue\n"
     assert probe.line.others == ("The Rue\n",)
     assert decode(probe.line.tokens[: probe.line.answer]) == decode(encode("\nAsk "))
