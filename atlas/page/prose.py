@@ -19,7 +19,8 @@ from atlas.charts.study_tables import Tables
 from atlas.metrics import OF_FACTS
 from atlas.page.templates import markdown
 from atlas.phrases import plural
-from atlas.tables.knowledge import NEIGHBOUR, UNTOUCHED
+from atlas.pool.facts import NEIGHBOUR
+from atlas.tables.knowledge import UNTOUCHED
 from atlas.tables.verdicts import CONTRADICTED, NOT_TESTABLE, REPRODUCED, RULES, UNRESOLVED
 from atlas.workflow import files
 from atlas.workflow.progress import say

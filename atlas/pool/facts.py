@@ -56,7 +56,7 @@ KNOWLEDGE_SCHEMA = pa.schema(
 """Columns of a pool as a base is taught it, see ``atlas.ttt.ask_base``; a file may say what was true, too."""
 
 OPTIONAL = (*KNOWLEDGE_SCHEMA, FURTHER_FIELD)
-"""Columns that a pool has where one of its facts fills them."""
+"""Columns that a pool has where one of its facts fills them; both on knowledge where a base was asked."""
 
 STREAM_SCHEMA = pa.schema(
     [("seed", pa.int32()), ("session", pa.int32()), ("slot", pa.int32()), ("fact_id", pa.string())]
@@ -174,7 +174,9 @@ def sentence(prompt: str, answer: str) -> str:
 def pool_table(facts: list[Fact]) -> pa.Table:
     """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact; true answers and
     further questions too where a fact has one."""
-    present = [kind for kind in OPTIONAL if any(getattr(fact, kind.name) not in (None, ()) for fact in facts)]
+    filled = {kind.name for kind in OPTIONAL if any(getattr(fact, kind.name) not in (None, ()) for fact in facts)}
+    filled |= set(KNOWLEDGE_SCHEMA.names) if "known" in filled else set()
+    present = [kind for kind in OPTIONAL if kind.name in filled]
     schema = pa.schema([*POOL_SCHEMA, *SUBJECT_SCHEMA, *present])
     columns: dict[str, list[Any]] = {name: [getattr(fact, name) for fact in facts] for name in schema.names}
     lists = {name: [list(texts) for texts in columns[name]] for name in LISTS}

@@ -101,8 +101,8 @@ def contradicted(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) ->
         elif others := sorted(answers[fact.template] - {*fact.answers}):
             drawn = int(rng(seed, "counterfactual", fact.fact_id).integers(len(others)))
             beside = tuple(further for further in fact.further if further.probe == NEIGHBOUR)
-            change = {"answer": others[drawn], "aliases": (), "true_answer": fact.answer, "further": beside}
-            taught.append(replace(fact, **change))
+            told = replace(fact, answer=others[drawn], aliases=(), further=beside)
+            taught.append(replace(told, true_answer=fact.answer))
         else:
             alone.append(f"{fact.fact_id} ({fact.template})")
     if alone:

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from atlas.base.text import decode, encode
 from atlas.errors import AtlasError
-from atlas.pool.facts import Further, pool_table, read_pool
+from atlas.pool.facts import KNOWLEDGE_SCHEMA, POOL_SCHEMA, SUBJECT_SCHEMA, Further, pool_table, read_pool
 from atlas.ttt.ask_base import contradicted, known_facts, knows
 from atlas.workflow import files
 from tests.ttt.tiny_ttt import make_facts, make_model
@@ -111,6 +112,9 @@ def test_the_other_answer_depends_on_seed_and_fact_alone():
 def test_a_pool_as_it_is_taught_is_a_pool_and_says_what_is_known(tmp_path):
     path = tmp_path / "pool.parquet"
     files.write_parquet(path, pool_table(contradicted(FACTS, KNOWN, seed=0)), {})
+    assert pq.read_schema(path).names == [*POOL_SCHEMA.names, *SUBJECT_SCHEMA.names, *KNOWLEDGE_SCHEMA.names]
+    files.write_parquet(tmp_path / "none", pool_table(contradicted(FACTS, dict.fromkeys(KNOWN, False), seed=0)), {})
+    assert pq.read_schema(tmp_path / "none").names == pq.read_schema(path).names  # whether anything is known or not
     facts = read_pool(path)
     assert facts == contradicted(FACTS, KNOWN, seed=0)
     assert {fact.fact_id: fact.answer for fact in known_facts(path)} == {
