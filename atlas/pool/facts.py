@@ -56,7 +56,7 @@ KNOWLEDGE_SCHEMA = pa.schema(
 """Columns of a pool as a base is taught it, see ``atlas.ttt.ask_base``; a file may say what was true, too."""
 
 OPTIONAL = (*KNOWLEDGE_SCHEMA, FURTHER_FIELD)
-"""Columns that a pool has where one of its facts fills them; both on knowledge where a base was asked."""
+"""Columns that a pool has where one of its facts fills them."""
 
 STREAM_SCHEMA = pa.schema(
     [("seed", pa.int32()), ("session", pa.int32()), ("slot", pa.int32()), ("fact_id", pa.string())]
@@ -139,11 +139,6 @@ class Fact:
         return range(self.teachable + 1, len(self.prompts))
 
     @property
-    def prompts(self) -> tuple[str, ...]:
-        """The prompt as taught (form 0), then the paraphrases (forms 1, 2, ...)."""
-        return (self.prompt, *self.rephrases)
-
-    @property
     def further_forms(self) -> range:
         """The forms of the further questions, in their order: behind those of the paraphrases."""
         return range(len(self.prompts), len(self.prompts) + len(self.further))
@@ -156,6 +151,11 @@ class Fact:
             asked = self.further[form - self.further_forms.start]
             return asked.prompt, asked.answers
         return self.prompts[form], self.answers
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompt as taught (form 0), then the paraphrases (forms 1, 2, ...)."""
+        return (self.prompt, *self.rephrases)
 
 
 class StreamRow(NamedTuple):
@@ -172,8 +172,8 @@ def sentence(prompt: str, answer: str) -> str:
 
 
 def pool_table(facts: list[Fact]) -> pa.Table:
-    """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact; true answers and
-    further questions too where a fact has one."""
+    """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact, and with those of
+    ``OPTIONAL`` that a fact fills; with both on knowledge where a base was asked."""
     filled = {kind.name for kind in OPTIONAL if any(getattr(fact, kind.name) not in (None, ()) for fact in facts)}
     filled |= set(KNOWLEDGE_SCHEMA.names) if "known" in filled else set()
     present = [kind for kind in OPTIONAL if kind.name in filled]
