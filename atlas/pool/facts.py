@@ -50,13 +50,10 @@ FURTHER_FIELD = pa.field(
 KNOWLEDGE_SCHEMA = pa.schema(
     [
         ("true_answer", pa.string()),  # what ``answer`` contradicts, by the file or by the base, else null
-        ("known", pa.bool_()),  # whether the base gives that, or where there is none ``answer``, untaught
+        ("known", pa.bool_()),  # whether the base gives the answer of the fact tables, untaught
     ]
 )
-"""Columns of a pool as a base is taught it, see ``atlas.ttt.ask_base``; a file may say what was true, too."""
-
-OPTIONAL = (*KNOWLEDGE_SCHEMA, FURTHER_FIELD)
-"""Columns that a pool has where one of its facts fills them."""
+"""Columns of a pool as a base is taught it, see ``atlas.ttt.ask_base``."""
 
 STREAM_SCHEMA = pa.schema(
     [("seed", pa.int32()), ("session", pa.int32()), ("slot", pa.int32()), ("fact_id", pa.string())]
@@ -85,8 +82,7 @@ class Fact:
     Facts that share a ``template`` ask for the same kind of answer, so they may be each other's alternatives. The
     ``subject`` stands in the prompt from character ``subject_start`` on, but for its capital letters; both None where
     not known. ``aliases`` are as right as the answer, but never taught. Where ``answer`` contradicts what was true
-    before, as the file or the base says, ``true_answer`` is that. ``known`` is whether a base gives what was true
-    before, untaught; None where none was asked.
+    before, as the file or the base says, ``true_answer`` is that.
     """
 
     fact_id: str
@@ -99,9 +95,9 @@ class Fact:
     subject: str | None = None
     subject_start: int | None = None
     true_answer: str | None = None
+    known: bool | None = None  # whether a base gives that, or where there is none the answer; None: none was asked
     aliases: tuple[str, ...] = ()
     further: tuple[Further, ...] = ()
-    known: bool | None = None
 
     @property
     def subject_end(self) -> int | None:
@@ -172,12 +168,12 @@ def sentence(prompt: str, answer: str) -> str:
 
 
 def pool_table(facts: list[Fact]) -> pa.Table:
-    """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact, and with those of
-    ``OPTIONAL`` that a fact fills; with both on knowledge where a base was asked."""
-    filled = {kind.name for kind in OPTIONAL if any(getattr(fact, kind.name) not in (None, ()) for fact in facts)}
-    filled |= set(KNOWLEDGE_SCHEMA.names) if "known" in filled else set()
-    present = [kind for kind in OPTIONAL if kind.name in filled]
-    schema = pa.schema([*POOL_SCHEMA, *SUBJECT_SCHEMA, *present])
+    """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact. It has true
+    answers and further questions where a fact has one, and both columns of knowledge where a base was asked."""
+    optional = (*KNOWLEDGE_SCHEMA, FURTHER_FIELD)
+    filled = {kind.name for kind in optional if any(getattr(fact, kind.name) not in (None, ()) for fact in facts)}
+    filled |= {*KNOWLEDGE_SCHEMA.names} if "known" in filled else set()
+    schema = pa.schema([*POOL_SCHEMA, *SUBJECT_SCHEMA, *(kind for kind in optional if kind.name in filled)])
     columns: dict[str, list[Any]] = {name: [getattr(fact, name) for fact in facts] for name in schema.names}
     lists = {name: [list(texts) for texts in columns[name]] for name in LISTS}
     if FURTHER_FIELD.name in columns:
@@ -192,7 +188,7 @@ def read_pool(path: Path | str) -> list[Fact]:
     a fact_id twice, a subject that is not where it is said to be, or a further question of an unknown probe or without
     an answer.
     """
-    rows = _rows(path, POOL_SCHEMA, "subject", "subject_start", *(kind.name for kind in OPTIONAL))
+    rows = _rows(path, POOL_SCHEMA, "subject", "subject_start", *KNOWLEDGE_SCHEMA.names, FURTHER_FIELD.name)
     lists = [{name: tuple(row[name]) for name in LISTS} | {"further": _further(row)} for row in rows]
     facts = [Fact(**row | texts) for row, texts in zip(rows, lists, strict=True)]
     seen: set[str] = set()
