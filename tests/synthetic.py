@@ -63,9 +63,9 @@ class Design:
 
     seeds: tuple[int, ...] = (1, 2, 3, 4)
     checkpoints: tuple[int, ...] = (4, 10)
+    further: tuple[str, ...] = ()  # probes of questions beside the facts taught, one a fact
     facts_per_session: int = 3
     replicas: int = 1  # of the base; blocks are dealt over them in turn
-    further: tuple[str, ...] = ()  # probes of questions beside the facts taught, one a fact
 
     @property
     def facts(self) -> int:
@@ -294,7 +294,7 @@ def facts_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Data
         for form in range(1, REPHRASES + 1):
             parts.append(_probed(name, arm, seed, sessions, "rephrase", taught, form))
         parts.append(_probed(name, arm, seed, sessions, "placebo", placebo_facts(), form=0))
-        for form, probe in enumerate(design.further, REPHRASES + 1):
+        for form, probe in enumerate(design.further, 4):
             parts.append(_probed(name, arm, seed, sessions, probe, taught, form))
     frame = pd.concat(parts, ignore_index=True)
     return frame.astype({"session_taught": "Int32"})

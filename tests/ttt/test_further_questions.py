@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from atlas.base.text import decode, encode
+from atlas.errors import AtlasError
 from atlas.pool.facts import TRUE_FORM, Further, pool_table, read_pool
 from atlas.ttt.measured import MEASURED, read_measured
 from atlas.ttt.probes import Prober
@@ -65,6 +66,18 @@ def test_a_pool_says_them_and_other_pools_have_no_such_column(asked_beside, inpu
     assert (third.true_answer, fourth.true_answer, fourth.further) == ("Zzz", None, ())
     columns = pq.read_schema(asked_beside / "pool.parquet").names
     assert {*columns} - {*pq.read_schema(inputs / "pool.parquet").names} == {"true_answer", "further"}
+
+
+@pytest.mark.parametrize(
+    "odd", [Further("foe", "Ask", ("Rue",)), Further("hop", "", ("Rue",)), Further("hop", "Ask", ())]
+)
+def test_one_of_an_unknown_probe_or_without_an_answer_is_refused(tmp_path, odd):
+    (fact,) = make_facts(1)
+    files.write_parquet(tmp_path / "pool.parquet", pool_table([replace(fact, further=(odd,))]), {})
+    with pytest.raises(
+        AtlasError, match=r"pool.parquet: fact .*probe='(foe|hop)'.*; expected a prompt, an answer and one"
+    ):
+        read_pool(tmp_path / "pool.parquet")
 
 
 def test_they_are_asked_behind_all_others_of_the_facts_taught_so_far(asked_beside, beside):
