@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from atlas.guard.report import Report
 
-PROBES = ["taught", "rephrase", "placebo"]  # as atlas.ttt.run_files has them, which is slow to import
+# as atlas.ttt.run_files has them, which is slow to import
+PROBES = ["taught", "rephrase", "placebo", "neighbour", "hop", "reversed"]
 WIDE = 200  # columns of a table that goes to a file or a pipe: names stay on one line
 
 PARSER = argparse.ArgumentParser(

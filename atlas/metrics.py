@@ -71,7 +71,10 @@ class Metric:
         return f"{self.label}: {self.meaning}" if self.meaning else self.label
 
 
-_PROBES = "the prompt of a fact (as taught, rephrased, or never taught) after the sessions of a checkpoint"
+_PROBES = (
+    "the prompt of a fact (as taught, rephrased, or never taught), or a further question beside a fact taught (of a "
+    "neighbour, of what follows from the answer, or for the subject), after the sessions of a checkpoint"
+)
 _MATRIX = (
     "the prompt of a fact, as taught: those of a session after it; all taught by then after sessions 1 to 8, 10, 12, "
     "14, 16, 20 and on, four an octave, and at checkpoints (after every session, if the study asks for that)"
@@ -110,7 +113,8 @@ _MEMORY = (
         "answer first",
         "0 to 1",
         "higher is better",
-        f"{_HERE}; what a model knows that was never taught to end a line behind an answer",
+        f"{_HERE}; what a model knows that was never taught to end a line behind an answer. Of what a base knew and "
+        f"was not taught, facts or neighbours, it is locality. {_ROME}, asks which of two answers is likelier instead",
         "what the base answers without an adapter",
         label="Answered",
         score=lambda facts: facts["answered"].astype(float),
@@ -118,9 +122,9 @@ _MEMORY = (
     ),
     Metric(
         "association",
-        "the same prompt, followed by the answer and by every other answer that the seed was taught up to then in the "
-        "same template (alternatives); an alias of the answer is none. A fact never taught is asked alike: its answer "
-        "stands against those that were taught",
+        "the prompt of a fact, followed by the answer and by every other answer that the seed was taught up to then in "
+        "the same template (alternatives); an alias of the answer is none. A fact never taught is asked alike: its "
+        "answer stands against those that were taught. Further questions have no alternatives, so none is asked",
         "1 where the answer with its line end is likelier than every alternative with its own, else 0; mean over the "
         "prompts of a fact. Facts without an alternative are left out and counted",
         "answer against taught answers",

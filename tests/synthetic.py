@@ -63,6 +63,7 @@ class Design:
 
     seeds: tuple[int, ...] = (1, 2, 3, 4)
     checkpoints: tuple[int, ...] = (4, 10)
+    further: tuple[str, ...] = ()  # probes of questions beside the facts taught, one a fact
     facts_per_session: int = 3
     replicas: int = 1  # of the base; blocks are dealt over them in turn
 
@@ -293,6 +294,8 @@ def facts_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Data
         for form in range(1, REPHRASES + 1):
             parts.append(_probed(name, arm, seed, sessions, "rephrase", taught, form))
         parts.append(_probed(name, arm, seed, sessions, "placebo", placebo_facts(), form=0))
+        for form, probe in enumerate(design.further, 4):
+            parts.append(_probed(name, arm, seed, sessions, probe, taught, form))
     frame = pd.concat(parts, ignore_index=True)
     return frame.astype({"session_taught": "Int32"})
 
@@ -307,15 +310,19 @@ def _probed(
     name: str, arm: SyntheticArm, seed: int, sessions: int, probe: str, facts: pd.DataFrame, form: int
 ) -> pd.DataFrame:
     draws = rng("synthetic", name, seed, sessions, probe, form)
-    share = {"taught": 1.0, "rephrase": 0.2, "placebo": 0.0}[probe]
+    share = {"taught": 1.0, "rephrase": 0.2, "placebo": 0.0}.get(probe, 0.3)
     recognition = {"taught": arm.recognition, "rephrase": 0.9 * arm.recognition, "placebo": arm.placebo_recognition}
     association = {"taught": arm.association, "rephrase": 0.6 * arm.association, "placebo": 1 - arm.familiarity}
     chance = draws.random((3, len(facts)))
     recognised, associated, recalled = (
         drawn < rate
-        for drawn, rate in zip(chance, (recognition[probe], association[probe], share * arm.recall), strict=True)
+        for drawn, rate in zip(
+            chance,
+            (recognition.get(probe, 0.5 * arm.recognition), association.get(probe, 0.0), share * arm.recall),
+            strict=True,
+        )
     )
-    alternatives = alternatives_of(facts, sessions)
+    alternatives = alternatives_of(facts, sessions) * (probe in association)
     base = 2.0 + draws.random(len(facts))
     nll = base - np.where(recognised, 0.5, -0.5)
     columns = {  # a frame of all at once: to assign them one by one takes ten times as long

@@ -9,7 +9,17 @@ import pandas as pd
 from atlas.charts import picture
 from atlas.charts.findings import ESSAYS, HEADLINE, after, last, percent, placebo_warning
 from atlas.charts.frame import Block, Chart, by_checkpoint, cells, said
-from atlas.charts.retention import COLUMNS, HEIGHT, PAGE_HEIGHT, Look, dots, dressed, rests_on, width_of
+from atlas.charts.retention import (
+    COLUMNS,
+    PAGE_HEIGHT,
+    Look,
+    dots,
+    dressed,
+    height_of,
+    rests_on,
+    series_of,
+    width_of,
+)
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import colours
 from atlas.metrics import REGISTRY
@@ -37,7 +47,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
         said=said(cells(rows), finding, rests_on),
         columns=COLUMNS,
         width=width_of(rows),
-        height=HEIGHT,
+        height=height_of(rows),
         page_height=PAGE_HEIGHT,
         spacing=26,
         arms=("reference",),
@@ -46,7 +56,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
 
 def look(rows: pd.DataFrame, y: str, arms: list[str]) -> Look:
     """Recipes from top to bottom, each in the colour of the arm that it varies."""
-    return Look(y, list(dict.fromkeys(rows[y])), colours(arms), hue="reference")
+    return Look(y, list(dict.fromkeys(rows[y])), colours(arms), series_of(rows), hue="reference")
 
 
 def finding(rows: pd.DataFrame) -> list[str]:

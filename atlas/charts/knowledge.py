@@ -11,7 +11,8 @@ from atlas.charts import picture
 from atlas.charts.findings import extremes, interval, last, listed, seeds
 from atlas.charts.frame import ARM, BASIS, Block, Chart, Panel, by_checkpoint, cells, horizontal, measured, said, told
 from atlas.charts.study_tables import Tables
-from atlas.charts.theme import BLACK, BLUE, RED, WIDTH
+from atlas.charts.theme import BLACK, BLUE, PLACEBO, RED, WIDTH
+from atlas.pool.facts import HOP, NEIGHBOUR, REVERSED
 from atlas.tables.knowledge import CONTRADICTED, KNOWN, UNKNOWN, UNTOUCHED
 
 ROW_HEIGHT = 34
@@ -20,10 +21,11 @@ ASKED = {
     CONTRADICTED: ("recall", "taught against what it knew: recall"),
     KNOWN: ("recall", "taught, known before: recall"),
     UNTOUCHED: ("answered", "known, never touched: still answered"),
+    NEIGHBOUR: ("answered", "known neighbours: still answered"),
 }
 """Kind of fact to the metric that counts for it, and both in words."""
 
-COLOURS = {UNKNOWN: BLUE, CONTRADICTED: RED, KNOWN: "#56b4e9", UNTOUCHED: BLACK}
+COLOURS = {UNKNOWN: BLUE, CONTRADICTED: RED, KNOWN: "#56b4e9", UNTOUCHED: BLACK, NEIGHBOUR: PLACEBO}
 
 
 def charts(tables: Tables) -> Iterator[Chart]:
@@ -54,8 +56,8 @@ def charts(tables: Tables) -> Iterator[Chart]:
 
 
 def headline(knowledge: pd.DataFrame) -> pd.DataFrame:
-    """Of each kind the facts as they would be taught, by the metric that counts for it."""
-    asked = knowledge["probe"] != "rephrase"
+    """Of each kind the facts as they would be taught, or their neighbours, by the metric that counts for it."""
+    asked = ~knowledge["probe"].isin(["rephrase", HOP, REVERSED])
     rows = knowledge[asked & (knowledge["metric"] == knowledge["kind"].map(lambda kind: ASKED[kind][0]))]
     return rows.assign(series=rows["kind"].map(lambda kind: ASKED[kind][1])).drop(columns=["contract", "probe"])
 
@@ -84,6 +86,7 @@ def finding(rows: pd.DataFrame) -> list[str]:
     """What is recalled of unknown facts, and what is left of known ones that were never touched."""
     ended = last(rows)
     shown = {UNKNOWN: "recall of unknown facts", UNTOUCHED: "known facts still answered"}
+    shown[NEIGHBOUR] = "known neighbours still answered"
     ranges = [extremes(part, words) for kind, words in shown.items() if len(part := ended[ended["kind"] == kind])]
     text = "; ".join(ranges) or "no facts"
     return [f"{text[0].upper()}{text[1:]}"]

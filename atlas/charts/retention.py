@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,14 +34,18 @@ ESSAY = "the essay's figure"
 NEVER, HOLLOW = "never taught (placebo)", "hollow"
 FAMILIAR = "a taught answer first"
 SERIES = {"taught": "taught", "rephrase": "rephrased", "placebo": NEVER}
+SERIES |= {"neighbour": "a neighbour", "hop": "what follows", "reversed": "asked for the subject"}
 SHAPES = {
     "taught": "circle",
     "rephrased": "diamond",
+    "a neighbour": "cross",
+    "what follows": "M-1,.6L-.4,-.6L1,-.6L.4,.6Z",  # a parallelogram; SVG paths in a box from -1 to 1
+    "asked for the subject": "M-.8,-.4L0,-.9L.8,-.4L.8,.4L0,.9L-.8,.4Z",  # a hexagon
     NEVER: "square",
     FAMILIAR: "triangle-up",
-    ESSAY: "M-.8,-.8L.8,.8M-.8,.8L.8,-.8",  # a thin cross; SVG path in a box from -1 to 1
+    ESSAY: "M-.8,-.8L.8,.8M-.8,.8L.8,-.8",  # a thin cross
 }
-HEIGHT, PAGE_HEIGHT = alt.Step(32, **{"for": "position"}), alt.Step(8)  # of a row, and from one of its dots to the next
+PAGE_HEIGHT = alt.Step(8)  # from one of a row's dots to the next
 COLUMNS = ARM | told("text", series="Facts") | measured() | told("share", placebo="Placebo", chance="Chance") | BASIS
 COLUMNS |= told("count", left_out="Left out")
 
@@ -52,8 +57,8 @@ class Look:
     y: str  # column with the names of the rows
     order: Sequence[str]  # these names
     palette: Mapping[str, str]
+    series: Sequence[str]  # what the dots stand for, as the legend has it
     hue: str = "arm"  # column that decides the colour
-    series: Sequence[str] = (*SERIES.values(), FAMILIAR)
 
 
 def charts(tables: Tables) -> Iterator[Chart]:
@@ -61,9 +66,8 @@ def charts(tables: Tables) -> Iterator[Chart]:
     rows, palette = page_rows(tables), colours(tables.names)
     whole = rows[rows["domain"] == "all"]
     ours = whole[whole["series"] != ESSAY]
-    series = [name for name in SHAPES if name in set(rows["series"])]
-    look = Look("arm", list(palette), palette, series=series)
-    note = ["The essay's retention is read as recognition; it rests on one seed."] if ESSAY in series else []
+    look = Look("arm", list(palette), palette, series_of(rows))
+    note = ["The essay's retention is read as recognition; it rests on one seed."] if ESSAY in look.series else []
     yield Chart(
         name="retention",
         rows=rows,
@@ -78,7 +82,7 @@ def charts(tables: Tables) -> Iterator[Chart]:
         said=said(cells(ours), finding, rests_on),
         columns=COLUMNS,
         width=width_of(whole),
-        height=HEIGHT,
+        height=height_of(whole),
         page_height=PAGE_HEIGHT,
         spacing=30,
         where={"domain": ["all"]},
@@ -119,6 +123,16 @@ def width_of(rows: pd.DataFrame) -> float:
     return WIDTH / rows["sessions"].nunique() - 20
 
 
+def height_of(rows: pd.DataFrame) -> alt.Step:
+    """Of a row of dots, with room for what each of them asks."""
+    return alt.Step(32 + 10 * max(0, rows["probe"].nunique() - 3), **{"for": "position"})
+
+
+def series_of(rows: pd.DataFrame) -> list[str]:
+    """What the dots of some rows stand for, in the order of the legend."""
+    return [name for name in SHAPES if name in set(rows["series"])]
+
+
 def dots(panel: Panel, look: Look) -> alt.LayerChart:
     """Intervals, and dots upon them: filled where facts were taught, hollow where not asked as taught."""
     ticks = {"tickCount": 5} if panel.live else {"values": [0, 0.25, 0.5, 0.75, 1]}
@@ -127,13 +141,14 @@ def dots(panel: Panel, look: Look) -> alt.LayerChart:
     hues = {**look.palette, NEVER: PLACEBO, FAMILIAR: PLACEBO, ESSAY: INK, HOLLOW: PAPER}
     scale = alt.Scale(domain=list(hues), range=list(hues.values()))
     shapes = alt.Scale(domain=list(look.series), range=[SHAPES[name] for name in look.series])
-    legend = panel.legend(symbolFillColor=PAPER, symbolStrokeColor=INK, symbolStrokeWidth=1.5)
-    asked = "datum.series == 'taught' || datum.series == 'rephrased'"
+    columns = {"columns": 4} if len(look.series) > 5 else {}
+    legend = panel.legend(symbolFillColor=PAPER, symbolStrokeColor=INK, symbolStrokeWidth=1.5, **columns)
+    apart = f"datum.probe == 'placebo' || datum.series == {json.dumps(ESSAY)}"
     # hollow dots are filled with paper, so that their own bar does not run through them
     inside = f"datum.series == 'taught' ? datum.{look.hue} : '{HOLLOW}'"
     # names are as wide in all blocks, so that their panels stand below each other
     names = panel.names(6.8 * max(map(len, look.order)) + 12)
-    base = panel.data.transform_calculate(hue=f"{asked} ? datum.{look.hue} : datum.series", inside=inside).encode(
+    base = panel.data.transform_calculate(hue=f"{apart} ? datum.series : datum.{look.hue}", inside=inside).encode(
         y=alt.Y(f"{look.y}:N", sort=list(look.order), axis=names),
         yOffset=alt.YOffset("probe:N", sort=list(SERIES), scale=alt.Scale(paddingOuter=0.6)),
         color=alt.Color("hue:N", scale=scale, legend=None),

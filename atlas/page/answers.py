@@ -31,18 +31,23 @@ def rows(results: Path, choice: Choice, wrong: bool = False) -> pd.DataFrame:
     first = Choice(seed=[given["seed"].min()], sessions=[given["sessions"].max()], probe=["taught"], domain=["all"])
     wanted = {name: getattr(choice, name) or getattr(first, name) for name in ("seed", "sessions", "probe")}
     frame = chosen(given, NAME, replace(choice, **wanted))
-    # where a study contradicts what its base knows, what is taught stands in a pool of its own
-    path = results / ("ttt" if given["contradicts"].any() else "pool") / "pool.parquet"
+    path = results / "pool" / "pool.parquet"
     facts = {fact.fact_id: fact for fact in read_pool(path)}
+    contrary = given.loc[given["contradicts"], "fact_id"].unique()
+    # where a study contradicts what its base knows, and not the user's file, what is taught is in a pool of its own
+    if any(fact_id in facts and facts[fact_id].true_answer is None for fact_id in contrary):
+        path = results / "ttt" / "pool.parquet"
+        facts = {fact.fact_id: fact for fact in read_pool(path)}
     if strangers := set(frame["fact_id"]) - {*facts}:
         raise AtlasError(
             f"{path}: no fact {min(strangers)!r}, which runs were asked; make the runs again from this pool"
         )
-    asked = [facts[fact_id] for fact_id in frame["fact_id"]]
+    asked = [facts[fact_id].question(form) for fact_id, form in zip(frame["fact_id"], frame["form"], strict=True)]
+    aliases = [" or ".join(answers[1:]) or None for _, answers in asked]
     frame = frame.assign(
-        prompt=[fact.prompts[form] for fact, form in zip(asked, frame["form"], strict=True)],
-        answer=[fact.answer for fact in asked],
-        aliases=pd.Series([" or ".join(fact.aliases) or None for fact in asked], index=frame.index, dtype=object),
+        prompt=[prompt for prompt, _ in asked],
+        answer=[answers[0] for _, answers in asked],
+        aliases=pd.Series(aliases, index=frame.index, dtype=object),
         right=frame["recalled"],
     )
     return frame.loc[~frame["right"] if wrong else frame.index, list(COLUMNS)]

@@ -24,8 +24,12 @@ COLUMNS = {
     "Recognition, never taught": ("placebo", "recognition"),
     **{REGISTRY[metric].label: ("taught", metric) for metric in CHOICES if metric not in OF_FACTS},
     "Recall, rephrased": ("rephrase", "recall"),
+    "Recall, neighbours": ("neighbour", "recall"),
+    "Recall, what follows": ("hop", "recall"),
+    "Recall, reversed": ("reversed", "recall"),
 }
-"""Heading of a column to the probe and metric that it shows; the placebo of association is told as familiarity."""
+"""Heading of a column to the probe and metric that it shows, where a study has the probe; the placebo of association is
+told as familiarity."""
 BASELINES = {
     "Efficacy": ("efficacy", ".1%"),
     "Paraphrase": ("paraphrase", ".1%"),
@@ -121,16 +125,17 @@ def arms_table(tables: Tables) -> Markup:
 
 def retention_tables(tables: Tables) -> Markup:
     """The figures of every checkpoint, to be opened."""
-    made = []
-    for sessions, rows in each_checkpoint(tables.retention.query("domain == 'all'")):
+    made, whole = [], tables.retention.query("domain == 'all'")
+    columns = {heading: key for heading, key in COLUMNS.items() if key[0] in set(whole["probe"])}
+    for sessions, rows in each_checkpoint(whole):
         cells = {(row["arm"], row["probe"], row["metric"]): row for row in rows.to_dict("records")}
         lines = {}
         for arm in tables.arms.to_dict("records"):
             size = Written(f"{arm['trainable_params']:,}", f"{arm['share']:.1%}")
-            lines[arm["arm"]] = [size, *(figure(cells.get((arm["arm"], *key))) for key in COLUMNS.values())]
+            lines[arm["arm"]] = [size, *(figure(cells.get((arm["arm"], *key))) for key in columns.values())]
         facts = rows.loc[rows["probe"] == "taught", "n_facts"].max()
         heading = f"After {plural(sessions, 'session')}, {plural(facts, 'fact')}"
-        made.append(ArmTable(["Parameters", *COLUMNS], lines, heading=heading, value=sessions))
+        made.append(ArmTable(["Parameters", *columns], lines, heading=heading, value=sessions))
     return html("tables", tables=made, folded="All metrics as figures")
 
 

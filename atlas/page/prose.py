@@ -19,6 +19,7 @@ from atlas.charts.study_tables import Tables
 from atlas.metrics import OF_FACTS
 from atlas.page.templates import markdown
 from atlas.phrases import plural
+from atlas.pool.facts import NEIGHBOUR
 from atlas.tables.knowledge import UNTOUCHED
 from atlas.tables.verdicts import CONTRADICTED, NOT_TESTABLE, REPRODUCED, RULES, UNRESOLVED
 from atlas.workflow import files
@@ -215,7 +216,7 @@ def comparisons(tables: Tables) -> list[tuple[str, list[str]]]:
     """The planned comparisons of a study on a model from outside, after its last session, as sentences below headings.
 
     By recall of the facts taught, as taught and by a paraphrase, then by what is left of known facts that were never
-    touched; none where the study plans none.
+    touched, and of known neighbours of those taught; none where the study plans none.
     """
     if not tables.has("contrasts"):
         return []
@@ -225,6 +226,7 @@ def comparisons(tables: Tables) -> list[tuple[str, list[str]]]:
         "Which place wins here": _compared(recalled[recalled["probe"] == "taught"], "recalls"),
         "And by a paraphrase": _compared(recalled[recalled["probe"] == "rephrase"], "recalls"),
         "Which place leaves more of what the model knew": _compared(known[known["kind"] == UNTOUCHED], "leaves"),
+        "And more of the neighbours that it knew": _compared(known[known["kind"] == NEIGHBOUR], "leaves"),
     }
     return [(heading, list(sentences)) for heading, sentences in found.items() if sentences]
 

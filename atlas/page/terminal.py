@@ -34,6 +34,7 @@ HEADINGS |= {"rule": "reproduced if", "verdict_half": "at half the margin", "ver
 ARMS = ("arm", "arm_a", "arm_b", "arm_reinit", "reference")
 """Columns that name an arm; a row is shown where one of them is chosen."""
 PROBE_WORDS = {"taught": "facts as taught", "rephrase": "facts asked by a paraphrase", "placebo": "facts never taught"}
+PROBE_WORDS |= {"neighbour": "neighbours of facts", "hop": "what follows from facts", "reversed": "facts reversed"}
 
 
 @dataclass(frozen=True)

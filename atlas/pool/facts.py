@@ -14,6 +14,7 @@ from atlas.workflow import files
 
 TAUGHT, PLACEBO = "taught", "placebo"
 UNDRAWN = ""  # role of a fact that atlas.pool.build has not yet drawn
+TRUE_FORM = -1  # the form that asks as taught and for the true answer
 HELD_OUT = 3  # paraphrases of a fact that no recipe teaches, where it has so many
 
 POOL_SCHEMA = pa.schema(
@@ -53,9 +54,6 @@ KNOWLEDGE_SCHEMA = pa.schema(
     ]
 )
 """Columns of a pool as a base is taught it, see ``atlas.ttt.ask_base``."""
-
-OPTIONAL = (KNOWLEDGE_SCHEMA.field("true_answer"), FURTHER_FIELD)
-"""Columns that a pool has where one of its facts fills them."""
 
 STREAM_SCHEMA = pa.schema(
     [("seed", pa.int32()), ("session", pa.int32()), ("slot", pa.int32()), ("fact_id", pa.string())]
@@ -97,6 +95,7 @@ class Fact:
     subject: str | None = None
     subject_start: int | None = None
     true_answer: str | None = None
+    known: bool | None = None  # whether a base gives that, or where there is none the answer; None: none was asked
     aliases: tuple[str, ...] = ()
     further: tuple[Further, ...] = ()
 
@@ -136,6 +135,20 @@ class Fact:
         return range(self.teachable + 1, len(self.prompts))
 
     @property
+    def further_forms(self) -> range:
+        """The forms of the further questions, in their order: behind those of the paraphrases."""
+        return range(len(self.prompts), len(self.prompts) + len(self.further))
+
+    def question(self, form: int) -> tuple[str, tuple[str, ...]]:
+        """The prompt of a form, and every right answer to it, the first one as a person would give it."""
+        if form == TRUE_FORM and self.true_answer is not None:
+            return self.prompt, (self.true_answer,)
+        if form in self.further_forms:
+            asked = self.further[form - self.further_forms.start]
+            return asked.prompt, asked.answers
+        return self.prompts[form], self.answers
+
+    @property
     def prompts(self) -> tuple[str, ...]:
         """The prompt as taught (form 0), then the paraphrases (forms 1, 2, ...)."""
         return (self.prompt, *self.rephrases)
@@ -168,10 +181,12 @@ def sentence(prompt: str, answer: str) -> str:
 
 
 def pool_table(facts: list[Fact]) -> pa.Table:
-    """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact; true answers and
-    further questions too where a fact has one."""
-    present = [kind for kind in OPTIONAL if any(getattr(fact, kind.name) for fact in facts)]
-    schema = pa.schema([*POOL_SCHEMA, *SUBJECT_SCHEMA, *present])
+    """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact. It has true
+    answers and further questions where a fact has one, and both columns of knowledge where a base was asked."""
+    optional = (*KNOWLEDGE_SCHEMA, FURTHER_FIELD)
+    filled = {kind.name for kind in optional if any(getattr(fact, kind.name) not in (None, ()) for fact in facts)}
+    filled |= {*KNOWLEDGE_SCHEMA.names} if "known" in filled else set()
+    schema = pa.schema([*POOL_SCHEMA, *SUBJECT_SCHEMA, *(kind for kind in optional if kind.name in filled)])
     columns: dict[str, list[Any]] = {name: [getattr(fact, name) for fact in facts] for name in schema.names}
     lists = {name: [list(texts) for texts in columns[name]] for name in LISTS}
     if FURTHER_FIELD.name in columns:
@@ -186,7 +201,7 @@ def read_pool(path: Path | str) -> list[Fact]:
     a fact_id twice, a subject that is not where it is said to be, or a further question of an unknown probe or without
     an answer.
     """
-    rows = _rows(path, POOL_SCHEMA, "subject", "subject_start", *(kind.name for kind in OPTIONAL))
+    rows = _rows(path, POOL_SCHEMA, "subject", "subject_start", *KNOWLEDGE_SCHEMA.names, FURTHER_FIELD.name)
     lists = [{name: tuple(row[name]) for name in LISTS} | {"further": _further(row)} for row in rows]
     facts = [Fact(**row | texts) for row, texts in zip(rows, lists, strict=True)]
     seen: set[str] = set()

@@ -22,7 +22,6 @@ from atlas.ttt.inputs import Given, Inputs
 from atlas.ttt.records import base_losses, facts_table
 from atlas.ttt.resume import Saved
 from atlas.ttt.run import prepare, trainer
-from atlas.ttt.run_files import PROBES
 from atlas.ttt.session import Teacher
 from atlas.workflow import files, progress
 from atlas.workflow.allocator import keep_freed_memory
@@ -125,12 +124,13 @@ def attempt(
     facts = facts_table(course).to_pandas()
     scores = facts.assign(**{name: score(facts) for name in OF_FACTS if (score := REGISTRY[name].score)})
     # a pool may have no paraphrases, and a template a single answer: what nobody was asked is not a number
-    asked = pd.MultiIndex.from_product([spec.seeds, PROBES])
+    probes = ("taught", "rephrase", "placebo")
+    asked = pd.MultiIndex.from_product([spec.seeds, probes])
     shares = scores.groupby(["seed", "probe"])[[*OF_FACTS]].mean().reindex(asked)
     seconds = sum(taught.seconds_train for taught in course.state.sessions)
     trials = []
     for lane, seed in enumerate(spec.seeds):
-        taught, rephrased, placebo = (shares.loc[(seed, probe)] for probe in PROBES)
+        taught, rephrased, placebo = (shares.loc[(seed, probe)] for probe in probes)
         trials.append(
             Trial(
                 place=place,

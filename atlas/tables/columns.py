@@ -44,7 +44,7 @@ COLUMNS = {
     "sessions": COUNT,  # at a checkpoint
     "session": COUNT,
     "session_taught": COUNT,  # up to session; a fact's age is session - session_taught
-    "probe": TEXT,  # taught, rephrase, placebo
+    "probe": TEXT,  # taught, rephrase, placebo, neighbour, hop, reversed
     "metric": TEXT,  # see docs/metrics.md
     "domain": TEXT,  # a domain, or "all"
     "template": TEXT,  # facts of one ask for the same kind of answer; or "all"

@@ -3,7 +3,8 @@
 A fact counts as known where the base, asked in the words that would be taught, gives the answer first by greedy
 decoding. What it does not know is taught as it is. What it knows already is taught with another answer of the same
 template, so that there is something to learn: the counterfactuals of Meng et al. 2022 (arXiv 2202.05262, section 3.4).
-Placebo facts are left as they are: those known show what teaching does to knowledge that it never touched.
+A fact whose file says what its answer contradicts is such a counterfactual already: it is asked for that, and keeps its
+answer. Placebo facts are left as they are: those known show what teaching does to knowledge that it never touched.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import torch
 from pydantic import Field
 
@@ -22,15 +22,14 @@ from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.phrases import plural
-from atlas.pool.facts import KNOWLEDGE_SCHEMA, POOL_SCHEMA, TAUGHT, Fact, pool_table, read_pool
+from atlas.pool.facts import NEIGHBOUR, TAUGHT, TRUE_FORM, Fact, pool_table, read_pool
 from atlas.study.settings import Settings
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import line
 from atlas.ttt.engine.scoring import score
+from atlas.ttt.probes import Prober
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_certified, add_spec, environment, parser, run_step
-
-KNOWN = pa.schema([POOL_SCHEMA.field("fact_id"), KNOWLEDGE_SCHEMA.field("known")])
 
 
 class AskSpec(Settings):
@@ -57,9 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "base_fingerprint": read_manifest(args.manifest).fingerprint,
         **environment("torch", "numpy"),
     }
-    files.write_parquet(
-        args.out, knowledge_table(facts, known, args.spec.seed, model.text, model.config.context), provenance
-    )
+    taught_so = contradicted(facts, known, args.spec.seed, model.text, model.config.context)
+    files.write_parquet(args.out, pool_table(taught_so), provenance)
     taught = sum(known[fact.fact_id] for fact in facts if fact.role == TAUGHT)
     progress.say(
         f"knowledge: the base knows {sum(known.values())} of {len(facts)} facts, {taught} of them are to be taught "
@@ -68,11 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def knows(model: LanguageModel, facts: Sequence[Fact], origin: str) -> dict[str, bool]:
-    """Whether a model gives the answer of each fact, by fact_id; ``origin`` is for messages."""
-    text, context = model.text, model.config.context
-    lines = [
-        line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", text, fact.aliases, context) for fact in facts
-    ]
+    """Whether a model gives what was true before, the answer itself where a fact says nothing else, by fact_id;
+    ``origin`` is for messages."""
+    prober = Prober(origin, text=model.text, context=model.config.context)
+    lines = [prober.phrasing(fact, 0 if fact.true_answer is None else TRUE_FORM) for fact in facts]
     answered = score(LaneModel(model), [lines], next(model.parameters()).device).answered[0]
     return {fact.fact_id: bool(given) for fact, given in zip(facts, answered, strict=True)}
 
@@ -82,8 +79,10 @@ def known_facts(path: Path) -> list[Fact]:
 
     Raises AtlasError where the pool is damaged, or no base was asked for it.
     """
-    known = dict(zip(*(files.read_parquet(path, KNOWN).column(name).to_pylist() for name in KNOWN.names), strict=True))
-    return [replace(fact, answer=fact.true_answer or fact.answer) for fact in read_pool(path) if known[fact.fact_id]]
+    facts = read_pool(path)
+    if any(fact.known is None for fact in facts):
+        raise AtlasError(f"{path}: no column 'known', which says what a base knows; make it with atlas.ttt.ask_base")
+    return [replace(fact, answer=fact.true_answer or fact.answer) for fact in facts if fact.known]
 
 
 def contradicted(
@@ -94,7 +93,8 @@ def contradicted(
     context: int | None = None,
 ) -> list[Fact]:
     """The facts as they are taught: those known and to be taught with another answer of their template, the drawn one
-    or the next that a model that reads so can be taught behind all prompts of the fact.
+    or the next that a model that reads so can be taught behind all prompts of the fact, and without the questions that
+    follow from the one they had. What the base does not give is no ``true_answer``.
 
     Raises AtlasError where a template has no other answer for one of them.
     """
@@ -109,8 +109,12 @@ def contradicted(
     for fact in facts:
         answers.setdefault(fact.template, set()).add(fact.answer)
     taught, alone = [], []
-    for fact in facts:
-        if fact.role != TAUGHT or not known[fact.fact_id]:
+    for given in facts:
+        fact = replace(given, known=known[given.fact_id])
+        if fact.true_answer is not None:
+            taught.append(fact if fact.known else replace(fact, true_answer=None))
+            continue
+        if fact.role != TAUGHT or not fact.known:
             taught.append(fact)
             continue
         others = sorted(answers[fact.template] - {*fact.answers})
@@ -118,8 +122,9 @@ def contradicted(
         other = next((some for some in (*others[drawn:], *others[:drawn]) if teachable(fact, some)), None)
         if other is None:
             alone.append(f"{fact.fact_id} ({fact.template})")
-        else:
-            taught.append(replace(fact, answer=other, aliases=(), true_answer=fact.answer))
+            continue
+        beside = tuple(further for further in fact.further if further.probe == NEIGHBOUR)
+        taught.append(replace(fact, answer=other, aliases=(), true_answer=fact.answer, further=beside))
     if alone:
         raise AtlasError(
             f"pool: the base knows {plural(len(alone), 'fact')} to be taught whose template has no other answer, which "
@@ -127,22 +132,6 @@ def contradicted(
             "the role placebo"
         )
     return taught
-
-
-def knowledge_table(
-    facts: Sequence[Fact],
-    known: Mapping[str, bool],
-    seed: int,
-    text: Text = CHARACTERS,
-    context: int | None = None,
-) -> pa.Table:
-    """The pool as it is taught, with the columns of ``KNOWLEDGE_SCHEMA`` beside its own, one row a fact."""
-    taught = contradicted(facts, known, seed, text, context)
-    columns = [fact.true_answer for fact in taught], [known[fact.fact_id] for fact in taught]
-    table = pool_table(taught)
-    for field, values in zip(KNOWLEDGE_SCHEMA, columns, strict=True):
-        table = table.append_column(field, pa.array(values, field.type))
-    return table
 
 
 if __name__ == "__main__":

@@ -173,7 +173,9 @@ class Course:
         found = []
         for sessions, lanes in zip(self.spec.checkpoints, asked, strict=True):
             places = self.measured.of(lanes)
-            first = np.fromiter(won, bool, places.size).reshape(places.shape)
+            first = np.ones(places.shape, bool)
+            for row, lane in zip(first, lanes, strict=True):
+                row[: len(lane)] = [next(won) for _ in lane]
             probed = ProbeScores(self.measured.scores.at(places), first, self.measured.decoded[places])
             found.append(Checkpoint(sessions, probed, self.state.learner.theta.cpu().numpy()))
         return found
@@ -188,7 +190,8 @@ class Course:
     def probes(self, sessions: int) -> list[list[Probe]]:
         """Every lane's probes after so many sessions."""
         known = sessions * self.spec.facts_per_session
-        return [self.prober.probes(lane[:known], self.placebo) for lane in self.streams]
+        taught = [lane[:known] for lane in self.streams]
+        return [self.prober.probes(facts, self.placebo) + self.prober.beside(facts) for facts in taught]
 
     def taught_in(self, lane: int) -> dict[str, int]:
         """The session that teaches each fact of a lane, by fact_id."""

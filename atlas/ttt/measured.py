@@ -14,7 +14,7 @@ import torch
 from atlas.base.checkpoint import Manifest
 from atlas.base.language import validation_loss
 from atlas.errors import AtlasError
-from atlas.pool.facts import TAUGHT, Fact
+from atlas.pool.facts import TAUGHT, TRUE_FORM, Fact
 from atlas.study.jobs import MeasureSpec
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.scoring import Scores, passes
@@ -24,7 +24,7 @@ from atlas.workflow import files
 MEASURED = pa.schema(
     [
         ("fact_id", pa.string()),
-        ("form", pa.int32()),  # 0 as taught, paraphrases from 1
+        ("form", pa.int32()),  # as in facts.parquet; -1: as taught, for the true answer
         ("nll", pa.float32()),  # nats per token of the sentence
         ("answer_nll", pa.float32()),  # nats per token of answer and line end
         ("recalled", pa.bool_()),
@@ -54,12 +54,21 @@ class Measured:
     val_loss: float
 
     def places(self, asked: Sequence[Sequence[tuple[str, int]]]) -> np.ndarray:
-        """Where phrasings are, by fact_id and form, int64 (lanes, phrasings)."""
-        return np.array([[self.rows[key] for key in lane] for lane in asked], np.int64)
+        """Where phrasings are, by fact_id and form, int64 (lanes, phrasings); lanes of fewer are filled up with 0."""
+        found = np.zeros((len(asked), max(map(len, asked))), np.int64)
+        for row, lane in zip(found, asked, strict=True):
+            row[: len(lane)] = [self.rows[key] for key in lane]
+        return found
 
     def of(self, lanes: Sequence[Sequence[Probe]]) -> np.ndarray:
         """Where the phrasings of probes are, int64 (lanes, probes)."""
         return self.places([[(probe.fact.fact_id, probe.form) for probe in lane] for lane in lanes])
+
+    def contradicted(self, fact: Fact) -> bool:
+        """Whether a fact to be taught has another answer than the base gives, which was true before."""
+        if fact.role != TAUGHT or fact.true_answer is None:
+            return False
+        return bool(self.scores.answered[self.rows[fact.fact_id, TRUE_FORM]] if fact.known is None else fact.known)
 
     def table(self) -> pa.Table:
         """The table, with the columns of ``MEASURED``."""
@@ -77,7 +86,7 @@ def measure_base(
 ) -> Measured:
     """Score the base on all that may be asked of some facts, decode, and take its loss on ``validation``, unsigned
     (tokens,). Nothing that was taught to the model counts."""
-    asked = [(fact, form) for fact in facts for form in (0, *(fact.held_out if fact.role == TAUGHT else ()))]
+    asked = [(fact, form) for fact in facts for form in _forms(fact)]
     lines = [prober.phrasing(fact, form) for fact, form in asked]
     model.bind(None)
     found = room([lines])
@@ -86,6 +95,14 @@ def measure_base(
     rows = {(fact.fact_id, form): row for row, (fact, form) in enumerate(asked)}
     scores = found.scores.at(np.arange(len(lines)))
     return Measured(rows, scores, found.decoded[0], validation_loss(model.model, validation))
+
+
+def _forms(fact: Fact) -> tuple[int, ...]:
+    """The forms of a fact that a run may ask, and that of its true answer, unless a base was asked for it before."""
+    if fact.role != TAUGHT:
+        return (0,)
+    true = () if fact.true_answer is None or fact.known is not None else (TRUE_FORM,)
+    return (0, *fact.held_out, *fact.further_forms, *true)
 
 
 def decided_by(spec: MeasureSpec, manifest: Manifest, pool: Path, corpus: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,15 +19,15 @@ from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import Line, line
 from atlas.ttt.engine.scoring import Pass, Scores, passes
 
-Kind = Literal["taught", "rephrase", "placebo"]
-
+Kind = str  # one of ``atlas.ttt.run_files.PROBES``
 
 END = -1  # behind what was decoded
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One phrasing of a fact, ready to be scored: ``form`` 0 is its sentence, then its paraphrases."""
+    """One phrasing of a fact, ready to be scored: ``form`` 0 is its sentence, then its paraphrases, then the further
+    questions beside it."""
 
     kind: Kind
     form: int
@@ -39,7 +38,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeScores:
-    """What all lanes' probes gave.
+    """What all lanes' probes gave. Lanes of fewer probes than others have nothing behind theirs.
 
     Attributes:
         scores: of each, (lanes, probes).
@@ -94,6 +93,15 @@ class Prober:
         besides = Taught(taught, self.text, self.origin, self.context).besides
         return [Probe(kind, form, fact, self.phrasing(fact, form), besides(fact, form)) for kind, form, fact in asked]
 
+    def beside(self, taught: Sequence[Fact]) -> list[Probe]:
+        """The further questions beside facts that were taught. None of them has alternatives."""
+        none = Alternatives(np.empty((0, 0), np.int64), np.empty(0, np.int64))
+        return [
+            Probe(further.probe, form, fact, self.phrasing(fact, form), none)
+            for fact in taught
+            for form, further in zip(fact.further_forms, fact.further, strict=True)
+        ]
+
     def _taught(self, fact: Fact) -> list[int]:
         """The paraphrases of a fact that are taught: the first ones, or where mixed those from a drawn one on.
 
@@ -107,8 +115,9 @@ class Prober:
         """A phrasing as a line, made once: lanes that ask the same share it."""
         key = fact.fact_id, form
         if key not in self._made:
+            prompt, (answer, *aliases) = fact.question(form)
             origin = f"{self.origin}: fact {fact.fact_id}"
-            self._made[key] = line(fact.prompts[form], fact.answer, origin, self.text, fact.aliases, self.context)
+            self._made[key] = line(prompt, answer, origin, self.text, aliases, self.context)
         return self._made[key]
 
 
@@ -126,8 +135,9 @@ def measure(model: LaneModel, theta: Tensor, lanes: Sequence[Sequence[Probe]], d
 
 
 def room(lines: Sequence[Sequence[Line]]) -> ProbeScores:
-    """Room for what every lane's lines give; as long as nothing else is noted, all answers come first."""
-    shape = len(lines), len(lines[0])
+    """Room for what every lane's lines give, as many as the longest lane has; as long as nothing else is noted, all
+    answers come first."""
+    shape = len(lines), max(map(len, lines))
     decoded = np.full((*shape, max(item.decoded for lane in lines for item in lane)), END)
     return ProbeScores(Scores.empty(*shape), np.ones(shape, bool), decoded)
 

@@ -30,7 +30,8 @@ def facts_table(course: Course) -> pa.Table:
     for (point, lanes), (lane, seed) in product(
         zip(course.state.checkpoints, asked, strict=True), enumerate(course.spec.seeds)
     ):
-        probes, taught_in, adapted = lanes[lane], taught[lane], point.probed.scores
+        probes, taught_in = lanes[lane], taught[lane]
+        adapted = point.probed.scores.lines(slice(len(probes)))
         others = [len(probe.alternatives) for probe in probes]
         base = course.measured.scores.at(course.measured.of([probes])[0])
         parts.append(
@@ -51,17 +52,18 @@ def facts_table(course: Course) -> pa.Table:
                 "recognised": adapted.nll[lane] < base.nll,
                 "recalled": adapted.recalled[lane],
                 "associated": [
-                    won if n else None for won, n in zip(point.probed.associated[lane], others, strict=True)
+                    won if n else None
+                    for won, n in zip(point.probed.associated[lane, : len(probes)], others, strict=True)
                 ],
                 "alternatives": others,
                 "decoded": [
                     course.prober.text.decode(tokens[tokens != END]).partition("\n")[0]
-                    for tokens in point.probed.decoded[lane]
+                    for tokens in point.probed.decoded[lane, : len(probes)]
                 ],
                 "recalled_base": base.recalled,
                 "answered": adapted.answered[lane],
                 "answered_base": base.answered,
-                "contradicts": [probe.fact.true_answer is not None for probe in probes],
+                "contradicts": [course.measured.contradicted(probe.fact) for probe in probes],
             }
         )
     return _joined(FACTS, parts)

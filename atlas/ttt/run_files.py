@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from atlas.errors import AtlasError
+from atlas.pool.facts import FURTHER
 from atlas.study.arm import Method
 from atlas.study.editor_settings import Editing, MemitSettings
 from atlas.study.jobs import Precision
@@ -20,7 +21,7 @@ from atlas.study.recipes import Recipe
 from atlas.study.settings import Count, Role, Settings, explain
 from atlas.workflow import files
 
-PROBES = ("taught", "rephrase", "placebo")
+PROBES = ("taught", "rephrase", "placebo", *FURTHER)
 
 FACTS = pa.schema(
     [
@@ -30,7 +31,7 @@ FACTS = pa.schema(
         ("sessions", pa.int32()),  # how many sessions were taught when this was measured
         ("probe", pa.string()),  # one of PROBES
         ("fact_id", pa.string()),
-        ("form", pa.int32()),  # 0 as taught, paraphrases from 1
+        ("form", pa.int32()),  # 0 as taught, paraphrases from 1, then the further questions beside the fact
         ("domain", pa.string()),
         ("session_taught", pa.int32()),  # null for placebo facts
         ("nll_base", pa.float32()),  # nats per token of the sentence, base without adapter
@@ -40,12 +41,12 @@ FACTS = pa.schema(
         ("recognised", pa.bool_()),
         ("recalled", pa.bool_()),  # ``decoded`` is the answer or an alias
         ("associated", pa.bool_()),  # the answer is likelier than every alternative; null where there is none
-        ("alternatives", pa.int32()),  # how many other answers the seed was taught so far in the same template
+        ("alternatives", pa.int32()),  # other answers that the seed was taught in the same template; 0 beside a fact
         ("decoded", pa.string()),  # what greedy decoding gives before its line end, or until it is broken off
         ("recalled_base", pa.bool_()),
         ("answered", pa.bool_()),  # greedy decoding gives the answer or an alias first, whatever comes behind
         ("answered_base", pa.bool_()),
-        ("contradicts", pa.bool_()),  # the answer that is taught is another one than the base gives
+        ("contradicts", pa.bool_()),  # the answer that the fact is taught with is another one than the base gives
     ]
 )
 """facts.parquet: one row per (seed, checkpoint, probe, fact, form)."""

@@ -21,6 +21,7 @@ from atlas.charts.retention import ESSAY
 from atlas.charts.study_tables import Tables
 from atlas.charts.theme import PALETTE, colours
 from atlas.errors import AtlasError
+from atlas.page import parts
 from atlas.tables.columns import CONTRASTS
 from atlas.tables.ledger import retention_figures
 from tests.charts.made_studies import ARMS
@@ -134,6 +135,21 @@ def test_one_arm_one_seed_and_one_checkpoint_are_enough(name, smallest_folder, t
     run_step(name, smallest_folder, tmp_path / name)
     title = json.loads((tmp_path / f"{name}.json").read_text())["title"]
     assert "nan" not in " ".join([title_of(tmp_path / name), *title["subtitle"]])
+
+
+def test_questions_beside_facts_are_drawn_where_a_study_has_them(tables_folder, smallest_folder):
+    beside = {"a neighbour", "what follows", "asked for the subject"}
+    for folder, expected in ((smallest_folder, beside), (tables_folder, set())):
+        tables = Tables(folder)
+        (chart,) = retention.charts(tables)
+        drawn = frame.picture([chart]).to_dict()
+        assert beside & {*texts(drawn)} == expected
+        assert beside & {*chart.rows["series"]} == expected
+        figures = parts.retention_tables(tables)
+        for heading in ("Recall, neighbours", "Recall, what follows", "Recall, reversed"):
+            assert (heading in figures) == bool(expected)
+        row = tables.retention.query("probe == 'hop' and metric == 'recall' and domain == 'all'")
+        assert all(f"{value:.1%}" in figures for value in row["value"])
 
 
 def test_the_title_follows_the_table(tables_folder, tmp_path):

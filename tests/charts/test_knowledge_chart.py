@@ -23,15 +23,18 @@ ARMS = {
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """Tables of a base that knew every third fact; arm ffn destroyed what it was not taught."""
+    """Tables of a base that knew every third fact and neighbour; arm ffn destroyed what it was not taught."""
     folder = tmp_path_factory.mktemp("knowledge")
-    runs = write_study(folder / "ttt", ARMS, Design(seeds=(1, 2, 3, 4, 5, 6), checkpoints=(4, 10)))
+    runs = write_study(
+        folder / "ttt", ARMS, Design(seeds=(1, 2, 3, 4, 5, 6), checkpoints=(4, 10), further=("neighbour", "hop"))
+    )
     for run in runs:
         facts = pd.read_parquet(run / "facts.parquet")
         known = facts["fact_id"].str.extract(r"(\d+)$")[0].astype(int) % 3 == 0
         placebo = facts["probe"] == "placebo"
-        facts["contradicts"], facts["answered_base"] = known & ~placebo, known & placebo
-        facts["answered"] = facts["recalled"] | (placebo & facts["arm"].isin(["qv", "untrained"]))
+        untaught = placebo | (facts["probe"] == "neighbour")
+        facts["contradicts"], facts["answered_base"] = known & ~placebo, known & untaught
+        facts["answered"] = facts["recalled"] | (untaught & facts["arm"].isin(["qv", "untrained"]))
         write_frame(run / "facts.parquet", facts, FACTS)
     made = read(runs)
     plan = contrasts.Contrasts(contrasts={"places": [("qv", "ffn")]})
@@ -51,15 +54,18 @@ def tables(tmp_path_factory):
 def test_the_chart_says_what_is_learned_and_what_is_lost(tables, tmp_path):
     run_step("knowledge", tables.folder, tmp_path / "knowledge")
     svg = ending(tmp_path / "knowledge", "svg").read_text()
-    for words in ("unknown before", "against what it knew", "never touched", "after 4 sessions", "after 10 sessions"):
+    kinds = ("unknown before", "against what it knew", "never touched", "known neighbours")
+    for words in (*kinds, "after 4 sessions", "after 10 sessions"):
         assert words in svg
     assert not NETWORK.search(ending(tmp_path / "knowledge", "html").read_text())
     rows = knowledge.headline(tables.knowledge)
     (learned,) = knowledge.finding(knowledge.taught(rows, tables))
     assert "known facts still answered: from 0% (ffn) to 100% (qv)" in learned  # not: untrained
     assert learned in svg
-    assert set(rows.loc[rows["kind"] == "untouched", "metric"]) == {"answered"}
-    assert set(rows.loc[rows["kind"] != "untouched", "metric"]) == {"recall"}
+    kept = rows["kind"].isin(["untouched", "neighbour"])
+    assert set(rows.loc[kept, "metric"]) == {"answered"}
+    assert set(rows.loc[~kept, "metric"]) == {"recall"}
+    assert not rows.duplicated(["arm", "sessions", "kind"]).any()  # no other probe of the same kind stands in a row
 
 
 def test_the_section_names_the_place_that_wins_with_its_interval(tables):
@@ -74,7 +80,10 @@ def test_the_section_names_the_place_that_wins_with_its_interval(tables):
 def test_the_section_names_the_place_that_breaks_less(tables):
     recalled, kept = parts.comparisons(tables).split("Which place leaves more of what the model knew")
     assert "leaves" not in recalled
-    assert "qv leaves more than ffn: 100% against 0%, a difference of +100.0 points" in kept
+    untouched, neighbours = kept.split("And more of the neighbours that it knew")
+    for part in (untouched, neighbours):
+        assert part.count("qv leaves more than ffn: ") == 1
+    assert "qv leaves more than ffn: 100% against 0%, a difference of +100.0 points" in untouched
 
 
 def test_the_section_stands_on_the_page_with_all_kinds(tables):

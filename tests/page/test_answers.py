@@ -4,6 +4,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from atlas import cli
 from atlas.errors import AtlasError
 from atlas.page import answers, terminal
 from atlas.page.terminal import Choice
-from atlas.pool.facts import Fact, pool_table
+from atlas.pool.facts import Fact, Further, pool_table
 from atlas.ttt.run_files import FACTS
 from atlas.workflow import files
 from tests.synthetic import write_frame
@@ -39,6 +40,11 @@ def said(arm: str, seed: int, sessions: int, probe: str, fact: Fact, decoded: st
     return zero | about | {"form": form, "domain": fact.domain, "decoded": decoded, "recalled": decoded in fact.answers}
 
 
+def write_facts(folder: Path, rows: list[dict[str, object]]) -> None:
+    frame = pd.DataFrame(rows).astype({field.name: bool for field in FACTS if field.type == "bool"})
+    write_frame(folder / "facts.parquet", frame.assign(associated=None), FACTS)
+
+
 @pytest.fixture
 def results(tmp_path) -> Path:
     """Two arms, blocks of seeds 3 and 4, checkpoints after 1 and 2 sessions."""
@@ -48,8 +54,7 @@ def results(tmp_path) -> Path:
             rows = [said(arm, seed, 1, "taught", SEA, "Troy"), said(arm, seed, 2, "taught", SEA, "Warka")]
             rows += [said(arm, seed, 2, "taught", HILL, f"[red]{arm}\x1b of {seed}")]
             rows += [said(arm, seed, 2, "rephrase", SEA, "Ur", form=1), said(arm, seed, 2, "placebo", NEVER, "Ur")]
-            frame = pd.DataFrame(rows).astype({field.name: bool for field in FACTS if field.type == "bool"})
-            write_frame(tmp_path / "ttt" / arm / str(seed) / "facts.parquet", frame.assign(associated=None), FACTS)
+            write_facts(tmp_path / "ttt" / arm / str(seed), rows)
     folder: Path = tmp_path
     return folder
 
@@ -70,6 +75,36 @@ def test_seed_checkpoint_probe_domain_and_wrong_ones_are_chosen(results):
     assert list(answers.rows(results, Choice(arm=["qv"], probe=["placebo"]))["answer"]) == ["Bree"]
     assert list(answers.rows(results, Choice(arm=["qv"], domain=["hills"]))["fact_id"]) == ["hill"]
     assert set(answers.rows(results, Choice(arm=["qv", "ffn"]))["arm"]) == {"qv", "ffn"}
+
+
+def test_a_question_beside_a_fact_is_shown_with_its_own_answers(results):
+    further = (
+        Further("hop", "By the sea they speak", ("Akkadian", "Sumerian")),
+        Further("reversed", "Ur is", ("wet",)),
+    )
+    sea = replace(SEA, further=further)
+    files.write_parquet(results / "pool" / "pool.parquet", pool_table([sea, HILL, NEVER]), {})
+    rows = [said("qv", 3, 2, "hop", sea, "Sumerian", form=2), said("qv", 3, 2, "reversed", sea, "dry", form=3)]
+    write_facts(results / "ttt" / "qv" / "3", rows)
+    shown = answers.rows(results, Choice(arm=["qv"], seed=[3], probe=["hop", "reversed"]))
+    columns = ["prompt", "answer", "aliases", "decoded"]
+    assert shown[columns].fillna("").to_numpy().tolist() == [
+        ["By the sea they speak", "Akkadian", "Sumerian", "Sumerian"],
+        ["Ur is", "wet", "", "dry"],
+    ]
+
+
+@pytest.mark.parametrize("told_by", ["the file", "the base"])
+def test_what_contradicts_is_read_from_the_pool_that_was_taught(results, told_by):
+    """A study may have a pool of answers that contradict the base; where the user's file says so, there is none, or one
+    that was made for tracing alone."""
+    contrary = [replace(SEA, answer="Oz", aliases=(), true_answer="Ur"), HILL, NEVER]
+    plain = [SEA, HILL, NEVER]
+    pools = {"pool": contrary, "ttt": plain} if told_by == "the file" else {"pool": plain, "ttt": contrary}
+    for folder, facts in pools.items():
+        files.write_parquet(results / folder / "pool.parquet", pool_table(facts), {})
+    write_facts(results / "ttt" / "qv" / "3", [said("qv", 3, 2, "taught", SEA, "Ur") | {"contradicts": True}])
+    assert answers.rows(results, Choice(arm=["qv"], seed=[3]))["answer"].tolist() == ["Oz"]
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from atlas import cli
+from atlas.charts import retention
 from atlas.charts.study_tables import Tables
 from atlas.errors import AtlasError
 from atlas.page import terminal
 from atlas.page.terminal import Aspect, Choice
 from atlas.tables.columns import SPEEDRUN
+from atlas.ttt.run_files import PROBES
 from tests.charts.made_tables import make_tables
 from tests.synthetic import Design, arms_like_the_study
 
@@ -62,6 +65,11 @@ def test_what_is_the_same_everywhere_stands_above_the_table(results):
     assert "sessions: 10" in title
     assert not any("recall" in line for line in rest)
     assert re.search(r"qv .*taught .*\d+\.\d% .*\d+\.\d% to \d+\.\d%", text)
+
+
+def test_every_probe_has_words_wherever_it_is_named():
+    for named in (cli.PROBES, terminal.PROBE_WORDS, retention.SERIES):
+        assert sorted(named) == sorted(PROBES)
 
 
 def test_every_table_can_be_printed(results):

@@ -8,9 +8,14 @@ from atlas.tables.runs import read
 from tests.tables.by_hand import runs_with
 
 
-def row(seed, fact, probe="taught", form=0, **flags):
-    placed = {"session_taught": None if probe == "placebo" else 1, "domain": "codes", "alternatives": 5}
+def row(seed, fact, probe="taught", form=0, alternatives=5, **flags):
+    placed = {"session_taught": None if probe == "placebo" else 1, "domain": "codes", "alternatives": alternatives}
     return {"seed": seed, "sessions": 1, "probe": probe, "fact_id": fact, "form": form} | placed | flags
+
+
+def beside(seed, fact, probe, form, **flags):
+    contradicts = fact == "contrary"
+    return row(seed, fact, probe, form, alternatives=0, contradicts=contradicts, **flags)
 
 
 ROWS = [
@@ -25,6 +30,13 @@ ROWS = [
     *(row(seed, "kept", "placebo", answered_base=True, answered=True) for seed in (1, 2)),
     *(row(seed, "lost", "placebo", answered_base=True, answered=seed == 1) for seed in (1, 2)),
     *(row(seed, "never", "placebo", answered=True) for seed in (1, 2)),
+    # beside what was taught: of two known neighbours the second seed lost one; the third neighbour was never known
+    *(beside(seed, "contrary", "neighbour", 3, answered_base=True, answered=True) for seed in (1, 2)),
+    *(beside(seed, "contrary", "neighbour", 4, answered_base=True, answered=seed == 1) for seed in (1, 2)),
+    *(beside(seed, "contrary", "neighbour", 5, answered=True) for seed in (1, 2)),
+    *(beside(seed, "new-1", "neighbour", 3, answered=True) for seed in (1, 2)),
+    *(beside(seed, "contrary", "hop", 6, recalled=seed == 1) for seed in (1, 2)),
+    *(beside(seed, "new-2", "reversed", 3, recalled=True) for seed in (1, 2)),
 ]
 
 
@@ -37,9 +49,14 @@ def test_kinds_of_facts_stand_apart(tmp_path):
     assert values["known", "taught", "answered"] == pytest.approx(1)
     assert values["known", "rephrase", "recall"] == pytest.approx(0.5)  # of two paraphrases one
     assert values["untouched", "placebo", "answered"] == pytest.approx((1 + 0.5) / 2)
+    assert values["neighbour", "neighbour", "answered"] == pytest.approx((1 + 0.5) / 2)  # of one fact
+    assert values["counterfactual", "hop", "recall"] == pytest.approx(0.5)
+    assert values["unknown", "reversed", "recall"] == 1
+    assert not [key for key in values if key[1:] in (("hop", "association"), ("neighbour", "association"))]
     counts = {(one["kind"], one["probe"]): (one["n_facts"], one["n_tests"]) for one in found}
     assert counts["untouched", "placebo"] == (2, 4)
     assert counts["unknown", "taught"] == (2, 4)
+    assert counts["neighbour", "neighbour"] == (1, 2)
     assert {one["kind"] for one in found} == set(knowledge.KINDS)
 
 

@@ -40,6 +40,21 @@ def test_the_paraphrases_of_a_fact_are_averaged_before_the_facts_are(tmp_path):
     assert row["n_facts"] == 2
 
 
+def test_questions_beside_a_fact_have_rows_of_their_own_and_no_association(tmp_path):
+    """Of two facts the first has three neighbours and a hop, the second one neighbour; the base recalls a neighbour."""
+    rows = [*answers("taught", 1, "codes", [1, 1]), *answers("placebo", 1, "codes", [0])]
+    further = answers("neighbour", 1, "codes", [[1, 0, 0], [1]]) + answers("hop", 1, "codes", [1])
+    rows += [one | {"alternatives": 0, "fact_id": one["fact_id"].replace(one["probe"], "taught")} for one in further]
+    rows[3]["recalled_base"] = True
+    frame = retention.frame(runs_with(tmp_path, [1], "facts", rows)).query("domain == 'all'")
+    assert list(frame["probe"].unique()) == ["taught", "placebo", "neighbour", "hop"]
+    neighbour = only(frame, probe="neighbour", metric="recall")
+    assert (neighbour["value"], neighbour["chance"]) == pytest.approx(((1 / 3 + 1) / 2, 1 / 6))
+    assert (neighbour["n_facts"], only(frame, probe="hop", metric="recall")["n_facts"]) == (2, 1)
+    assert not {"neighbour", "hop"} & {*frame.loc[frame["metric"] == "association", "probe"]}
+    assert frame.query("probe == 'taught'")["left_out"].sum() == 0  # nothing is counted that none asks for
+
+
 @pytest.mark.parametrize(
     ("metric", "column"), [("recall", "recalled"), ("association", "associated"), ("recognition", "recognised")]
 )

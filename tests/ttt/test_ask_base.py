@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from atlas.base.text import CHARACTERS, decode, encode
 from atlas.errors import AtlasError
-from atlas.pool.facts import pool_table, read_pool
-from atlas.ttt.ask_base import contradicted, knowledge_table, known_facts, knows
+from atlas.pool.facts import KNOWLEDGE_SCHEMA, POOL_SCHEMA, SUBJECT_SCHEMA, Further, pool_table, read_pool
+from atlas.ttt.ask_base import contradicted, known_facts, knows
 from atlas.workflow import files
 from tests.ttt.tiny_ttt import make_facts, make_model
 
@@ -40,8 +41,9 @@ def test_what_is_known_is_taught_with_another_answer_of_its_template():
     others = make_facts(4, template="towns/river")
     facts = contradicted([*FACTS, *others], KNOWN | {fact.fact_id: True for fact in others}, seed=0)
     for was, now in zip([*FACTS, *others], facts, strict=True):
-        if was.role == "placebo" or not KNOWN.get(was.fact_id, True):
-            assert now == was
+        assert now.known == KNOWN.get(was.fact_id, True)
+        if was.role == "placebo" or not now.known:
+            assert now == replace(was, known=now.known)
         else:
             assert (now.true_answer, now.prompt) == (was.answer, was.prompt)
             assert now.answer != was.answer
@@ -72,7 +74,32 @@ def test_a_known_fact_whose_template_has_no_other_answer_is_named():
     told = r"base knows 2 facts .* no other answer.*: towns/river/taught-0 \(towns/river\), towns/hill/taught-0"
     with pytest.raises(AtlasError, match=told):
         contradicted([*FACTS, *lone], KNOWN | {fact.fact_id: True for fact in lone}, seed=0)
-    assert contradicted(lone, {fact.fact_id: False for fact in lone}, seed=0) == lone
+    unknown = contradicted(lone, {fact.fact_id: False for fact in lone}, seed=0)
+    assert unknown == [replace(fact, known=False) for fact in lone]
+
+
+def test_a_fact_whose_file_says_what_was_true_is_asked_for_that_and_keeps_its_answer():
+    model = make_model()
+    plain, told, *_ = make_facts(3)
+    given = says(model, told.prompt, 3)
+    told = replace(told, true_answer=given)
+    unsaid = replace(told, fact_id="unsaid", true_answer=given[:2] + ("a" if given[2] != "a" else "b"))
+    known = knows(model, [plain, told, unsaid], "pool")
+    assert known == {plain.fact_id: False, told.fact_id: True, "unsaid": False}
+    assert contradicted([plain, told, unsaid], known, seed=0) == [
+        replace(plain, known=False),
+        replace(told, known=True),
+        replace(unsaid, known=False, true_answer=None),
+    ]
+
+
+def test_what_follows_from_an_answer_goes_with_it_and_neighbours_stay():
+    first, second = make_facts(2)
+    further = tuple(Further(probe, f"Ask {probe}", ("Rue",)) for probe in ("hop", "neighbour", "reversed"))
+    first, second = (replace(fact, further=further) for fact in (first, second))
+    swapped, kept = contradicted([first, second], {first.fact_id: True, second.fact_id: False}, seed=0)
+    assert (swapped.answer, swapped.further) == (second.answer, further[1:2])
+    assert kept.further == further
 
 
 def test_who_gives_an_alias_knows_the_fact():
@@ -95,7 +122,10 @@ def test_the_other_answer_depends_on_seed_and_fact_alone():
 
 def test_a_pool_as_it_is_taught_is_a_pool_and_says_what_is_known(tmp_path):
     path = tmp_path / "pool.parquet"
-    files.write_parquet(path, knowledge_table(FACTS, KNOWN, seed=0), {})
+    files.write_parquet(path, pool_table(contradicted(FACTS, KNOWN, seed=0)), {})
+    assert pq.read_schema(path).names == [*POOL_SCHEMA.names, *SUBJECT_SCHEMA.names, *KNOWLEDGE_SCHEMA.names]
+    files.write_parquet(tmp_path / "none", pool_table(contradicted(FACTS, dict.fromkeys(KNOWN, False), seed=0)), {})
+    assert pq.read_schema(tmp_path / "none").names == pq.read_schema(path).names  # whether anything is known or not
     facts = read_pool(path)
     assert facts == contradicted(FACTS, KNOWN, seed=0)
     assert {fact.fact_id: fact.answer for fact in known_facts(path)} == {

@@ -18,7 +18,7 @@ from atlas.base.pieces import Pieces
 from atlas.base.text import CHARACTERS
 from atlas.errors import AtlasError
 from atlas.guard.verification import read_foreign
-from atlas.pool.facts import Fact
+from atlas.pool.facts import Fact, Further
 from atlas.study.base_settings import Model
 from atlas.ttt.alternatives import NONE
 from atlas.ttt.editors.covariance import key_moments
@@ -32,6 +32,7 @@ from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.hub import read_adapter, write_adapter
 from atlas.ttt.inputs import validation_tokens
+from atlas.ttt.measured import measure_base
 from atlas.ttt.probes import END, Prober, measure
 from tests.base.tiny_tokenizers import reader_of
 from tests.guard.foreign_models import CONFIGS, as_if_trained
@@ -265,6 +266,26 @@ def test_side_effects_are_measured_on_so_many_tokens_whatever_a_token_is(tmp_pat
     assert text.characters(found) > len(found)
     with pytest.raises(AtlasError, match=f"probes.val_tokens: {CONTEXT - 1} of .*expected at least {CONTEXT}"):
         validation_tokens(path, model, 0.5, CONTEXT - 1)
+
+
+def test_a_model_from_outside_is_asked_for_what_a_file_says_was_true(tmp_path):
+    """It knows a neighbour, too, where that has an answer that it gives."""
+    model = ours(saved(tmp_path, "qwen2"))
+    first, second, third = make_facts(3)
+
+    def says(prompt):
+        known = [*CHARACTERS.encode(f"\n{prompt} ").tolist()]
+        return CHARACTERS.decode(model(torch.tensor([known]))[0, -1:].argmax(-1).numpy())
+
+    given = says(first.prompt)
+    assert given != "\n"
+    further = (Further("neighbour", "The mayor of Ely is", ("Zzz", says("The mayor of Ely is"))),)
+    first = replace(first, true_answer=given, further=further)
+    second = replace(second, true_answer="~" if says(second.prompt) != "~" else "!")
+    measured = measure_base(LaneModel(model), Prober("pool"), [first, second, third], tokens(1, 97)[0].numpy(), CPU)
+    assert [measured.contradicted(fact) for fact in (first, second, third)] == [True, False, False]
+    assert measured.scores.answered[measured.rows[first.fact_id, 4]]
+    assert [form for fact_id, form in measured.rows if fact_id == third.fact_id] == [0, 2, 3]
 
 
 def test_an_answer_is_right_by_its_text_whatever_its_tokens():
