@@ -1,3 +1,5 @@
+from atlas.pool import readers
+
 POOL = beside("atlas/pool")
 # what is taught: the pool, or where a study contradicts what its base knows, the pool with what that is
 TAUGHT_POOL = (
@@ -25,7 +27,12 @@ rule facts:
         **SMALL,
     params:
         spec=STUDY.pool.model_dump_json(),
-        code=code_of("atlas.pool.build"),
+        code=code_of(
+            "atlas.pool.build",
+            lambda wildcards: or_stop(readers.reader_of, Path(STUDY.pool.source))
+            if STUDY.pool.source
+            else None,
+        ),
     shell:
         step("atlas.pool.build --spec {params.spec:q} --out {output:q} --log {log:q}")
 

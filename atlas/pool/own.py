@@ -27,6 +27,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from atlas.errors import AtlasError
+from atlas.pool import readers
 from atlas.pool.facts import LISTS, PLACEBO, TAUGHT, UNDRAWN, Fact
 from atlas.study.settings import explain
 from atlas.workflow import files, progress
@@ -162,8 +163,10 @@ def read_facts(path: Path | str) -> list[Fact]:
     Raises AtlasError where the file is missing, truncated, of an unknown kind, lacks a column, or a row is wrong.
     """
     path = Path(path)
+    if facts := readers.read(path):
+        return facts
     if path.suffix.lower() not in _READERS:
-        kinds = ", ".join(_READERS)
+        kinds = ", ".join([*_READERS, *(suffix for one in readers.readers().values() for suffix in one.suffixes)])
         raise AtlasError(f"{path}: unknown kind of pool {path.suffix!r}; expected {kinds} (CounterFact or zsRE)")
     rows = list(_READERS[path.suffix.lower()](path))
     if not rows:

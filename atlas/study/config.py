@@ -428,7 +428,8 @@ class Study(Settings):
             device=self.device,
             precision=self.precision,
             method=arm.method,
-            editing=arm.settings,
+            editing=None if arm.plugged else arm.settings,  # type: ignore[arg-type]
+            plugged=arm.plugged,
         )
 
     @property
@@ -447,7 +448,9 @@ class Study(Settings):
         return RungSpec(
             run=next(iter(runs.values()))[0],
             settings={
-                name: SearchedSettings(recipe=run.recipe, ranks=run.ranks, editing=run.editing, rates=rates)
+                name: SearchedSettings(
+                    recipe=run.recipe, ranks=run.ranks, editing=run.editing, plugged=run.plugged, rates=rates
+                )
                 for name, (run, rates) in runs.items()
             },
             rungs=lengths,

@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 
 from atlas.draws import rng
 from atlas.phrases import listed, plural
-from atlas.study.arm import Arm, Method
-from atlas.study.editor_settings import BY_METHOD
+from atlas.study.arm import Arm
+from atlas.study.methods import Method, edits
 from atlas.study.settings import Count, Name, Positive, Rate, Seed, Settings, laid_over
 
 FEWEST = 3  # seeds, rates of a grid, candidates of the last rung
@@ -51,7 +51,7 @@ class Sweep(Settings):
 
     def problems(self) -> Iterator[str]:
         """What does not go together, each in a line that starts with its key."""
-        if len({method in BY_METHOD for method in self.methods}) > 1:
+        if len({*map(edits, self.methods)}) > 1:
             yield f"methods: {self.methods} has some that train and some that edit; make a sweep of each"
             return
         other = "recipe" if self.edits else "editing"
@@ -70,7 +70,7 @@ class Sweep(Settings):
     @property
     def edits(self) -> bool:
         """Whether its candidates are settings of editors."""
-        return self.methods[0] in BY_METHOD
+        return edits(self.methods[0])
 
     @property
     def key(self) -> Literal["recipe", "editing"]:
