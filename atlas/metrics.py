@@ -1,8 +1,8 @@
 """The registry of metrics: what each is, how a fact is scored, and what its figures may be compared with.
 
 Tables, charts, page, terminal and docs read metrics here and nowhere else. A new metric of single facts is a function
-of facts.parquet and an entry, here or in a plugin. Figures may be subtracted from each other, and shown on one axis, only where their
-contract is the same; tables that hold several metrics carry it in the column ``contract``.
+of facts.parquet and an entry, here or in a plugin. Figures may be subtracted from each other, and shown on one axis,
+only where their contract is the same; tables that hold several metrics carry it in the column ``contract``.
 """
 
 from __future__ import annotations

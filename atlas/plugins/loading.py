@@ -81,7 +81,7 @@ def load(reference: str) -> Any:
 
 
 def load_class(reference: str, *groups: str) -> tuple[type[Any], str]:
-    """The class that a name stands for, and its group. AtlasError where it is none, or lacks what its group asks for."""
+    """The class that a name stands for, and its group. AtlasError where it is none, or lacks what is asked for."""
     found = load(reference)
     wanted = {BASES[group]: group for group in groups}
     expected = f"expected a class derived from {' or '.join(wanted)}"

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from atlas.errors import AtlasError
 from atlas.plugins.loading import READERS, installed, load_class
-from atlas.pool.facts import Fact
+from atlas.pool.facts import UNDRAWN, Fact
 
 
 class PoolReader(ABC):
@@ -71,6 +71,8 @@ def read(path: Path) -> list[Fact] | None:
     facts = list(readers()[reference].read(path))
     if wrong := [fact for fact in facts if not isinstance(fact, Fact)]:
         raise AtlasError(f"{path}: {reference} gave {wrong[0]!r:.60}, expected atlas.pool.facts.Fact; mend the plugin")
+    if len({fact.role == UNDRAWN for fact in facts}) > 1:
+        raise AtlasError(f"{path}: {reference} gives some facts a role and some none; give it to every fact or to none")
     if not facts:
         raise AtlasError(f"{path}: {reference} found no facts; give the file some")
     return facts

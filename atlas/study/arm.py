@@ -74,8 +74,8 @@ class Arm(Settings):
     )
     sweep: dict[str, list[Any]] = Field(
         {},
-        description="key of the arm, its recipe or its editing, with dots (phases.slow.lr), to values: an arm for each, "
-        "or for all combinations of several, named ARM_KEY_VALUE; contrasts and `only` that name ARM mean all of them",
+        description="key of the arm, its recipe or its editing, with dots (phases.slow.lr), to a list of values: makes "
+        "an arm of each combination, named ARM_KEY_VALUE; contrasts and `only` that name ARM mean all of them",
     )
     base: ArmBase = ArmBase()
     start: OwnPath | None = Field(
@@ -173,9 +173,10 @@ def check_arm(where: str, arm: Arm, model: Model) -> Iterator[str]:
     elif arm.locate and (arm.locate.groups or 0) > model.layers:
         found, layers = arm.locate.groups, plural(model.layers, "layer")
         yield f"{where}.locate.groups: {found}, but the base has {layers}; write at most {model.layers}"
-    if arm.edits:
-        yield from _check_editor(where, arm, model)
-        return
+    yield from (_check_editor if arm.edits else _check_trained)(where, arm, model)
+
+
+def _check_trained(where: str, arm: Arm, model: Model) -> Iterator[str]:
     if arm.editing:
         yield f"{where}.editing: method {arm.method!r} trains; leave the key out, or choose an editor"
     if arm.adapter and plugged_class(arm.method) is None:

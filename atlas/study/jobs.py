@@ -146,5 +146,10 @@ class RungSpec(Settings):
     def trial(self, name: str, rate: float | None) -> RunSpec:
         """What is run of a candidate at the last rung; ``rate`` is None of an editor."""
         one = self.settings[name]
-        changes = {"recipe": at_rate(one.recipe, rate), "ranks": one.ranks, "editing": one.editing, "plugged": one.plugged}
+        changes = {
+            "recipe": at_rate(one.recipe, rate),
+            "ranks": one.ranks,
+            "editing": one.editing,
+            "plugged": one.plugged,
+        }
         return self.run.model_copy(update=changes)

@@ -54,7 +54,7 @@ def plugged_class(method: str) -> tuple[type[Any], str] | None:
         entries = sorted({*loading.installed(EDITORS), *loading.installed(ADAPTERS)})
         there = f"; of plugins: {', '.join(entries)}" if entries else ""
         raise AtlasError(
-            f"no method of Atlas ({', '.join(OWN)}{there}); write one of these, or my_package.module:MyClass of a plugin"
+            f"no method of Atlas ({', '.join(OWN)}{there}); write one of these, or my_package.module:MyClass"
         )
     found, group = loading.load_class(reference, EDITORS, ADAPTERS)
     least = {EDITORS: LayeredSettings, ADAPTERS: Settings}[group]
@@ -117,4 +117,4 @@ Method = Annotated[
         }
     ),
 ]
-"""How facts are taught: a method of Atlas, the name of an entry point, or ``package.module:Name``; checked when read."""
+"""How facts are taught: a method of Atlas, an entry point, or ``package.module:Name``; checked when read."""

@@ -47,7 +47,7 @@ class Sweep(Settings):
     @classmethod
     def _in_one_spelling(cls, vary: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Values as numbers where they are such: the draw among the combinations depends on them."""
-        return {key: _plain(values) for key, values in vary.items()}
+        return {key: plain(values) for key, values in vary.items()}
 
     def problems(self) -> Iterator[str]:
         """What does not go together, each in a line that starts with its key."""
@@ -96,12 +96,12 @@ class Sweep(Settings):
             yield changes
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numbers in one spelling: YAML reads 1e-3 as text, and 1.0 is 1."""
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [*map(_plain, value)]
+        return [*map(plain, value)]
     if isinstance(value, str) and NUMBER.fullmatch(value):
         value = float(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value

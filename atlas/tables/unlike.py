@@ -15,8 +15,8 @@ def unlike(a: RunRecord, b: RunRecord) -> str:
     """What two arms differ in, in words, such as ``place and size``; ``nothing`` where they do not.
 
     place: targets, or how ranks are shared out over the layers. size: trainable parameters. recipe: all of it but its
-    learning rates, which are tuned for a place. settings: the method's own, of an editor but its layers, which are a place. An arm
-    that is taught nothing differs in teaching alone, wherever its adapters sit.
+    learning rates, which are tuned for a place. settings: the method's own, of an editor but its layers, which are a
+    place. An arm that is taught nothing differs in teaching alone, wherever its adapters sit.
     """
     teach, edits = a.teaches and b.teaches, a.edits or b.edits
     trained, size = teach and not edits, abs(a.trainable_params - b.trainable_params)

@@ -25,10 +25,10 @@ from atlas.ttt.course import Course
 from atlas.ttt.engine.full import Full
 from atlas.ttt.engine.lanes import LaneModel, compute_in
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.plugged import adapter_of, code_behind
 from atlas.ttt.frozen import Watch, reinitialise
 from atlas.ttt.inputs import PACKAGES, Given, Inputs, computed_on, validation_tokens
 from atlas.ttt.measured import decided_by, measure_base, read_measured
+from atlas.ttt.plugged import adapter_of, code_behind
 from atlas.ttt.probes import Prober
 from atlas.ttt.recipe import Trainer
 from atlas.ttt.records import base_losses, facts_table, growths, matrix_table, sessions_table

@@ -14,8 +14,8 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from atlas.errors import AtlasError
 from atlas.study.editor_settings import MemitSettings
-from atlas.study.methods import Taught
 from atlas.study.jobs import Precision
+from atlas.study.methods import Taught
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Count, Role, Settings, explain
 from atlas.workflow import files

@@ -1,4 +1,4 @@
-"""The code of plugins in the digests of the steps that run it, so that an edit of one reruns what it made and no more."""
+"""The code of plugins in the digests of the steps that run it: an edit of one reruns what it made, and no more."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Adapter(LaneLinear):
 
 
 class _Updated(torch.autograd.Function):
-    """``x (W + update) + b``. Gradients of the parts are added to their places in one buffer, not handed to autograd."""
+    """``x (W + update) + b``. Gradients of the parts are added to their places in one buffer, not given to autograd."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, _tap: Tensor, trained: TrainedParts, layer: Adapter) -> Tensor:
