@@ -160,7 +160,8 @@ class Arm(Settings):
         """What the arm trains by: the study's recipe with the arm's overrides laid over it, key by key, or over a
         preset that the arm names; for an editor one without phases, by the method's name."""
         if self.edits:
-            return Recipe.model_validate({"preset": self.method, "phases": {}})
+            own = self.method.rpartition(":")[2].lower().strip("_")
+            return Recipe.model_validate({"preset": own, "phases": {}})
         return at_rate(study.with_overrides(self.recipe), self.lr)
 
 
