@@ -13,14 +13,15 @@ from typing import Any
 from atlas.errors import AtlasError
 from atlas.phrases import listed
 
-EDITORS, ADAPTERS, METRICS, READERS = "atlas.editors", "atlas.adapters", "atlas.metrics", "atlas.pool_readers"
+# not whole names: the digest would take one of them for the module that is called so
+EDITORS, ADAPTERS, METRICS, READERS = (f"atlas.{what}" for what in ("editors", "adapters", "metrics", "pool_readers"))
 BASES = {
     EDITORS: "atlas.ttt.editors.editor.Editor",
     ADAPTERS: "atlas.ttt.engine.adapter.Adapter",
     READERS: "atlas.pool.readers.PoolReader",
 }
 """The class that those of a group are derived from. It is known by its name, since to import it may take PyTorch."""
-REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+PATTERN = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 """``package.module:Name``."""
 HOW_TO_INSTALL = (
     "install its package (`pip install .`) or put the folder above it on PYTHONPATH; nothing is imported from the "
@@ -36,7 +37,7 @@ def installed(group: str) -> Mapping[str, str]:
     """
     found: dict[str, str] = {}
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
-        if not REFERENCE.fullmatch(point.value):
+        if not re.fullmatch(PATTERN, point.value):
             raise AtlasError(
                 f"entry point {point.name} of {group}: found {point.value!r}, expected my_package.module:Name; mend "
                 "the pyproject.toml of its package and install that again"
@@ -54,7 +55,7 @@ def reference_of(name: str, *groups: str) -> str | None:
 
     Raises AtlasError as ``installed`` does.
     """
-    if REFERENCE.fullmatch(name):
+    if re.fullmatch(PATTERN, name):
         return name
     return next((found for group in groups if (found := installed(group).get(name))), None)
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 from atlas.phrases import plural
 from atlas.study.base_settings import Model
 from atlas.study.editor_settings import BY_METHOD, LayeredSettings, RomeSettings, layers_of
-from atlas.study.methods import Method, Plugged, adapts, edits, plugged_class
+from atlas.study.methods import Method, Plugged, adapts, edits, known, plugged_class
 from atlas.study.paths import OwnPath
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Positive, Rate, Role, Roles, Settings, laid_over, mistakes
@@ -91,6 +91,11 @@ class Arm(Settings):
         description="true: find out where in its adapters the facts sit, once it is taught (docs/locate.md); what is "
         "asked may be said instead; for adapters only, and a change reruns no run",
     )
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, method: str) -> str:
+        return known(method)
 
     @field_validator("locate", mode="before")
     @classmethod

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
+from pydantic import Field, ValidationError, WithJsonSchema
 
 from atlas.errors import AtlasError
 from atlas.plugins import loading
-from atlas.plugins.loading import ADAPTERS, EDITORS
+from atlas.plugins.loading import ADAPTERS, EDITORS, PATTERN
 from atlas.study.editor_settings import BY_METHOD, Editing, EditorMethod, LayeredSettings
 from atlas.study.settings import Settings
 
@@ -96,7 +96,8 @@ def adapts(method: str) -> bool:
     return method == "lora" or section_of(method) == "adapter"
 
 
-def _known(method: str) -> str:
+def known(method: str) -> str:
+    """The method; ValueError where there is none of this name, in a line that a validator may say."""
     try:
         plugged_class(method)
     except AtlasError as error:
@@ -106,15 +107,14 @@ def _known(method: str) -> str:
 
 Method = Annotated[
     str,
-    AfterValidator(_known),
     WithJsonSchema(
         {
             "anyOf": [
                 {"enum": [*OWN], "type": "string"},
-                {"pattern": loading.REFERENCE.pattern, "type": "string"},
+                {"pattern": PATTERN, "type": "string"},
                 {"pattern": "^[a-z][a-z0-9_]*$", "type": "string"},
             ]
         }
     ),
 ]
-"""How facts are taught: a method of Atlas, an entry point, or ``package.module:Name``; checked when read."""
+"""How facts are taught: a method of Atlas, an entry point, or ``package.module:Name``; ``known`` checks it."""

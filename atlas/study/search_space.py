@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from atlas.draws import rng
 from atlas.phrases import listed, plural
 from atlas.study.arm import Arm
-from atlas.study.methods import Method, edits
+from atlas.study.methods import Method, edits, known
 from atlas.study.settings import Count, Name, Positive, Rate, Seed, Settings, laid_over
 
 FEWEST = 3  # seeds, rates of a grid, candidates of the last rung
@@ -42,6 +42,11 @@ class Sweep(Settings):
     most: Positive | None = Field(
         None, description="so many combinations of `vary`, drawn at random; null: all. Each is tried at all rates"
     )
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: list[str]) -> list[str]:
+        return [*map(known, methods)]
 
     @field_validator("vary")
     @classmethod
