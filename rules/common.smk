@@ -48,16 +48,17 @@ CACHED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
 UNUSED = () if STUDY.outside else ("gguf", "tokenizers", "transformers")
 
 
-def code_of(step, plugin=lambda wildcards: None):
+def code_of(step, plugin=lambda wildcards: None, metrics=True):
     """The code digest as a param, by module and package, so that the reason for a rerun names those that changed. Worked
     out per job: a broken module stops only the targets that need it. The step by its module's name, or by what the
-    wildcards say; ``plugin`` says which one it runs, if any.
+    wildcards say; ``plugin`` says which one it runs, if any; ``metrics`` whether those of plugins decide what it makes.
     """
     return lambda wildcards: or_stop(
         plugin_code.parts_of,
         step(wildcards) if callable(step) else step,
         [named] if (named := plugin(wildcards)) else [],
         UNUSED,
+        metrics,
     )
 
 

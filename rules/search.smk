@@ -38,6 +38,7 @@ rule trials:
             lambda wildcards: methods.reference_of(
                 STUDY.search.arms[wildcards.arm].method
             ),
+            metrics=False,
         ),
         measured=lambda wildcards, input: option("--measured", input.measured),
         moments=lambda wildcards, input: option("--moments", input.moments),

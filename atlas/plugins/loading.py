@@ -17,7 +17,7 @@ from atlas.phrases import listed
 EDITORS, ADAPTERS, METRICS, READERS = (f"atlas.{what}" for what in ("editors", "adapters", "metrics", "pool_readers"))
 BASES = {
     EDITORS: "atlas.ttt.editors.editor.Editor",
-    ADAPTERS: "atlas.ttt.engine.adapter.Adapter",
+    ADAPTERS: "atlas.ttt.engine.adapter.TrainableAdapter",
     READERS: "atlas.pool.readers.PoolReader",
 }
 """The class that those of a group are derived from. It is known by its name, since to import it may take PyTorch."""

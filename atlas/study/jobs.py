@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from atlas.study.arm import Locating
 from atlas.study.editor_settings import Editing
-from atlas.study.methods import Plugged, Taught
+from atlas.study.methods import HowTaught, Plugged
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Name, Positive, Rate, Roles, Settings
 from atlas.study.tuning import at_rate, rate_of
@@ -76,7 +76,7 @@ class StreamSpec(Settings):
     counterfactual: float | None = Field(None, description="share of facts that contradict the base; null: any")
 
 
-class RunSpec(Taught):
+class RunSpec(HowTaught):
     """All that decides the numbers of one run: an arm and a block of seeds, trained together as lanes."""
 
     arm: Name

@@ -24,7 +24,7 @@ class Plugged(Settings):
     settings: dict[str, Any]
 
 
-class Taught(Settings):
+class HowTaught(Settings):
     """How a run teaches: a method, and what an editor, or a plugin, is told besides."""
 
     method: str = Field("lora", description="of Atlas, or a plugin's")

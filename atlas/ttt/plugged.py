@@ -8,14 +8,14 @@ from pydantic import ValidationError
 
 from atlas.errors import AtlasError
 from atlas.plugins.loading import ADAPTERS, load_class
-from atlas.study.methods import Taught, reference_of
+from atlas.study.methods import HowTaught, reference_of
 from atlas.study.settings import Settings, explain
-from atlas.ttt.engine.adapter import Adapter
+from atlas.ttt.engine.adapter import TrainableAdapter
 from atlas.ttt.engine.lora import LoraLinear
 from atlas.workflow.plugin_code import digest_of
 
 
-def adapter_of(run: Taught) -> tuple[type[Adapter], Settings | None]:
+def adapter_of(run: HowTaught) -> tuple[type[TrainableAdapter], Settings | None]:
     """The kind of adapter that a run trains, and its settings. AtlasError where a plugin is not there, or not fit."""
     return class_of(run, ADAPTERS) if run.plugged else (LoraLinear, None)
 
@@ -25,7 +25,7 @@ def code_behind(step: str, method: str) -> str:
     return digest_of(step, reference_of(method))
 
 
-def class_of(run: Taught, group: str) -> tuple[type[Any], Any]:
+def class_of(run: HowTaught, group: str) -> tuple[type[Any], Any]:
     """The class of a plugin that a run teaches by, and its settings as an instance of what that says.
 
     Raises AtlasError where it is not there, not fit, or no longer takes the settings.

@@ -15,7 +15,7 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 from atlas.errors import AtlasError
 from atlas.study.editor_settings import MemitSettings
 from atlas.study.jobs import Precision
-from atlas.study.methods import Taught
+from atlas.study.methods import HowTaught
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Count, Role, Settings, explain
 from atlas.workflow import files
@@ -124,7 +124,7 @@ class Frozen(Settings):
     changed: list[str] = Field(description="tensors that differ from the certified base, found by comparing all")
 
 
-class RunRecord(Taught):
+class RunRecord(HowTaught):
     """run.json: what was run, on what, with which code."""
 
     arm: str

@@ -12,18 +12,20 @@ from atlas.workflow.digest import ROOT, code_digest, code_parts, names_imported
 REGISTRY = "atlas.metrics"  # whoever reaches it runs the metrics of plugins
 
 
-def parts_of(step: str, references: Iterable[str], without: Collection[str] = ()) -> list[str]:
+def parts_of(step: str, references: Iterable[str], without: Collection[str] = (), metrics: bool = True) -> list[str]:
     """What a step's outputs rest on, as of ``code_parts``, the code of plugins included.
 
     Of a plugin the code counts that is reached from its name in its own package, and what that imports of Atlas, beside
     what the step reaches.
 
     Args:
-        references: ``package.module:Name`` of what the step runs; metrics are added to steps that read the registry.
+        references: ``package.module:Name`` of what the step runs.
+        without: as of ``code_parts``.
+        metrics: whether those of plugins count in steps that read the registry.
     """
     parts = code_parts(step, without=without)
     named = [*references]
-    if any(part.startswith(f"{REGISTRY}=") for part in parts):
+    if metrics and any(part.startswith(f"{REGISTRY}=") for part in parts):
         named += installed(METRICS).values()
     return merged([parts, *(part for reference in named for part in _parts(reference, without))])
 

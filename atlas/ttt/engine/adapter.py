@@ -1,7 +1,7 @@
 """What all trainable adapters are: the weights that every lane adds to one frozen layer, and how these start.
 
-A plugin derives its adapter from ``Adapter``, see docs/plugins.md. It says what is added as a function of its parts;
-autograd does the rest.
+A plugin derives its adapter from ``TrainableAdapter``, see docs/plugins.md. It says what is added as a function of its
+parts; autograd does the rest.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class AdapterSite:
     alpha: float
 
 
-class Adapter(LaneLinear):
+class TrainableAdapter(LaneLinear):
     """A frozen linear layer, ``y = xW + b`` with W (in, out), to which every lane adds an update of W.
 
     A class of its own says three things: in ``__init__(site, settings)`` the shapes of the parts that one lane trains
@@ -95,7 +95,7 @@ class _Updated(torch.autograd.Function):
     """``x (W + update) + b``. Gradients of the parts are added to their places in one buffer, not given to autograd."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, _tap: Tensor, trained: TrainedParts, layer: Adapter) -> Tensor:
+    def forward(ctx: Any, x: Tensor, _tap: Tensor, trained: TrainedParts, layer: TrainableAdapter) -> Tensor:
         """x is (rows, in)."""
         lanes = layer.lanes_of(x, trained.parts)
         with torch.set_grad_enabled(bool(trained.grads)):

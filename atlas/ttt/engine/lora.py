@@ -19,7 +19,7 @@ from atlas.base.model import Transformer
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.study.settings import Role, Settings
-from atlas.ttt.engine.adapter import Adapter, AdapterSite, uniform
+from atlas.ttt.engine.adapter import AdapterSite, TrainableAdapter, uniform
 from atlas.ttt.engine.fused import FusedModel
 from atlas.ttt.engine.lanes import TAP, LaneModel, Lanes, LinearSite, Pull, TrainedParts
 from atlas.ttt.engine.lines import Batch
@@ -54,7 +54,7 @@ class _Adapted(torch.autograd.Function):
 
 
 @final
-class LoraLinear(Adapter):
+class LoraLinear(TrainableAdapter):
     """A frozen linear layer with one low-rank adapter per lane."""
 
     def __init__(self, site: AdapterSite, settings: Settings | None = None) -> None:  # noqa: ARG002
@@ -95,7 +95,7 @@ class Adapters(LaneModel):
         targets: Sequence[Role],
         ranks: Sequence[int],
         alpha: float,
-        kind: type[Adapter] = LoraLinear,
+        kind: type[TrainableAdapter] = LoraLinear,
         settings: Settings | None = None,
     ) -> Adapters:
         """Freeze a model and put adapters at every site of the target roles whose layer has a rank above 0.
@@ -103,7 +103,7 @@ class Adapters(LaneModel):
         ``kind`` is LoRA or a plugin's, made with its settings.
         """
 
-        def make(site: LinearSite, lanes: Lanes) -> Adapter:
+        def make(site: LinearSite, lanes: Lanes) -> TrainableAdapter:
             return kind(AdapterSite(site.linear, lanes, site.layer, site.role, ranks[site.layer], alpha), settings)
 
         return cls._put(model, targets, [layer for layer, rank in enumerate(ranks) if rank], make)
@@ -116,6 +116,11 @@ class Adapters(LaneModel):
         """The small model's pass by hand, with plain LoRA; all others go by autograd."""
         plain = isinstance(self.model, Transformer) and all(type(slot.module) is LoraLinear for slot in self.slots)
         return FusedModel(self.model) if plain else None
+
+    def as_lora(self, theta: Tensor) -> list[tuple[Tensor, Tensor]] | None:
+        """What each slot adds as a LoRA, A (lanes, in, rank) and B (lanes, rank, out); None where one cannot be."""
+        found = [slot.module.as_lora(parts) for slot, parts in zip(self.slots, self._parts(theta), strict=True)]
+        return None if None in found else found
 
     def initial(self, base_seed: int, seeds: Sequence[int]) -> Tensor:
         """Fresh ``theta``, (lanes, parameters).

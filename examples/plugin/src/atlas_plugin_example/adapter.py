@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from atlas.study.settings import Settings
-from atlas.ttt.engine.adapter import Adapter, AdapterSite, uniform
+from atlas.ttt.engine.adapter import AdapterSite, TrainableAdapter, uniform
 
 
 class RankStabilisedSettings(Settings):
@@ -20,7 +20,7 @@ class RankStabilisedSettings(Settings):
     factor: float = Field(1.0, gt=0, description="on top of alpha / sqrt(rank)")
 
 
-class RankStabilised(Adapter):
+class RankStabilised(TrainableAdapter):
     """What a lane adds is ``factor * alpha / sqrt(rank) * A B``."""
 
     settings_class: ClassVar[type[Settings]] = RankStabilisedSettings
