@@ -60,7 +60,7 @@ def test_the_card_of_an_adapter_has_the_figures_of_its_run(inputs, tmp_path, mon
         assert f"a rise of {loss.adapted - loss.base:.4f}" in card
         for text in (record.code_digest, manifest.fingerprint, "mean over 2 seeds (1, 2)", "slow: 3 epochs", '"\\n" +'):
             assert text in card
-    assert header(cards["seed-1"])["model-index"][0]["results"][-1]["metrics"][0]["value"] == 1
+    assert header(cards["seed-1"])["model-index"][0]["results"][0]["metrics"][0]["value"] == 1
     assert header(cards["base"])["library_name"] == "transformers"
     assert manifest.fingerprint in cards["base"]
 
