@@ -33,7 +33,9 @@ def swept(given: Mapping[str, Any]) -> Mapping[str, Any]:
     if not members:
         return given
     made = {where.partition(".")[2]: [*names] for where, names in members.items()}
-    changed = {kind: dict(_parts(kind, given[kind], members)) for kind in KINDS if isinstance(given.get(kind), Mapping)}
+    changed: dict[str, Any] = {
+        kind: dict(_parts(kind, given[kind], members)) for kind in KINDS if isinstance(given.get(kind), Mapping)
+    }
     if isinstance(only := given.get("only"), list):
         changed["only"] = [part for name in only for part in _all_of(name, made)]
     if isinstance(families := given.get("contrasts"), Mapping):

@@ -429,7 +429,7 @@ class Study(Settings):
             device=self.device,
             precision=self.precision,
             method=arm.method,
-            editing=None if arm.plugged else arm.settings,  # type: ignore[arg-type]
+            editing=None if arm.plugged else arm.settings,
             plugged=arm.plugged,
         )
 

@@ -10,12 +10,11 @@ from atlas.errors import AtlasError
 from atlas.plugins.loading import ADAPTERS, load_class
 from atlas.study.methods import HowTaught, reference_of
 from atlas.study.settings import Settings, explain
-from atlas.ttt.engine.adapter import TrainableAdapter
-from atlas.ttt.engine.lora import LoraLinear
+from atlas.ttt.engine.lora import Kind, LoraLinear
 from atlas.workflow.plugin_code import digest_of
 
 
-def adapter_of(run: HowTaught) -> tuple[type[TrainableAdapter], Settings | None]:
+def adapter_of(run: HowTaught) -> tuple[Kind, Settings | None]:
     """The kind of adapter that a run trains, and its settings. AtlasError where a plugin is not there, or not fit."""
     return class_of(run, ADAPTERS) if run.plugged else (LoraLinear, None)
 

@@ -39,8 +39,8 @@ def test_an_editor_an_adapter_a_metric_and_a_reader_of_a_plugin(copy, installed,
     assert {*rows["arm"]} == {"stabilised_factor_0p5", "delta"}
     assert "confidence" in {*rows["metric"]}
     assert {*pd.read_parquet(copy.file("pool/pool.parquet"))["template"]} == {"keeps", "dish"}
-    arms = pd.read_parquet(copy.file("tables/arms.parquet")).set_index("arm")
-    assert arms["method"].to_dict() == {
+    described = pd.read_parquet(copy.file("tables/arms.parquet")).set_index("arm")
+    assert described["method"].to_dict() == {
         "stabilised_factor_0p5": "rank_stabilised",
         "delta": "atlas_plugin_example.editor:DeltaRule",
     }

@@ -6,9 +6,9 @@ B zero at the start. Every lane (seed) has its own A and B; the base product run
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, final
+from typing import Any, cast, final
 
 import numpy as np
 import torch
@@ -81,6 +81,10 @@ class LoraLinear(TrainableAdapter):
         return out
 
 
+Kind = Callable[[AdapterSite, Any], TrainableAdapter]
+"""What makes the adapter of a site, with the settings of its kind: a class, LoRA's or a plugin's."""
+
+
 class Adapters(LaneModel):
     """The adapters of a model: where they are, how they start, and which ones it runs with.
 
@@ -95,13 +99,10 @@ class Adapters(LaneModel):
         targets: Sequence[Role],
         ranks: Sequence[int],
         alpha: float,
-        kind: type[TrainableAdapter] = LoraLinear,
+        kind: Kind = LoraLinear,
         settings: Settings | None = None,
     ) -> Adapters:
-        """Freeze a model and put adapters at every site of the target roles whose layer has a rank above 0.
-
-        ``kind`` is LoRA or a plugin's, made with its settings.
-        """
+        """Freeze a model and put adapters at every site of the target roles whose layer has a rank above 0."""
 
         def make(site: LinearSite, lanes: Lanes) -> TrainableAdapter:
             return kind(AdapterSite(site.linear, lanes, site.layer, site.role, ranks[site.layer], alpha), settings)
@@ -114,31 +115,46 @@ class Adapters(LaneModel):
     @cached_property
     def _fused(self) -> FusedModel | None:
         """The small model's pass by hand, with plain LoRA; all others go by autograd."""
-        plain = isinstance(self.model, Transformer) and all(type(slot.module) is LoraLinear for slot in self.slots)
-        return FusedModel(self.model) if plain else None
+        plain = all(type(slot.module) is LoraLinear for slot in self.slots)
+        return FusedModel(self.model) if plain and isinstance(self.model, Transformer) else None
+
+    @property
+    def _adapters(self) -> list[TrainableAdapter]:
+        return [cast("TrainableAdapter", slot.module) for slot in self.slots]
 
     def as_lora(self, theta: Tensor) -> list[tuple[Tensor, Tensor]] | None:
         """What each slot adds as a LoRA, A (lanes, in, rank) and B (lanes, rank, out); None where one cannot be."""
-        found = [slot.module.as_lora(parts) for slot, parts in zip(self.slots, self._parts(theta), strict=True)]
-        return None if None in found else found
+        both = zip(self._adapters, self._parts(theta), strict=True)
+        found = [lora for adapter, parts in both if (lora := adapter.as_lora(parts))]
+        return found if len(found) == len(self.slots) else None
 
     def initial(self, base_seed: int, seeds: Sequence[int]) -> Tensor:
         """Fresh ``theta``, (lanes, parameters).
 
         A site's draw depends on the seed, layer and role alone, so arms share it. AtlasError where a plugin's parts
-        are not of the shapes that it said.
+        or update are not of the shapes that they should have.
         """
         lanes = []
         for seed in seeds:
-            parts = []
-            for slot in self.slots:
-                found = slot.module.initial(rng(base_seed, seed, "lora_a", slot.site.layer, slot.site.role))
-                if [part.shape for part in found] != [*slot.module.shapes.values()]:
-                    kind, shapes = type(slot.module).__name__, [part.shape for part in found]
-                    raise AtlasError(
-                        f"{kind}.initial: parts of shapes {shapes} for {slot.site.path}, expected "
-                        f"{[*slot.module.shapes.values()]}, as its __init__ says; mend the plugin"
-                    )
+            parts: list[np.ndarray] = []
+            for slot, adapter in zip(self.slots, self._adapters, strict=True):
+                found = adapter.initial(rng(base_seed, seed, "lora_a", slot.site.layer, slot.site.role))
+                shapes = [*adapter.shapes.values()]
+                _insist(adapter, "initial", slot.site.path, [part.shape for part in found], shapes)
                 parts += [part.ravel() for part in found]
             lanes.append(np.concatenate(parts))
-        return torch.from_numpy(np.stack(lanes).astype(np.float32))
+        theta = torch.from_numpy(np.stack(lanes).astype(np.float32))
+        for slot, adapter, own in zip(self.slots, self._adapters, self._parts(theta[:1]), strict=True):
+            if not isinstance(adapter, LoraLinear):
+                update = adapter.update([part.to(adapter.kernel.device) for part in own])
+                _insist(adapter, "update", slot.site.path, [update.shape], [(1, *adapter.kernel.shape)])
+        return theta
+
+
+def _insist(adapter: TrainableAdapter, what: str, path: str, found: Sequence[Any], expected: Sequence[Any]) -> None:
+    if [*map(tuple, found)] != [*map(tuple, expected)]:
+        shapes = ", ".join(str(tuple(shape)) for shape in found)
+        raise AtlasError(
+            f"{type(adapter).__name__}.{what}: shapes {shapes} for {path}, expected "
+            f"{', '.join(str(tuple(shape)) for shape in expected)}; mend the plugin"
+        )

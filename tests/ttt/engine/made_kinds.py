@@ -42,4 +42,5 @@ class Decomposed(TrainableAdapter):
     def update(self, parts: Sequence[Tensor]) -> Tensor:
         a, b, length = parts
         moved = torch.baddbmm(self.kernel.expand(len(a), -1, -1), a, b, alpha=self.scale)  # (lanes, in, out)
-        return moved * (length / moved.norm(dim=1, keepdim=True).detach()) - self.kernel
+        update: Tensor = moved * (length / moved.norm(dim=1, keepdim=True).detach()) - self.kernel
+        return update

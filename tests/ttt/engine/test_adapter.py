@@ -74,10 +74,21 @@ def test_what_no_lora_can_be_has_the_loss_and_gradients_of_peft():
         torch.testing.assert_close(grads[name][0].T.reshape(parameter.shape), parameter.grad, atol=1e-6, rtol=1e-3)
 
 
-def test_parts_of_other_shapes_than_it_said_are_refused():
+def test_parts_and_updates_of_other_shapes_are_refused():
     class Wrong(ByItsUpdate):
         def initial(self, draw):
             return [part.T for part in super().initial(draw)]
 
-    with pytest.raises(AtlasError, match=r"Wrong\.initial: parts of shapes .* for model\.decoder.* expected"):
-        Adapters.attach(make_model(), ["q"], [4, 4], 8, Wrong).initial(0, [1])
+    class Turned(ByItsUpdate):
+        def update(self, parts):
+            return super().update(parts).mT
+
+    for kind, message in (
+        (
+            Wrong,
+            r"Wrong\.initial: shapes \(4, 32\), \(64, 4\) for model\.decoder.*, expected \(32, 4\), \(4, 64\); mend",
+        ),
+        (Turned, r"Turned\.update: shapes \(1, 64, 32\) for model\.decoder.*, expected \(1, 32, 64\); mend the plugin"),
+    ):
+        with pytest.raises(AtlasError, match=message):
+            Adapters.attach(make_model(), ["up"], [4, 4], 8, kind).initial(0, [1])
