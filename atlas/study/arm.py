@@ -195,7 +195,8 @@ def _check_trained(where: str, arm: Arm, model: Model) -> Iterator[str]:
         if len(set(roles)) != len(roles):
             yield f"{where}.{key}: {roles} names a role twice; name each once"
     if arm.start and arm.method != "lora":
-        yield f"{where}.start: {arm.method} cannot begin with a LoRA; leave the key out, or choose method lora"
+        lacks = "cannot begin with a LoRA" if arm.adapts else "has no adapter to begin with"
+        yield f"{where}.start: {arm.method} {lacks}; leave the key out, or choose method lora"
     if arm.method == "finetune" and "ranks" in arm.model_fields_set:
         yield f"{where}.ranks: finetune trains whole matrices; leave the key out"
     else:
