@@ -398,15 +398,19 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 @_command(
-    "Write the base, or a run's base and adapters, as transformers and PEFT load them.",
+    "Write the base, or a run's base and adapters, as transformers and PEFT load them, with model cards.",
     _option("source", type=Path, help="results/base/1, or the folder of a run, such as results/ttt/qv/1-4"),
     _option("out", type=Path, help="folder to write, new or empty: base/ and seed-N/ for a run"),
     _option("--base", type=Path, help="folder of the base that the run taught (default: that of its study)"),
 )
 def _export(arguments: argparse.Namespace) -> None:
-    from atlas.ttt import export  # takes torch, which is slow to import
+    from atlas.page import model_card  # both take torch, which is slow to import
+    from atlas.ttt import export
 
-    for folder in export.export(arguments.source, arguments.out, arguments.base):
+    study = model_card.measured(arguments.source)
+    folders = export.export(arguments.source, arguments.out, arguments.base)
+    model_card.write(study, folders, export.base_of(arguments.source, arguments.base))
+    for folder in folders:
         print(f"{folder}: {export.how_to_load(folder)}")
 
 

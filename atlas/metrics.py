@@ -1,74 +1,20 @@
 """The registry of metrics: what each is, how a fact is scored, and what its figures may be compared with.
 
 Tables, charts, page, terminal and docs read metrics here and nowhere else. A new metric of single facts is a function
-of facts.parquet and an entry. Figures may be subtracted from each other, and shown on one axis, only where their
-contract is the same; tables that hold several metrics carry it in the column ``contract``.
+of facts.parquet and an entry, here or in a plugin. Figures may be subtracted from each other, and shown on one axis,
+only where their contract is the same; tables that hold several metrics carry it in the column ``contract``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import sys
+from collections.abc import Mapping
 
 from atlas.errors import AtlasError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    Scorer = Callable[[pd.DataFrame], pd.Series]  # rows of a table to a score of each, from 0 to 1
-    Level = Callable[[pd.DataFrame], pd.Series | float]  # the same, or one for all rows
-
-Direction = Literal["higher is better", "lower is better", "neither is better"]
+from atlas.plugins.metric import Metric, OfMatrix, metrics_of_plugins
 
 TOLERANCE = 0.1  # nats a character by which the answer of a fact never taught may cost more and still count as kept
 ROUNDING = 1e-5  # nats a character: sentences scored in batches of different sizes differ by some 1e-7
-
-
-def _nothing(_: pd.DataFrame) -> float:
-    return 0.0
-
-
-@dataclass(frozen=True)
-class OfMatrix:
-    """How the rows of matrix.parquet, with ``recalled_base``, are scored: from 0 to 1, (rows,)."""
-
-    after: Scorer  # the session
-    before: Scorer  # the session that taught the fact
-    base: Level = _nothing  # under the base without adapter
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One declared metric.
-
-    A metric of single facts has ``score``, which takes rows of facts.parquet to scores from 0 to 1, (rows,), and
-    ``level``, the same for what an adapter that knows nothing scores. Both are NaN in rows that the metric leaves out.
-    """
-
-    name: str
-    protocol: str  # what the model is given, and when
-    scorer: str  # what makes a score of its answer, in words
-    contract: str  # figures of one contract are comparable with each other and with no others
-    range: str
-    direction: Direction
-    source: str
-    chance: str = "none is known"
-    label: str = ""  # as headings and choices have it
-    meaning: str = ""  # one clause behind the label
-    score: Scorer | None = None
-    level: Level = _nothing
-    exact: bool = False  # an adapter that stays zero scores exactly the level, row by row, and not only on average
-    nearest: str = ""  # the metric that a chart or a table shows where it lacks this one
-    net_of: str = ""  # this is the metric of that name less its score of facts never taught
-    of_matrix: OfMatrix | None = None
-    in_every_study: bool = True  # False: where the base knows facts already
-    by_kind: bool = True  # where the base knows facts already, those are told from others by this metric, too
-
-    @property
-    def title(self) -> str:
-        """``Recall: greedy decoding gives exactly the answer``."""
-        return f"{self.label}: {self.meaning}" if self.meaning else self.label
 
 
 _PROBES = (
@@ -315,8 +261,12 @@ _CONTINUAL = (
     ),
 )
 
-REGISTRY: Mapping[str, Metric] = {one.name: one for one in (*_MEMORY, *_EDITING, *_CONTINUAL)}
-"""All metrics by name, in the order of the documentation."""
+try:
+    _PLUGGED = tuple(metrics_of_plugins({one.name for one in (*_MEMORY, *_EDITING, *_CONTINUAL)}))
+except AtlasError as error:  # while a module is imported, so before any command could say it
+    sys.exit(f"atlas: error: {error}")
+REGISTRY: Mapping[str, Metric] = {one.name: one for one in (*_MEMORY, *_PLUGGED, *_EDITING, *_CONTINUAL)}
+"""All metrics by name, in the order of the documentation; those of plugins behind those of single facts."""
 OF_FACTS = tuple(name for name, one in REGISTRY.items() if one.score and one.in_every_study)
 """Metrics of single facts that every study has, in the order in which tables and charts show them."""
 BY_KIND = tuple(name for name, one in REGISTRY.items() if one.score and one.by_kind)

@@ -4,11 +4,11 @@ import json
 import os
 import shlex
 import sys
-from hashlib import sha256
 from pathlib import Path
 
 from atlas.study import config as study_config
-from atlas.workflow import digest, gpus, study_files
+from atlas.study import methods
+from atlas.workflow import gpus, plugin_code, study_files
 from atlas.errors import AtlasError
 from atlas.tables import asked, decidable
 
@@ -48,35 +48,24 @@ CACHED = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
 UNUSED = () if STUDY.outside else ("gguf", "tokenizers", "transformers")
 
 
-def code_of(step):
+def code_of(step, plugin=lambda wildcards: None, metrics=True):
     """The code digest as a param, by module and package, so that the reason for a rerun names those that changed. Worked
     out per job: a broken module stops only the targets that need it. The step by its module's name, or by what the
-    wildcards say.
+    wildcards say; ``plugin`` says which one it runs, if any; ``metrics`` whether those of plugins decide what it makes.
     """
     return lambda wildcards: or_stop(
-        digest.code_parts,
+        plugin_code.parts_of,
         step(wildcards) if callable(step) else step,
-        digest.ROOT,
+        [named] if (named := plugin(wildcards)) else [],
         UNUSED,
+        metrics,
     )
 
 
 def code_of_all(modules):
     """The code digests of several steps that one process runs, and of what runs them, as of ``code_of``."""
     codes = [code_of(module) for module in ["atlas.workflow.together", *modules]]
-
-    def parts(wildcards):
-        found = {}
-        for name, said in (
-            part.split("=", 1) for code in codes for part in code(wildcards)
-        ):
-            found.setdefault(name, set()).add(said)
-        return sorted(
-            f"{name}={said.pop() if len(said) == 1 else sha256(repr(sorted(said)).encode()).hexdigest()[:12]}"
-            for name, said in found.items()
-        )
-
-    return parts
+    return lambda wildcards: plugin_code.merged(code(wildcards) for code in codes)
 
 
 def beside(path):
@@ -164,6 +153,11 @@ def run_folders(arms):
 def step_of(wildcards):
     """The module that teaches an arm: a step of its own for editors, so that a change of theirs reruns no training."""
     return "atlas.ttt.edit" if STUDY.arm(wildcards.arm).edits else "atlas.ttt.run"
+
+
+def method_of(wildcards):
+    """The plugin that teaches an arm, as package.module:Name; None where Atlas does."""
+    return methods.reference_of(STUDY.arm(wildcards.arm).method)
 
 
 def rung_step(wildcards):

@@ -1,3 +1,4 @@
+from atlas.pool import readers
 from atlas.pool.companions import companions
 
 POOL = beside("atlas/pool")
@@ -27,7 +28,12 @@ rule facts:
         **SMALL,
     params:
         spec=STUDY.pool.model_dump_json(),
-        code=code_of("atlas.pool.build"),
+        code=code_of(
+            "atlas.pool.build",
+            lambda wildcards: or_stop(readers.reader_of, Path(STUDY.pool.source))
+            if STUDY.pool.source
+            else None,
+        ),
     shell:
         step("atlas.pool.build --spec {params.spec:q} --out {output:q} --log {log:q}")
 

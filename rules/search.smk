@@ -33,7 +33,13 @@ rule trials:
             wildcards.arm, int(wildcards.rung)
         ).model_dump_json(),
         step=rung_step,
-        code=code_of(rung_step),
+        code=code_of(
+            rung_step,
+            lambda wildcards: methods.reference_of(
+                STUDY.search.arms[wildcards.arm].method
+            ),
+            metrics=False,
+        ),
         measured=lambda wildcards, input: option("--measured", input.measured),
         moments=lambda wildcards, input: option("--moments", input.moments),
         start=lambda wildcards: option(

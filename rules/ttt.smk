@@ -1,7 +1,7 @@
 import json
 
 EDITORS = [name for name, arm in STUDY.arms.items() if arm.edits]
-BASELINES = [name for name, arm in STUDY.arms.items() if arm.method != "lora"]
+BASELINES = [name for name, arm in STUDY.arms.items() if not arm.adapts]
 
 
 # What the base knows already, and what it is taught instead.
@@ -101,7 +101,7 @@ rule teach:
             wildcards.arm, wildcards.block
         ).model_dump_json(),
         step=step_of,
-        code=code_of(step_of),
+        code=code_of(step_of, method_of),
         measured=lambda wildcards, input: option("--measured", input.measured),
         moments=lambda wildcards, input: option("--moments", input.moments),
         start=lambda wildcards: option("--start", STUDY.arm(wildcards.arm).start),

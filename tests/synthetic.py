@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from atlas.draws import rng
 from atlas.pool.facts import Fact
-from atlas.study.arm import Arm, Method
+from atlas.study.arm import Arm
 from atlas.study.editor_settings import BY_METHOD
+from atlas.study.methods import OwnMethod
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Role
 from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, RunRecord
@@ -42,7 +43,7 @@ class SyntheticArm:
     seconds: float = 1.0  # of each phase of a session, to train and again to score
     reinit: tuple[Role, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    method: Method = "lora"
+    method: OwnMethod = "lora"
     editing: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from atlas.errors import AtlasError
 from atlas.phrases import listed, plural
-from atlas.pool import published
+from atlas.pool import published, readers
 from atlas.pool.cells import UnfitError, unfit
 from atlas.pool.companions import RELATIONS, companions
 from atlas.pool.facts import UNDRAWN, Fact, Unfit
@@ -62,7 +62,9 @@ def read_pool_file(path: Path | str) -> Read:
     file another one than it should be. A row that is wrong by itself is among the unfit.
     """
     path = Path(path)
-    records = read_records(path, KNOWN)
+    if facts := readers.read(path):
+        return Read(facts, [], {})
+    records = read_records(path, KNOWN, [suffix for one in readers.readers().values() for suffix in one.suffixes])
     if not records.rows:
         raise AtlasError(f"{path}: no facts; give one a row")
     shape = _shape(records)

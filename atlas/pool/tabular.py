@@ -56,10 +56,11 @@ def folded(name: str) -> str:
     return name.strip().lower()
 
 
-def read_records(path: Path, known: Collection[str]) -> Records:
+def read_records(path: Path, known: Collection[str], others: Collection[str] = ()) -> Records:
     """Read a file; the kind follows from its name. Text may be UTF-8 or, by its byte-order mark, UTF-16.
 
-    ``known`` are the names of columns that are looked for, in small letters: they tell which delimiter a header has.
+    ``known`` are the names of columns that are looked for, in small letters: they tell which delimiter a header has,
+    ``others`` the kinds of file that plugins read.
 
     Raises AtlasError where the file is missing, damaged, of an unknown kind or not text, or where a name stands twice.
     """
@@ -69,7 +70,7 @@ def read_records(path: Path, known: Collection[str]) -> Records:
         return _parquet(path)
     if kind not in TEXTS:
         raise AtlasError(
-            f"{path}: unknown kind of pool {kind!r}; expected {listed([*TEXTS, '.parquet'])} (text also as .gz); save "
+            f"{path}: unknown kind of pool {kind!r}; expected {listed([*TEXTS, '.parquet', *others])} (text also as .gz); save "
             "it as one of these"
         )
     return TEXTS[kind](path, _text(path, packed), known)

@@ -19,13 +19,13 @@ from atlas.metrics import OF_FACTS, REGISTRY
 from atlas.search.halving import TRIALS, neighbours, ranked, read, untried
 from atlas.study.jobs import RungSpec
 from atlas.ttt.inputs import Given, Inputs
+from atlas.ttt.plugged import code_behind
 from atlas.ttt.records import base_losses, facts_table
 from atlas.ttt.resume import Saved
 from atlas.ttt.run import prepare, trainer
 from atlas.ttt.session import Teacher
 from atlas.workflow import files, progress
 from atlas.workflow.allocator import keep_freed_memory
-from atlas.workflow.digest import code_digest
 from atlas.workflow.steps import add_spec, environment, parser, run_step
 
 
@@ -75,7 +75,7 @@ def carry_out(
     keep_freed_memory()
     mine = due(spec, args.previous)[args.part :: spec.jobs]
     inputs, scratch = Inputs.of(args), args.out.with_name(f".{args.out.stem}")
-    identity = json.dumps([inputs.identity(spec, step), mine])
+    identity = json.dumps([inputs.identity(spec, step, spec.run.method), mine])
     saved = Saved(scratch, identity)
     done = saved.load(Done())
     label = f"round {spec.round}" if spec.round else f"rung {len(spec.rungs) - 1}"
@@ -87,7 +87,7 @@ def carry_out(
                 saved.offer(done)
             best = max(trial.recall for trial in done.trials)
             tracker.advance(f"best recall of a seed so far {best:.1%}")
-    provenance = {"step": step, "code_digest": code_digest(step), **environment("torch", "numpy")}
+    provenance = {"step": step, "code_digest": code_behind(step, spec.run.method), **environment("torch", "numpy")}
     files.write_parquet(args.out, trials_table(spec, mine, done.trials), provenance)
     if scratch.exists():  # a part may be left without any candidate
         shutil.rmtree(scratch)
@@ -161,7 +161,7 @@ def trials_table(spec: RungSpec, tried: Sequence[tuple[str, float | None]], tria
         which = {"candidate": spec.named(settings, lr), "settings": settings}
         found = {key: None if value != value else value for key, value in asdict(trial).items()}  # null for NaN
         run = spec.trial(settings, lr)
-        recipe = {"recipe": (run.editing or run.recipe).model_dump_json()}
+        recipe = {"recipe": (run.plugged or run.editing or run.recipe).model_dump_json()}
         rows.append(found | where | which | {"lr": lr, "lr_below": below, "lr_above": above} | recipe)
     return pa.Table.from_pylist(rows, schema=TRIALS)
 

@@ -15,6 +15,7 @@ from atlas.metrics import CHOICES
 from atlas.phrases import plural
 from atlas.study import strict_yaml
 from atlas.study.arm import Arm, check_arm
+from atlas.study.arm_sweeps import as_written, swept
 from atlas.study.base_settings import Bases, Model
 from atlas.study.block_size import ON_A_PROCESSOR, lanes_that_fit, tokens_of_a_step, trained_numbers
 from atlas.study.jobs import (
@@ -171,7 +172,7 @@ class Study(Settings):
     @model_validator(mode="before")
     @classmethod
     def _without_the_others(cls, given: Any) -> Any:
-        return narrowed(given) if isinstance(given, Mapping) else given
+        return narrowed(swept(given)) if isinstance(given, Mapping) else given
 
     @model_validator(mode="after")
     def _coherent(self) -> Study:
@@ -428,7 +429,8 @@ class Study(Settings):
             device=self.device,
             precision=self.precision,
             method=arm.method,
-            editing=arm.settings,
+            editing=None if arm.plugged else arm.settings,
+            plugged=arm.plugged,
         )
 
     @property
@@ -447,7 +449,9 @@ class Study(Settings):
         return RungSpec(
             run=next(iter(runs.values()))[0],
             settings={
-                name: SearchedSettings(recipe=run.recipe, ranks=run.ranks, editing=run.editing, rates=rates)
+                name: SearchedSettings(
+                    recipe=run.recipe, ranks=run.ranks, editing=run.editing, plugged=run.plugged, rates=rates
+                )
                 for name, (run, rates) in runs.items()
             },
             rungs=lengths,
@@ -505,7 +509,7 @@ def _checked(given: Mapping[str, Any], documents: Sequence[strict_yaml.Document]
         if not found and not said:
             return loaded
     except ValidationError as error:
-        said = [*mistakes(error), *_besides(error, given)]
+        said = as_written([*mistakes(error), *_besides(error, given)], given)
     raise AtlasError(
         BETWEEN.join([*found, *(strict_yaml.placed(mistake, given, documents, origin) for mistake in said)])
     )

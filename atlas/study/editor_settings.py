@@ -61,14 +61,16 @@ class RomeSettings(_Editing):
     layer: Count = Field(2, description="whose `down` matrix is edited, from 0")
 
 
-class _Ranged(_Editing):
+class LayeredSettings(_Editing):
+    """Of an editor that changes several layers, as those of plugins do."""
+
     layers: list[Count] = Field(
         [0, 1, 2], min_length=1, description="whose `down` matrices are edited, in rising order"
     )
     value: ValueSearch = ValueSearch(decay=2.0)  # of a whole layer's output, which is longer than what ROME adds to
 
 
-class MemitSettings(_Ranged):
+class MemitSettings(LayeredSettings):
     """MEMIT (Meng et al. 2023): all facts of a session together, spread over a range of layers."""
 
     method: Literal["memit"]
@@ -82,7 +84,7 @@ class MemitSettings(_Ranged):
     )
 
 
-class AlphaEditSettings(_Ranged):
+class AlphaEditSettings(LayeredSettings):
     """AlphaEdit (Fang et al. 2025): MEMIT in the directions that the corpus hardly uses, which keeps earlier facts."""
 
     method: Literal["alphaedit"]
@@ -103,6 +105,6 @@ BY_METHOD: Mapping[str, type[RomeSettings | MemitSettings | AlphaEditSettings]] 
 }
 
 
-def layers_of(settings: Editing) -> list[int]:
+def layers_of(settings: RomeSettings | LayeredSettings) -> list[int]:
     """The layers that an editor changes, from 0."""
     return [settings.layer] if isinstance(settings, RomeSettings) else settings.layers

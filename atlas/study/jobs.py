@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from atlas.study.arm import Locating, Method
+from atlas.study.arm import Locating
 from atlas.study.editor_settings import Editing
+from atlas.study.methods import HowTaught, Plugged
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Name, Positive, Rate, Roles, Settings
 from atlas.study.tuning import at_rate, rate_of
@@ -75,7 +76,7 @@ class StreamSpec(Settings):
     counterfactual: float | None = Field(None, description="share of facts that contradict the base; null: any")
 
 
-class RunSpec(Settings):
+class RunSpec(HowTaught):
     """All that decides the numbers of one run: an arm and a block of seeds, trained together as lanes."""
 
     arm: Name
@@ -92,8 +93,6 @@ class RunSpec(Settings):
     base_replica: Positive = Field(1, description="which base is taught, from 1")
     device: Device
     precision: Precision = "float32"
-    method: Method = "lora"
-    editing: Editing | None = Field(None, description="settings of the editor; null where a recipe trains")
 
     @property
     def sessions(self) -> int:
@@ -113,6 +112,7 @@ class SearchedSettings(Settings):
     recipe: Recipe
     ranks: list[int]
     editing: Editing | None = None
+    plugged: Plugged | None = None
     rates: list[Rate] = Field([], description="the grid of the recipe's first phase, rising; none: its own rate alone")
 
 
@@ -146,5 +146,10 @@ class RungSpec(Settings):
     def trial(self, name: str, rate: float | None) -> RunSpec:
         """What is run of a candidate at the last rung; ``rate`` is None of an editor."""
         one = self.settings[name]
-        changes = {"recipe": at_rate(one.recipe, rate), "ranks": one.ranks, "editing": one.editing}
+        changes = {
+            "recipe": at_rate(one.recipe, rate),
+            "ranks": one.ranks,
+            "editing": one.editing,
+            "plugged": one.plugged,
+        }
         return self.run.model_copy(update=changes)

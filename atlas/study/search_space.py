@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 
 from atlas.draws import rng
 from atlas.phrases import listed, plural
-from atlas.study.arm import Arm, Method
-from atlas.study.editor_settings import BY_METHOD
+from atlas.study.arm import Arm
+from atlas.study.methods import Method, edits, known
 from atlas.study.settings import Count, Name, Positive, Rate, Seed, Settings, laid_over
 
 FEWEST = 3  # seeds, rates of a grid, candidates of the last rung
@@ -43,15 +43,20 @@ class Sweep(Settings):
         None, description="so many combinations of `vary`, drawn at random; null: all. Each is tried at all rates"
     )
 
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: list[str]) -> list[str]:
+        return [*map(known, methods)]
+
     @field_validator("vary")
     @classmethod
     def _in_one_spelling(cls, vary: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Values as numbers where they are such: the draw among the combinations depends on them."""
-        return {key: _plain(values) for key, values in vary.items()}
+        return {key: plain(values) for key, values in vary.items()}
 
     def problems(self) -> Iterator[str]:
         """What does not go together, each in a line that starts with its key."""
-        if len({method in BY_METHOD for method in self.methods}) > 1:
+        if len({*map(edits, self.methods)}) > 1:
             yield f"methods: {self.methods} has some that train and some that edit; make a sweep of each"
             return
         other = "recipe" if self.edits else "editing"
@@ -70,7 +75,7 @@ class Sweep(Settings):
     @property
     def edits(self) -> bool:
         """Whether its candidates are settings of editors."""
-        return self.methods[0] in BY_METHOD
+        return edits(self.methods[0])
 
     @property
     def key(self) -> Literal["recipe", "editing"]:
@@ -96,12 +101,12 @@ class Sweep(Settings):
             yield changes
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numbers in one spelling: YAML reads 1e-3 as text, and 1.0 is 1."""
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [*map(_plain, value)]
+        return [*map(plain, value)]
     if isinstance(value, str) and NUMBER.fullmatch(value):
         value = float(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -29,7 +29,7 @@ def table(runs: Runs, tuning: Tuning | None = None) -> pa.Table:
     bases, rows = runs.bases(runs.seeds), []
     for arm in runs.arms:
         record = runs.first(arm)
-        said = in_words(tuned.get(arm), record.recipe, record.editing is not None)
+        said = in_words(tuned.get(arm), record.recipe, record.edits)
         rows.append(described(record) | {"bases": bases} | asdict(effort(runs, arm)) | {"tuning": said})
     return table_step.as_table(rows, ARMS)
 
@@ -37,7 +37,7 @@ def table(runs: Runs, tuning: Tuning | None = None) -> pa.Table:
 def described(record: RunRecord) -> dict[str, Any]:
     """What an arm is, as a row of a table."""
     # parameters of the taught model: adapters come on top of the base's, whole matrices are among them
-    whole = record.base_params + (record.trainable_params if record.method == "lora" else 0)
+    whole = record.base_params + (record.trainable_params if record.adapts else 0)
     return {
         "arm": record.arm,
         "method": record.method,

@@ -54,7 +54,8 @@ def table(runs: Runs) -> pa.Table:
         for metric in ("paraphrase", "specificity"):
             found += counted(mine[mine["probe"] == SHARES[metric]], metric, ["sessions"], "score").rows()
         means = mine.groupby(["sessions", "seed", "probe"], observed=True)["score"].mean().unstack("probe")
-        for sessions in sorted(set(mine["sessions"])):
+        # a pool without paraphrases asks for none, and has no score of all three
+        for sessions in sorted(set(mine["sessions"])) if {*SHARES.values()} <= {*means} else ():
             of_seeds = means.loc[sessions, list(SHARES.values())].to_numpy()
             edit_scores = np.array([harmonic_mean(shares) for shares in of_seeds])
             found.append(_interval("edit_score", int(sessions), edit_scores, 0.0, 1.0))

@@ -64,7 +64,7 @@ def pairs(runs: Runs) -> list[tuple[str, str]]:
 
 
 def _placement(record: RunRecord) -> tuple[object, ...]:
-    return record.method, record.editing, set(record.targets), record.ranks, record.recipe
+    return record.method, record.editing, record.plugged, set(record.targets), record.ranks, record.recipe
 
 
 def _verdicts(records: Sequence[RunRecord], misloads: Sequence[Misload], origin: str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ import pyarrow as pa
 import scipy
 
 from atlas.draws import rng
-from atlas.metrics import OF_MATRIX, OfMatrix, contract, metric
+from atlas.metrics import OF_MATRIX, contract, metric
+from atlas.plugins.metric import OfMatrix
 from atlas.tables import table_step
 from atlas.tables.columns import CONTINUAL
 from atlas.tables.intervals import CONFIDENCE, Floats

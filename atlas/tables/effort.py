@@ -48,7 +48,7 @@ def spent(runs: Runs, arm: str, sessions: int) -> dict[str, float | int]:
 
 def _facts(rows: pd.DataFrame, record: RunRecord, new: int) -> int:
     """Facts trained or written by all seeds in all sessions; one that is taught in several phrasings counts in each."""
-    if record.editing:
+    if record.edits:
         wrote = rows[rows["phase"] != "none"]
         return int((new * wrote["session"]).sum()) if record.at_once else new * len(wrote)
     items = new * (record.recipe.paraphrases + 1)

@@ -39,7 +39,7 @@ def series(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     found: dict[str, list[RunRecord]] = {}
     for record in records:
         same = record.recipe.model_copy(update={"paraphrases": 0}).model_dump_json()
-        place = record.method, sorted(record.targets), record.ranks, sorted(record.reinit)
+        place = record.method, record.plugged, sorted(record.targets), record.ranks, sorted(record.reinit)
         found.setdefault(f"{place} {same}", []).append(record)
     ordered = [sorted(some, key=lambda record: record.recipe.paraphrases) for some in found.values()]
     return [some for some in ordered if some[0].recipe.paraphrases < some[-1].recipe.paraphrases]

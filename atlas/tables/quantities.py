@@ -87,7 +87,7 @@ def under_each(book: Ledger, runs: Runs) -> list[Under]:
     every = dict.fromkeys(arm for claim in book.all_claims for arm in arms_named(claim))
     named = [arm for arm in every if arm in runs.arms]
     records = [runs.first(arm) for arm in named]
-    presets = dict.fromkeys([*JUDGED, *(one.recipe.preset for one in records if one.editing is None)])
+    presets = dict.fromkeys([*JUDGED, *(one.recipe.preset for one in records if not one.edits)])
     found = [under for preset in presets if (under := _under(preset, named, runs))]
     return found or [Under(ESSAY, runs, {})]
 
@@ -124,7 +124,7 @@ def _under(preset: str, named: list[str], runs: Runs) -> Under | None:
             resized[arm] = f"{found} stands for {arm}, with {sizes[0]} parameters, not {sizes[1]}"
     if not standing:
         return None
-    own = [arm for arm in runs.arms if runs.first(arm).editing or runs.first(arm).recipe.preset == preset]
+    own = [arm for arm in runs.arms if runs.first(arm).edits or runs.first(arm).recipe.preset == preset]
     names = {arm: arm for arm in own} | {found: arm for arm, found in standing.items()}
     records = [one.model_copy(update={"arm": names[one.arm]}) for one in runs.records if one.arm in names]
     return Under(preset, Renamed((), tuple(records), runs, names), standing, resized)
@@ -155,7 +155,7 @@ def _of_another_rank(arm: str, preset: str, runs: Runs) -> str | None:
 
 
 def _place(record: RunRecord) -> tuple[object, ...]:
-    return record.method, set(record.targets), record.ranks, set(record.reinit)
+    return record.method, record.plugged, set(record.targets), record.ranks, set(record.reinit)
 
 
 class NotMeasuredError(Exception):

@@ -15,10 +15,10 @@ def unlike(a: RunRecord, b: RunRecord) -> str:
     """What two arms differ in, in words, such as ``place and size``; ``nothing`` where they do not.
 
     place: targets, or how ranks are shared out over the layers. size: trainable parameters. recipe: all of it but its
-    learning rates, which are tuned for a place. settings: those of an editor but its layers, which are a place. An arm
-    that is taught nothing differs in teaching alone, wherever its adapters sit.
+    learning rates, which are tuned for a place. settings: the method's own, of an editor but its layers, which are a
+    place. An arm that is taught nothing differs in teaching alone, wherever its adapters sit.
     """
-    teach, edits = a.teaches and b.teaches, a.editing is not None or b.editing is not None
+    teach, edits = a.teaches and b.teaches, a.edits or b.edits
     trained, size = teach and not edits, abs(a.trainable_params - b.trainable_params)
     differences = {
         "teaching": a.teaches != b.teaches,
@@ -49,4 +49,5 @@ def _rates_differ(a: Recipe, b: Recipe) -> bool:
 
 
 def _settings(record: RunRecord) -> object:
-    return record.editing and record.editing.model_dump(exclude={"method", "layer", "layers"})
+    own = record.plugged.settings if record.plugged else record.editing.model_dump() if record.editing else {}
+    return {key: value for key, value in own.items() if key not in ("method", "layer", "layers")}

@@ -100,7 +100,7 @@ class Course:
     @property
     def is_base(self) -> bool:
         """Whether the lanes stay the base: nothing is taught, and nothing was before."""
-        return self.start is None and not (self.spec.editing or self.spec.recipe.active)
+        return self.start is None and not (self.spec.edits or self.spec.recipe.active)
 
     @property
     def _theta(self) -> Tensor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 
 from safetensors import safe_open
@@ -16,8 +17,10 @@ from atlas.errors import AtlasError
 from atlas.guard.formats import read_tensors
 from atlas.guard.tensors import fingerprint
 from atlas.ttt import hub
+from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.frozen import reinitialise
-from atlas.ttt.run_files import read_record
+from atlas.ttt.plugged import adapter_of
+from atlas.ttt.run_files import RunRecord, read_record
 
 CHECKPOINT, RECORD = "base.safetensors", "run.json"
 UPDATE = ".update"  # the end of our names of what is added to a whole matrix
@@ -45,6 +48,13 @@ def export(source: Path, out: Path, base: Path | None = None) -> list[Path]:
     )
 
 
+def base_of(source: Path, given: Path | None = None) -> Path:
+    """The folder of the base that is exported, or that a run taught: the given one, or where the workflow has it."""
+    if not (source / RECORD).is_file():
+        return source
+    return given or source.parents[2] / "base" / str(read_record(source / RECORD).base_replica)
+
+
 def how_to_load(folder: Path) -> str:
     """The call that loads an exported folder."""
     if (folder / hub.ADAPTER["config"]).is_file():
@@ -68,7 +78,7 @@ def own(model: LanguageModel, folder: Path) -> Transformer:
 def _export_run(folder: Path, given: Path | None, out: Path) -> Iterator[Path]:
     """Write what the run in ``folder`` taught its base, seed by seed."""
     record, weights = read_record(folder / RECORD), folder / "adapters.safetensors"
-    base = given or folder.parents[2] / "base" / str(record.base_replica)
+    base = base_of(folder, given)
     model = load_base(base)
     reinitialise(model, record.reinit, read_manifest(base / "base.json").config.seed, record.seeds)
     if (found := fingerprint(model.state_dict())) != record.frozen.at_start:
@@ -76,7 +86,11 @@ def _export_run(folder: Path, given: Path | None, out: Path) -> Iterator[Path]:
             f"{base}: fingerprint {found}, but {folder / RECORD} was taught on {record.frozen.at_start}; give the "
             "folder of that base by --base"
         )
+    with safe_open(weights, "pt") as file:
+        alpha = float(json.loads(file.metadata()["atlas"])["alpha"])
     tensors = read_tensors(weights)
+    if record.plugged and record.adapts:
+        tensors = _plain(record, deepcopy(model), tensors, alpha)
     lanes = [{name: tensor[number] for name, tensor in tensors.items()} for number in range(len(record.seeds))]
     folders = [out / f"seed-{seed}" for seed in record.seeds]
     if any(name.endswith(UPDATE) for name in tensors):
@@ -87,13 +101,30 @@ def _export_run(folder: Path, given: Path | None, out: Path) -> Iterator[Path]:
         yield (adapted := _write(out / "base", model))
     else:
         adapted = Path(str(read_manifest(base / "base.json").config.model))  # it is there already
-    with safe_open(weights, "pt") as file:
-        alpha = float(json.loads(file.metadata()["atlas"])["alpha"])
     for to, lane in zip(folders, lanes, strict=True):
         parts = {name.rpartition("."): tensor for name, tensor in lane.items()}
         theirs = {f"{model.outside(path)}.{side}": tensor for (path, _, side), tensor in parts.items()}
         hub.write_adapter(to, theirs, alpha, str(adapted))
         yield to
+
+
+def _plain(record: RunRecord, model: LanguageModel, tensors: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """What the adapters of a plugin add, by our names: as LoRA where all of them can say it so, else whole updates.
+
+    The model is changed. AtlasError where the plugin is not there.
+    """
+    adapters = Adapters.attach(model, record.targets, record.ranks, alpha, *adapter_of(record))
+    theta = adapters.joined(tensors)
+    loras = adapters.as_lora(theta)
+    paths = [slot.site.path for slot in adapters.slots]
+    if loras is None:
+        return {f"{path}{UPDATE}": update for path, update in zip(paths, adapters.updates(theta), strict=True)}
+    sides = (hub.A, hub.B)
+    return {
+        f"{path}{side}": part
+        for path, lora in zip(paths, loras, strict=True)
+        for side, part in zip(sides, lora, strict=True)
+    }
 
 
 def _write(folder: Path, model: Transformer, updates: Mapping[str, Tensor] | None = None) -> Path:

@@ -21,8 +21,8 @@ from atlas.study.jobs import Device, Precision, RunSpec
 from atlas.study.settings import Settings
 from atlas.ttt import hub
 from atlas.ttt.engine.products import require
+from atlas.ttt.plugged import code_behind
 from atlas.workflow import files, gpus
-from atlas.workflow.digest import code_digest
 from atlas.workflow.steps import add_certified, environment
 
 PACKAGES = ("torch", "numpy", "pyarrow", "safetensors")
@@ -59,14 +59,15 @@ class Inputs:
         options.add_argument("--moments", type=Path, help="covariance.safetensors, for editors")
         options.add_argument("--start", type=Path, help="folder of a PEFT adapter to begin with, for adapters")
 
-    def identity(self, spec: Settings, step: str) -> str:
-        """All that decides a step's numbers: settings, code, inputs, packages, and where and how it computes."""
+    def identity(self, spec: Settings, step: str, method: str) -> str:
+        """All that decides the numbers of a step that teaches by a method: settings, code, inputs, packages, and where
+        and how it computes."""
         given = [path for path in (self.measured, self.moments) if path]
         given += hub.files_of(self.start) if self.start else []
         inputs = [files.sha256(path) for path in (self.pool, *self.streams, *given)]
         base, versions = read_manifest(self.manifest).fingerprint, environment(*PACKAGES)["versions"]
         where = torch.cuda.is_available(), self.threads
-        return json.dumps([spec.model_dump(), code_digest(step), base, inputs, versions, where], sort_keys=True)
+        return json.dumps([spec.model_dump(), code_behind(step, method), base, inputs, versions, where], sort_keys=True)
 
     def lanes(self, spec: RunSpec, facts: Sequence[Fact]) -> list[list[Fact]]:
         """The facts of each lane, in the order of teaching.

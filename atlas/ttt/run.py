@@ -28,6 +28,7 @@ from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.frozen import Watch, reinitialise
 from atlas.ttt.inputs import PACKAGES, Given, Inputs, computed_on, validation_tokens
 from atlas.ttt.measured import decided_by, measure_base, read_measured
+from atlas.ttt.plugged import adapter_of, code_behind
 from atlas.ttt.probes import Prober
 from atlas.ttt.recipe import Trainer
 from atlas.ttt.records import base_losses, facts_table, growths, matrix_table, sessions_table
@@ -36,7 +37,6 @@ from atlas.ttt.run_files import RunRecord
 from atlas.ttt.session import Teacher
 from atlas.workflow import files, progress
 from atlas.workflow.allocator import keep_freed_memory
-from atlas.workflow.digest import code_digest
 from atlas.workflow.steps import add_spec, environment, now, parser, run_step
 
 
@@ -48,13 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def trainer(given: Given) -> Trainer:
     """The trainer that an arm asks for; what it trains is attached to the model. AtlasError where the arm edits."""
     spec, model = given.spec, given.model
-    if spec.editing:
+    if spec.edits:
         raise AtlasError(f"--spec: method {spec.method!r} does not train; atlas.ttt.edit is the step that edits")
     if spec.method == "finetune":
         layers = [layer for layer, rank in enumerate(spec.ranks) if rank]
         trained: LaneModel = Full.attach(model, spec.targets, layers)
     else:
-        trained = Adapters.attach(model, spec.targets, spec.ranks, spec.alpha)
+        trained = Adapters.attach(model, spec.targets, spec.ranks, spec.alpha, *adapter_of(spec))
     return Trainer(trained, spec.recipe, given.device, given.text)
 
 
@@ -74,7 +74,7 @@ def carry_out(
     inputs = Inputs.of(args)
     ready = prepare(spec, inputs, teacher)
     course = ready.course
-    saved = Saved(args.out, inputs.identity(spec, step))
+    saved = Saved(args.out, inputs.identity(spec, step, spec.method))
     course.run(f"ttt {spec.arm} seeds {args.out.name}", saved)
 
     losses = base_losses(course, ready.validation)
@@ -87,7 +87,7 @@ def carry_out(
         base_params=sum(parameter.numel() for parameter in course.adapters.model.parameters()),
         base_fingerprint=ready.manifest.fingerprint,
         frozen=ready.watch.close(),
-        code_digest=code_digest(step),
+        code_digest=code_behind(step, spec.method),
         start=files.sha256(hub.files_of(inputs.start)[-1]) if inputs.start else None,
         val_loss=losses,
         growth=growths(course),

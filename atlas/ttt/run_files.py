@@ -14,9 +14,9 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from atlas.errors import AtlasError
 from atlas.pool.facts import FURTHER
-from atlas.study.arm import Method
-from atlas.study.editor_settings import Editing, MemitSettings
+from atlas.study.editor_settings import MemitSettings
 from atlas.study.jobs import Precision
+from atlas.study.methods import HowTaught
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Count, Role, Settings, explain
 from atlas.workflow import files
@@ -125,7 +125,7 @@ class Frozen(Settings):
     changed: list[str] = Field(description="tensors that differ from the certified base, found by comparing all")
 
 
-class RunRecord(Settings):
+class RunRecord(HowTaught):
     """run.json: what was run, on what, with which code."""
 
     arm: str
@@ -140,8 +140,6 @@ class RunRecord(Settings):
     code_digest: str
     recipe: Recipe = Field(description="without phases where an editor teaches")
     reinit: list[Role] = Field(description="roles left at a fresh initialisation on purpose")
-    method: Method = "lora"
-    editing: Editing | None = Field(None, description="settings of the editor; null where a recipe trains")
     precision: Precision = Field("float32", description="of the products with frozen matrices")
     start: str | None = Field(None, description="SHA-256 of the adapter that all lanes began with; null: fresh ones")
     val_loss: list[ValLoss]
@@ -161,7 +159,7 @@ class RunRecord(Settings):
     @property
     def teaches(self) -> bool:
         """Whether facts are taught at all; if not, the arm is a control."""
-        return self.editing is not None or bool(self.recipe.active)
+        return self.edits or bool(self.recipe.active)
 
     @property
     def at_once(self) -> bool:

@@ -3,7 +3,6 @@
 import itertools
 import json
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
@@ -13,9 +12,9 @@ from hypothesis import strategies as st
 from atlas import cli
 from atlas.errors import AtlasError
 from atlas.study import config, jobs
-from atlas.study.arm import Method
 from atlas.study.base_settings import Model
 from atlas.study.editor_settings import MemitSettings
+from atlas.study.methods import OWN
 from atlas.study.recipes import Phase
 from atlas.tables import decidable, level
 from tests.study.made_study import jobs_of
@@ -402,7 +401,7 @@ def test_what_is_left_out_takes_no_misnamed_contrast_along():
 
 def test_the_study_of_the_baselines_has_arms_of_every_method_and_fine_tuning_by_both_recipes():
     baselines = laid_on("baselines")
-    assert {arm.method for arm in baselines.arms.values()} == {*get_args(Method)}
+    assert {arm.method for arm in baselines.arms.values()} == {*OWN}
     for place in ("all", "ffn", "attention"):
         with_, bare, recall = (baselines.recipe_of(f"finetune_{place}{end}") for end in ("", "_bare", "_recall"))
         slow = with_.active["slow"]

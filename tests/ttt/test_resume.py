@@ -115,7 +115,7 @@ def test_a_state_that_does_not_fit_is_not_used(run, inputs, tmp_path, monkeypatc
 def test_a_state_of_other_code_is_not_used(inputs, tmp_path, monkeypatch, capsys):
     out = tmp_path / "1-2"
     killed_after(monkeypatch, inputs, out, 2)
-    monkeypatch.setattr("atlas.ttt.inputs.code_digest", lambda _: "edited")
+    monkeypatch.setattr("atlas.ttt.inputs.code_behind", lambda *_: "edited")
     teach(inputs, out)
     assert "of other code, inputs or settings" in capsys.readouterr().err
 

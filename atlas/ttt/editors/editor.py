@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from atlas.base.language import LanguageModel
 from atlas.pool.facts import Fact
-from atlas.study.editor_settings import Editing, layers_of
+from atlas.study.editor_settings import LayeredSettings, RomeSettings, layers_of
 from atlas.ttt.editors.passes import Tail, layer_of, watched
 from atlas.ttt.editors.requests import RequestBatch, in_passes, request
 from atlas.ttt.editors.value_search import Found
@@ -72,10 +73,15 @@ class Reading:
 class Editor(ABC):
     """Writes facts into every lane's own copies of the matrices that the settings name; the model itself is frozen.
 
+    Attributes:
+        settings_class: what `editing:` of an arm may say where a plugin edits, with defaults for all of it.
+
     Raises AtlasError where a layer does not exist.
     """
 
-    def __init__(self, settings: Editing, ground: Ground) -> None:
+    settings_class: ClassVar[type[LayeredSettings]] = LayeredSettings
+
+    def __init__(self, settings: RomeSettings | LayeredSettings, ground: Ground) -> None:
         self.settings, self.contexts, self.origin = settings, ground.contexts, ground.origin
         self.edits = Full.attach(ground.model, ["down"], layers_of(settings))
         self.device = next(ground.model.parameters()).device

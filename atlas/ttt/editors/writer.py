@@ -10,34 +10,46 @@ from torch import Tensor
 
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
+from atlas.plugins.loading import EDITORS
 from atlas.pool.facts import Fact
-from atlas.study.editor_settings import AlphaEditSettings, Editing, MemitSettings, RomeSettings
+from atlas.study.editor_settings import AlphaEditSettings, LayeredSettings, MemitSettings, RomeSettings
 from atlas.ttt.editors.covariance import read_moments
 from atlas.ttt.editors.editor import Editor, EditorState, Ground
 from atlas.ttt.editors.memit import AlphaEdit, Memit
 from atlas.ttt.editors.requests import write_contexts
 from atlas.ttt.editors.rome import Rome
 from atlas.ttt.inputs import Given
+from atlas.ttt.plugged import class_of
 from atlas.ttt.session import Learner, Session, Trace
 
 PHASE = "edit"
 
 
 def make_editor(
-    settings: Editing, model: LanguageModel, moments: Mapping[str, Tensor], lanes: int, base_seed: int, origin: str
+    settings: RomeSettings | LayeredSettings,
+    model: LanguageModel,
+    moments: Mapping[str, Tensor],
+    lanes: int,
+    base_seed: int,
+    origin: str,
+    kind: type[Editor] | None = None,
 ) -> Editor:
-    """The editor that the settings ask for; ``base_seed`` draws its random texts, the rest is of ``Ground``.
+    """The editor that the settings ask for, or one of a plugin's kind; ``base_seed`` draws its random texts, the rest
+    is of ``Ground``.
 
     Raises AtlasError where a layer does not exist.
     """
     ground = Ground(model, lanes, moments, write_contexts(model, settings.contexts, base_seed), origin)
     match settings:
+        case _ if kind:
+            return kind(settings, ground)
         case RomeSettings():
             return Rome(settings, ground)
         case MemitSettings():
             return Memit(settings, ground)
         case AlphaEditSettings():
             return AlphaEdit(settings, ground)
+    raise TypeError(f"{type(settings).__name__} is of no editor of Atlas")
 
 
 class Writer:
@@ -82,12 +94,13 @@ class Writer:
 
 def editing(given: Given) -> Writer:
     """The editor that an arm asks for, on the model. AtlasError where it lacks the moments of the base's keys."""
-    spec, inputs, settings = given.spec, given.inputs, given.spec.editing
+    spec, inputs = given.spec, given.inputs
+    kind, settings = class_of(spec, EDITORS) if spec.plugged else (None, spec.editing)
     if settings is None:
         raise AtlasError(f"--spec: method {spec.method!r} has no editing; atlas.ttt.run is the step that trains")
     if inputs.moments is None:
         raise AtlasError("--moments: none given, but an editor needs them; make them with atlas.ttt.editors.covariance")
     moments = read_moments(inputs.moments, given.manifest.fingerprint)
-    editor = make_editor(settings, given.model, moments, len(spec.seeds), spec.base_seed, str(inputs.pool))
+    editor = make_editor(settings, given.model, moments, len(spec.seeds), spec.base_seed, str(inputs.pool), kind)
     whole = isinstance(settings, MemitSettings) and settings.at_once
     return Writer(editor, given.streams, {n * spec.facts_per_session for n in spec.checkpoints} if whole else None)

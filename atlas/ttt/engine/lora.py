@@ -6,21 +6,22 @@ B zero at the start. Every lane (seed) has its own A and B; the base product run
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from atlas.base.language import LanguageModel
 from atlas.base.model import Transformer
 from atlas.draws import rng
-from atlas.study.settings import Role
+from atlas.errors import AtlasError
+from atlas.study.settings import Role, Settings
+from atlas.ttt.engine.adapter import AdapterSite, TrainableAdapter, uniform
 from atlas.ttt.engine.fused import FusedModel
-from atlas.ttt.engine.lanes import TAP, LaneLinear, LaneModel, Lanes, LinearSite, Pull, TrainedParts
+from atlas.ttt.engine.lanes import TAP, LaneModel, Lanes, LinearSite, Pull, TrainedParts
 from atlas.ttt.engine.lines import Batch
 
 
@@ -52,12 +53,20 @@ class _Adapted(torch.autograd.Function):
         return lanes.add(layer.product.backward(grad), inner, a.transpose(1, 2)), None, None, None
 
 
-class LoraLinear(LaneLinear):
+@final
+class LoraLinear(TrainableAdapter):
     """A frozen linear layer with one low-rank adapter per lane."""
 
-    def __init__(self, base: nn.Linear, lanes: Lanes, rank: int, scale: float) -> None:
-        shapes = {"lora_A": (base.in_features, rank), "lora_B": (rank, base.out_features)}
-        super().__init__(base, lanes, shapes, scale)
+    def __init__(self, site: AdapterSite, settings: Settings | None = None) -> None:  # noqa: ARG002
+        shapes = {"lora_A": (site.linear.in_features, site.rank), "lora_B": (site.rank, site.linear.out_features)}
+        super().__init__(site, shapes, site.alpha / site.rank)
+
+    def initial(self, draw: np.random.Generator) -> Sequence[np.ndarray]:
+        return uniform(draw, *self.shapes["lora_A"]), np.zeros(self.shapes["lora_B"])
+
+    def as_lora(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        a, b = parts
+        return a, b
 
     def update(self, parts: Sequence[Tensor]) -> Tensor:
         a, b = parts
@@ -72,19 +81,31 @@ class LoraLinear(LaneLinear):
         return out
 
 
+Kind = Callable[[AdapterSite, Any], TrainableAdapter]
+"""What makes the adapter of a site, with the settings of its kind: a class, LoRA's or a plugin's."""
+
+
 class Adapters(LaneModel):
     """The adapters of a model: where they are, how they start, and which ones it runs with.
 
-    ``named`` has ``PATH.lora_A`` (lanes, in, rank) and ``PATH.lora_B`` (lanes, rank, out).
+    ``named`` has ``PATH.PART`` (lanes, ...), of LoRA ``PATH.lora_A`` (lanes, in, rank) and ``PATH.lora_B`` (lanes,
+    rank, out).
     """
 
     @classmethod
-    def attach(cls, model: LanguageModel, targets: Sequence[Role], ranks: Sequence[int], alpha: float) -> Adapters:
+    def attach(
+        cls,
+        model: LanguageModel,
+        targets: Sequence[Role],
+        ranks: Sequence[int],
+        alpha: float,
+        kind: Kind = LoraLinear,
+        settings: Settings | None = None,
+    ) -> Adapters:
         """Freeze a model and put adapters at every site of the target roles whose layer has a rank above 0."""
 
-        def make(site: LinearSite, lanes: Lanes) -> LoraLinear:
-            rank = ranks[site.layer]
-            return LoraLinear(site.linear, lanes, rank, alpha / rank)
+        def make(site: LinearSite, lanes: Lanes) -> TrainableAdapter:
+            return kind(AdapterSite(site.linear, lanes, site.layer, site.role, ranks[site.layer], alpha), settings)
 
         return cls._put(model, targets, [layer for layer, rank in enumerate(ranks) if rank], make)
 
@@ -93,22 +114,47 @@ class Adapters(LaneModel):
 
     @cached_property
     def _fused(self) -> FusedModel | None:
-        """The small model's pass by hand; models from outside go by autograd."""
-        return FusedModel(self.model) if isinstance(self.model, Transformer) else None
+        """The small model's pass by hand, with plain LoRA; all others go by autograd."""
+        plain = all(type(slot.module) is LoraLinear for slot in self.slots)
+        return FusedModel(self.model) if plain and isinstance(self.model, Transformer) else None
+
+    @property
+    def _adapters(self) -> list[TrainableAdapter]:
+        return [cast("TrainableAdapter", slot.module) for slot in self.slots]
+
+    def as_lora(self, theta: Tensor) -> list[tuple[Tensor, Tensor]] | None:
+        """What each slot adds as a LoRA, A (lanes, in, rank) and B (lanes, rank, out); None where one cannot be."""
+        both = zip(self._adapters, self._parts(theta), strict=True)
+        found = [lora for adapter, parts in both if (lora := adapter.as_lora(parts))]
+        return found if len(found) == len(self.slots) else None
 
     def initial(self, base_seed: int, seeds: Sequence[int]) -> Tensor:
-        """Fresh ``theta``, (lanes, parameters): A uniform in ±1/sqrt(in) as in PEFT, B zero.
+        """Fresh ``theta``, (lanes, parameters).
 
-        A site's draw depends on the seed, layer and role alone and grows with the rank, so arms share it.
+        A site's draw depends on the seed, layer and role alone, so arms share it. AtlasError where a plugin's parts
+        or update are not of the shapes that they should have.
         """
         lanes = []
         for seed in seeds:
-            parts = []
-            for slot in self.slots:
-                (width_in, rank), shape_b = slot.module.shapes.values()
-                draw = rng(base_seed, seed, "lora_a", slot.site.layer, slot.site.role)
-                bound = 1 / math.sqrt(width_in)
-                rows = draw.uniform(-bound, bound, size=(rank, width_in))  # rows in turn: a prefix for lower ranks
-                parts += [rows.T.ravel(), np.zeros(math.prod(shape_b))]
+            parts: list[np.ndarray] = []
+            for slot, adapter in zip(self.slots, self._adapters, strict=True):
+                found = adapter.initial(rng(base_seed, seed, "lora_a", slot.site.layer, slot.site.role))
+                shapes = [*adapter.shapes.values()]
+                _insist(adapter, "initial", slot.site.path, [part.shape for part in found], shapes)
+                parts += [part.ravel() for part in found]
             lanes.append(np.concatenate(parts))
-        return torch.from_numpy(np.stack(lanes).astype(np.float32))
+        theta = torch.from_numpy(np.stack(lanes).astype(np.float32))
+        for slot, adapter, own in zip(self.slots, self._adapters, self._parts(theta[:1]), strict=True):
+            if not isinstance(adapter, LoraLinear):
+                update = adapter.update([part.to(adapter.kernel.device) for part in own])
+                _insist(adapter, "update", slot.site.path, [update.shape], [(1, *adapter.kernel.shape)])
+        return theta
+
+
+def _insist(adapter: TrainableAdapter, what: str, path: str, found: Sequence[Any], expected: Sequence[Any]) -> None:
+    if [*map(tuple, found)] != [*map(tuple, expected)]:
+        shapes = ", ".join(str(tuple(shape)) for shape in found)
+        raise AtlasError(
+            f"{type(adapter).__name__}.{what}: shapes {shapes} for {path}, expected "
+            f"{', '.join(str(tuple(shape)) for shape in expected)}; mend the plugin"
+        )

@@ -34,7 +34,8 @@ def code_parts(step: str, root: Path | str = ROOT, without: Collection[str] = ()
     As a param of a rule it lets Snakemake's own reason for a rerun name what changed.
 
     Args:
-        step: the module that the step runs, such as ``package.module``; all of it counts, and what it may reach.
+        step: the module that the step runs, such as ``package.module``; all of it counts, and what it may reach. Or
+            ``package.module:Name``: of the module what this name may reach, and what its import does.
         root: the folder that holds the package.
         without: modules of other packages that this call of the step does not come to, such as those for a format of
             files that is not there: to install them then reruns nothing.
@@ -60,6 +61,22 @@ def definitions_of(step: str, root: Path | str = ROOT) -> dict[str, list[str]]:
     for place in places:
         found.setdefault(place.module, set()).update(reach.package.definition(place).names or {""})
     return {module: sorted(names) for module, names in found.items()}
+
+
+def names_imported(step: str, root: Path | str, package: str) -> list[str]:
+    """What the code of a step imports of another package: ``module:name``, or the module itself, sorted.
+
+    Raises AtlasError as ``code_parts`` does.
+    """
+    reach, places = _reached(step, Path(root))
+    imports = (imported for place in places for imported in reach.package.definition(place).imports)
+    return sorted(
+        {
+            f"{imported.module}:{imported.name}" if imported.name else imported.module
+            for imported in imports
+            if imported.module.partition(".")[0] == package
+        }
+    )
 
 
 def _code(step: str, root: Path | str) -> list[str]:
@@ -89,11 +106,12 @@ def _of_modules(step: str, root: Path) -> dict[str, str]:
 @cache
 def _reached(step: str, root: Path) -> tuple[Reach, list[Place]]:
     """The definitions that count for a step, in the order of the files, and the walk that found them."""
-    path = root.joinpath(*step.split("."))
+    module, _, name = step.partition(":")
+    path = root.joinpath(*module.split("."))
     if not (path.with_suffix(".py").is_file() or path.joinpath("__init__.py").is_file()):
-        raise AtlasError(f"{step}: no such module under {root}; check the name given to code_digest")
-    reach = _reach(step.partition(".")[0], root)
-    return reach, sorted(reach.places(step))
+        raise AtlasError(f"{module}: no such module under {root}; check the name given to code_digest")
+    reach = _reach(module.partition(".")[0], root)
+    return reach, sorted(reach.places(module, name))
 
 
 @cache

@@ -40,10 +40,12 @@ class Reach:
         self.messages = Messages(package, self.effects)
         self._needs: dict[Node, frozenset[Node]] = {}
 
-    def places(self, step: str) -> set[Place]:
-        """All definitions that the module ``step`` may use, run as a program or called by any of its functions."""
+    def places(self, step: str, name: str = "") -> set[Place]:
+        """All definitions that the module ``step`` may use, run as a program or called by any of its functions; with
+        the name of one of its definitions, what importing the module and that name may use."""
         seen: set[Node] = set()
-        waiting: list[Node] = [Load(step), *(place for place, code in self._definitions(step) if not code.is_import)]
+        whole = (place for place, code in self._definitions(step) if not code.is_import)
+        waiting: list[Node] = [Load(step), *([Ask(step, (name,))] if name else whole)]
         while waiting:
             node = waiting.pop()
             if node not in seen:

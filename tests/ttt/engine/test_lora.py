@@ -12,9 +12,11 @@ from transformers import OPTConfig, OPTForCausalLM
 from atlas.base.model import opt_config
 from atlas.study.base_settings import Model
 from atlas.study.settings import Role
+from atlas.ttt.engine.adapter import AdapterSite
 from atlas.ttt.engine.full import Full
 from atlas.ttt.engine.lanes import LaneModel, Lanes, TrainedParts
 from atlas.ttt.engine.lora import Adapters, LoraLinear
+from tests.ttt.engine.made_kinds import ByItsUpdate
 from tests.ttt.tiny_ttt import TINY, make_model
 
 ALL_ROLES: list[Role] = ["q", "k", "v", "o", "up", "down"]
@@ -95,9 +97,11 @@ def test_a_lane_does_not_depend_on_the_others():
 
 @pytest.mark.parametrize("sizes", [(8, 8, 8), (9, 4, 11), (0, 20, 4)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_lanes_of_any_size_merged_and_trained(sizes, bias):
+@pytest.mark.parametrize("kind", [LoraLinear, ByItsUpdate])
+def test_lanes_of_any_size_merged_and_trained(sizes, bias, kind):
     torch.manual_seed(0)
-    layer = LoraLinear(torch.nn.Linear(5, 7, bias=bias).requires_grad_(False), Lanes(sizes), rank=2, scale=0.5)
+    linear = torch.nn.Linear(5, 7, bias=bias).requires_grad_(False)
+    layer = kind(AdapterSite(linear, Lanes(sizes), layer=0, role="q", rank=2, alpha=1.0))
     a, b, x, back = torch.randn(3, 5, 2), torch.randn(3, 2, 7), torch.randn(24, 5), torch.randn(24, 7)
     owner = torch.repeat_interleave(torch.arange(3), torch.tensor(sizes))
     plain_a, plain_b, plain_x = (tensor.clone().requires_grad_(True) for tensor in (a, b, x))

@@ -1,0 +1,1 @@
+"""What other packages bring to Atlas: methods, metrics and readers of pools, see docs/plugins.md."""
