@@ -34,15 +34,20 @@ def export(source: Path, out: Path, base: Path | None = None) -> list[Path]:
 
     Raises AtlasError where ``source`` is neither, ``out`` has something in it, or the base is another one.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise AtlasError(f"{out}: there is something already; name a folder that is new or empty")
+    must_be_empty(out)
     if (source / RECORD).is_file():
         return list(_export_run(source, base, out))
     if (source / CHECKPOINT).is_file():
-        return [_write(out, own(load_base(source), source))]
+        return [write_base(out, own(load_base(source), source))]
     raise AtlasError(
         f"{source}: neither {RECORD} nor {CHECKPOINT} is there; name the folder of a run, or results/base/1"
     )
+
+
+def must_be_empty(out: Path) -> None:
+    """Raise AtlasError where a folder that is to be written has something in it."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise AtlasError(f"{out}: there is something already; name a folder that is new or empty")
 
 
 def how_to_load(folder: Path) -> str:
@@ -81,22 +86,27 @@ def _export_run(folder: Path, given: Path | None, out: Path) -> Iterator[Path]:
     folders = [out / f"seed-{seed}" for seed in record.seeds]
     if any(name.endswith(UPDATE) for name in tensors):
         whole = own(model, base)
-        yield from (_write(to, whole, lane) for to, lane in zip(folders, lanes, strict=True))
+        yield from (write_base(to, whole, lane) for to, lane in zip(folders, lanes, strict=True))
         return
     if isinstance(model, Transformer):
-        yield (adapted := _write(out / "base", model))
+        yield (adapted := write_base(out / "base", model))
     else:
         adapted = Path(str(read_manifest(base / "base.json").config.model))  # it is there already
     with safe_open(weights, "pt") as file:
         alpha = float(json.loads(file.metadata()["atlas"])["alpha"])
     for to, lane in zip(folders, lanes, strict=True):
-        parts = {name.rpartition("."): tensor for name, tensor in lane.items()}
-        theirs = {f"{model.outside(path)}.{side}": tensor for (path, _, side), tensor in parts.items()}
-        hub.write_adapter(to, theirs, alpha, str(adapted))
-        yield to
+        yield write_lane(to, model, lane, alpha, adapted)
 
 
-def _write(folder: Path, model: Transformer, updates: Mapping[str, Tensor] | None = None) -> Path:
+def write_lane(folder: Path, model: LanguageModel, lane: Mapping[str, Tensor], alpha: float, adapted: Path) -> Path:
+    """Write what a lane added to a base, by our names, as PEFT's adapter of the model that is at ``adapted``."""
+    parts = {name.rpartition("."): tensor for name, tensor in lane.items()}
+    theirs = {f"{model.outside(path)}.{side}": tensor for (path, _, side), tensor in parts.items()}
+    hub.write_adapter(folder, theirs, alpha, str(adapted))
+    return folder
+
+
+def write_base(folder: Path, model: Transformer, updates: Mapping[str, Tensor] | None = None) -> Path:
     """Write a model, with what a run added to its matrices, (in, out) by name."""
     weights = dict(model.state_dict())
     for name, update in (updates or {}).items():
