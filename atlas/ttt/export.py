@@ -38,7 +38,7 @@ def export(source: Path, out: Path, base: Path | None = None) -> list[Path]:
     if (source / RECORD).is_file():
         return list(_export_run(source, base, out))
     if (source / CHECKPOINT).is_file():
-        return [write_base(out, own(load_base(source), source))]
+        return [_write(out, own(load_base(source), source))]
     raise AtlasError(
         f"{source}: neither {RECORD} nor {CHECKPOINT} is there; name the folder of a run, or results/base/1"
     )
@@ -86,10 +86,10 @@ def _export_run(folder: Path, given: Path | None, out: Path) -> Iterator[Path]:
     folders = [out / f"seed-{seed}" for seed in record.seeds]
     if any(name.endswith(UPDATE) for name in tensors):
         whole = own(model, base)
-        yield from (write_base(to, whole, lane) for to, lane in zip(folders, lanes, strict=True))
+        yield from (_write(to, whole, lane) for to, lane in zip(folders, lanes, strict=True))
         return
     if isinstance(model, Transformer):
-        yield (adapted := write_base(out / "base", model))
+        yield (adapted := _write(out / "base", model))
     else:
         adapted = Path(str(read_manifest(base / "base.json").config.model))  # it is there already
     with safe_open(weights, "pt") as file:
@@ -106,7 +106,7 @@ def write_lane(folder: Path, model: LanguageModel, lane: Mapping[str, Tensor], a
     return folder
 
 
-def write_base(folder: Path, model: Transformer, updates: Mapping[str, Tensor] | None = None) -> Path:
+def _write(folder: Path, model: Transformer, updates: Mapping[str, Tensor] | None = None) -> Path:
     """Write a model, with what a run added to its matrices, (in, out) by name."""
     weights = dict(model.state_dict())
     for name, update in (updates or {}).items():
