@@ -160,7 +160,12 @@ def teach(folder: Path, given: Sequence[intake.GivenFact], wishes: Wishes) -> No
     torch.set_num_threads(wishes.threads)
     intake.check(given, base.model)
     begun = record.manner if record else manner(wishes, base)
-    trained = any(phase.text for phase in begun.recipe.active.values())
+    trained = max((phase.text.characters for phase in begun.recipe.active.values() if phase.text), default=0)
+    if trained > (most := base.model.config.context):
+        raise AtlasError(
+            f"--preset {begun.recipe.preset}: trains {trained} tokens of the base's text at a time, but {base.place} reads "
+            f"{most}; choose another recipe, or a model that reads more"
+        )
     text = foundation.training_text(base, record and record.foundation, wishes.corpus) if trained else None
     workshop = Workshop(base, begun, computed_on(wishes.device, "float32"))
     with locks.alone(folder, "teaching this memory"):
