@@ -13,7 +13,7 @@ from atlas.phrases import plural
 
 if TYPE_CHECKING:
     from atlas.memory.asking import Answer, Near, Tested
-    from atlas.memory.store import MemoryRecord, State
+    from atlas.memory.store import KeptFact, MemoryRecord, State
     from atlas.memory.teaching import Workshop
 
     Parsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -129,10 +129,8 @@ def _answer_in_words(prompt: str, answer: Answer, near: Near | None) -> str:
     lines = [answer.text if answer.ended else f"{answer.text}... (no line end, so no answer)"]
     beside = "no other answer was found"
     if answer.next_text is not None:
-        beside = (
-            f"the next answer is {answer.next_text!r}, {answer.next_probability:.1%}, a margin of {answer.margin:.1%}"
-        )
-    lines.append(f"probability {answer.probability:.1%}; {beside}")
+        beside = f"margin {answer.margin:.1%}: the next answer, {answer.next_text!r}, has {answer.next_probability:.1%}"
+    lines.append(f"probability {answer.probability:.1%}, {beside}")
     if near is None:
         return "\n".join([*lines, "nothing is taught"])
     fact = near.fact
@@ -192,7 +190,9 @@ def _tested_in_words(tested: list[Tested], record: MemoryRecord) -> str:
     return "\n".join([*lines, f"{total} after {plural(len(record.sessions), 'session')}"])
 
 
-def _history(fact: Any) -> str:
+def _history(fact: KeptFact) -> str:
+    if fact.recalled:  # by another machine, say, which rounds otherwise
+        return f"recalled since session {fact.turns[-1]}, and no longer"
     return f"lost since session {fact.lost_since}" if fact.lost_since else "never recalled"
 
 
@@ -221,7 +221,7 @@ def _list(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps([one.model_dump(mode="json") for one in record.facts], indent=2))
         return
-    for one in sorted(record.facts, key=lambda one: one.session):
+    for one in record.facts:
         state = f"{one.gone.why} {one.gone.when}" if one.gone else "recalled" if one.recalled else _history(one)
         print(f"{one.fact.fact_id}  session {one.session}  {one.fact.prompt!r} {one.fact.answer!r}  {state}")
     kept = plural(len(record.kept), "fact is", "facts are")

@@ -163,8 +163,8 @@ def teach(folder: Path, given: Sequence[intake.GivenFact], wishes: Wishes) -> No
     trained = max((phase.text.characters for phase in begun.recipe.active.values() if phase.text), default=0)
     if trained > (most := base.model.config.context):
         raise AtlasError(
-            f"--preset {begun.recipe.preset}: trains {trained} tokens of the base's text at a time, but {base.place} reads "
-            f"{most}; choose another recipe, or a model that reads more"
+            f"--preset {begun.recipe.preset}: trains {trained} tokens of the base's text at a time, but {base.place} "
+            f"reads {most}; choose another recipe, or a model that reads more"
         )
     text = foundation.training_text(base, record and record.foundation, wishes.corpus) if trained else None
     workshop = Workshop(base, begun, computed_on(wishes.device, "float32"))
@@ -247,8 +247,9 @@ class _Teaching:
         learner, traces = self.trainer.session(state.learner, session)
         self.state = State(learner, estimates)
         recalled = workshop.recalled(self.state, known)
-        every = [*record.kept, *(KeptFact(fact=fact, session=number) for fact in facts)]
-        marked = [one.after(number, now_known) for one, now_known in zip(every, recalled, strict=True)]
+        left = dict(zip([fact.fact_id for fact in known], recalled, strict=True))
+        every = [*record.facts, *(KeptFact(fact=fact, session=number) for fact in facts)]
+        marked = [one if one.gone else one.after(number, left[one.fact.fact_id]) for one in every]
         past = PastSession(
             finished=now(),
             seconds=round(time.perf_counter() - began, 2),
@@ -259,7 +260,7 @@ class _Teaching:
             code=code_digest("atlas.memory.teaching"),
             versions=environment(*PACKAGES)["versions"],
         )
-        changed = {"facts": [*(one for one in record.facts if one.gone), *marked], "sessions": [*record.sessions, past]}
+        changed = {"facts": marked, "sessions": [*record.sessions, past]}
         self.record = store.write(self.folder, record.model_copy(update=changed), self.state)
         return past
 
@@ -281,9 +282,8 @@ class _Teaching:
         old = [one for one in kept if one.fact.fact_id not in taught]
         known = [f"{sum(one.recalled for one in new)} of {plural(len(new), 'new fact')}"]
         known += [f"{sum(one.recalled for one in old)} of {len(old)} taught before"] if old else []
-        names = f"session {len(before.sessions) + 1}" + (
-            f" to {len(self.record.sessions)}" if len(sessions) > 1 else ""
-        )
+        first, last = len(before.sessions) + 1, len(self.record.sessions)
+        names = f"session {first}" if first == last else f"sessions {first} to {last}"
         print(f"{names} took {sum(one.seconds for one in sessions):.0f} s; recalled: {', '.join(known)}")
         for one in kept:
             if not one.recalled and (one in new or (one.lost_since or 0) > len(before.sessions)):

@@ -57,7 +57,8 @@ def taught(base, tmp_path_factory) -> Path:
     """A memory of one session."""
     folder = tmp_path_factory.mktemp("taught") / "memory"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["atlas", "teach", *facts(), "--memory", *map(str, [folder, *place(base)])])
+        options = ["--memory", folder, *place(base), "--lr", "0.01"]
+        patch.setattr(sys, "argv", ["atlas", "teach", *facts(), *map(str, options)])
         with pytest.raises(SystemExit):
             cli.main()
     return folder

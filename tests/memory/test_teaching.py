@@ -15,7 +15,6 @@ from atlas.memory import store, teaching
 from atlas.pool.facts import read_pool, read_stream
 from atlas.study.recipes import Recipe
 from atlas.ttt.engine.lora import Adapters
-from atlas.ttt.probes import Prober
 from atlas.ttt.session import Session
 from atlas.workflow import locks
 from tests.memory.conftest import FACTS, facts, place
@@ -120,7 +119,7 @@ def test_what_is_known_is_taught_again_only_when_asked(atlas, memory):
 
 
 @pytest.mark.parametrize(("moment", "count"), [("step", 1), ("state", 1), ("record", 1)])
-def test_a_kill_leaves_whole_sessions_and_the_same_command_goes_on(atlas, memory, base, tmp_path, moment, count):
+def test_a_kill_leaves_whole_sessions_and_the_same_command_goes_on(atlas, memory, tmp_path, moment, count):
     """During the second of three sessions, between the state and the record of it, and just behind these."""
     command = ["teach", *facts(MORE), "--per-session", "1", "--memory", str(memory)]
     whole = tmp_path / "whole"
@@ -171,7 +170,7 @@ def test_what_is_not_fit_is_said_in_a_line_and_nothing_is_begun(atlas, base, tmp
     assert not (tmp_path / "memory").exists()
 
 
-def test_all_problems_of_facts_are_said_at_once_before_anything_is_taught(atlas, base, memory, tmp_path):
+def test_all_problems_of_facts_are_said_at_once_before_anything_is_taught(atlas, memory, tmp_path):
     before = contents(memory)
     (tmp_path / "mine.csv").write_text("prompt,answer\nThe capital of Chile is,Santiago\nThe word Lima means,Lima\n")
     wrong = {"A long answer is": "x" * 40, "The king of Spain is": "Jos\u00e9", "The capital of Chile is": "Rome"}
@@ -204,8 +203,8 @@ def test_files_that_number_their_facts_alike_are_told_apart(atlas, memory, tmp_p
 
 
 def test_a_memory_is_taught_as_it_was_begun(atlas, memory):
-    said = atlas("teach", *facts(MORE), "--memory", memory, "--ranks", 8, "--lr", "0.01", "--seed", 2, fails=True)
-    assert "--ranks [8, 8], begun with [4, 4] | --lr 0.01, begun with 0.002 | --seed 2, begun with 1" in said
+    said = atlas("teach", *facts(MORE), "--memory", memory, "--ranks", 8, "--lr", "0.1", "--seed", 2, fails=True)
+    assert "--ranks [8, 8], begun with [4, 4] | --lr 0.1, begun with 0.01 | --seed 2, begun with 1" in said
     atlas("teach", *facts(MORE), "--memory", memory, "--ranks", 4, "--seed", 1, "--targets", "up", "q", "v")
 
 
@@ -218,17 +217,19 @@ def test_the_seed_and_the_rate_of_a_new_memory_count(atlas, base, tmp_path):
     assert not torch.equal(a, c)
 
 
-def test_progress_counts_steps_to_the_end(atlas, memory, capsys, monkeypatch):
+def test_progress_counts_steps_to_the_end(atlas, memory, monkeypatch):
     told = []
-    monkeypatch.setattr("atlas.workflow.progress.Tracker.advance", lambda _, note="", units=1: told.append(units))
+    monkeypatch.setattr("atlas.workflow.progress.Tracker.advance", lambda *given: told.append(given))
     atlas("teach", *facts(MORE), "--memory", memory, "--per-session", 2)
-    assert sum(told) == sum(past.steps for past in store.read(memory).sessions[1:])
-    assert told.count(1) == len(told)
+    sessions = store.read(memory).sessions[1:]
+    assert len(told) == sum(past.steps for past in sessions)
+    noted = [(note, units) for _, note, units in (given for given in told if len(given) > 1)]
+    assert noted == [
+        (f"session {n}: {past.recalled} of {past.known} recalled", 1) for n, past in enumerate(sessions, 2)
+    ]
 
 
 def test_facts_are_lost_and_found_by_the_session(base):
-    prober = Prober("memory")
-    assert prober.phrasing
     one = store.KeptFact(fact=read_pool(base / "pool.parquet")[0], session=2)
     assert (one.recalled, one.lost_since) == (False, None)
     for session, recalled in [(2, True), (3, True), (4, False), (5, False), (6, True), (7, False)]:
