@@ -12,7 +12,7 @@ from atlas.errors import AtlasError
 from atlas.memory import likeness
 from atlas.memory.store import KeptFact, MemoryRecord, State
 from atlas.memory.teaching import Workshop
-from atlas.ttt.engine.lines import Line, line
+from atlas.ttt.engine.lines import Line
 from atlas.ttt.engine.scoring import Pass, passes
 from atlas.ttt.probes import END, measure, note, room
 
@@ -97,7 +97,9 @@ def ask(workshop: Workshop, state: State, prompt: str) -> Answer:
     """What the memory says behind a prompt. AtlasError where the model cannot read it, or it is too long."""
     prompt = prompt.strip()
     model, device, text = workshop.adapters, workshop.device, workshop.base.model.text
-    asked, most = line(prompt, "", "the prompt", text), model.model.config.context
+    opening, most = text.opening(prompt, "the prompt"), model.model.config.context
+    end = np.flatnonzero(text.line_ends)[:1].astype(opening.dtype)  # a line has to have one more token
+    asked = Line(np.concatenate([opening, end]), len(opening))
     if not prompt or asked.answer > most:
         raise AtlasError(f"the prompt has {asked.answer} tokens with the start of a line; expected 2 to {most}")
     model.bind(state.learner.theta)
@@ -107,7 +109,7 @@ def ask(workshop: Workshop, state: State, prompt: str) -> Answer:
     tokens = found.decoded[0, 0][found.decoded[0, 0] != END]
     said = text.decode(tokens).partition("\n")[0]
     answers = likeliest(forward, asked)
-    whole = Line(np.concatenate([asked.tokens[: asked.answer], tokens.astype(asked.tokens.dtype)]), asked.answer)
+    whole = replace(asked, tokens=np.concatenate([opening, tokens.astype(opening.dtype)]))
     (again,) = passes(model, [[whole]], device)
     probability = answers.pop(said, None) or float(again.nll[asked.answer - 1 :].double().sum().neg().exp())
     other = max(answers, key=answers.__getitem__, default=None)

@@ -14,9 +14,11 @@ from atlas.phrases import plural
 from atlas.pool import own, rules
 from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
 from atlas.study.settings import BETWEEN
+from atlas.ttt.engine.lines import line
 from atlas.workflow import progress
 
 TYPED = "--fact"
+OWN = "own"  # domain and template of facts that are typed, as of those in files that name none
 MOST = 20  # problems that are told one by one
 
 
@@ -33,10 +35,9 @@ def read(paths: Sequence[Path], typed: Sequence[Sequence[str]]) -> list[GivenFac
 
     Facts that a file has as placebo are left out, and that is said. AtlasError where there are none at all.
     """
-    named = dict.fromkeys(("domain", "template"), own.DEFAULT_DOMAIN)
     sources = {str(path): own.read_facts(path) for path in paths}
     sources[TYPED] = [
-        Fact(f"{own.DEFAULT_DOMAIN}/{number:05d}", UNDRAWN, **named, prompt=prompt, answer=answer, rephrases=())
+        Fact(f"{OWN}/{number:05d}", UNDRAWN, OWN, OWN, prompt, answer, rephrases=())
         for number, (prompt, answer) in enumerate(typed, start=1)
     ]
     given: list[GivenFact] = []
@@ -67,7 +68,7 @@ def _unreadable(facts: Sequence[Fact], model: LanguageModel) -> Iterator[rules.P
     for fact in facts:
         for prompt in fact.prompts:
             try:
-                tokens = len(model.text.opening(prompt, "")) + len(model.text.answer(fact.answer, ""))
+                tokens = len(line(prompt, fact.answer, "", model.text).tokens)
             except AtlasError:
                 continue  # the rules have said it
             if tokens > most + 1:

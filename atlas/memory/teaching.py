@@ -166,7 +166,8 @@ def teach(folder: Path, given: Sequence[intake.GivenFact], wishes: Wishes) -> No
             f"--preset {begun.recipe.preset}: trains {trained} tokens of the base's text at a time, but {base.place} "
             f"reads {most}; choose another recipe, or a model that reads more"
         )
-    text = foundation.training_text(base, record and record.foundation, wishes.corpus) if trained else None
+    kept = record.foundation if record else None
+    text = foundation.training_text(base, kept, wishes.corpus) if trained else None
     workshop = Workshop(base, begun, computed_on(wishes.device, "float32"))
     with locks.alone(folder, "teaching this memory"):
         _Teaching(folder, workshop, text, wishes).run([one.fact for one in given])
@@ -181,15 +182,15 @@ class _Teaching:
             workshop.adapters,
             workshop.manner.recipe,
             workshop.device,
-            text and text.tokens,
+            text.tokens if text else None,
             self._step,
         )
         base = workshop.base
         kept = Foundation(
             place=str(base.place),
             fingerprint=base.fingerprint,
-            corpus=text and str(text.path),
-            corpus_sha256=text and text.sha256,
+            corpus=str(text.path) if text else None,
+            corpus_sha256=text.sha256 if text else None,
         )
         if (folder / store.RECORD).is_file():  # perhaps of a process that was waited for
             self.record, self.state = store.read_state(folder, workshop.device)

@@ -32,7 +32,7 @@ def atlas(capsys, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def base(made_once) -> Path:
+def base(made_once):
     """A folder with a certified base, and its corpus."""
 
     def make(folder: Path) -> None:
@@ -53,7 +53,7 @@ def place(base):
 
 
 @pytest.fixture(scope="session")
-def taught(base, tmp_path_factory) -> Path:
+def taught(base, tmp_path_factory):
     """A memory of one session."""
     folder = tmp_path_factory.mktemp("taught") / "memory"
     with pytest.MonkeyPatch.context() as patch:
@@ -65,6 +65,6 @@ def taught(base, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def memory(taught, tmp_path) -> Path:
+def memory(taught, tmp_path):
     """A copy of it that a test may change."""
     return shutil.copytree(taught, tmp_path / "memory")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from atlas.study.base_settings import Base
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import line
 from atlas.ttt.engine.scoring import passes
+from atlas.ttt.recipe import Trainer
 from tests.memory.conftest import FACTS, facts
 from tests.ttt.tiny_ttt import TINY, make_ending_model
 
@@ -139,11 +141,11 @@ def brute(model, prompt, longest):
 def test_probabilities_are_those_of_whole_answers():
     model = make_ending_model()
     workshop = teaching.Workshop(
-        LoadedBase(model, None, "", Base(model=TINY)),
+        LoadedBase(model, Path(), "", Base(model=TINY)),
         store.Manner(targets=["q"], ranks=[1, 1], alpha=1, recipe={"preset": "essay"}, seed=1, base_seed=0),
         CPU,
     )
-    state = workshop.begin(teaching.Trainer(workshop.adapters, workshop.manner.recipe, CPU))
+    state = workshop.begin(Trainer(workshop.adapters, workshop.manner.recipe, CPU))
     assert isinstance(model, Transformer)
     for prompt in ("The mayor of Ulm is", "My dog is called", "The chief is"):
         asked = line(prompt, "", "", model.text)

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from typing import Any
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM
 
 from atlas.base import certify, corpus, pretrain
@@ -111,7 +113,7 @@ def test_the_text_beside_the_facts_stays_the_same(atlas, memory, base, tmp_path)
     said = atlas("teach", *ONE, "--memory", memory, "--corpus", tmp_path / "other.txt", fails=True)
     assert "corpus: the recipe trains the base's own text beside facts, that of SHA-256 " in said
     assert f"; found {tmp_path / 'other.txt'} (" in said
-    record, state = store.read_state(memory, store.torch.device("cpu"))
+    record, state = store.read_state(memory, torch.device("cpu"))
     lost = record.foundation.model_copy(update={"corpus": str(tmp_path / "lost.txt")})
     store.write(memory, record.model_copy(update={"foundation": lost}), state)
     atlas("teach", *ONE, "--memory", memory, "--corpus", base / "corpus.txt")
@@ -122,7 +124,7 @@ def test_a_model_from_outside_is_checked_taught_and_asked(atlas, elsewhere, tmp_
     folder = tmp_path / "llama"
     kind = CONFIGS["llama"]
     config = kind.__class__(**kind.to_diff_dict() | {"max_position_embeddings": 96})
-    model = as_if_trained(AutoModelForCausalLM.from_config(config))
+    model: Any = as_if_trained(AutoModelForCausalLM.from_config(config))
     model.lm_head.weight.data.mul_(50)  # a head that can tell tokens apart
     model.save_pretrained(folder)
     write_tokenizer(folder)

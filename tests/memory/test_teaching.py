@@ -11,10 +11,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from atlas.memory import store, teaching
+from atlas.memory import store
 from atlas.pool.facts import read_pool, read_stream
 from atlas.study.recipes import Recipe
+from atlas.study.settings import Role
 from atlas.ttt.engine.lora import Adapters
+from atlas.ttt.recipe import Trainer
 from atlas.ttt.session import Session
 from atlas.workflow import locks
 from tests.memory.conftest import FACTS, facts, place
@@ -54,7 +56,7 @@ def contents(folder):
 
 @pytest.mark.parametrize("preset", ["recall", "essay"])
 def test_the_adapter_is_that_of_a_lane_of_a_study_to_the_byte(atlas, base, tmp_path, preset):
-    roles = ["q", "v", "up"]
+    roles: list[Role] = ["q", "v", "up"]
     recipe = Recipe.model_validate({"preset": preset})
     run = spec(seeds=[1], targets=roles, ranks=[4, 4], alpha=32, recipe=recipe, facts_per_session=2)
     lane = load_file(teach(base, tmp_path / "1", run) / "adapters.safetensors")
@@ -83,13 +85,13 @@ def test_sessions_may_be_of_unlike_sizes(atlas, memory):
 
 
 def test_every_session_knows_what_the_ones_before_it_measured(atlas, memory, monkeypatch):
-    seen, real = [], teaching.Trainer.session
+    seen, real = [], Trainer.session
 
     def noted(self, learner, session: Session):
         seen.append((session.stored, session.new, session.estimates.measured.clone()))
         return real(self, learner, session)
 
-    monkeypatch.setattr(teaching.Trainer, "session", noted)
+    monkeypatch.setattr(Trainer, "session", noted)
     atlas("teach", *facts(MORE), "--memory", memory)
     ((stored, new, measured),) = seen
     assert (stored, new) == (3, 3)
@@ -209,7 +211,8 @@ def test_a_memory_is_taught_as_it_was_begun(atlas, memory):
 
 
 def test_the_seed_and_the_rate_of_a_new_memory_count(atlas, base, tmp_path):
-    for name, options in {"a": [], "b": ["--seed", 2], "c": ["--lr", "0.001"]}.items():
+    changes: dict[str, list[str]] = {"a": [], "b": ["--seed", "2"], "c": ["--lr", "0.001"]}
+    for name, options in changes.items():
         atlas("teach", "--fact", "The chief of Rome is", "Bo", "--memory", tmp_path / name, *place(base), *options)
     assert store.read(tmp_path / "c").manner.recipe.active["all"].lr == 0.001
     a, b, c = (theta(tmp_path / name) for name in "abc")
@@ -223,7 +226,7 @@ def test_progress_counts_steps_to_the_end(atlas, memory, monkeypatch):
     atlas("teach", *facts(MORE), "--memory", memory, "--per-session", 2)
     sessions = store.read(memory).sessions[1:]
     assert len(told) == sum(past.steps for past in sessions)
-    noted = [(note, units) for _, note, units in (given for given in told if len(given) > 1)]
+    noted = [given[1:] for given in told if len(given) > 1]
     assert noted == [
         (f"session {n}: {past.recalled} of {past.known} recalled", 1) for n, past in enumerate(sessions, 2)
     ]
