@@ -52,15 +52,19 @@ def place(base):
     return ["--model", base, "--corpus", base / "corpus.txt", "--targets", "q", "v", "up", "--ranks", "4"]
 
 
+def teach(*options):
+    """Run ``atlas teach`` for fixtures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["atlas", "teach", *map(str, options)])
+        with pytest.raises(SystemExit):
+            cli.main()
+
+
 @pytest.fixture(scope="session")
 def taught(base, tmp_path_factory):
     """A memory of one session."""
     folder = tmp_path_factory.mktemp("taught") / "memory"
-    with pytest.MonkeyPatch.context() as patch:
-        options = ["--memory", folder, *place(base), "--lr", "0.01"]
-        patch.setattr(sys, "argv", ["atlas", "teach", *facts(), *map(str, options)])
-        with pytest.raises(SystemExit):
-            cli.main()
+    teach(*facts(), "--memory", folder, *place(base), "--lr", "0.01")
     return folder
 
 

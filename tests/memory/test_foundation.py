@@ -124,6 +124,7 @@ def test_a_model_from_outside_is_checked_taught_and_asked(atlas, elsewhere, tmp_
     folder = tmp_path / "llama"
     kind = CONFIGS["llama"]
     config = kind.__class__(**kind.to_diff_dict() | {"max_position_embeddings": 96})
+    torch.manual_seed(0)
     model: Any = as_if_trained(AutoModelForCausalLM.from_config(config))
     model.lm_head.weight.data.mul_(50)  # a head that can tell tokens apart
     model.save_pretrained(folder)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from atlas.ttt.recipe import Trainer
 from atlas.ttt.session import Session
 from atlas.workflow import locks
 from tests.memory.conftest import FACTS, facts, place
+from tests.memory.conftest import teach as run_teach
 from tests.ttt.tiny_run import spec, teach
 from tests.ttt.tiny_ttt import make_model
 
@@ -120,12 +122,18 @@ def test_what_is_known_is_taught_again_only_when_asked(atlas, memory):
     assert [one.session for one in store.read(memory).kept] == [2, 2, 2]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(taught, tmp_path_factory):
+    """The memory after three more sessions."""
+    folder = shutil.copytree(taught, tmp_path_factory.mktemp("undisturbed") / "memory")
+    run_teach(*facts(MORE), "--per-session", 1, "--memory", folder)
+    return folder
+
+
 @pytest.mark.parametrize(("moment", "count"), [("step", 1), ("state", 1), ("record", 1)])
-def test_a_kill_leaves_whole_sessions_and_the_same_command_goes_on(atlas, memory, tmp_path, moment, count):
+def test_a_kill_leaves_whole_sessions_and_the_same_command_goes_on(atlas, memory, undisturbed, moment, count):
     """During the second of three sessions, between the state and the record of it, and just behind these."""
     command = ["teach", *facts(MORE), "--per-session", "1", "--memory", str(memory)]
-    whole = tmp_path / "whole"
-    subprocess.run(["cp", "-r", memory, whole], check=True)
     killed = [sys.executable, "-c", KILLED, moment, str(count), *command]
     done = subprocess.run(killed, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -133,8 +141,7 @@ def test_a_kill_leaves_whole_sessions_and_the_same_command_goes_on(atlas, memory
     assert len(store.read(memory).sessions) == taught
     assert len(json.loads(atlas("ask", "--all", "--json", "--memory", memory))["facts"]) == 2 + taught
     atlas(*command)
-    atlas(*command[:-1], whole)
-    assert torch.equal(theta(memory), theta(whole))
+    assert torch.equal(theta(memory), theta(undisturbed))
     assert len([*memory.glob("state-*")]) == 1
 
 
