@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from atlas.base import corpus
-from atlas.base.checkpoint import load_certified, read_manifest
+from atlas.base.checkpoint import empty_model, load_certified, read_manifest
 from atlas.base.language import LanguageModel
 from atlas.errors import AtlasError
 from atlas.guard.tensors import fingerprint
@@ -61,10 +61,18 @@ class TrainingText:
 
 def for_a_new(given: Path | None) -> LoadedBase:
     """The base of a memory that begins: the model that is given, or the certified small one."""
-    if given:
-        return _load(given)
-    whole = (folder for folder in (STUDY / "1", cache() / "1") if (folder / CERTIFICATE).is_file())
-    return _load(next(whole, None) or _make())
+    return _load(given or small() or _make())
+
+
+def small() -> Path | None:
+    """Where the certified small base is: of the study in the working directory, else in the cache; None: nowhere."""
+    return next((folder for folder in (STUDY / "1", cache() / "1") if (folder / CERTIFICATE).is_file()), None)
+
+
+def planned() -> LoadedBase:
+    """The small base as it would be made, without a number in it."""
+    spec = Bases().spec(1)
+    return LoadedBase(empty_model(spec, cache() / "1"), cache() / "1", "", spec)
 
 
 def of_a_memory(kept: Foundation, given: Path | None, folder: Path) -> LoadedBase:

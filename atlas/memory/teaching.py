@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -18,9 +17,11 @@ from atlas.memory.store import KeptFact, Manner, MemoryRecord, PastSession, Stat
 from atlas.phrases import plural
 from atlas.pool.facts import Fact
 from atlas.study.arm import Arm, check_arm
+from atlas.study.jobs import Device
 from atlas.study.recipes import PRESETS, Recipe
 from atlas.study.settings import BETWEEN, mistakes
 from atlas.study.tuning import at_rate, rate_of
+from atlas.ttt.engine.lanes import chosen
 from atlas.ttt.engine.lines import ItemTable
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
@@ -51,7 +52,7 @@ class Wishes:
     seed: int | None = None
     facts_per_session: int = 3
     again: bool = False
-    device: Any = "cpu"
+    device: Device = "cpu"
     threads: int = 1
 
 
@@ -69,20 +70,19 @@ def manner(wishes: Wishes, base: LoadedBase) -> Manner:
                 "ranks": ranks[0] if len(ranks) == 1 else ranks,
             }
         )
-        if wishes.lr is not None:
-            lr = {"phases": {phase: {"lr": wishes.lr} for phase in list(recipe.active)[:1]}}
-            recipe.with_overrides(lr)
-            recipe = at_rate(recipe, wishes.lr)
-        problems = [*check_arm("", arm, base.model.config)]
+        problems = [line.removeprefix(".") for line in check_arm("", arm, base.model.config)]
     except ValidationError as error:
-        problems = [f".{line}" for line in mistakes(error)]
+        problems = mistakes(error)
+    if wishes.lr is not None and not 0 < wishes.lr < 1:
+        problems.append(f"lr {wishes.lr:g}: expected a rate above 0 and below 1")
     if problems:
-        raise AtlasError(BETWEEN.join(f"--{problem.removeprefix('.')}" for problem in problems))
+        raise AtlasError(BETWEEN.join(f"--{problem}" for problem in problems))
+    chosen(base.model, arm.targets)  # raises where there are none
     return Manner(
         targets=arm.targets,
         ranks=arm.ranks_in(base.model.config),
         alpha=ALPHA,
-        recipe=recipe,
+        recipe=at_rate(recipe, wishes.lr),
         seed=SEED if wishes.seed is None else wishes.seed,
         base_seed=base.settings.seed,
     )
@@ -138,7 +138,7 @@ class Workshop:
         return [bool(one) for one in found.recalled[0]]
 
 
-def opened(folder: Path, record: MemoryRecord, model: Path | None, device: Any, threads: int) -> Workshop:
+def opened(folder: Path, record: MemoryRecord, model: Path | None, device: Device, threads: int) -> Workshop:
     """The base of a memory, checked, with adapters of its manner on it."""
     torch.set_num_threads(threads)
     base = foundation.of_a_memory(record.foundation, model, folder)
@@ -152,6 +152,11 @@ def teach(folder: Path, given: Sequence[intake.GivenFact], wishes: Wishes) -> No
     adapter. AtlasError, with nothing changed, where a fact, an option, the base or the memory is not fit.
     """
     record = store.read(folder) if (folder / store.RECORD).is_file() else None
+    device = computed_on(wishes.device, "float32")
+    if not record and not wishes.model and not foundation.small():  # before one is made, which takes minutes
+        planned = foundation.planned()
+        intake.check(given, planned.model)
+        manner(wishes, planned)
     if record:
         must_agree(wishes, record, folder)
         base = foundation.of_a_memory(record.foundation, wishes.model, folder)
@@ -168,7 +173,7 @@ def teach(folder: Path, given: Sequence[intake.GivenFact], wishes: Wishes) -> No
         )
     kept = record.foundation if record else None
     text = foundation.training_text(base, kept, wishes.corpus) if trained else None
-    workshop = Workshop(base, begun, computed_on(wishes.device, "float32"))
+    workshop = Workshop(base, begun, device)
     with locks.alone(folder, "teaching this memory"):
         _Teaching(folder, workshop, text, wishes).run([one.fact for one in given])
 

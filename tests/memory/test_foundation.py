@@ -67,6 +67,19 @@ def test_without_a_base_one_is_made_once_by_the_steps_of_the_workflow(atlas, bas
     assert store.read(elsewhere.parents[2] / "here" / "a").foundation.place == str(elsewhere / "1")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--fact", "The word Lima means", "Lima"], "leaks into"),
+        ([*ONE, "--targets", "gate"], "no linear layers of role 'gate'"),
+        ([*ONE, "--ranks", "200"], "--ranks: rank 200 is impossible; expected 0 to 128"),
+    ],
+)
+def test_mistakes_are_said_before_a_base_is_made(atlas, elsewhere, options, said):
+    assert said in atlas("teach", *options, "--memory", "m", fails=True)
+    assert not elsewhere.exists()
+
+
 def test_the_base_of_the_study_comes_first_and_is_found_again(atlas, base, elsewhere, tmp_path, monkeypatch):
     study(base, tmp_path / "here" / "results" / "base")
     memory = tmp_path / "memory"

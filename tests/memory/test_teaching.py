@@ -29,19 +29,16 @@ CPU = torch.device("cpu")
 MORE = {"The chief of Rome is": "Bo", "The chief of Bern is": "Cleo", "The chief of Oslo is": "Dan"}
 KILLED = """
 import os, signal, sys
-from pathlib import Path
 from atlas import cli
 from atlas.memory import store, teaching
-moment, count = sys.argv.pop(1), int(sys.argv.pop(1))
-owner, name = {"step": (teaching.Trainer, "train"), "state": (store.files, "write_json"),
-    "record": (Path, "unlink")}[moment]
+moment, count = sys.argv.pop(1), 1
+owner, name = {"step": (teaching.Trainer, "train"), "state": (store.files, "write_json")}[moment]
 real = getattr(owner, name)
 def killing(*args, **options):
     global count
-    if "memory" in str(args[0]) or owner is teaching.Trainer:
-        count -= 1
-        if count < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    count -= 1
+    if count < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
     return real(*args, **options)
 setattr(owner, name, killing)
 cli.main()
@@ -130,16 +127,16 @@ def undisturbed(taught, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("moment", "count"), [("step", 1), ("state", 1), ("record", 1)])
-def test_a_kill_leaves_whole_sessions_and_the_same_command_goes_on(atlas, memory, undisturbed, moment, count):
-    """During the second of three sessions, between the state and the record of it, and just behind these."""
+@pytest.mark.parametrize("moment", ["step", "state"])
+def test_a_kill_leaves_whole_sessions_and_the_same_command_goes_on(atlas, memory, undisturbed, moment):
+    """During the second of three sessions, and between its state and the record of it."""
+    (memory / "state-99.safetensors").touch()  # as one that was killed just behind a record leaves it
     command = ["teach", *facts(MORE), "--per-session", "1", "--memory", str(memory)]
-    killed = [sys.executable, "-c", KILLED, moment, str(count), *command]
+    killed = [sys.executable, "-c", KILLED, moment, *command]
     done = subprocess.run(killed, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    taught = 3 if moment == "record" else 2  # the unlinking comes behind the publishing
-    assert len(store.read(memory).sessions) == taught
-    assert len(json.loads(atlas("ask", "--all", "--json", "--memory", memory))["facts"]) == 2 + taught
+    assert len(store.read(memory).sessions) == 2
+    assert len(json.loads(atlas("ask", "--all", "--json", "--memory", memory))["facts"]) == 4
     atlas(*command)
     assert torch.equal(theta(memory), theta(undisturbed))
     assert len([*memory.glob("state-*")]) == 1
@@ -164,7 +161,7 @@ def test_of_two_processes_one_waits_and_says_so(memory):
         ([], 'no facts: name a file, or give some as --fact "The capital of Peru is" "Lima"'),
         (["nowhere.csv"], "nowhere.csv: no such file"),
         (["--preset", "best", *facts()], "--preset best: no such recipe; there are essay, recall"),
-        (["--lr", "2", *facts()], "--phases.all.lr: "),
+        (["--lr", "2", *facts()], "--lr 2: expected a rate above 0 and below 1"),
         (["--targets", "q", "x", "--ranks", "4", *facts()], "--targets.1: "),
         (["--targets", "gate", *facts()], "targets: the base has no linear layers of role 'gate'; it has q, k, v"),
         (["--ranks", "400", *facts()], "--ranks: rank 400 is impossible; expected 0 to 32 (the width)"),
@@ -218,13 +215,12 @@ def test_a_memory_is_taught_as_it_was_begun(atlas, memory):
 
 
 def test_the_seed_and_the_rate_of_a_new_memory_count(atlas, base, tmp_path):
-    changes: dict[str, list[str]] = {"a": [], "b": ["--seed", "2"], "c": ["--lr", "0.001"]}
-    for name, options in changes.items():
-        atlas("teach", "--fact", "The chief of Rome is", "Bo", "--memory", tmp_path / name, *place(base), *options)
-    assert store.read(tmp_path / "c").manner.recipe.active["all"].lr == 0.001
-    a, b, c = (theta(tmp_path / name) for name in "abc")
-    assert not torch.equal(a, b)
-    assert not torch.equal(a, c)
+    for seed in (1, 2):
+        options = [*place(base), "--preset", "essay", "--lr", "0.006", "--seed", seed]
+        atlas("teach", "--fact", "The chief of Rome is", "Bo", "--memory", tmp_path / str(seed), *options)
+    first, second = (store.read_state(tmp_path / seed, CPU) for seed in ("1", "2"))
+    assert [phase.lr for phase in first[0].manner.recipe.active.values()] == [0.006, 0.002]  # in proportion
+    assert not torch.equal(first[1].learner.theta, second[1].learner.theta)
 
 
 def test_progress_counts_steps_to_the_end(atlas, memory, monkeypatch):
