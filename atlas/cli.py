@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas import __version__
 from atlas.errors import INSTALL_WORKFLOW, AtlasError
+from atlas.memory import commands as memory
 from atlas.metrics import CHOICES, document
 from atlas.phrases import plural
 from atlas.workflow.steps import run_step
@@ -413,6 +414,8 @@ def _export(arguments: argparse.Namespace) -> None:
     for folder in folders:
         print(f"{folder}: {export.how_to_load(folder)}")
 
+
+memory.register(COMMANDS)
 
 if __name__ == "__main__":
     main()

@@ -70,8 +70,8 @@ def read_records(path: Path, known: Collection[str], others: Collection[str] = (
         return _parquet(path)
     if kind not in TEXTS:
         raise AtlasError(
-            f"{path}: unknown kind of pool {kind!r}; expected {listed([*TEXTS, '.parquet', *others])} (text also as .gz); save "
-            "it as one of these"
+            f"{path}: unknown kind of pool {kind!r}; expected {listed([*TEXTS, '.parquet', *others])} (text also as "
+            ".gz); save it as one of these"
         )
     return TEXTS[kind](path, _text(path, packed), known)
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.draws import rng
 from atlas.pool.facts import Fact
 from atlas.study.jobs import RunSpec
 from atlas.ttt.engine.lines import ItemTable
@@ -21,7 +20,7 @@ from atlas.ttt.engine.scoring import Scores, score
 from atlas.ttt.measured import Measured
 from atlas.ttt.probes import Probe, Prober, ProbeScores, associated_by_base, measure
 from atlas.ttt.resume import Saved
-from atlas.ttt.session import Estimates, Learner, Session, Teacher, Trace
+from atlas.ttt.session import Estimates, Learner, Session, Teacher, Trace, drawn_for
 from atlas.workflow import progress
 
 
@@ -132,10 +131,7 @@ class Course:
         began = self._clock()
         new = self.spec.facts_per_session
         size, known = new * self.phrasings, new * number
-
-        def draw(lane: int, purpose: str) -> np.random.Generator:
-            return rng(self.spec.base_seed, self.spec.seeds[lane], number, purpose)
-
+        draw = drawn_for(self.spec.base_seed, self.spec.seeds, number)
         session = Session(self.table, (number - 1) * size, size, self.state.estimates, draw)
         self.state.learner, traces = self.teacher.session(self.state.learner, session)
         seconds = self._clock() - began

@@ -37,8 +37,7 @@ def export(source: Path, out: Path, base: Path | None = None) -> list[Path]:
 
     Raises AtlasError where ``source`` is neither, ``out`` has something in it, or the base is another one.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise AtlasError(f"{out}: there is something already; name a folder that is new or empty")
+    must_be_empty(out)
     if (source / RECORD).is_file():
         return list(_export_run(source, base, out))
     if (source / CHECKPOINT).is_file():
@@ -53,6 +52,12 @@ def base_of(source: Path, given: Path | None = None) -> Path:
     if not (source / RECORD).is_file():
         return source
     return given or source.parents[2] / "base" / str(read_record(source / RECORD).base_replica)
+
+
+def must_be_empty(out: Path) -> None:
+    """Raise AtlasError where a folder that is to be written has something in it."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise AtlasError(f"{out}: there is something already; name a folder that is new or empty")
 
 
 def how_to_load(folder: Path) -> str:
@@ -102,10 +107,15 @@ def _export_run(folder: Path, given: Path | None, out: Path) -> Iterator[Path]:
     else:
         adapted = Path(str(read_manifest(base / "base.json").config.model))  # it is there already
     for to, lane in zip(folders, lanes, strict=True):
-        parts = {name.rpartition("."): tensor for name, tensor in lane.items()}
-        theirs = {f"{model.outside(path)}.{side}": tensor for (path, _, side), tensor in parts.items()}
-        hub.write_adapter(to, theirs, alpha, str(adapted))
-        yield to
+        yield write_lane(to, model, lane, alpha, adapted)
+
+
+def write_lane(folder: Path, model: LanguageModel, lane: Mapping[str, Tensor], alpha: float, adapted: Path) -> Path:
+    """Write what a lane added to a base, by our names, as PEFT's adapter of the model that is at ``adapted``."""
+    parts = {name.rpartition("."): tensor for name, tensor in lane.items()}
+    theirs = {f"{model.outside(path)}.{side}": tensor for (path, _, side), tensor in parts.items()}
+    hub.write_adapter(folder, theirs, alpha, str(adapted))
+    return folder
 
 
 def _plain(record: RunRecord, model: LanguageModel, tensors: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ the next session can choose the weakest. Nothing else that is measured of a run 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -28,12 +28,18 @@ class Trainer:
     Args:
         adapters: LoRA adapters, or whole matrices.
         text: token ids of the base's own training text, unsigned (tokens,), for phases that train it, too.
+        tell: called after each step.
     """
 
     def __init__(
-        self, adapters: LaneModel, recipe: Recipe, device: torch.device, text: np.ndarray | None = None
+        self,
+        adapters: LaneModel,
+        recipe: Recipe,
+        device: torch.device,
+        text: np.ndarray | None = None,
+        tell: Callable[[], None] = lambda: None,
     ) -> None:
-        self.adapters, self.recipe, self.layout = adapters, recipe, layout_on(device)
+        self.adapters, self.recipe, self.layout, self.tell = adapters, recipe, layout_on(device), tell
         self.text = None if text is None else torch.from_numpy(text.astype(np.int32)).to(device)
         self.phases = {name: phase.lr for name, phase in recipe.active.items()}
 
@@ -95,6 +101,7 @@ class Trainer:
             if phase.until:
                 end.note(chosen, found.recalled(), found.answer())
             descent.step(running, step / items.most_steps)
+            self.tell()
             if self.layout.ended(end.running):
                 break
         return Trace(torch.stack(losses) if losses else descent.theta.new_zeros(0, session.lanes), steps, tokens)
@@ -156,12 +163,7 @@ class Items:
         self.count = self.new + self.stored
         self.size = min(phase.batch or self.count, self.count)
         self.steps_a_pass = -(-self.count // max(1, self.size))
-        self.most_steps = phase.steps or (phase.epochs or 0) * self.steps_a_pass
-        if not (self.count or phase.text):
-            self.most_steps = 0
-        elif phase.early:
-            enough = -(-phase.early.shown // max(1, session.known))
-            self.most_steps = max(self.most_steps, min(phase.early.steps, enough))
+        self.most_steps = most_steps(phase, session.new, session.stored)
         every = (phase.rehearsal.every if phase.rehearsal else None) or max(1, self.most_steps)
         self._choices = [min(every, self.most_steps - at) for at in range(0, self.most_steps, every)]  # steps of each
         passes = sum(-(-steps // self.steps_a_pass) for steps in self._choices) if self.size < self.count else 0
@@ -211,6 +213,18 @@ class Items:
         return torch.cat(
             [new, rehearse(self.phase.rehearsal, known.losses[:, stored], known.measured[:, stored], order)], dim=1
         )
+
+
+def most_steps(phase: Phase, new: int, stored: int) -> int:
+    """Steps that a phase has, at most, in a session of so many new items behind so many stored ones."""
+    count = (new if phase.new else 0) + (min(phase.rehearsal.facts, stored) if phase.rehearsal else 0)
+    if not (count or phase.text):
+        return 0
+    steps = phase.steps or (phase.epochs or 0) * -(-count // max(1, min(phase.batch or count, count)))
+    if phase.early:
+        enough = -(-phase.early.shown // max(1, new + stored))
+        steps = max(steps, min(phase.early.steps, enough))
+    return steps
 
 
 def rehearse(choice: Rehearsal, losses: Tensor, measured: Tensor, drawn: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ at for longest are measured again. Only what the recipe itself measures counts: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,12 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.draws import rng
 from atlas.ttt.engine.descent import OptimiserState
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import ItemTable
 
 Draw = Callable[[int, str], np.random.Generator]
 """A fresh generator for a lane and a purpose."""
+
+
+def drawn_for(base_seed: int, seeds: Sequence[int], session: int) -> Draw:
+    """The draws of a session, counted from 1, of lanes that are called by their seeds."""
+    return lambda lane, purpose: rng(base_seed, seeds[lane], session, purpose)
 
 
 @dataclass(frozen=True)

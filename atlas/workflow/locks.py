@@ -1,4 +1,4 @@
-"""The lock that Snakemake leaves behind when it is killed: the next one clears it away, if no other one lives.
+"""Locks that go with their process: the one by which Snakemake's own are told from those of the dead, and a folder's.
 
 Every Snakemake that may write holds a lock of the kernel's on a file in `.snakemake`, which goes with the process,
 however it ends; its jobs do not inherit it. Who is alone with that file knows that all other locks are of the dead.
@@ -11,9 +11,12 @@ import fcntl
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from atlas.workflow import access
+from filelock import FileLock, Timeout
+
+from atlas.workflow import access, progress
 
 ALIVE = "atlas.alive"
 NEEDED = 1_000_000  # bytes
@@ -68,3 +71,22 @@ def _may_keep_records(folder: Path, dryrun: bool) -> None:
                 f"atlas: error: {problem}; Snakemake keeps its records there: work in a copy of the repository of your "
                 "own (`git clone`), or ask for access"
             )
+
+
+@contextlib.contextmanager
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """Be the only process that writes to a folder, which is made; say so where another one has to be waited for.
+
+    ``what`` is being done there, for that message.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.say(f"{folder}: another process is {what}; waiting until it is done")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
