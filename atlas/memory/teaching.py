@@ -118,7 +118,8 @@ class Workshop:
         self.base.model.to(self.device)
         self.adapters = Adapters.attach(self.base.model, self.manner.targets, self.manner.ranks, self.manner.alpha)
         recipe = self.manner.recipe
-        self.prober = Prober("memory", recipe.paraphrases, recipe.mixed, self.base.model.text)
+        model = self.base.model
+        self.prober = Prober("memory", recipe.paraphrases, recipe.mixed, model.text, model.config.context)
 
     @property
     def phrasings(self) -> int:
