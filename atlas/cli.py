@@ -268,7 +268,8 @@ def _metrics(arguments: argparse.Namespace) -> None:
     _option("--real", type=Path, metavar="FOLDER", help="results of a study on a real model: fill its block instead"),
     _option("--found", type=Path, metavar="FOLDER", help="results of studies/search.yaml: fill their block instead"),
     _option("--ideas", type=Path, metavar="FOLDER", help="results of studies/ideas.yaml: fill their block instead"),
-    _option("--tools", type=Path, metavar="FOLDER", help="results of `snakemake guard`: fill its block instead"),
+    _option("--seen", type=Path, metavar="FOLDER", help="results of `snakemake guard`: fill the block of what it sees"),
+    _option("--tools", type=Path, metavar="FOLDER", help="the same results: fill the block of other tools"),
     STUDY,
 )
 def _readme(arguments: argparse.Namespace) -> None:

@@ -21,9 +21,9 @@ from atlas.tables.knowledge import UNKNOWN
 from atlas.workflow import files
 
 REPHRASED = "rephrased"  # stands among the kinds of facts
-REAL, FOUND, IDEAS, TOOLS = "real", "found", "ideas", "tools"
-"""Blocks of their own results: a model from outside, two searches, the guard beside other tools."""
-BLOCKS = ("headline", "retention", REAL, FOUND, IDEAS, TOOLS)
+REAL, FOUND, IDEAS, SEEN, TOOLS = "real", "found", "ideas", "seen", "tools"
+"""Blocks of their own results: a model from outside, two searches, what the guard sees, and other tools beside it."""
+BLOCKS = ("headline", "retention", REAL, FOUND, IDEAS, SEEN, TOOLS)
 COLUMNS = {
     **{REGISTRY[metric].label: ("taught", metric) for metric in OF_FACTS},
     "Familiarity": ("placebo", AMONG_TAUGHT),
@@ -186,6 +186,7 @@ OF_OTHER_STUDIES: Mapping[str, tuple[Path, Callable[[Path], str]]] = {
     REAL: (Path("README.md"), real_model),
     FOUND: (Path("docs/recipes.md"), tried.found),
     IDEAS: (Path("docs/recipes.md"), tried.ideas),
+    SEEN: (Path("docs/guard.md"), tried.seen),
     TOOLS: (Path("docs/guard.md"), tried.tools),
 }
 """Blocks that are made of the results of a study of their own: the file they stand in, and what makes them."""

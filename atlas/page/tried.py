@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.audit.audit_columns import TOOLS
+from atlas.audit.audit_columns import HONEST, HONEST_LEVELS, LEVELS, TOOLS, VIEWS
+from atlas.audit.detection_rates import FELT
+from atlas.audit.views import ALL
 from atlas.charts.findings import amount, seeds
 from atlas.charts.study_tables import Tables
 from atlas.page.templates import markdown
@@ -81,6 +83,33 @@ def tools(results: Path) -> str:
         alarms=list(sound),
         heading=["Damage", *(f"`{tool}`" for tool in versions)],
         lines=lines,
+    )
+
+
+def seen(results: Path) -> str:
+    """What the guard sees of damage with what at hand, by family and by model, and its false alarms.
+
+    AtlasError where a table is missing or damaged.
+    """
+    counts = files.read_parquet(results / "audit" / "views.parquet", VIEWS).to_pandas()
+    honest = files.read_parquet(results / "audit" / "false_alarms.parquet", HONEST).to_pandas()
+    counts = counts[counts["felt"] > 0]
+
+    def lines(rows: pd.DataFrame, by: str) -> list[list[str]]:
+        return [
+            [row[by], str(row["felt"]), *(f"{row[f'seen_{level}'] / row['felt']:.0%}" for level in LEVELS)]
+            for row in rows.sort_values(by, key=lambda names: names != ALL, kind="stable").to_dict("records")
+        ]
+
+    return markdown(
+        "seen",
+        felt=FELT,
+        heading=["felt", "file alone", "and a text", "and the model in memory", "and a manifest"],
+        families=lines(counts[counts["subject"] == ALL], "family"),
+        subjects=lines(counts[(counts["family"] == ALL) & (counts["subject"] != ALL)], "subject"),
+        honest=len(honest),
+        alarms=int((honest[[f"failed_{level}" for level in HONEST_LEVELS]] != "").any(axis=1).sum()),
+        architectures=honest["architecture"].nunique(),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from atlas.audit.audit_columns import HONEST, VIEWS
 from atlas.page import tried
 from atlas.tables.columns import RECIPES
 from atlas.workflow import files
@@ -71,3 +72,24 @@ def test_a_key_that_is_left_out_is_named():
     one = row(recipe=json.dumps(RECIPE))
     without = row(recipe=json.dumps({"preset": "recall", "phases": {"all": {"steps": 24}}}))
     assert tried.changed(one, without) == ["`rehearsal: null`", "`loss: null`"]
+
+
+def test_what_the_guard_sees_is_told_by_damage_and_by_model(tmp_path):
+    rows = [
+        {"subject": subject, "family": family, "damages": 4, "felt": felt, "changed": 4}
+        | {f"seen_{level}": at for at, level in enumerate(("file", "text", "model", "manifest"), start=felt - 3)}
+        | {"changed_seen_manifest": 4}
+        for subject, family, felt in (("llama", "all", 4), ("all", "names", 4), ("all", "all", 4), ("all", "sound", 0))
+    ]
+    honest = [
+        {"architecture": "llama", "dtype": "float32", "shape": None, "seed": 0, "step": 1, "val_loss": 2.0}
+        | {"failed_file": "", "failed_text": failed, "failed_manifest": failed}
+        for failed in ("", "load")
+    ]
+    files.write_parquet(tmp_path / "audit" / "views.parquet", pa.Table.from_pylist(rows, VIEWS), {})
+    files.write_parquet(tmp_path / "audit" / "false_alarms.parquet", pa.Table.from_pylist(honest, HONEST), {})
+    text = tried.seen(tmp_path)
+    shares = "4 | 25% | 50% | 75% | 100% |"
+    assert lines_of(text)[:2] == [f"| all | {shares}", f"| names | {shares}"]
+    assert lines_of(text)[-1] == f"| llama | {shares}"
+    assert "False alarms: 1 of 2 honest checkpoints, of 1 architectures" in text
