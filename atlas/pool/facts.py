@@ -38,17 +38,43 @@ SUBJECT_SCHEMA = pa.schema(
 )
 """Columns that a pool may lack: only editors need them."""
 
+NEIGHBOUR, HOP, REVERSED = "neighbour", "hop", "reversed"
+FURTHER = (NEIGHBOUR, HOP, REVERSED)
+FURTHER_FIELD = pa.field(
+    "further",
+    pa.list_(pa.struct([("probe", pa.string()), ("prompt", pa.string()), ("answers", pa.list_(pa.string()))])),
+)
+"""Column of a pool that has questions to be asked beside its facts; others lack it."""
+
 KNOWLEDGE_SCHEMA = pa.schema(
     [
-        ("true_answer", pa.string()),  # what the base says where ``answer`` contradicts it, else null
+        ("true_answer", pa.string()),  # what ``answer`` contradicts, by the file or by the base, else null
         ("known", pa.bool_()),  # whether the base gives the answer of the fact tables, untaught
     ]
 )
 """Columns of a pool as a base is taught it, see ``atlas.ttt.ask_base``."""
 
+OPTIONAL = (KNOWLEDGE_SCHEMA.field("true_answer"), FURTHER_FIELD)
+"""Columns that a pool has where one of its facts fills them."""
+
 STREAM_SCHEMA = pa.schema(
     [("seed", pa.int32()), ("session", pa.int32()), ("slot", pa.int32()), ("fact_id", pa.string())]
 )
+
+
+class Further(NamedTuple):
+    """A question that is asked beside a fact and never taught.
+
+    Attributes:
+        probe: ``neighbour``: the same relation of another subject, which teaching should leave alone; ``hop``: what
+            follows from the answer that is taught; ``reversed``: a question for the subject.
+        prompt: it ends right before its answer.
+        answers: every right answer, the first one as a person would give it.
+    """
+
+    probe: str
+    prompt: str
+    answers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -57,8 +83,8 @@ class Fact:
 
     Facts that share a ``template`` ask for the same kind of answer, so they may be each other's alternatives. The
     ``subject`` stands in the prompt from character ``subject_start`` on, but for its capital letters; both None where
-    not known. ``aliases`` are as right as the answer, but never taught. Where the base knows the fact and ``answer``
-    contradicts it, ``true_answer`` is what the base says.
+    not known. ``aliases`` are as right as the answer, but never taught. Where ``answer`` contradicts what was true
+    before, as the file or the base says, ``true_answer`` is that.
     """
 
     fact_id: str
@@ -72,6 +98,7 @@ class Fact:
     subject_start: int | None = None
     true_answer: str | None = None
     aliases: tuple[str, ...] = ()
+    further: tuple[Further, ...] = ()
 
     @property
     def subject_end(self) -> int | None:
@@ -128,10 +155,14 @@ def sentence(prompt: str, answer: str) -> str:
 
 
 def pool_table(facts: list[Fact]) -> pa.Table:
-    """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact."""
-    schema = pa.schema([*POOL_SCHEMA, *SUBJECT_SCHEMA])
+    """The pool as a table with the columns of ``POOL_SCHEMA`` and ``SUBJECT_SCHEMA``, one row a fact; true answers and
+    further questions too where a fact has one."""
+    present = [kind for kind in OPTIONAL if any(getattr(fact, kind.name) for fact in facts)]
+    schema = pa.schema([*POOL_SCHEMA, *SUBJECT_SCHEMA, *present])
     columns: dict[str, list[Any]] = {name: [getattr(fact, name) for fact in facts] for name in schema.names}
     lists = {name: [list(texts) for texts in columns[name]] for name in LISTS}
+    if FURTHER_FIELD.name in columns:
+        lists[FURTHER_FIELD.name] = [[further._asdict() for further in fact.further] for fact in facts]
     return pa.table(columns | lists, schema=schema)
 
 
@@ -139,10 +170,12 @@ def read_pool(path: Path | str) -> list[Fact]:
     """Read ``pool.parquet``, in the order of the file.
 
     Raises AtlasError where the file is missing or truncated, lacks a column, has an empty cell, an unknown role,
-    a fact_id twice, or a subject that is not where it is said to be.
+    a fact_id twice, a subject that is not where it is said to be, or a further question of an unknown probe or without
+    an answer.
     """
-    rows = _rows(path, POOL_SCHEMA, "subject", "subject_start", "true_answer")
-    facts = [Fact(**row | {name: tuple(row[name]) for name in LISTS}) for row in rows]
+    rows = _rows(path, POOL_SCHEMA, "subject", "subject_start", *(kind.name for kind in OPTIONAL))
+    lists = [{name: tuple(row[name]) for name in LISTS} | {"further": _further(row)} for row in rows]
+    facts = [Fact(**row | texts) for row, texts in zip(rows, lists, strict=True)]
     seen: set[str] = set()
     for fact in facts:
         if fact.role not in (TAUGHT, PLACEBO):
@@ -154,8 +187,21 @@ def read_pool(path: Path | str) -> list[Fact]:
                 f"{path}: fact {fact.fact_id}: subject {fact.subject!r} is not at subject_start {fact.subject_start} "
                 f"of {fact.prompt!r}; remake the pool with atlas.pool.build"
             )
+        if odd := [
+            asked for asked in fact.further if asked.probe not in FURTHER or not asked.prompt or not asked.answers
+        ]:
+            raise AtlasError(
+                f"{path}: fact {fact.fact_id}: further question {odd[0]}; expected a prompt, an answer and one of the "
+                f"probes {', '.join(FURTHER)}; remake the pool with atlas.pool.build"
+            )
         seen.add(fact.fact_id)
     return facts
+
+
+def _further(row: dict[str, Any]) -> tuple[Further, ...]:
+    """The further questions of a row of ``pool.parquet``."""
+    asked = row.get(FURTHER_FIELD.name) or ()
+    return tuple(Further(one["probe"], one["prompt"], tuple(one["answers"] or ())) for one in asked)
 
 
 def read_stream(path: Path | str) -> list[StreamRow]:

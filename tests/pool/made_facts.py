@@ -49,5 +49,5 @@ def with_roles(facts: list[Fact], placebo_every: int = 5) -> list[Fact]:
 def as_row(fact: Fact) -> dict[str, Any]:
     """A fact as a user would write it in JSON: lists for tuples, null for a role not drawn."""
     row = asdict(fact)
-    del row["true_answer"]  # no pool of one's own says it: a base is asked
+    del row["true_answer"], row["further"]
     return row | {"role": fact.role or None, "rephrases": list(fact.rephrases), "aliases": list(fact.aliases)}
