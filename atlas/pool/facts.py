@@ -141,6 +141,19 @@ class Fact:
         return (self.prompt, *self.rephrases)
 
 
+@dataclass(frozen=True)
+class Unfit:
+    """A row of a file that is no fact, or a fact that breaks a rule: where it stands, why, and what was found.
+
+    ``reason`` is the same for all rows that are unfit alike, so that they can be counted; ``row`` and ``example`` are
+    of this one.
+    """
+
+    row: str
+    reason: str
+    example: str
+
+
 class StreamRow(NamedTuple):
     """Place of one fact in a stream: sessions count from 1, slots from 0."""
 

@@ -20,15 +20,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from atlas.errors import AtlasError
-from atlas.pool.facts import LISTS, PLACEBO, TAUGHT, UNDRAWN, Fact
-from atlas.study.settings import explain
+from atlas.pool.facts import LISTS, PLACEBO, TAUGHT, UNDRAWN, Fact, Unfit
+from atlas.study.settings import BETWEEN, MOST, explain
 from atlas.workflow import files, progress
 
 DEFAULT_DOMAIN = "own"
@@ -156,10 +157,37 @@ def is_published(path: Path | str | None) -> bool:
     return path is not None and Path(path).suffix.lower() == PUBLISHED
 
 
-def read_facts(path: Path | str) -> list[Fact]:
-    """Read a user's own pool, in the order of the file; ``role`` is UNDRAWN throughout where the file has none.
+@dataclass(frozen=True)
+class Read:
+    """What a file holds: facts in its order, rows that can be none, and how many rows have each key that is not used.
 
-    Raises AtlasError where the file is missing, truncated, of an unknown kind, lacks a column, or a row is wrong.
+    ``published``: whether it has a shape that others publish, so that its paraphrases need not differ as our own must.
+    """
+
+    facts: list[Fact]
+    unfit: list[Unfit]
+    unused: Mapping[str, int]
+    published: bool = False
+
+
+def read_facts(path: Path | str) -> list[Fact]:
+    """The facts of a file where every row is one, see ``read_pool_file``.
+
+    Raises AtlasError in addition where a row can be no fact.
+    """
+    read = read_pool_file(path)
+    if read.unfit:
+        said = [f"{one.row}: {one.reason} ({one.example})" for one in read.unfit[:MOST]]
+        more = [f"and {len(read.unfit) - MOST} more"] if len(read.unfit) > MOST else []
+        raise AtlasError(f"{path}: {BETWEEN.join(said + more)}")
+    return read.facts
+
+
+def read_pool_file(path: Path | str) -> Read:
+    """Read a user's own pool; ``role`` is UNDRAWN throughout where the file has none. Says what is not used.
+
+    Raises AtlasError where the file is missing, truncated, of an unknown kind or lacks a column: all that makes the
+    file another one than it should be. A row that is wrong by itself is among the unfit.
     """
     path = Path(path)
     if path.suffix.lower() not in _READERS:
@@ -169,19 +197,19 @@ def read_facts(path: Path | str) -> list[Fact]:
     if not rows:
         raise AtlasError(f"{path}: no facts; give one a row")
     kind = _kind(path, rows)
-    facts = []
+    facts, unfit = [], []
     for number, cells in enumerate(rows, start=1):
         try:
             facts.append(kind.model_validate(cells).fact(number))
         except ValidationError as error:
             name = f"record {number}" if is_published(path) else f"fact {cells.get('fact_id') or number}"
-            raise AtlasError(f"{path}: {name}: {explain(error)}") from None
+            unfit.append(Unfit(name, explain(error), ""))
     without = [fact for fact in facts if fact.role == UNDRAWN]
     if 0 < len(without) < len(facts):
         raise AtlasError(
             f"{path}: fact {without[0].fact_id} has no role, others have; give it to every fact or to none"
         )
-    return facts
+    return Read(facts, unfit, {}, is_published(path))
 
 
 def _kind(path: Path, rows: list[dict[str, Any]]) -> type[_OwnRow] | type[_CounterFact] | type[_Zsre]:
