@@ -1,0 +1,102 @@
+"""Sift a source: the facts that keep every rule, and why the others do not, all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from atlas.errors import AtlasError
+from atlas.phrases import plural
+from atlas.pool import builtin, own, rules
+from atlas.pool.facts import Fact, Unfit
+from atlas.pool.rules import Asked
+from atlas.study.pool_settings import Pool
+from atlas.workflow import progress
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """What a source has.
+
+    Attributes:
+        facts: those that keep every rule, in its order.
+        unfit: all that is wrong with the others.
+        unasked: further questions that cannot be asked; their facts stay.
+        rows: how many facts it has, those that cannot be read among them.
+    """
+
+    facts: list[Fact]
+    unfit: list[Unfit]
+    unasked: list[Unfit]
+    rows: int
+
+    @property
+    def broken(self) -> int:
+        """How many facts break a rule."""
+        return self.rows - len(self.facts)
+
+    @property
+    def table(self) -> str:
+        """The reasons with the number of facts that each is true of and an example, a line each."""
+        reasons = [*_by_reason(self.unfit), *_by_reason(self.unasked)]
+        lines = [f"{len(rows):>7,}  {rows[0].reason} ({_example(rows[0])})" for rows in reasons]
+        return "\n".join([f"{'facts':>7}  reason (an example)", *lines])
+
+    @property
+    def said(self) -> str:
+        """How many facts break a rule, and of what most of them do an example."""
+        first, *others = _by_reason(self.unfit)
+        more = f" and {plural(len(others), 'other reason')}, in the table above" if others else ""
+        count = plural(len(first), "fact")
+        facts = plural(self.rows, "fact")
+        return f"{self.broken} of {facts} break a rule: {first[0].reason} ({count}, such as {_example(first[0])}){more}"
+
+
+def sift(spec: Pool, asked: Asked = Asked()) -> Sifted:
+    """Read the source of a pool, its own file or the tables of Atlas, and apply every rule.
+
+    Raises AtlasError where the source is missing or damaged, or another file than it should be.
+    """
+    read = own.read_pool_file(spec.source) if spec.source else own.Read(builtin.read_facts(spec.shares), [], {})
+    facts, unasked = rules.askable(read.facts, asked)
+    found = rules.problems(facts, replace(asked, different=not read.published))
+    broken = {at for at, _ in found}
+    return Sifted(
+        [fact for at, fact in enumerate(facts) if at not in broken],
+        [*read.unfit, *(one for _, one in found)],
+        unasked,
+        len(facts) + len(read.unfit),
+    )
+
+
+def settled(spec: Pool, sifted: Sifted) -> list[Fact]:
+    """The facts that a pool goes on with; says the reasons where it leaves out any.
+
+    Raises AtlasError where facts break a rule and the study does not say ``unfit: skip``, where more than ``most_unfit``
+    of them do, or all.
+    """
+    where = spec.source or str(builtin.DATA)
+    if sifted.unfit or sifted.unasked:
+        progress.say(f"{where}: what breaks a rule\n{sifted.table}")
+    if sifted.broken and spec.unfit == "refuse":
+        raise AtlasError(
+            f"{where}: {sifted.said}; mend the file, or leave them out with `unfit: skip` under `pool`"
+        )
+    if sifted.broken > spec.most_unfit * sifted.rows or not sifted.facts:
+        raise AtlasError(
+            f"{where}: {sifted.said}; that is more than pool.most_unfit allows ({spec.most_unfit:.0%}), so mend the "
+            "file, or raise pool.most_unfit"
+        )
+    return sifted.facts
+
+
+def _by_reason(unfit: Sequence[Unfit]) -> list[list[Unfit]]:
+    """One of each row, by reason, the reason of most rows first."""
+    rows: dict[str, dict[str, Unfit]] = {}
+    for one in unfit:
+        rows.setdefault(one.reason, {}).setdefault(one.row, one)
+    return sorted(([*each.values()] for each in rows.values()), key=len, reverse=True)
+
+
+def _example(one: Unfit) -> str:
+    return f"{one.row}: {one.example}" if one.example else one.row

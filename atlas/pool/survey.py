@@ -1,0 +1,64 @@
+"""What a file of facts holds, for `atlas pool`: how many facts could be taught, and what breaks a rule."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from atlas.errors import AtlasError
+from atlas.phrases import plural
+from atlas.pool.build import draw
+from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
+from atlas.pool.groups import groups
+from atlas.pool.rules import Asked
+from atlas.pool.sift import Sifted, sift
+from atlas.study.pool_settings import Pool
+
+
+def sifted(path: Path, model: Path | None = None) -> Sifted:
+    """Apply the rules to a file, with a model from outside or else one that is pretrained here as the reader."""
+    return sift(Pool(source=str(path)), Asked.by(model))
+
+
+def report(path: Path, found: Sifted) -> str:
+    """What the file holds, in lines, and the table of reasons where there are any."""
+    facts = found.facts
+    lines = [f"{path}: {plural(found.rows, 'fact')}, {found.broken} of them unfit"]
+    if facts:
+        lines += [f"  {line}" for line in (_kinds(facts), _paraphrases(facts), _lacking(facts), _roles(path, facts)) if line]
+    return "\n".join(lines + ([found.table] if found.unfit or found.unasked else []))
+
+
+def _kinds(facts: list[Fact]) -> str:
+    domains, templates = ({getattr(fact, kind) for fact in facts} for kind in ("domain", "template"))
+    said = f"{plural(len(domains), 'domain')}, {plural(len(templates), 'template')}"
+    together = sum(count for count in Counter(groups(facts)).values() if count > 1)
+    return said + (f"; {together} facts say the same as others, or are of one subject and template" if together else "")
+
+
+def _paraphrases(facts: list[Fact]) -> str:
+    counts = [len(fact.rephrases) for fact in facts]
+    if not any(counts):
+        return "no paraphrases, so none is asked"
+    some = sum(map(bool, counts))
+    return f"paraphrases: {min(counts)} to {max(counts)} a fact, {some} of {plural(len(facts), 'fact')} have some"
+
+
+def _lacking(facts: list[Fact]) -> str:
+    answers: dict[str, set[str]] = {}
+    for fact in facts:
+        answers.setdefault(fact.template, set()).add(fact.answer)
+    alone = sum(answers[fact.template] <= {*fact.answers} for fact in facts)
+    without = sum(fact.subject is None for fact in facts)
+    said = [f"{without} without a subject, which editors at the subject need"] if without else []
+    said += [f"{alone} without another answer in their template, so without association"] if alone else []
+    return "; ".join(said)
+
+
+def _roles(path: Path, facts: list[Fact]) -> str:
+    how = "drawn, since the file names no roles" if facts[0].role == UNDRAWN else "as the file says"
+    try:
+        roles = Counter(fact.role for fact in draw(Pool(source=str(path)), facts))
+    except AtlasError as error:
+        return f"no pool: {str(error).removeprefix(f'{path}: ')}"
+    return f"{roles[TAUGHT]} could be taught, {roles[PLACEBO]} placebo ({how})"
