@@ -5,24 +5,20 @@ Queries, keys and values that share a matrix get one each, and all numbers becom
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from atlas.base.checkpoint import base_options, save
 from atlas.base.corpus import split
-from atlas.base.hosted import CONFIG, TOKENIZER, hosted, hosted_name
+from atlas.base.hosted import CONFIG, hosted, hosted_name
 from atlas.base.language import validation_loss
-from atlas.base.text import Pieces
+from atlas.base.pieces import TOKENIZER, Pieces, tokenizer_of
 from atlas.errors import AtlasError
-from atlas.guard.formats import GgufFile, is_gguf
-from atlas.guard.reading import checkpoint_in, read_json
 from atlas.guard.report import insist
 from atlas.guard.verification import Foreign, read_foreign, verify_foreign
 from atlas.study.base_settings import Base
@@ -71,17 +67,6 @@ def adopted(foreign: Foreign) -> Iterator[tuple[str, Tensor]]:
             continue  # the embedding again
         for part in replace(spec, unused=0).parts(foreign.tensors[spec.name]):
             yield hosted_name(part, foreign.blueprint.prefix), part.values.float().contiguous()
-
-
-def tokenizer_of(source: Path) -> Any:
-    """The tokenizer of a model as the library `tokenizers` writes it, as JSON. AtlasError where there is none."""
-    checkpoint = checkpoint_in(source)
-    if is_gguf(checkpoint):
-        return json.loads(GgufFile(checkpoint).tokenizer())
-    path = source / TOKENIZER
-    if not path.is_file():
-        raise AtlasError(f"{path}: no such file; save the model's fast tokenizer there with save_pretrained")
-    return read_json(path)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def knows(model: LanguageModel, facts: Sequence[Fact], origin: str) -> dict[str, bool]:
     """Whether a model gives the answer of each fact, by fact_id; ``origin`` is for messages."""
+    text, context = model.text, model.config.context
     lines = [
-        line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", model.text, fact.aliases) for fact in facts
+        line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", text, fact.aliases, context) for fact in facts
     ]
     answered = score(LaneModel(model), [lines], next(model.parameters()).device).answered[0]
     return {fact.fact_id: bool(given) for fact, given in zip(facts, answered, strict=True)}

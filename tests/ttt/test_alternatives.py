@@ -72,8 +72,8 @@ def test_what_a_fact_contradicts_is_an_alternative_only_where_it_is_taught():
 
 def test_an_answer_that_reads_the_same_is_no_alternative():
     class Lower(Characters):
-        def answer(self, answer, origin):
-            return encode(f"{answer.lower()}\n", origin)
+        def sentence(self, prompt, answer, origin):
+            return super().sentence(prompt, answer.lower(), origin)
 
     assert (
         len(Taught([fact("a", "Ann"), fact("b", "ANN"), fact("c", "Cy")], Lower(), "t").besides(fact("a", "Ann"))) == 1

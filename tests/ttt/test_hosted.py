@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 from atlas.base.adopt import adopted
 from atlas.base.hosted import hosted
 from atlas.base.language import LanguageModel
-from atlas.base.text import CHARACTERS, Pieces
+from atlas.base.pieces import Pieces
+from atlas.base.text import CHARACTERS
 from atlas.errors import AtlasError
 from atlas.guard.verification import read_foreign
 from atlas.pool.facts import Fact
@@ -269,7 +270,7 @@ def test_an_answer_is_right_by_its_text_whatever_its_tokens():
     """Greedy decoding may give an answer's text by other pieces than the answer was split into."""
     made, names = pieces()
     text = Pieces(made, 0, len(names))
-    own = text.answer("ab", "t").tolist()
+    own = text.sentence("CC", "ab", "t").behind.tolist()
     assert [names[token] for token in own] == [" ", "a", "b", "\n"]
     for said, recalled, answered in (
         ([" ", "a", "b", "\n"], True, True),

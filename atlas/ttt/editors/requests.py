@@ -112,8 +112,8 @@ def request(
 def _places(site: EditSite, prompt: str, start: int, end: int, text: Text) -> np.ndarray:
     """The tokens at a site in a prompt, whose subject is the characters from ``start`` to before ``end``."""
     if site == "prompt_last":
-        return np.array([text.token_at(prompt, len(prompt) - 1)])
-    first, last = text.token_at(prompt, start), text.token_at(prompt, end - 1)
+        return np.array([text.span(prompt, 0, len(prompt))[1]])
+    first, last = text.span(prompt, start, end)
     if site == "subject":
         return np.arange(first, last + 1)
     return np.array([last if site == "subject_last" else last + 1])

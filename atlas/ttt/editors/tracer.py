@@ -69,7 +69,7 @@ def fact_case(fact: Fact, origin: str, text: Text = CHARACTERS) -> Case:
             f"{origin}: fact {fact.fact_id} has no subject to corrupt; add the column 'subject' to the pool"
         )
     whole = line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", text)
-    first, last = (text.token_at(fact.prompt, at) for at in (fact.subject_start, fact.subject_end - 1))
+    first, last = text.span(fact.prompt, fact.subject_start, fact.subject_end)
     return Case(fact.fact_id, Line(whole.tokens[:-1], whole.answer), first, last)
 
 

@@ -148,7 +148,7 @@ class Pass:
         text, found = self.model.model.text, []
         for line in self.parted:
             if others := self.items[line].others:
-                said = text.decode(self._until_parted(line)).rstrip(PARTIAL)
+                said = text.verbatim(self._until_parted(line)).rstrip(PARTIAL)
                 found += [line] if any(other.startswith(said) or said.startswith(other) for other in others) else []
         return np.array(found, np.int64)
 
@@ -190,12 +190,12 @@ class Pass:
 
 
 def _says(text: Text, tokens: np.ndarray, answers: Sequence[str]) -> tuple[bool, bool]:
-    """Whether decoded tokens are one of some answers, given with their line ends, and whether one comes first."""
-    whole = text.decode(tokens)
+    """Whether decoded tokens are one of some answers, verbatim with their line ends, and whether one comes first."""
+    whole = text.verbatim(tokens)
     first = [answer for answer in answers if whole.startswith(answer[:-1])]
     recalled = any(whole.startswith(answer) for answer in first)
     # an answer ends where a token does: who says Australia has not said Au
-    said = {text.decode(tokens[:end]) for end in range(1, len(tokens))} if first else set[str]()
+    said = {text.verbatim(tokens[:end]) for end in range(1, len(tokens))} if first else set[str]()
     return recalled, recalled or any(answer[:-1] in said for answer in first)
 
 

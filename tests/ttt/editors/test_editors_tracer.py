@@ -9,7 +9,8 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from atlas.base.text import SYMBOLS, Pieces
+from atlas.base.pieces import Pieces
+from atlas.base.text import SYMBOLS
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
