@@ -216,11 +216,12 @@ def _unused(path: Path, adapter: bool, against: bool) -> Iterator[tuple[str, str
 def _pool(arguments: argparse.Namespace) -> None:
     from atlas.pool import survey
 
-    sifted = survey.sifted(arguments.file, arguments.model)
-    print(survey.report(arguments.file, sifted))
-    if sifted.broken:
+    found = survey.sifted(arguments.file, arguments.model)
+    print(survey.report(arguments.file, found))
+    print(f"  {survey.roles(arguments.file, found)}")
+    if found.broken:
         raise AtlasError(
-            f"{arguments.file}: {sifted.said}; mend the file, or let a study leave them out: pool: {{unfit: skip}}"
+            f"{arguments.file}: {found.said}; mend the file, or let a study leave them out: `unfit: skip` under `pool`"
         )
 
 

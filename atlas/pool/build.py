@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from atlas.draws import rng
 from atlas.errors import AtlasError
+from atlas.phrases import plural
 from atlas.pool import builtin
 from atlas.pool.facts import PLACEBO, SKIPPED, SKIPPED_NAME, TAUGHT, UNDRAWN, Fact, pool_table
 from atlas.pool.groups import groups
-from atlas.pool.rules import Asked
+from atlas.pool.rules import ANY, Asked
 from atlas.pool.shares import largest_remainder
 from atlas.pool.sift import settled, sift
 from atlas.study.jobs import PoolSpec
@@ -39,7 +40,7 @@ class Quota:
     exact: bool = True
 
 
-def build(spec: Pool, asked: Asked = Asked()) -> list[Fact]:
+def build(spec: Pool, asked: Asked = ANY) -> list[Fact]:
     """The facts of the pool with their roles, in the order of the source.
 
     Raises AtlasError where facts break a rule, or a domain has too few.
@@ -48,7 +49,14 @@ def build(spec: Pool, asked: Asked = Asked()) -> list[Fact]:
 
 
 def draw(spec: Pool, facts: Sequence[Fact]) -> list[Fact]:
-    """Draw the roles of facts. AtlasError naming the domain that has too few."""
+    """Draw the roles of facts, also where their source has taught facts alone: it names no placebo then.
+
+    Raises AtlasError where a role gets none, or naming the domain that has too few.
+    """
+    where = spec.source or str(builtin.DATA)
+    if {fact.role for fact in facts} == {TAUGHT}:
+        progress.say(f"{where}: every fact is taught, so that some are drawn to be placebo; a pool needs both")
+        facts = [replace(fact, role=UNDRAWN) for fact in facts]
     firsts = dict(zip([fact.fact_id for fact in facts], [facts[at] for at in groups(facts)], strict=True))
     role_of: dict[str, str] = {}
     for role in (TAUGHT, PLACEBO):  # taught first: with rows to spare, rounding never takes a fact from what is taught
@@ -58,13 +66,18 @@ def draw(spec: Pool, facts: Sequence[Fact]) -> list[Fact]:
             for fact in facts
             if fact.role in (UNDRAWN, role) and firsts[fact.fact_id].fact_id not in taken
         }
-        role_of |= dict.fromkeys(_draw(free, _quota(role, free, spec), spec), role)
+        if not (drawn := _draw(free, _quota(role, free, spec), spec)):
+            raise AtlasError(
+                f"{where}: of {plural(len(facts), 'fact')} none is left to be {role}, and a pool needs taught and placebo "
+                "facts; those that say the same, or are of one subject and template, are all one or all the other, so "
+                "add facts about other things"
+            )
+        role_of |= dict.fromkeys(drawn, role)
     return [replace(fact, role=role_of[fact.fact_id]) for fact in facts if fact.fact_id in role_of]
 
 
 def _quota(role: str, free: Mapping[str, Fact], spec: Pool) -> Quota:
-    """What to draw from the facts that are free for a role, see ``_draw``: all of an own pool's where the study names no
-    number."""
+    """What to draw from the facts that are free for a role: all of an own pool's where the study names no number."""
     if not spec.source:
         return Quota(role, (spec.most_taught if role == TAUGHT else spec.most_placebo) or 0, spec.shares)
     shares = Counter(first.domain for first in free.values())
@@ -80,12 +93,8 @@ def _draw(free: Mapping[str, Fact], quota: Quota, spec: Pool) -> list[str]:
     ``free`` has the first fact of the group of each: a group counts in the domain and template of that.
     """
     where = spec.source or str(builtin.DATA)
-    none_left = (
-        f"{where}: no fact is left to be {quota.role}; a pool needs taught and placebo facts, and facts that say the same "
-        "or are of one subject and template are all taught or all placebo"
-    )
     if quota.count < 1 or not quota.shares:
-        raise AtlasError(none_left)
+        return []
     room = dict.fromkeys(quota.shares, 0) | Counter(first.domain for first in free.values())
     drawn: list[str] = []
     for domain, count in largest_remainder(quota.count, quota.shares, room).items():
@@ -103,8 +112,6 @@ def _draw(free: Mapping[str, Fact], quota: Quota, spec: Pool) -> list[str]:
             members = [*templates[template].values()]
             order = rng(spec.seed, quota.role, "pool", template).permutation(len(members))
             drawn += _take([members[index] for index in order], part, quota.exact)
-    if not drawn:
-        raise AtlasError(none_left)
     return drawn
 
 
@@ -132,7 +139,9 @@ def main() -> None:
     """Command line: ``python -m atlas.pool.build --spec POOL --out pool.parquet``."""
     arguments = parser(__doc__)
     add_spec(arguments, PoolSpec)
-    arguments.add_argument("--model", type=Path, help="model from outside that reads the facts: its folder or GGUF file")
+    arguments.add_argument(
+        "--model", type=Path, help="model from outside that reads the facts: its folder or GGUF file"
+    )
     arguments.add_argument("--out", type=Path, required=True, help="pool.parquet; skipped.parquet is written beside it")
     options = arguments.parse_args()
     spec: PoolSpec = options.spec

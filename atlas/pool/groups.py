@@ -5,8 +5,8 @@ Of one group are facts
 - of the same subject and template, since one may tell the other;
 - of the same subject and answer, whatever their templates: the same fact in other words;
 - of which a prompt of one is a prompt of the other, but for case and punctuation, and an answer is the same;
-- without a subject, that have an answer in common and in their prompts a word that no fact with other answers has, as
-  "Peru" in "The capital of Peru is" and "Peru's capital is called";
+- without a subject, of the same template and answer, that have a word in common which no fact with another answer has,
+  as "Peru" in "The capital of Peru is" and "Peru's capital is called";
 
 and facts that are of one group with the same third fact.
 """
@@ -48,7 +48,7 @@ def _keys(fact: Fact, telling: set[str]) -> Iterator[Hashable]:
     for answer in answers:
         yield from (("prompt", words(prompt) or prompt, answer) for prompt in fact.prompts)
     if fact.subject is None:
-        yield from (("word", word, answers[0]) for word in _words(fact) & telling)
+        yield from (("word", fact.template, word, answers[0]) for word in _words(fact) & telling)
     else:
         yield "subject", fact.template, plain(fact.subject)
         yield from (("answer", plain(fact.subject), answer) for answer in answers)

@@ -25,6 +25,8 @@ MAX_ANSWER_TOKENS = 32  # of other models, with the line end: so far greedy deco
 CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of what ends or breaks a line, and of halves of characters
 RESERVED_DOMAIN = "all"  # the tables' name for all domains together
 
+NOTHING = Needs()
+
 Reason = tuple[str, str]  # the same for all facts that break a rule alike, and what was found in one of them
 
 
@@ -41,11 +43,11 @@ class Asked:
 
     text: Text = CHARACTERS
     context: int = 256
-    needs: Needs = Needs()
+    needs: Needs = NOTHING
     different: bool = True
 
     @classmethod
-    def by(cls, model: Path | None, context: int = 256, needs: Needs = Needs()) -> Asked:
+    def by(cls, model: Path | None, context: int = 256, needs: Needs = NOTHING) -> Asked:
         """What a model from outside can read, or else one that is pretrained here with such a context."""
         return cls(*(text_of(model) if model else (CHARACTERS, context)), needs)
 
@@ -57,12 +59,16 @@ class Asked:
         return MAX_ANSWER_TOKENS - 1, self.context, "token"
 
 
-def unfit(facts: Sequence[Fact], asked: Asked = Asked()) -> list[Unfit]:
+ANY = Asked()
+"""A base that is pretrained here, and no arm that needs more than a prompt and an answer."""
+
+
+def unfit(facts: Sequence[Fact], asked: Asked = ANY) -> list[Unfit]:
     """All that is wrong with facts, see ``problems``; a row is named as ``fact`` and its fact_id."""
     return [found for _, found in problems(facts, asked)]
 
 
-def problems(facts: Sequence[Fact], asked: Asked = Asked()) -> list[tuple[int, Unfit]]:
+def problems(facts: Sequence[Fact], asked: Asked = ANY) -> list[tuple[int, Unfit]]:
     """All that is wrong with facts, by their indices: one by one, then what facts must not share, and at last facts
     that the others leave without an alternative."""
     found = [(at, *reason) for at, fact in enumerate(facts) for reason in _alone(fact, asked)]
@@ -72,7 +78,7 @@ def problems(facts: Sequence[Fact], asked: Asked = Asked()) -> list[tuple[int, U
     return [(at, Unfit(f"fact {facts[at].fact_id}", reason, example)) for at, reason, example in found]
 
 
-def askable(facts: Sequence[Fact], asked: Asked = Asked()) -> tuple[list[Fact], list[Unfit]]:
+def askable(facts: Sequence[Fact], asked: Asked = ANY) -> tuple[list[Fact], list[Unfit]]:
     """The facts with those further questions that can be asked, and why the others cannot. A fact does not depend on
     the questions beside it."""
     prompts = {plain(prompt) for fact in facts for prompt in fact.prompts}
@@ -96,7 +102,9 @@ def askable(facts: Sequence[Fact], asked: Asked = Asked()) -> tuple[list[Fact], 
             if reason is None:
                 asks.append(further)
             else:
-                dropped.append(Unfit(f"fact {fact.fact_id}", f"question not asked, the fact stays: {reason[0]}", reason[1]))
+                dropped.append(
+                    Unfit(f"fact {fact.fact_id}", f"question not asked, the fact stays: {reason[0]}", reason[1])
+                )
         kept.append(replace(fact, further=tuple(asks)) if len(asks) < len(fact.further) else fact)
     return kept, dropped
 

@@ -9,7 +9,7 @@ from atlas.errors import AtlasError
 from atlas.phrases import plural
 from atlas.pool import builtin, own, rules
 from atlas.pool.facts import Fact, Unfit
-from atlas.pool.rules import Asked
+from atlas.pool.rules import ANY, Asked
 from atlas.study.pool_settings import Pool
 from atlas.workflow import progress
 
@@ -52,7 +52,7 @@ class Sifted:
         return f"{self.broken} of {facts} break a rule: {first[0].reason} ({count}, such as {_example(first[0])}){more}"
 
 
-def sift(spec: Pool, asked: Asked = Asked()) -> Sifted:
+def sift(spec: Pool, asked: Asked = ANY) -> Sifted:
     """Read the source of a pool, its own file or the tables of Atlas, and apply every rule.
 
     Raises AtlasError where the source is missing or damaged, or another file than it should be.
@@ -72,16 +72,14 @@ def sift(spec: Pool, asked: Asked = Asked()) -> Sifted:
 def settled(spec: Pool, sifted: Sifted) -> list[Fact]:
     """The facts that a pool goes on with; says the reasons where it leaves out any.
 
-    Raises AtlasError where facts break a rule and the study does not say ``unfit: skip``, where more than ``most_unfit``
-    of them do, or all.
+    Raises AtlasError where facts break a rule and the study does not say ``unfit: skip``, or where more than
+    ``most_unfit`` of them do.
     """
     where = spec.source or str(builtin.DATA)
     if sifted.unfit or sifted.unasked:
         progress.say(f"{where}: what breaks a rule\n{sifted.table}")
     if sifted.broken and spec.unfit == "refuse":
-        raise AtlasError(
-            f"{where}: {sifted.said}; mend the file, or leave them out with `unfit: skip` under `pool`"
-        )
+        raise AtlasError(f"{where}: {sifted.said}; mend the file, or leave them out with `unfit: skip` under `pool`")
     if sifted.broken > spec.most_unfit * sifted.rows or not sifted.facts:
         raise AtlasError(
             f"{where}: {sifted.said}; that is more than pool.most_unfit allows ({spec.most_unfit:.0%}), so mend the "

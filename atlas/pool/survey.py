@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from atlas.errors import AtlasError
 from atlas.phrases import plural
 from atlas.pool.build import draw
@@ -13,20 +15,34 @@ from atlas.pool.groups import groups
 from atlas.pool.rules import Asked
 from atlas.pool.sift import Sifted, sift
 from atlas.study.pool_settings import Pool
+from atlas.study.settings import explain
 
 
 def sifted(path: Path, model: Path | None = None) -> Sifted:
-    """Apply the rules to a file, with a model from outside or else one that is pretrained here as the reader."""
-    return sift(Pool(source=str(path)), Asked.by(model))
+    """Apply the rules to a file, with a model from outside or else one that is pretrained here as the reader.
+
+    Raises AtlasError where the file cannot be read, or a study could not name it.
+    """
+    try:
+        spec = Pool(source=str(path))
+    except ValidationError as error:
+        raise AtlasError(f"{path}: {explain(error)}") from None
+    return sift(spec, Asked.by(model))
 
 
 def report(path: Path, found: Sifted) -> str:
     """What the file holds, in lines, and the table of reasons where there are any."""
-    facts = found.facts
     lines = [f"{path}: {plural(found.rows, 'fact')}, {found.broken} of them unfit"]
-    if facts:
-        lines += [f"  {line}" for line in (_kinds(facts), _paraphrases(facts), _lacking(facts), _roles(path, facts)) if line]
+    if facts := found.facts:
+        lines += [f"  {line}" for line in (_kinds(facts), _paraphrases(facts), _lacking(facts)) if line]
     return "\n".join(lines + ([found.table] if found.unfit or found.unasked else []))
+
+
+def roles(path: Path, found: Sifted) -> str:
+    """How many facts could be taught, and serve as placebo. AtlasError where there is none for one of the two."""
+    drawn = Counter(fact.role for fact in draw(Pool(source=str(path)), found.facts))
+    how = "drawn, since the file names no roles" if found.facts[0].role == UNDRAWN else "as the file says"
+    return f"{drawn[TAUGHT]} could be taught, {drawn[PLACEBO]} placebo ({how})"
 
 
 def _kinds(facts: list[Fact]) -> str:
@@ -53,12 +69,3 @@ def _lacking(facts: list[Fact]) -> str:
     said = [f"{without} without a subject, which editors at the subject need"] if without else []
     said += [f"{alone} without another answer in their template, so without association"] if alone else []
     return "; ".join(said)
-
-
-def _roles(path: Path, facts: list[Fact]) -> str:
-    how = "drawn, since the file names no roles" if facts[0].role == UNDRAWN else "as the file says"
-    try:
-        roles = Counter(fact.role for fact in draw(Pool(source=str(path)), facts))
-    except AtlasError as error:
-        return f"no pool: {str(error).removeprefix(f'{path}: ')}"
-    return f"{roles[TAUGHT]} could be taught, {roles[PLACEBO]} placebo ({how})"

@@ -286,8 +286,8 @@ class Study(Settings):
             return
         if not self.pool.source and recipe.paraphrases > TEACHABLE:
             yield (
-                f"{where}.recipe.paraphrases: {recipe.paraphrases}, but of a fact of Atlas {TEACHABLE} may be taught, and "
-                "the others are held out; teach fewer"
+                f"{where}.recipe.paraphrases: {recipe.paraphrases}, but of those of a fact of Atlas {TEACHABLE} may be "
+                "taught, the others are held out; teach fewer"
             )
         if arm.tuned:
             yield from check_tuned(f"{where}.tuned", arm.tuned, recipe, self.all_seeds)
