@@ -1,3 +1,5 @@
+from atlas.pool.companions import companions
+
 POOL = beside("atlas/pool")
 # what is taught: the pool, or where a study contradicts what its base knows, the pool with what that is
 TAUGHT_POOL = (
@@ -14,7 +16,7 @@ rule facts:
             if Path(path).suffix == ".gguf"
             or Path(path).name in ("config.json", "tokenizer.json")
         ],
-        source=present(STUDY.pool.source)
+        source=[*present(STUDY.pool.source), *map(str, companions(STUDY.pool.source))]
         if STUDY.pool.source
         else expand(
             f"{POOL}/data/{{domain}}.{{kind}}",

@@ -65,7 +65,7 @@ def sift(spec: Pool, asked: Asked = ANY) -> Sifted:
         [fact for at, fact in enumerate(facts) if at not in broken],
         [*read.unfit, *(one for _, one in found)],
         unasked,
-        len(facts) + len(read.unfit),
+        len(facts) + len({one.row for one in read.unfit}),
     )
 
 

@@ -28,7 +28,7 @@ class Pool(Settings):
     """Which facts there are, and how many of them are taught."""
 
     source: OwnPath | None = Field(
-        None, description="own pool (CSV, JSONL, Parquet; JSON of CounterFact or zsRE); null: the tables of Atlas"
+        None, description="own pool (CSV, TSV, JSON, JSONL, Parquet, or a research file); null: the tables of Atlas"
     )
     unfit: Literal["refuse", "skip"] = Field(
         "refuse", description="what becomes of a pool with facts that break a rule: refuse it, or leave them out"

@@ -152,8 +152,12 @@ def _is_member(place: Place, at: int, places: Sequence[Place]) -> bool:
 
 def explain(error: ValidationError) -> str:
     """All mistakes of a validation error in one line."""
-    lines = mistakes(error)
-    return BETWEEN.join(lines[:MOST] + ([f"and {len(lines) - MOST} more"] if len(lines) > MOST else []))
+    return one_line(mistakes(error))
+
+
+def one_line(lines: Sequence[str]) -> str:
+    """Mistakes in one line: at most 20, and how many more there are."""
+    return BETWEEN.join([*lines[:MOST], *([f"and {len(lines) - MOST} more"] if len(lines) > MOST else [])])
 
 
 def _shown(one: ErrorDetails) -> str:
