@@ -68,9 +68,9 @@ def draw(spec: Pool, facts: Sequence[Fact]) -> list[Fact]:
         }
         if not (drawn := _draw(free, _quota(role, free, spec), spec)):
             raise AtlasError(
-                f"{where}: of {plural(len(facts), 'fact')} none is left to be {role}, and a pool needs taught and placebo "
-                "facts; those that say the same, or are of one subject and template, are all one or all the other, so "
-                "add facts about other things"
+                f"{where}: of {plural(len(facts), 'fact')} none is left to be {role}, and a pool needs taught and "
+                "placebo facts; those that say the same, or are of one subject and template, are all one or all the "
+                "other, so add facts about other things"
             )
         role_of |= dict.fromkeys(drawn, role)
     return [replace(fact, role=role_of[fact.fact_id]) for fact in facts if fact.fact_id in role_of]
