@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from atlas.pool.facts import Unfit
 from atlas.study.settings import SHOWN
 
 BAR = "|"
-SAID = {"missing": "is missing", "string_too_short": "is empty", "tuple_type": "expected a list"}
+SAID = {"missing": "is missing", "tuple_type": "expected a list"}
 SAID |= dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "expected an object")
 
 
@@ -43,12 +43,16 @@ def _text(cell: Any) -> Any:
         raise ValueError("a number with a point may be written in many ways; save it as text, as it should be answered")
     if not isinstance(cell, str):
         raise ValueError("expected text; save it as text")
+    if any("\ud800" <= character <= "\udfff" for character in cell):
+        raise ValueError("half a character, written as \\ud800 to \\udfff; write the whole one")
     return cell.strip()
 
 
 def _texts(cell: Any) -> Any:
     items = _list(cell) if isinstance(cell, str) else cell
-    return [item for item in items if item not in (None, "")] if isinstance(items, list) else items
+    if not isinstance(items, list):
+        return items
+    return [item for item in items if item is not None and not (isinstance(item, str) and not item.strip())]
 
 
 def _list(cell: str) -> list[Any]:
@@ -60,7 +64,8 @@ def _list(cell: str) -> list[Any]:
         pass
     try:
         items = ast.literal_eval(cell.strip())
-        kinds = [token.type for token in tokenize.generate_tokens(io.StringIO(cell.strip()).readline)]
+        tokens = tokenize.generate_tokens(io.StringIO(cell.strip()).readline)
+        kinds = [token.type for token in tokens if token.type != tokenize.NL]
     except (SyntaxError, ValueError, tokenize.TokenError):
         items, kinds = None, []
     # Python joins texts without a comma between them, as numpy prints them
@@ -69,7 +74,7 @@ def _list(cell: str) -> list[Any]:
     return items
 
 
-Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+Text = Annotated[str, BeforeValidator(_text)]
 """Text without spaces around it. A whole number is text, too; one with a point is not, for 1.0 may mean 1."""
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_texts)]
 """A list of texts, or text that is one in JSON, in Python, or with | between the texts."""

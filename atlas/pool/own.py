@@ -121,7 +121,7 @@ def _published(path: Path, records: Records, shape: type[published.Shape]) -> Re
         except UnfitError as error:
             wrong.append(Unfit(where, error.reason, error.example))
         unused.update(reading.left)
-    return Read(published.merged(found), wrong, _sorted(unused), published=True)
+    return Read(published.merged(found) if shape.repeats else found, wrong, _sorted(unused), published=True)
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:

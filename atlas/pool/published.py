@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from atlas.pool.cells import Row, Text, Texts, UnfitError, flat, placed
 from atlas.pool.facts import HOP, NEIGHBOUR, REVERSED, UNDRAWN, Fact, Further
@@ -20,6 +20,10 @@ SUBJECT_HOLE = "[X]"  # of LAMA and ParaRel
 HOLES = ("[Y]", "[MASK]", "____")  # places of the answer
 NOTHING = "<|endoftext|>"  # what some files have in place of an answer that is not known
 NO_END = "the answer is not at the end; a prompt must end before it"
+
+
+Sentences = Annotated[tuple[Text, ...], BeforeValidator(lambda cell: [cell] if isinstance(cell, str) else cell)]
+"""One sentence or a list; a template may begin with ``[X]``, as a list does."""
 
 
 @dataclass
@@ -89,6 +93,7 @@ class Shape(Row):
 
     name: ClassVar[str]
     marks: ClassVar[frozenset[str]]
+    repeats: ClassVar[bool] = False  # whether several records have one fact, each with more questions
 
     def facts(self, reading: Reading) -> Iterator[Fact]:
         """The facts of the record. Raises UnfitError where it can be none."""
@@ -151,6 +156,7 @@ class _Mquake(Shape):
 
     name = "MQuAKE"
     marks = frozenset({"requested_rewrite", "questions"})
+    repeats = True
     case_id: Text
     requested_rewrite: Annotated[tuple[_Rewrite, ...], Field(min_length=1)]
     questions: Texts = ()
@@ -354,8 +360,8 @@ class _Lama(Shape):
     obj_aliases: Texts = ()
     uuid: Text | None = None
     relation: Text | None = Field(None, validation_alias=AliasChoices("predicate_id", "relation", "pred"))
-    templates: Texts = Field((), validation_alias=AliasChoices("template", "templates", "pattern", "patterns"))
-    masked_sentences: Texts = Field((), validation_alias=AliasChoices("masked_sentences", "masked_sentence"))
+    templates: Sentences = Field((), validation_alias=AliasChoices("template", "templates", "pattern", "patterns"))
+    masked_sentences: Sentences = Field((), validation_alias=AliasChoices("masked_sentences", "masked_sentence"))
     evidences: tuple[_Evidence, ...] = ()
 
     def facts(self, reading: Reading) -> Iterator[Fact]:

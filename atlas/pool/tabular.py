@@ -81,23 +81,20 @@ def _text(path: Path, packed: bool) -> str:
         except (OSError, EOFError, zlib.error) as error:
             raise AtlasError(f"{path}: not a whole gzip file ({error}); copy it again") from None
     encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in data:
+        raise AtlasError(f"{path}: zero bytes, as in UTF-16 without its byte-order mark; save the file as UTF-8")
     try:
-        text = data.decode(encoding)
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
             raise AtlasError(f"{path}: not whole {encoding.upper()} text ({error}); save it as UTF-8") from None
         bad = error.start
-        line = data.count(b"\n", 0, bad) + 1
-        begin = data.rfind(b"\n", 0, bad) + 1
+        line, begin = data.count(b"\n", 0, bad) + 1, data.rfind(b"\n", 0, bad) + 1
         seen = data[max(begin, bad - AROUND) : bad + AROUND].split(b"\n")[0].decode("cp1252", errors="replace").strip()
         raise AtlasError(
             f"{path}: line {line}, byte {bad - begin + 1}: 0x{data[bad]:02X} is not UTF-8; save the file as UTF-8 (as "
             f"cp1252 it would read {seen!r})"
         ) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise AtlasError(f"{path}: line {line}: a zero byte, as in UTF-16 without its mark; save the file as UTF-8")
-    return text
 
 
 def _once(path: Path, names: Sequence[str]) -> None:
@@ -125,9 +122,7 @@ def _delimited(path: Path, text: str, known: Collection[str]) -> Records:
         for cells in reader:
             filled = any(cell.strip() for cell in cells)
             if filled and len(cells) == len(names):
-                rows.append(
-                    (f"line {line}", {n: c for n, cell in zip(names, cells, strict=True) if (c := cell.strip())})
-                )
+                rows.append((f"line {line}", _filled(dict(zip(names, cells, strict=True)))))
             elif filled:
                 more = f"; quote texts with {DELIMITERS[delimiter]} in them" if len(cells) > len(names) else ""
                 found = f"{len(cells)} of {len(names)}, the last is {cells[-1][:SHOWN]!r}"
@@ -167,12 +162,12 @@ def _json(path: Path, text: str, known: Collection[str]) -> Records:
     """JSON, or JSON Lines under its name."""
     try:
         value = json.loads(text, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and text.lstrip().startswith("{"):
-            return _lines(path, text, known)
-        raise AtlasError(f"{path}: not valid JSON ({error}); copy it again") from None
     except _TwiceError as error:
         raise AtlasError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and text.lstrip().startswith("{"):
+            return _lines(path, text, known)
+        raise AtlasError(f"{path}: not valid JSON ({error}); copy it again") from None
     if isinstance(value, dict):
         value = _within(path, value, known)
     records = value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else [value], 1)
@@ -214,10 +209,10 @@ def _lines(path: Path, text: str, known: Collection[str]) -> Records:
         try:
             if line.strip():
                 found.append((f"line {number}", json.loads(line, object_pairs_hook=_object)))
-        except json.JSONDecodeError as error:
-            wrong.append(f"line {number}: not valid JSON ({error.msg} at character {error.colno})")
         except _TwiceError as error:
             wrong.append(f"line {number}: {error}")
+        except (ValueError, RecursionError) as error:
+            wrong.append(f"line {number}: not valid JSON ({str(error).replace('line 1 column', 'character')})")
     if wrong:
         raise AtlasError(f"{path}: {one_line(wrong)}; each line is an object with the columns as keys")
     return _records(path, found)
@@ -239,6 +234,8 @@ def _filled(value: Any) -> Any:
 
 
 def _missing(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.strip()
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 

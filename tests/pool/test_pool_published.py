@@ -107,20 +107,19 @@ def test_a_published_pool_is_drawn_and_read_as_any_other(write, record, tmp_path
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (counterfact(case_id=None), "record 2: case_id: Field required"),
-        (counterfact(case_id="7"), "record 2: case_id: .*valid integer, found '7'"),
-        (counterfact(0, **{"requested_rewrite.subject": None}), r"record 2: requested_rewrite.subject: Field required"),
-        (counterfact(0, **{NEW: None}), "record 2: requested_rewrite.target_new.str: Field required"),
-        (counterfact(0, **{NEW: 7}), "record 2: requested_rewrite.target_new.str: .*found 7"),
+        (counterfact(case_id=None), r"record 2: case_id is missing \(found pararel_idx, "),
+        (counterfact(0, **{"requested_rewrite.subject": None}), "record 2: requested_rewrite.subject is missing"),
+        (counterfact(0, **{NEW: None}), "record 2: requested_rewrite.target_new.str is missing"),
+        (counterfact(0, **{NEW: 7.0}), "record 2: requested_rewrite.target_new.str: a number with a point .*found 7.0"),
         (
             counterfact(0, **{"requested_rewrite.prompt": "The {} of {} is"}),
-            r"record 2: requested_rewrite.prompt: .* once",
+            r"record 2: requested_rewrite.prompt: expected {} once, for the subject \(found 'The {} of {} is'\)",
         ),
-        (counterfact(paraphrase_prompts=[]), r"record 2: paraphrase_prompts: .*at least 1 item"),
-        (counterfact(paraphrase_prompts="one"), "record 2: paraphrase_prompts: .*valid list, found 'one'"),
+        (counterfact(paraphrase_prompts={"a": "b"}), "record 2: paraphrase_prompts: expected a list .found {'a': 'b'}"),
+        (counterfact(requested_rewrite="one"), "record 2: requested_rewrite: expected an object .found 'one'"),
         (
             zsre(),
-            "record 2: case_id: Field required, found subject, src, pred, rephrase, alt, answers, loc, loc_ans, cond",
+            "record 2: case_id is missing .found subject, src, .* | record 2: requested_rewrite is missing",
         ),
     ],
 )
@@ -133,34 +132,12 @@ def test_wrong_fields_of_counterfact_are_named(write, record, message):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (zsre(answers=None), "record 2: answers: Field required"),
+        (zsre(answers=None), "record 2: answers is missing"),
         (zsre(answers=[]), r"record 2: answers: .*at least 1 item"),
-        (zsre(rephrase=None), "record 2: rephrase: Field required"),
-        (
-            zsre(subject="Old Hall"),
-            "record 2: subject: 'Old Hall' is not in the question 'What town does Aldermoor Hall",
-        ),
     ],
 )
 def test_wrong_fields_of_zsre_are_named(write, record, message):
     path = write([zsre(1), record])
-    with pytest.raises(AtlasError, match=rf"^{path}: {message}"):
-        own.read_facts(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ('[{"case_id": 1', r"not valid JSON \(.*\); copy it again"),
-        ('{"case_id": 1}', "not a JSON list of records, as CounterFact and zsRE"),
-        ("[]", "not a JSON list of records"),
-        ('["a"]', "not a JSON list of records"),
-        ('[{"prompt": "a", "answer": "b"}]', r"record 1 has the keys prompt, answer; expected requested_rewrite .*CSV"),
-    ],
-)
-def test_a_file_of_another_shape_is_refused(tmp_path, content, message):
-    path = tmp_path / "set.json"
-    path.write_text(content, encoding="utf-8")
     with pytest.raises(AtlasError, match=rf"^{path}: {message}"):
         own.read_facts(path)
 
@@ -202,9 +179,8 @@ def test_skipping_is_for_own_pools():
         Pool(unfit="skip")
 
 
-def test_published_rephrases_need_not_differ_as_ours_do_but_must_not_repeat(write):
+def test_published_rephrases_need_not_differ_as_ours_do_and_repeats_are_dropped(write):
     alike = counterfact(0, paraphrase_prompts=["The mother tongue of Aldermoor Reed was"])
     assert build(Pool(source=write([alike] + [counterfact(i) for i in range(1, 6)])))
-    twice = counterfact(0, paraphrase_prompts=["The mother tongue of Aldermoor Reed is"])
-    with pytest.raises(AtlasError, match="is there twice"):
-        build(Pool(source=write([twice] + [counterfact(i) for i in range(1, 6)])))
+    twice = counterfact(0, paraphrase_prompts=["The mother tongue of Aldermoor Reed is", "She spoke", "She spoke "])
+    assert own.read_facts(write([twice]))[0].rephrases == ("She spoke",)
