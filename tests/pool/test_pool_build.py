@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from atlas.errors import AtlasError
 from atlas.pool import builtin
 from atlas.pool.build import build
-from atlas.pool.facts import PLACEBO, POOL_SCHEMA, SUBJECT_SCHEMA, TAUGHT, read_pool
+from atlas.pool.facts import PLACEBO, POOL_SCHEMA, SKIPPED, SUBJECT_SCHEMA, TAUGHT, read_pool
 from atlas.pool.shares import largest_remainder
 from atlas.study.pool_settings import SHARES, Pool
 from atlas.workflow import files
@@ -192,7 +192,9 @@ def test_an_own_pool_has_the_shares_of_its_rows():
 def test_a_fact_that_breaks_a_rule_stops_the_build_and_names_file_and_fact(tmp_path, changes, message):
     bad = make_fact(**changes)
     path = own_pool(tmp_path, [*make_pool(towns=9), bad])
-    with pytest.raises(AtlasError, match=rf"^{path}: 1 of 10 facts break a rule: .*such as fact {bad.fact_id}: .*{message}"):
+    with pytest.raises(
+        AtlasError, match=rf"^{path}: 1 of 10 facts break a rule: .*such as fact {bad.fact_id}: .*{message}"
+    ):
         build(Pool(source=path))
 
 
@@ -202,6 +204,7 @@ def test_the_step_writes_the_pool_as_later_stages_read_it(tmp_path):
     assert read_pool(tmp_path / "one") == build(Pool(taught=60, placebo=24))
     assert files.read_parquet(tmp_path / "one").schema.names == [*POOL_SCHEMA.names, *SUBJECT_SCHEMA.names]
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert files.read_parquet(tmp_path / "skipped.parquet", SKIPPED).num_rows == 0
     assert files.provenance_of(tmp_path / "one")["spec"]["taught"] == 60
 
 

@@ -13,7 +13,7 @@ from atlas.pool import rules, survey
 from atlas.pool.build import build
 from atlas.pool.facts import HOP, NEIGHBOUR, PLACEBO, SKIPPED, TAUGHT, Further, read_pool
 from atlas.pool.sift import sift
-from atlas.study.jobs import Needs, PoolSpec
+from atlas.study.jobs import Needs
 from atlas.study.pool_settings import Pool
 from atlas.workflow import files
 from tests.pool.made_facts import make_fact, make_pool
@@ -128,13 +128,6 @@ def test_the_step_writes_down_what_it_leaves_out(write, tmp_path):
     assert sorted({each["reason"].partition(";")[0].partition(",")[0] for each in skipped}) == sorted(BAD)
     assert len({each["row"] for each in skipped}) == len(BAD)
     assert len(read_pool(tmp_path / "pool.parquet")) == len(FIT)
-
-
-def test_nothing_is_skipped_of_the_facts_of_atlas(tmp_path):
-    spec = PoolSpec(taught=8, placebo=8).model_dump_json()
-    command = [sys.executable, "-m", "atlas.pool.build", "--spec", spec, "--out", tmp_path / "pool.parquet"]
-    subprocess.run(command, capture_output=True, text=True, check=True)
-    assert files.read_parquet(tmp_path / "skipped.parquet", SKIPPED).num_rows == 0
 
 
 def test_a_question_that_cannot_be_asked_is_dropped_and_its_fact_stays():
