@@ -52,14 +52,14 @@ def table(runs: Runs) -> pa.Table:
     rows = []
     for (sessions, probe), of_cell in means.groupby(level=["sessions", "probe"]):
         for metric in OF_FACTS:
-            by_arm = of_cell[metric].droplevel(["sessions", "probe"]).unstack("seed")
+            by_arm = of_cell[metric].droplevel(["sessions", "probe"]).unstack("seed").reindex(columns=runs.seeds)
             if set(by_arm.index) != set(chosen.arms.values()):
                 continue  # some were not probed here
             asked = scores[(scores["sessions"] == sessions) & (scores["probe"] == probe)]
             left_out = int(asked[metric].isna().sum())
             cells = [by_arm.loc[arm, runs.seeds].to_numpy(float) for arm in chosen.arms.values()]
             if np.isnan(cells).any():
-                continue  # the metric leaves out all facts of a seed, so that the design is not balanced
+                continue  # a seed has no such facts, or the metric leaves out all: the design is not balanced
             grid = np.array(cells).reshape(*chosen.shape, len(runs.seeds))
             cell = {"sessions": sessions, "probe": probe, "metric": metric, "left_out": left_out, **about}
             rows += [cell | asdict(component) for component in decompose(grid, chosen.factors)]
