@@ -118,13 +118,12 @@ def retention(results: Path) -> str:
     rows, arms = tables.retention.query("domain == 'all'"), tables.arms
     taught = files.provenance_of(results / "tables" / "retention.parquet")["base_fingerprints"]
     loss = {(row["arm"], row["sessions"]): row for row in tables.base_loss.to_dict("records")}
-    columns = {heading: key for heading, key in COLUMNS.items() if key[0] in set(rows["probe"])}
     checkpoints = []
     for sessions, here in each_checkpoint(rows):
         cells = {(row["arm"], row["probe"], row["metric"]): row for row in here.to_dict("records")}
         lines = []
         for name, params, share in zip(arms["arm"], arms["trainable_params"], arms["share"], strict=True):
-            shares = [_share(cells.get((name, *key))) for key in columns.values()]
+            shares = [_share(cells.get((name, *key))) for key in COLUMNS.values()]
             lines.append([f"`{name}`", f"{params:,} ({share:.0%})", *shares, _lost(loss.get((name, sessions)))])
         facts = here.loc[here["probe"] == "taught", "n_facts"].max()
         checkpoints.append((sessions, facts, familiar(here[here["metric"] == AMONG_TAUGHT]), left_out(here), lines))
@@ -133,7 +132,7 @@ def retention(results: Path) -> str:
         seeds=rows["n_seeds"].max(),
         bases={replica: files.read_json(results / "base" / replica / "base.json") for replica in taught},
         hours=_hours(results),
-        heading=["Arm", "Parameters", *columns, "Loss on Shakespeare"],
+        heading=["Arm", "Parameters", *COLUMNS, "Loss on Shakespeare"],
         checkpoints=checkpoints,
     )
 

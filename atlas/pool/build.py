@@ -19,7 +19,7 @@ from atlas.phrases import plural
 from atlas.pool import builtin
 from atlas.pool.facts import PLACEBO, SKIPPED, SKIPPED_NAME, TAUGHT, UNDRAWN, Fact, pool_table
 from atlas.pool.groups import groups
-from atlas.pool.rules import ANY, Asked
+from atlas.pool.rules import ANY, Demands
 from atlas.pool.shares import largest_remainder
 from atlas.pool.sift import settled, sift
 from atlas.study.jobs import PoolSpec
@@ -40,12 +40,12 @@ class Quota:
     exact: bool = True
 
 
-def build(spec: Pool, asked: Asked = ANY) -> list[Fact]:
+def build(spec: Pool, demands: Demands = ANY) -> list[Fact]:
     """The facts of the pool with their roles, in the order of the source.
 
     Raises AtlasError where facts break a rule, or a domain has too few.
     """
-    return draw(spec, settled(spec, sift(spec, asked)))
+    return draw(spec, settled(spec, sift(spec, demands)))
 
 
 def draw(spec: Pool, facts: Sequence[Fact]) -> list[Fact]:
@@ -145,7 +145,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, required=True, help="pool.parquet; skipped.parquet is written beside it")
     options = arguments.parse_args()
     spec: PoolSpec = options.spec
-    sifted = sift(spec, Asked.by(options.model, spec.context, spec.needs))
+    sifted = sift(spec, Demands.by(options.model, spec.context, spec.needs))
     facts = draw(spec, settled(spec, sifted))
     provenance = {"step": "atlas.pool.build", "spec": spec.model_dump(mode="json")}
     if spec.source:

@@ -31,7 +31,7 @@ Reason = tuple[str, str]  # the same for all facts that break a rule alike, and 
 
 
 @dataclass(frozen=True)
-class Asked:
+class Demands:
     """What facts must be fit for.
 
     Attributes:
@@ -47,9 +47,10 @@ class Asked:
     different: bool = True
 
     @classmethod
-    def by(cls, model: Path | None, context: int = 256, needs: Needs = NOTHING) -> Asked:
+    def by(cls, model: Path | None, context: int = 256, needs: Needs = NOTHING) -> Demands:
         """What a model from outside can read, or else one that is pretrained here with such a context."""
-        return cls(*(text_of(model) if model else (CHARACTERS, context)), needs)
+        text, context = text_of(model) if model else (CHARACTERS, context)
+        return cls(text, context, needs)
 
     @property
     def longest(self) -> tuple[int, int, str]:
@@ -59,26 +60,26 @@ class Asked:
         return MAX_ANSWER_TOKENS - 1, self.context, "token"
 
 
-ANY = Asked()
+ANY = Demands()
 """A base that is pretrained here, and no arm that needs more than a prompt and an answer."""
 
 
-def unfit(facts: Sequence[Fact], asked: Asked = ANY) -> list[Unfit]:
+def unfit(facts: Sequence[Fact], demands: Demands = ANY) -> list[Unfit]:
     """All that is wrong with facts, see ``problems``; a row is named as ``fact`` and its fact_id."""
-    return [found for _, found in problems(facts, asked)]
+    return [found for _, found in problems(facts, demands)]
 
 
-def problems(facts: Sequence[Fact], asked: Asked = ANY) -> list[tuple[int, Unfit]]:
+def problems(facts: Sequence[Fact], demands: Demands = ANY) -> list[tuple[int, Unfit]]:
     """All that is wrong with facts, by their indices: one by one, then what facts must not share, and at last facts
     that the others leave without an alternative."""
-    found = [(at, *reason) for at, fact in enumerate(facts) for reason in _alone(fact, asked)]
+    found = [(at, *reason) for at, fact in enumerate(facts) for reason in _alone(fact, demands)]
     found += [*_shared_prompts(facts), *_shared_names(facts), *_split_groups(facts)]
-    if asked.needs.alternatives:
+    if demands.needs.alternatives:
         found += _without_alternative(facts, {at for at, *_ in found})
     return [(at, Unfit(f"fact {facts[at].fact_id}", reason, example)) for at, reason, example in found]
 
 
-def askable(facts: Sequence[Fact], asked: Asked = ANY) -> tuple[list[Fact], list[Unfit]]:
+def askable(facts: Sequence[Fact], demands: Demands = ANY) -> tuple[list[Fact], list[Unfit]]:
     """The facts with those further questions that can be asked, and why the others cannot. A fact does not depend on
     the questions beside it."""
     prompts = {plain(prompt) for fact in facts for prompt in fact.prompts}
@@ -92,7 +93,7 @@ def askable(facts: Sequence[Fact], asked: Asked = ANY) -> tuple[list[Fact], list
                     reason
                     for answer in further.answers
                     for reason in chain(
-                        _unwritten(texts | {"its answer": answer}), _unreadable(texts, answer, "its answer", asked)
+                        _unwritten(texts | {"its answer": answer}), _unreadable(texts, answer, "its answer", demands)
                     )
                 ),
                 None,
@@ -109,14 +110,14 @@ def askable(facts: Sequence[Fact], asked: Asked = ANY) -> tuple[list[Fact], list
     return kept, dropped
 
 
-def _alone(fact: Fact, asked: Asked) -> Iterator[Reason]:
+def _alone(fact: Fact, demands: Demands) -> Iterator[Reason]:
     """What is wrong with a fact by itself."""
     names = {"fact_id": fact.fact_id, "domain": fact.domain, "template": fact.template}
     prompts = dict(zip(["prompt", *_numbered("rephrase", fact.rephrases)], fact.prompts, strict=True))
     answers = dict(zip(["answer", *_numbered("alias", fact.aliases)], fact.answers, strict=True))
     yield from _unwritten(names | prompts | answers)
     for name, answer in answers.items():
-        yield from dict.fromkeys(_unreadable(prompts, answer, name, asked))
+        yield from dict.fromkeys(_unreadable(prompts, answer, name, demands))
     if fact.domain == RESERVED_DOMAIN:
         yield f"domain {RESERVED_DOMAIN!r}, the tables' name for all domains together; rename it", ""
     if not fact.subject_in_place:
@@ -125,14 +126,14 @@ def _alone(fact: Fact, asked: Asked) -> Iterator[Reason]:
             f"{fact.subject!r} is not at character {fact.subject_start} of {fact.prompt!r}, counted from 0",
         )
     yield from _wrong_answers(fact)
-    yield from _wrong_prompts(fact, asked.different)
-    if asked.needs.subjects and fact.subject is None:
+    yield from _wrong_prompts(fact, demands.different)
+    if demands.needs.subjects and fact.subject is None:
         yield (
             "no subject, which an arm needs that edits at the subject; give it in the column 'subject', or choose site "
             "answer or prompt_last",
             repr(fact.prompt),
         )
-    if (most := asked.needs.paraphrases) > fact.teachable:
+    if (most := demands.needs.paraphrases) > fact.teachable:
         yield (
             f"fewer paraphrases than an arm teaches ({most}) beside those that are held out; add some, teach fewer, or "
             "leave the arm out with `only`",
@@ -153,16 +154,16 @@ def _unwritten(texts: dict[str, str]) -> Iterator[Reason]:
             yield "empty, or a space at its start or end; remove it", f"{name} {text!r}"
 
 
-def _unreadable(prompts: dict[str, str], answer: str, name: str, asked: Asked) -> Iterator[Reason]:
+def _unreadable(prompts: dict[str, str], answer: str, name: str, demands: Demands) -> Iterator[Reason]:
     """What the base cannot read of an answer behind its prompts, or of which it has too many tokens."""
-    most_answer, most, token = asked.longest
+    most_answer, most, token = demands.longest
     for kind, prompt in prompts.items():
         if not (prompt and answer):
             continue
         try:
-            sentence = asked.text.sentence(prompt, answer, kind)
+            sentence = demands.text.sentence(prompt, answer, kind)
         except AtlasError as error:
-            unknown = [*_unknown(asked.text, {kind: prompt, name: answer})]
+            unknown = [*_unknown(demands.text, {kind: prompt, name: answer})]
             yield from unknown or [("prompt and answer that the base reads as one; reword them", str(error))]
             continue
         if (length := len(sentence.tokens) - sentence.answer - 1) > most_answer:
@@ -208,23 +209,25 @@ def _wrong_prompts(fact: Fact, different: bool) -> Iterator[Reason]:
 
 
 def _shared_prompts(facts: Sequence[Fact]) -> Iterator[tuple[int, str, str]]:
-    """Facts that ask the same and answer otherwise, which both may be wrong, and facts that stand twice."""
+    """Facts that ask the same and answer otherwise, each of which may be the wrong one, and facts that stand twice."""
     owners: dict[str, list[int]] = {}
     for at, fact in enumerate(facts):
-        for asked in {_as_asked(prompt) for prompt in fact.prompts}:
+        for asked in dict.fromkeys(map(_as_asked, fact.prompts)):
             owners.setdefault(asked, []).append(at)
-    conflicts: dict[tuple[int, int], None] = {}
+    conflicts: dict[tuple[int, int], str] = {}  # by two facts, what both ask
     for asked, sharing in owners.items():
-        for place, at in enumerate(sharing):
-            others = [one for one in sharing[:place] if not _agree(facts[one], facts[at])]
-            conflicts |= dict.fromkeys((one, at) for one in others[:1])
-            same = next((one for one in sharing[:place] if _as_asked(facts[one].prompt) == asked), None)
-            if not others and same is not None and _as_asked(facts[at].prompt) == asked:
-                yield at, "fact that stands twice; keep one", f"{facts[at].prompt!r}, as in fact {facts[same].fact_id}"
-    for pair in conflicts:
+        apart: list[int] = []  # facts without an answer in common
+        first = next((at for at in sharing if _as_asked(facts[at].prompt) == asked), -1)  # that asks so as taught
+        for at in sharing:
+            if not any(_agree(facts[one], facts[at]) for one in apart):
+                conflicts |= {(other, at): asked for other in apart[:1]}
+                apart.append(at)
+            elif first not in (-1, at) and _as_asked(facts[at].prompt) == asked and _agree(facts[first], facts[at]):
+                yield at, "fact that stands twice; keep one", f"{facts[at].prompt!r}, as in fact {facts[first].fact_id}"
+    for pair, asked in conflicts.items():
         for at, other in (pair, pair[::-1]):
             one, two = facts[at], facts[other]
-            prompt = next(p for p in one.prompts if _as_asked(p) in {*map(_as_asked, two.prompts)})
+            prompt = next(prompt for prompt in one.prompts if _as_asked(prompt) == asked)
             yield (
                 at,
                 "prompt with two answers; say which is meant, or where both are right keep one fact with the other "

@@ -9,7 +9,7 @@ from atlas.errors import AtlasError
 from atlas.phrases import plural
 from atlas.pool import builtin, own, rules
 from atlas.pool.facts import Fact, Unfit
-from atlas.pool.rules import ANY, Asked
+from atlas.pool.rules import ANY, Demands
 from atlas.study.pool_settings import Pool
 from atlas.workflow import progress
 
@@ -52,14 +52,14 @@ class Sifted:
         return f"{self.broken} of {facts} break a rule: {first[0].reason} ({count}, such as {_example(first[0])}){more}"
 
 
-def sift(spec: Pool, asked: Asked = ANY) -> Sifted:
+def sift(spec: Pool, demands: Demands = ANY) -> Sifted:
     """Read the source of a pool, its own file or the tables of Atlas, and apply every rule.
 
     Raises AtlasError where the source is missing or damaged, or another file than it should be.
     """
     read = own.read_pool_file(spec.source) if spec.source else own.Read(builtin.read_facts(spec.shares), [], {})
-    facts, unasked = rules.askable(read.facts, asked)
-    found = rules.problems(facts, replace(asked, different=not read.published))
+    facts, unasked = rules.askable(read.facts, demands)
+    found = rules.problems(facts, replace(demands, different=not read.published))
     broken = {at for at, _ in found}
     return Sifted(
         [fact for at, fact in enumerate(facts) if at not in broken],

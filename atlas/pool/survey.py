@@ -12,7 +12,7 @@ from atlas.phrases import plural
 from atlas.pool.build import draw
 from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
 from atlas.pool.groups import groups
-from atlas.pool.rules import Asked
+from atlas.pool.rules import Demands
 from atlas.pool.sift import Sifted, sift
 from atlas.study.pool_settings import Pool
 from atlas.study.settings import explain
@@ -27,7 +27,7 @@ def sifted(path: Path, model: Path | None = None) -> Sifted:
         spec = Pool(source=str(path))
     except ValidationError as error:
         raise AtlasError(f"{path}: {explain(error)}") from None
-    return sift(spec, Asked.by(model))
+    return sift(spec, Demands.by(model))
 
 
 def report(path: Path, found: Sifted) -> str:

@@ -38,4 +38,7 @@ def presets_folder(made_once) -> Path:
 def smallest_folder(made_once) -> Path:
     """Tables of one arm that the essay does not have, one seed and one checkpoint, of facts without paraphrases."""
     arms = {"mine": arms_like_the_study()["qv"]}
-    return Path(made_once("smallest", lambda to: make_tables(to, arms, Design(seeds=(7,), checkpoints=(2,), paraphrases=0))), "tables")
+    return Path(
+        made_once("smallest", lambda to: make_tables(to, arms, Design(seeds=(7,), checkpoints=(2,), paraphrases=0))),
+        "tables",
+    )

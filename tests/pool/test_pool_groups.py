@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -24,7 +25,7 @@ def about(prompt: str, answer: str = "Lima", **changes) -> Fact:
     return replace(PERU, fact_id=prompt, prompt=prompt, answer=answer, **changes)
 
 
-ABOUT_PERU = {"subject": "Peru", "subject_start": 15}
+ABOUT_PERU: dict[str, Any] = {"subject": "Peru", "subject_start": 15}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,8 @@ def test_no_draw_splits_a_group(drawn, seed):
             prompt=f"Thing{subject} in telling {number} is",
             answer=f"answer {subject}",
             rephrases=(),
-            **({"subject": f"Thing{subject}", "subject_start": 0} if says else {}),
+            subject=f"Thing{subject}" if says else None,
+            subject_start=0 if says else None,
         )
         for number, (subject, template, says) in enumerate(drawn)
     ]

@@ -15,7 +15,7 @@ FIRST, SECOND, THIRD = GOOD.rephrases
 
 
 def said(*facts, **asked):
-    return [f"{one.reason}: {one.example}" for one in rules.unfit(facts, rules.Asked(**asked))]
+    return [f"{one.reason}: {one.example}" for one in rules.unfit(facts, rules.Demands(**asked))]
 
 
 def test_good_facts_break_no_rule():
@@ -117,7 +117,7 @@ def test_facts_that_ask_the_same_and_answer_otherwise_are_both_named():
 def test_a_conflict_may_be_between_paraphrases():
     other = make_fact("Bellhaven", answer="Mr Reed")
     other = replace(other, rephrases=(*other.rephrases[:2], GOOD.prompt.lower()))
-    any_wording = rules.Asked(different=False)
+    any_wording = rules.Demands(different=False)
     assert [one.row for one in rules.unfit([GOOD, other], any_wording)] == [f"fact {f.fact_id}" for f in (GOOD, other)]
     assert rules.unfit([GOOD, replace(other, answer=GOOD.answer)], any_wording) == []
 
@@ -171,16 +171,16 @@ def test_the_same_fact_id_twice():
 def test_what_arms_need_of_facts_is_a_rule_where_they_need_it(needs, bad, good, reason):
     others = [replace(fact, subject=fact.prompt[13:-3], subject_start=13) for fact in make_pool(a=4)]
     wrong, fit = make_fact(**bad), make_fact(**good)
-    found = rules.unfit([*others, wrong], rules.Asked(needs=Needs(**needs)))
+    found = rules.unfit([*others, wrong], rules.Demands(needs=Needs(**needs)))
     assert [one.reason.startswith(reason) for one in found if one.row == f"fact {wrong.fact_id}"] == [True]
     assert rules.unfit([*others, wrong]) == rules.unfit([*others, fit]) == []
     if "paraphrases" not in needs or needs["paraphrases"] == 1:
-        assert rules.unfit([*others, fit], rules.Asked(needs=Needs(**needs))) == []
+        assert rules.unfit([*others, fit], rules.Demands(needs=Needs(**needs))) == []
 
 
 def test_a_template_may_lose_its_other_answer_to_another_rule():
     pair = [make_fact(answer="Ms Quill"), make_fact("Bellhaven", answer="x" * 30)]
-    found = rules.unfit(pair, rules.Asked(needs=Needs(alternatives=True)))
+    found = rules.unfit(pair, rules.Demands(needs=Needs(alternatives=True)))
     assert [one.reason.partition(";")[0] for one in found] == [
         "answer of more than 24 characters",
         "template with one answer, where `counterfactual` needs another to teach",

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,12 +19,12 @@ from atlas.study.pool_settings import Pool
 from atlas.workflow import files
 from tests.pool.made_facts import make_fact, make_pool
 
-SUBJECTS = rules.Asked(needs=Needs(subjects=True))
+SUBJECTS = rules.Demands(needs=Needs(subjects=True))
 FIT = [
     replace(fact, subject=fact.prompt.split()[3], subject_start=13) for fact in make_pool(towns=10)
 ]  # one template has five answers
-MISSING_CELL = {"prompt": "The mayor of Nowhere is", "answer": None}
-BAD = {
+MISSING_CELL: dict[str, Any] = {"prompt": "The mayor of Nowhere is", "answer": None}
+BAD: dict[str, dict[str, Any]] = {
     "answer is missing": MISSING_CELL,
     "no subject": {"prompt": "The mayor of Bellhaven is", "answer": "Ann"},
     "answer of more than 24 characters": {"prompt": "The mayor of Cragford is", "answer": "x" * 25},
@@ -37,7 +38,7 @@ BAD = {
     "fact that stands twice": {"prompt": "the mayor of TOWNSVILLE0 is", "answer": "Mr Reed the 0th"},
     "template with one answer": {"prompt": "The mayor of Gorse is", "answer": "Eve", "template": "alone"},
 }
-ASKED = rules.Asked(needs=Needs(subjects=True, alternatives=True))
+ASKED = rules.Demands(needs=Needs(subjects=True, alternatives=True))
 
 
 def row(fact):
@@ -148,7 +149,7 @@ def test_a_question_that_cannot_be_asked_is_dropped_and_its_fact_stays():
 
 
 def test_a_small_context_is_a_rule():
-    assert {one.reason for one in rules.unfit(FIT, rules.Asked(context=30))} == {
+    assert {one.reason for one in rules.unfit(FIT, rules.Demands(context=30))} == {
         "sentence of more than 30 characters; shorten it"
     }
 
