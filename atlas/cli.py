@@ -219,7 +219,7 @@ def _pool(arguments: argparse.Namespace) -> None:
     found = survey.sifted(arguments.file, arguments.model)
     print(survey.report(arguments.file, found))
     print(f"  {survey.roles(arguments.file, found)}")
-    if found.broken:
+    if found.unfit or found.parts:
         raise AtlasError(
             f"{arguments.file}: {found.said}; mend the file, or let a study leave them out: `unfit: skip` under `pool`"
         )

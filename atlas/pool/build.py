@@ -150,7 +150,7 @@ def main() -> None:
     provenance = {"step": "atlas.pool.build", "spec": spec.model_dump(mode="json")}
     if spec.source:
         provenance["source_sha256"] = files.sha256(spec.source)
-    skipped = pa.Table.from_pylist([asdict(one) for one in [*sifted.unfit, *sifted.unasked]], schema=SKIPPED)
+    skipped = pa.Table.from_pylist([asdict(one) for one in [*sifted.unfit, *sifted.parts]], schema=SKIPPED)
     with files.together(options.out) as stage:
         files.write_parquet(stage / options.out.name, pool_table(facts), provenance)
         files.write_parquet(stage / SKIPPED_NAME, skipped, provenance)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, combinations
+from itertools import chain
 from pathlib import Path
 
 from atlas.base.pieces import text_of
@@ -27,6 +26,9 @@ RESERVED_DOMAIN = "all"  # the tables' name for all domains together
 
 NOTHING = Needs()
 
+LEAK = "answer that stands in its prompt; reword it or drop the fact"
+
+Named = tuple[str, str]  # what a text is, and the text
 Reason = tuple[str, str]  # the same for all facts that break a rule alike, and what was found in one of them
 
 
@@ -65,13 +67,23 @@ ANY = Demands()
 
 
 def unfit(facts: Sequence[Fact], demands: Demands = ANY) -> list[Unfit]:
-    """All that is wrong with facts, see ``problems``; a row is named as ``fact`` and its fact_id."""
-    return [found for _, found in problems(facts, demands)]
+    """All that is wrong with facts: ``problems``, then what stands beside prompt and answer and may not. A row is named
+    as ``fact`` and its fact_id."""
+    whole, parts = trimmed(facts, demands)
+    return [*(found for _, found in problems(whole, demands)), *parts]
+
+
+def trimmed(facts: Sequence[Fact], demands: Demands = ANY) -> tuple[list[Fact], list[Unfit]]:
+    """The facts without those paraphrases, aliases and further questions that break a rule, and why those do."""
+    taken = {_as_asked(prompt) for fact in facts for prompt in fact.prompts}
+    found = [_trimmed(fact, demands, taken) for fact in facts]
+    parts = [Unfit(f"fact {fact.fact_id}", *reason) for fact, reasons in found for reason in dict.fromkeys(reasons)]
+    return [fact for fact, _ in found], parts
 
 
 def problems(facts: Sequence[Fact], demands: Demands = ANY) -> list[tuple[int, Unfit]]:
-    """All that is wrong with facts, by their indices: one by one, then what facts must not share, and at last facts
-    that the others leave without an alternative."""
+    """What is wrong with prompts and answers of facts, by their indices: one by one, then what facts must not share,
+    at last facts that the others leave without an alternative."""
     found = [(at, *reason) for at, fact in enumerate(facts) for reason in _alone(fact, demands)]
     found += [*_shared_prompts(facts), *_shared_names(facts), *_split_groups(facts)]
     if demands.needs.alternatives:
@@ -79,45 +91,15 @@ def problems(facts: Sequence[Fact], demands: Demands = ANY) -> list[tuple[int, U
     return [(at, Unfit(f"fact {facts[at].fact_id}", reason, example)) for at, reason, example in found]
 
 
-def askable(facts: Sequence[Fact], demands: Demands = ANY) -> tuple[list[Fact], list[Unfit]]:
-    """The facts with those further questions that can be asked, and why the others cannot. A fact does not depend on
-    the questions beside it."""
-    prompts = {plain(prompt) for fact in facts for prompt in fact.prompts}
-    kept, dropped = [], []
-    for fact in facts:
-        asks = []
-        for further in fact.further:
-            texts = {f"prompt of a {further.probe}": further.prompt}
-            reason = next(
-                (
-                    reason
-                    for answer in further.answers
-                    for reason in chain(
-                        _unwritten(texts | {"its answer": answer}), _unreadable(texts, answer, "its answer", demands)
-                    )
-                ),
-                None,
-            )
-            if reason is None and further.probe == NEIGHBOUR and plain(further.prompt) in prompts:
-                reason = "neighbour that a fact of the pool asks for, so it is not left alone", repr(further.prompt)
-            if reason is None:
-                asks.append(further)
-            else:
-                dropped.append(
-                    Unfit(f"fact {fact.fact_id}", f"question not asked, the fact stays: {reason[0]}", reason[1])
-                )
-        kept.append(replace(fact, further=tuple(asks)) if len(asks) < len(fact.further) else fact)
-    return kept, dropped
-
-
 def _alone(fact: Fact, demands: Demands) -> Iterator[Reason]:
-    """What is wrong with a fact by itself."""
+    """What is wrong with a fact by itself, but for what ``trimmed`` leaves out of it."""
+    prompt, answer = ("prompt", fact.prompt), ("answer", fact.answer)
     names = {"fact_id": fact.fact_id, "domain": fact.domain, "template": fact.template}
-    prompts = dict(zip(["prompt", *_numbered("rephrase", fact.rephrases)], fact.prompts, strict=True))
-    answers = dict(zip(["answer", *_numbered("alias", fact.aliases)], fact.answers, strict=True))
-    yield from _unwritten(names | prompts | answers)
-    for name, answer in answers.items():
-        yield from dict.fromkeys(_unreadable(prompts, answer, name, demands))
+    for named in (*names.items(), prompt, answer):
+        yield from _unwritten(*named)
+    yield from _unreadable(demands, prompt, answer)
+    if stands_in(fact.answer, fact.prompt):
+        yield LEAK, f"{fact.answer!r} in {fact.prompt!r}"
     if fact.domain == RESERVED_DOMAIN:
         yield f"domain {RESERVED_DOMAIN!r}, the tables' name for all domains together; rename it", ""
     if not fact.subject_in_place:
@@ -125,8 +107,6 @@ def _alone(fact: Fact, demands: Demands) -> Iterator[Reason]:
             "subject not in its place; give the text as the prompt has it, and where it starts",
             f"{fact.subject!r} is not at character {fact.subject_start} of {fact.prompt!r}, counted from 0",
         )
-    yield from _wrong_answers(fact)
-    yield from _wrong_prompts(fact, demands.different)
     if demands.needs.subjects and fact.subject is None:
         yield (
             "no subject, which an arm needs that edits at the subject; give it in the column 'subject', or choose site "
@@ -141,71 +121,98 @@ def _alone(fact: Fact, demands: Demands) -> Iterator[Reason]:
         )
 
 
-def _numbered(name: str, texts: Sequence[str]) -> list[str]:
-    return [f"{name} {number}" for number in range(1, len(texts) + 1)]
+def _trimmed(fact: Fact, demands: Demands, taken: Collection[str]) -> tuple[Fact, list[Reason]]:
+    """A fact with what may stand beside its prompt and answer, and why the rest may not; ``taken``: what facts ask."""
+    wrong: list[Reason] = []
+    prompt, answer = ("prompt", fact.prompt), ("answer", fact.answer)
+    readable = not [*_unreadable(demands, prompt, answer)]
+
+    def fits(part: str, reasons: Iterator[Reason]) -> bool:
+        found = [(f"{part}: {reason}", example) for reason, example in reasons]
+        wrong.extend(found)
+        return not found
+
+    rephrases: list[str] = []
+    for number, text in enumerate(fact.rephrases, start=1):
+        said = f"rephrase {number}", text
+        reads = _unreadable(demands, said, answer) if readable else _unknown(demands.text, said)
+        alike = _alike([fact.prompt, *rephrases], text, demands.different)
+        leaks = iter([(LEAK, f"{fact.answer!r} in {text!r}")] if stands_in(fact.answer, text) else [])
+        if fits("paraphrase", chain(_unwritten(*said), reads, leaks, alike)):
+            rephrases.append(text)
+    aliases: list[str] = []
+    for number, text in enumerate(fact.aliases, start=1):
+        said = f"alias {number}", text
+        reads = _unreadable(demands, prompt, said) if readable else _unknown(demands.text, said)
+        leaks = ((LEAK, f"{text!r} in {asked!r}") for asked in (fact.prompt, *rephrases) if stands_in(text, asked))
+        twice = iter(
+            [("answer twice among answer and aliases; give each once", repr(text))] * (text in (fact.answer, *aliases))
+        )
+        if fits("alias", chain(_unwritten(*said), reads, leaks, twice)):
+            aliases.append(text)
+    further = []
+    for one in fact.further:
+        said = f"prompt of a {one.probe}", one.prompt
+        replies = [("its answer", text) for text in one.answers]
+        reads = chain.from_iterable((*_unwritten(*reply), *_unreadable(demands, said, reply)) for reply in replies)
+        known = one.probe == NEIGHBOUR and _as_asked(one.prompt) in taken
+        asked = iter([("neighbour that a fact asks for, so it is not left alone; drop it", repr(one.prompt))] * known)
+        if fits("question", chain(_unwritten(*said), reads, asked)):
+            further.append(one)
+    if not wrong:
+        return fact, wrong
+    return replace(fact, rephrases=tuple(rephrases), aliases=tuple(aliases), further=tuple(further)), wrong
 
 
-def _unwritten(texts: dict[str, str]) -> Iterator[Reason]:
-    """Texts that cannot stand in a line, whatever a model reads."""
-    for name, text in texts.items():
-        if not text.isprintable() and (control := [one for one in text if unicodedata.category(one) in CONTROL]):
-            yield "line break or control character; replace it", f"{name} {text!r} has U+{ord(control[0]):04X}"
-        elif not text or text != text.strip():
-            yield "empty, or a space at its start or end; remove it", f"{name} {text!r}"
+def _unwritten(name: str, text: str) -> Iterator[Reason]:
+    """What keeps a text from standing in a line, whatever a model reads."""
+    if not text.isprintable() and (control := [one for one in text if unicodedata.category(one) in CONTROL]):
+        yield "line break or control character; replace it", f"{name} {text!r} has U+{ord(control[0]):04X}"
+    elif not text or text != text.strip():
+        yield "empty, or a space at its start or end; remove it", f"{name} {text!r}"
 
 
-def _unreadable(prompts: dict[str, str], answer: str, name: str, demands: Demands) -> Iterator[Reason]:
-    """What the base cannot read of an answer behind its prompts, or of which it has too many tokens."""
+def _unreadable(demands: Demands, prompt: Named, answer: Named) -> Iterator[Reason]:
+    """What the base cannot read of a prompt with an answer, or of which it has too many tokens."""
+    (kind, asked), (name, said) = prompt, answer
+    if not (asked and said):
+        return
+    try:
+        sentence = demands.text.sentence(asked, said, kind)
+    except AtlasError as error:
+        unknown = [*_unknown(demands.text, prompt), *_unknown(demands.text, answer)]
+        yield from unknown or [("prompt and answer that the base reads as one; reword them", str(error))]
+        return
     most_answer, most, token = demands.longest
-    for kind, prompt in prompts.items():
-        if not (prompt and answer):
-            continue
-        try:
-            sentence = demands.text.sentence(prompt, answer, kind)
-        except AtlasError as error:
-            unknown = [*_unknown(demands.text, {kind: prompt, name: answer})]
-            yield from unknown or [("prompt and answer that the base reads as one; reword them", str(error))]
-            continue
-        if (length := len(sentence.tokens) - sentence.answer - 1) > most_answer:
-            yield (
-                f"answer of more than {plural(most_answer, token)}; shorten it",
-                f"{name} {answer!r} has {plural(length, token)}",
-            )
-        if (length := len(sentence.tokens) - 1) > most:
-            yield (
-                f"sentence of more than {plural(most, token)}; shorten it",
-                f"{prompt!r} with {answer!r} and the line end has {plural(length, token)}",
-            )
+    if (length := len(sentence.behind) - 1) > most_answer:
+        yield (
+            f"answer of more than {plural(most_answer, token)}; shorten it",
+            f"{name} {said!r} has {plural(length, token)}",
+        )
+    if (length := len(sentence.tokens) - 1) > most:
+        yield (
+            f"sentence of more than {plural(most, token)}; shorten it",
+            f"{asked!r} with {said!r} and the line end has {plural(length, token)}",
+        )
 
 
-def _unknown(text: Text, named: dict[str, str]) -> Iterator[Reason]:
-    """Texts that the base cannot read."""
-    for name, said in named.items():
-        try:
-            text.encode(said, name)
-        except AtlasError as error:
-            yield "character that the base cannot read; replace it", f"{said!r}: {error}"
+def _unknown(text: Text, named: Named) -> Iterator[Reason]:
+    """What the base cannot read of a text."""
+    try:
+        text.encode(named[1], named[0])
+    except AtlasError as error:
+        yield "character that the base cannot read; replace it", f"{named[1]!r}: {error}"
 
 
-def _wrong_answers(fact: Fact) -> Iterator[Reason]:
-    """What is wrong with the answers of a fact, its aliases included."""
-    for answer in fact.answers:
-        if leaking := [prompt for prompt in fact.prompts if stands_in(answer, prompt)]:
-            yield "answer that stands in its prompt; reword it or drop the fact", f"{answer!r} in {leaking[0]!r}"
-    if twice := [answer for answer, times in Counter(fact.answers).items() if times > 1]:
-        yield "answer twice among answer and aliases; give each once", repr(twice[0])
-
-
-def _wrong_prompts(fact: Fact, different: bool) -> Iterator[Reason]:
-    """Prompts of a fact that are alike."""
-    for one, other in combinations(fact.prompts, 2):
-        if one == other:
-            yield "prompt twice in a fact; prompt and rephrases must all differ", repr(one)
-        elif different and not differ(one, other):
-            yield (
-                f"paraphrases too alike: at least {MIN_CHANGED} words must change, and not all in place; reword one",
-                f"{one!r} and {other!r}, {plural(changed_words(one, other), 'word')} changed",
-            )
+def _alike(before: Sequence[str], text: str, different: bool) -> Iterator[Reason]:
+    """Of the prompts before a paraphrase, one that it is too much like."""
+    if text in before:
+        yield "prompt twice in a fact; prompt and rephrases must all differ", repr(text)
+    elif different and (same := next((one for one in before if not differ(one, text)), None)):
+        yield (
+            f"too alike: at least {MIN_CHANGED} words must change, and not all in place; reword one",
+            f"{same!r} and {text!r}, {plural(changed_words(same, text), 'word')} changed",
+        )
 
 
 def _shared_prompts(facts: Sequence[Fact]) -> Iterator[tuple[int, str, str]]:
@@ -275,7 +282,7 @@ def _without_alternative(facts: Sequence[Fact], broken: set[int]) -> Iterator[tu
     for at in fit:
         answers.setdefault(facts[at].template, set()).add(facts[at].answer)
     for at in fit:
-        if answers[facts[at].template] <= {*facts[at].answers}:
+        if facts[at].true_answer is None and answers[facts[at].template] <= {*facts[at].answers}:
             yield (
                 at,
                 "template with one answer, where `counterfactual` needs another to teach; add facts to it, or drop it",

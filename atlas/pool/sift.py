@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from atlas.errors import AtlasError
@@ -21,13 +20,13 @@ class Sifted:
     Attributes:
         facts: those that keep every rule, in its order.
         unfit: all that is wrong with the others.
-        unasked: further questions that cannot be asked; their facts stay.
+        parts: all that is wrong with paraphrases, aliases and further questions, which facts can do without.
         rows: how many facts it has, those that cannot be read among them.
     """
 
     facts: list[Fact]
     unfit: list[Unfit]
-    unasked: list[Unfit]
+    parts: list[Unfit]
     rows: int
 
     @property
@@ -38,18 +37,29 @@ class Sifted:
     @property
     def table(self) -> str:
         """The reasons with the number of facts that each is true of and an example, a line each."""
-        reasons = [*_by_reason(self.unfit), *_by_reason(self.unasked)]
-        lines = [f"{len(rows):>7,}  {rows[0].reason} ({_example(rows[0])})" for rows in reasons]
+        lines = [f"{len(rows):>7,}  {rows[0].reason} ({_example(rows[0])})" for rows in self._by_reason]
         return "\n".join([f"{'facts':>7}  reason (an example)", *lines])
 
     @property
     def said(self) -> str:
         """How many facts break a rule, and of what most of them do an example."""
-        first, *others = _by_reason(self.unfit)
+        first, *others = self._by_reason
         more = f" and {plural(len(others), 'other reason')}, in the table above" if others else ""
-        count = plural(len(first), "fact")
+        count = len({one.row for one in (*self.unfit, *self.parts)})
         facts = plural(self.rows, "fact")
-        return f"{self.broken} of {facts} break a rule: {first[0].reason} ({count}, such as {_example(first[0])}){more}"
+        such = f"{plural(len(first), 'fact')}, such as {_example(first[0])}"
+        return f"{count} of {facts} break a rule: {first[0].reason} ({such}){more}"
+
+    @property
+    def _by_reason(self) -> list[list[Unfit]]:
+        """One of each row by reason, that of most rows first; what facts can do without comes last."""
+        rows: dict[str, dict[str, Unfit]] = {}
+        for one in (*self.unfit, *self.parts):
+            rows.setdefault(one.reason, {}).setdefault(one.row, one)
+        parts = {one.reason for one in self.parts}
+        return sorted(
+            ([*each.values()] for each in rows.values()), key=lambda each: (each[0].reason in parts, -len(each))
+        )
 
 
 def sift(spec: Pool, demands: Demands = ANY) -> Sifted:
@@ -58,42 +68,37 @@ def sift(spec: Pool, demands: Demands = ANY) -> Sifted:
     Raises AtlasError where the source is missing or damaged, or another file than it should be.
     """
     read = own.read_pool_file(spec.source) if spec.source else own.Read(builtin.read_facts(spec.shares), [], {})
-    facts, unasked = rules.askable(read.facts, demands)
-    found = rules.problems(facts, replace(demands, different=not read.published))
+    demands = replace(demands, different=not read.published)
+    facts, parts = rules.trimmed(read.facts, demands)
+    found = rules.problems(facts, demands)
     broken = {at for at, _ in found}
     return Sifted(
         [fact for at, fact in enumerate(facts) if at not in broken],
         [*read.unfit, *(one for _, one in found)],
-        unasked,
+        parts,
         len(facts) + len({one.row for one in read.unfit}),
     )
 
 
 def settled(spec: Pool, sifted: Sifted) -> list[Fact]:
-    """The facts that a pool goes on with; says the reasons where it leaves out any.
+    """The facts that a pool goes on with; says the reasons where anything is left out.
 
-    Raises AtlasError where facts break a rule and the study does not say ``unfit: skip``, or where more than
-    ``most_unfit`` of them do.
+    Raises AtlasError where anything breaks a rule and the study does not say ``unfit: skip``, or where more than
+    ``most_unfit`` of the facts do.
     """
     where = spec.source or str(builtin.DATA)
-    if sifted.unfit or sifted.unasked:
+    if sifted.unfit or sifted.parts:
         progress.say(f"{where}: what breaks a rule\n{sifted.table}")
-    if sifted.broken and spec.unfit == "refuse":
-        raise AtlasError(f"{where}: {sifted.said}; mend the file, or leave them out with `unfit: skip` under `pool`")
+        if spec.unfit == "refuse":
+            raise AtlasError(
+                f"{where}: {sifted.said}; mend the file, or leave them out with `unfit: skip` under `pool`"
+            )
     if sifted.broken > spec.most_unfit * sifted.rows or not sifted.facts:
         raise AtlasError(
             f"{where}: {sifted.said}; that is more than pool.most_unfit allows ({spec.most_unfit:.0%}), so mend the "
             "file, or raise pool.most_unfit"
         )
     return sifted.facts
-
-
-def _by_reason(unfit: Sequence[Unfit]) -> list[list[Unfit]]:
-    """One of each row, by reason, the reason of most rows first."""
-    rows: dict[str, dict[str, Unfit]] = {}
-    for one in unfit:
-        rows.setdefault(one.reason, {}).setdefault(one.row, one)
-    return sorted(([*each.values()] for each in rows.values()), key=len, reverse=True)
 
 
 def _example(one: Unfit) -> str:

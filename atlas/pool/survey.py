@@ -35,7 +35,7 @@ def report(path: Path, found: Sifted) -> str:
     lines = [f"{path}: {plural(found.rows, 'fact')}, {found.broken} of them unfit"]
     if facts := found.facts:
         lines += [f"  {line}" for line in (_kinds(facts), _paraphrases(facts), _lacking(facts)) if line]
-    return "\n".join(lines + ([found.table] if found.unfit or found.unasked else []))
+    return "\n".join(lines + ([found.table] if found.unfit or found.parts else []))
 
 
 def roles(path: Path, found: Sifted) -> str:

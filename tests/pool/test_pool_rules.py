@@ -53,8 +53,8 @@ def test_good_facts_break_no_rule():
         ({"aliases": ("Ms Quill",)}, "answer twice among answer and aliases", "'Ms Quill'"),
         ({"rephrases": (FIRST, SECOND, SECOND)}, "prompt twice in a fact", "'In the town hall.*'"),
         ({"rephrases": (FIRST, SECOND, GOOD.prompt)}, "prompt twice in a fact", "'The mayor of Aldermoor is'"),
-        ({"rephrases": (FIRST, SECOND, "The head of Aldermoor is")}, "paraphrases too alike", "1 word changed"),
-        ({"rephrases": (FIRST, SECOND, "Is the mayor Aldermoor of")}, "paraphrases too alike", "2 words changed"),
+        ({"rephrases": (FIRST, SECOND, "The head of Aldermoor is")}, "too alike", "1 word changed"),
+        ({"rephrases": (FIRST, SECOND, "Is the mayor Aldermoor of")}, "too alike", "2 words changed"),
         ({"rephrases": (FIRST, SECOND, THIRD + " at last" * 10)}, "sentence of more than 120", "has 135 characters"),
         ({"domain": "all"}, "domain 'all', the tables' name for all domains together", ""),
         (
@@ -68,7 +68,7 @@ def test_each_broken_rule_has_one_reason_and_an_example(changes, reason, example
     bad = make_fact(**changes)
     found = rules.unfit([*make_pool(a=3), bad])
     assert {one.row for one in found} == {f"fact {bad.fact_id}"}
-    assert found[0].reason.startswith(reason), found
+    assert found[0].reason.removeprefix("paraphrase: ").removeprefix("alias: ").startswith(reason), found
     assert re.search(example, found[0].example), found
 
 

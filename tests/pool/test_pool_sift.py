@@ -34,7 +34,6 @@ BAD: dict[str, dict[str, Any]] = {
         "prompt": "The mayor of Fernhill is " + "so " * 40 + "far",
         "answer": "Cid",
     },
-    "prompt twice in a fact": {"prompt": "The mayor of Ash is", "answer": "Dan", "rephrases": ["The mayor of Ash is"]},
     "fact that stands twice": {"prompt": "the mayor of TOWNSVILLE0 is", "answer": "Mr Reed the 0th"},
     "template with one answer": {"prompt": "The mayor of Gorse is", "answer": "Eve", "template": "alone"},
 }
@@ -83,7 +82,7 @@ def test_each_rule_refuses_a_pool_or_leaves_the_fact_out(write, reason, capsys):
 def test_all_reasons_are_said_at_once_with_counts_and_an_example_each(write, capsys):
     path = write(*map(row, FIT), *map(bad, BAD), {"prompt": "The mayor of Hull is", "answer": "Flo"})
     with pytest.raises(
-        AtlasError, match=r"10 of 20 facts break a rule: no subject.* \(2 facts, such as .*\) and 8 other"
+        AtlasError, match=r"9 of 19 facts break a rule: no subject.* \(2 facts, such as .*\) and 7 other"
     ):
         build(Pool(source=path), ASKED)
     (first, *others) = capsys.readouterr().err.partition("reason (an example)\n")[2].splitlines()
@@ -124,28 +123,46 @@ def test_the_step_writes_down_what_it_leaves_out(write, tmp_path):
     command = [sys.executable, "-m", "atlas.pool.build", "--spec", json.dumps(spec), "--log", log, "--out"]
     done = subprocess.run([*command, tmp_path / "pool.parquet"], capture_output=True, text=True, check=True)
     assert done.stderr == log.read_text(encoding="utf-8")
-    assert "8 facts to teach, 2 placebo; 9 left out, see" in done.stderr
+    assert "8 facts to teach, 2 placebo; 8 left out, see" in done.stderr
     skipped = files.read_parquet(tmp_path / "skipped.parquet", SKIPPED).to_pylist()
     assert sorted({each["reason"].partition(";")[0].partition(",")[0] for each in skipped}) == sorted(BAD)
     assert len({each["row"] for each in skipped}) == len(BAD)
     assert len(read_pool(tmp_path / "pool.parquet")) == len(FIT)
 
 
-def test_a_question_that_cannot_be_asked_is_dropped_and_its_fact_stays():
-    asked = (
-        Further(NEIGHBOUR, "The mayor of Bellhaven is", ("Mr Reed",)),
-        Further(NEIGHBOUR, "The mayor of M\u00fcnster is", ("Mr Reed",)),
-        Further(NEIGHBOUR, FIT[0].prompt.upper(), ("Mr Reed",)),
-        Further(HOP, "The mayor's house is in " + "the old " * 14 + "town of", ("Dunwick",)),
-    )
-    (fact, *_), dropped = rules.askable([make_fact(further=asked), *FIT])
-    assert fact == make_fact(further=asked[:1])
-    assert [one.reason.removeprefix("question not asked, the fact stays: ").partition(";")[0] for one in dropped] == [
-        "character that the base cannot read",
-        "neighbour that a fact of the pool asks for, so it is not left alone",
-        "sentence of more than 120 characters",
+ASKS = (
+    Further(NEIGHBOUR, "The mayor of Bellhaven is", ("Mr Reed",)),
+    Further(NEIGHBOUR, "The mayor of M\u00fcnster is", ("Mr Reed",)),
+    Further(NEIGHBOUR, FIT[0].prompt.upper(), ("Mr Reed",)),
+    Further(HOP, "The mayor's house is in " + "the old " * 14 + "town of", ("Dunwick",)),
+)
+
+
+def test_what_stands_beside_a_fact_and_breaks_a_rule_is_left_out_and_the_fact_stays():
+    forms = make_fact().rephrases
+    wrong = make_fact(aliases=("Madam", "hall", "Madam"), rephrases=(*forms, "The head of Aldermoor is"), further=ASKS)
+    (fact, *others), parts = rules.trimmed([wrong, *FIT])
+    assert fact == make_fact(aliases=("Madam",), further=ASKS[:1])
+    assert others == FIT
+    assert [one.reason.partition("; ")[0] for one in parts] == [
+        "paraphrase: too alike: at least 3 words must change, and not all in place",
+        "alias: answer that stands in its prompt",
+        "alias: answer twice among answer and aliases",
+        "question: character that the base cannot read",
+        "question: neighbour that a fact asks for, so it is not left alone",
+        "question: sentence of more than 120 characters",
     ]
-    assert {one.row for one in dropped} == {f"fact {fact.fact_id}"}
+    assert {one.row for one in parts} == {f"fact {fact.fact_id}"}
+    assert rules.unfit([fact]) == []
+
+
+def test_a_pool_with_a_wrong_alias_is_refused_or_goes_on_without_it(write):
+    path = write(*map(row, FIT[1:]), row(FIT[0]) | {"aliases": ["Madam", "x" * 25]})
+    with pytest.raises(AtlasError, match="1 of 10 facts break a rule: alias: answer of more than 24 characters"):
+        build(Pool(source=path))
+    facts = build(Pool(source=path, unfit="skip", most_unfit=0))
+    assert len(facts) == 10
+    assert [fact.aliases for fact in facts if fact.aliases] == [("Madam",)]
 
 
 def test_a_small_context_is_a_rule():
