@@ -16,12 +16,14 @@ rule facts:
             if Path(path).suffix == ".gguf"
             or Path(path).name in ("config.json", "tokenizer.json")
         ],
-        source=[*present(STUDY.pool.source), *map(str, companions(STUDY.pool.source))]
-        if STUDY.pool.source
-        else expand(
-            f"{POOL}/data/{{domain}}.{{kind}}",
-            domain=STUDY.pool.shares,
-            kind=["tsv", "yaml"],
+        source=(
+            [*present(STUDY.pool.source), *map(str, companions(STUDY.pool.source))]
+            if STUDY.pool.source
+            else expand(
+                f"{POOL}/data/{{domain}}.{{kind}}",
+                domain=STUDY.pool.shares,
+                kind=["tsv", "yaml"],
+            )
         ),
     output:
         pool=f"{RESULTS}/pool/pool.parquet",

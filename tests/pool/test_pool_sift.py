@@ -14,7 +14,8 @@ from atlas.pool import rules, survey
 from atlas.pool.build import build
 from atlas.pool.facts import HOP, NEIGHBOUR, PLACEBO, SKIPPED, TAUGHT, Further, read_pool
 from atlas.pool.sift import sift
-from atlas.study.jobs import Needs
+from atlas.pool.streams import draw
+from atlas.study.jobs import Needs, StreamSpec
 from atlas.study.pool_settings import Pool
 from atlas.workflow import files
 from tests.pool.made_facts import make_fact, make_pool
@@ -179,6 +180,17 @@ def test_a_small_file_of_prompts_and_answers_is_enough(tmp_path, count, taught, 
     path = tmp_path / "own.csv"
     path.write_text("\n".join(["prompt,answer", *lines]), encoding="utf-8")
     assert Counter(fact.role for fact in build(Pool(source=str(path)))) == {TAUGHT: taught, PLACEBO: placebo}
+
+
+def test_three_facts_are_too_few_for_a_session_of_three(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("prompt,answer\nThe mayor of A is,Ann\nThe mayor of B is,Ben\nThe mayor of C is,Cid", "utf-8")
+    facts = build(Pool(source=str(path)))
+    assert len(draw(StreamSpec(seed=1, sessions=1, facts_per_session=2), facts)) == 2
+    with pytest.raises(
+        AtlasError, match=r"1 session of 3 facts need 3, the pool has 2 to teach; .* add facts to a file"
+    ):
+        draw(StreamSpec(seed=1, sessions=1, facts_per_session=3), facts)
 
 
 def test_a_file_of_one_fact_is_refused(tmp_path):
