@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from atlas.pool import rules, wording
 from atlas.pool.facts import PLACEBO, TAUGHT, Unfit, sentence
 from atlas.study.jobs import Needs
+from atlas.ttt.engine.lines import DECODED
 from tests.pool.made_facts import make_fact, make_pool
 
 GOOD = make_fact()
@@ -231,6 +232,10 @@ def test_changed_words_is_symmetric_and_bounded(one, other):
     a, b = " ".join(one), " ".join(other)
     assert wording.changed_words(a, b) == wording.changed_words(b, a)
     assert abs(len(one) - len(other)) <= wording.changed_words(a, b) <= max(len(one), len(other))
+
+
+def test_an_answer_is_asked_for_as_far_as_decoding_goes():
+    assert rules.MAX_ANSWER_TOKENS == DECODED
 
 
 def test_the_sentence_limit_counts_the_line_end():
