@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from atlas.base.text import Sentence, gap
+from atlas.base.text import PARTIAL, Sentence, gap
 from atlas.errors import INSTALL_LM, AtlasError
-from atlas.study.model_shape import CONFIG, read_config, shape_from
+from atlas.study.model_shape import CONFIG, read_config, shape_of
 
-TOKENIZER = "tokenizer.json"
+TOKENIZER, GGUF = "tokenizer.json", ".gguf"
 OWN = "give it its own tokenizer"
 AHEAD = "a"  # a text that others are decoded behind: some decoders drop a space in front
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # a token of one byte, for characters without a token
@@ -56,24 +56,26 @@ class Pieces:
         try:
             made = Tokenizer.from_str(json.dumps(tokenizer))
         except Exception as error:  # the library raises nothing narrower
-            raise AtlasError(f"{origin}: not a tokenizer ({error}); give the model's own {TOKENIZER}") from None
+            reason = " ".join(str(error).split())
+            raise AtlasError(f"{origin}: not a tokenizer ({reason}); give the model's own {TOKENIZER}") from None
         made.no_truncation()
         made.no_padding()
         sample = made.encode(AHEAD)
+        if "\n" not in made.decode(made.encode(f"{AHEAD}\n").ids, skip_special_tokens=False):
+            raise AtlasError(f"{origin}: has no token for a line end, with which answers end; take another model")
         ahead = [*sample.ids][: [*sample.special_tokens_mask, 0].index(0)]
         if len(ahead) > 1:
             raise AtlasError(
                 f"{origin}: puts {len(ahead)} tokens in front of a text ({' '.join(sample.tokens[: len(ahead)])}), "
                 "expected one or none; take another model"
             )
+        symbols = int(config["vocab_size"])
         named = [config.get(key) for key in ("bos_token_id", "eos_token_id")]
-        starts = [*ahead, *(token for token in named if isinstance(token, int)), *made.encode("\n").ids[-1:]]
-        found = cls(made, starts[0] if starts else 0, int(config["vocab_size"]))
+        there = [token for token in named if isinstance(token, int) and 0 <= token < symbols]
+        found = cls(made, [*ahead, *there, *made.encode("\n").ids[-1:], 0][0], symbols)
         if found.start >= found.symbols:
             raise AtlasError(f"{origin}: token {found.start} begins a text, but the model has {found.symbols}; {OWN}")
-        taught = found.sentence(AHEAD, AHEAD, origin).behind
-        if not found.line_ends[taught[-1]]:
-            raise AtlasError(f"{origin}: has no token for a line end, with which answers end; take another model")
+        found.sentence(AHEAD, AHEAD, origin)  # or it says what is not as it must be
         return found
 
     def encode(self, text: str, origin: str = "text") -> np.ndarray:
@@ -109,7 +111,12 @@ class Pieces:
         return Sentence(tokens, len(opening))
 
     def verbatim(self, tokens: np.ndarray) -> str:
-        return self._said([tokens.tolist()])[0]
+        ids = tokens.tolist()
+        for cut in range(4):  # where bytes are tokens, those of a character that is cut off spoil the ones before it
+            text = self._said([ids[: len(ids) - cut]])[0]
+            if not text.endswith(PARTIAL):
+                return text + PARTIAL * (cut > 0)
+        return self._said([ids])[0]
 
     def decode(self, tokens: np.ndarray) -> str:
         return self.verbatim(tokens).removeprefix(" ")
@@ -160,21 +167,36 @@ def text_of(model: Path) -> tuple[Pieces, int]:
 
     Raises AtlasError where there is no tokenizer, or one that sentences cannot be taught with.
     """
-    from atlas.guard.formats import GgufFile, is_gguf  # takes torch, which the steps of the pool do without
+    context, tokenizer = shape_of(model).context, _tokenizer_of(model)
+    if model.suffix != GGUF:
+        return Pieces.parse(tokenizer, read_config(model / CONFIG), f"{model / TOKENIZER}"), context
+    from transformers import AutoConfig
 
-    config = GgufFile(model).config if is_gguf(model) else read_config(model / CONFIG)
-    origin = str(model if is_gguf(model) else model / TOKENIZER)
-    return Pieces.parse(tokenizer_of(model), config, origin), shape_from(config, str(model)).context
+    config = AutoConfig.from_pretrained(model.parent, gguf_file=model.name).to_dict()
+    return Pieces.parse(tokenizer, config, str(model)), context
 
 
-def tokenizer_of(source: Path) -> Any:
-    """The tokenizer of a model as the library `tokenizers` writes it, as JSON. AtlasError where there is none."""
-    from atlas.guard.formats import GgufFile, is_gguf
-    from atlas.guard.reading import checkpoint_in, read_json
+def _tokenizer_of(model: Path) -> Any:
+    """The tokenizer of a model in a folder or a GGUF file, as JSON, as the library `tokenizers` writes it.
 
-    path = source / TOKENIZER
-    if path.is_file():
-        return read_json(path)
-    if is_gguf(checkpoint := checkpoint_in(source)):
-        return json.loads(GgufFile(checkpoint).tokenizer())
-    raise AtlasError(f"{path}: no such file; save the model's fast tokenizer there with save_pretrained")
+    The guard reads GGUF, too, but by way of torch, which the steps of the pool do without. AtlasError where there is
+    none.
+    """
+    path, files = model / TOKENIZER, [model] if model.suffix == GGUF else [*model.glob(f"*{GGUF}")]
+    if path.is_file() or len(files) != 1:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise AtlasError(
+                f"{path}: no such file; save the model's fast tokenizer there with save_pretrained"
+            ) from None
+        except ValueError as error:
+            raise AtlasError(f"{path}: not a tokenizer ({error}); give the model's own {TOKENIZER}") from None
+    try:
+        from transformers import AutoTokenizer
+
+        made = AutoTokenizer.from_pretrained(files[0].parent, gguf_file=files[0].name)
+        return json.loads(made.backend_tokenizer.to_str())
+    except Exception as error:  # the library does not say what it raises
+        reason = " ".join(str(error).split())
+        raise AtlasError(f"{files[0]}: no tokenizer can be made of it ({reason}); take the model's folder") from None

@@ -21,6 +21,7 @@ UNSPACED = (  # what names of letters begin with, of scripts that are written wi
     *("CJK ", "IDEOGRAPHIC ", "HIRAGANA ", "KATAKANA", "HALFWIDTH KATAKANA", "BOPOMOFO ", "YI SYLLABLE"),
     *("THAI ", "LAO ", "KHMER ", "MYANMAR ", "TIBETAN ", "TAI ", "NEW TAI ", "JAVANESE ", "BALINESE "),
 )
+PARTIAL = "\ufffd"  # what stands for a character of which tokens hold only a part
 _TOKEN_OF = np.full(256, 255, dtype=np.uint8)
 _TOKEN_OF[[ord(symbol) for symbol in SYMBOLS]] = np.arange(len(SYMBOLS))
 

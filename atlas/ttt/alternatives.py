@@ -51,8 +51,8 @@ class Alternatives:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Answers as they are read behind a prompt.
+class AnswerRows:
+    """AnswerRows as they are read behind a prompt.
 
     Attributes:
         tokens: int64, (answers, longest): line ends included, then NONE.
@@ -63,7 +63,7 @@ class Answers:
     rows: Mapping[str | bytes, Sequence[int]]
 
     @classmethod
-    def of(cls, answers: Mapping[str, np.ndarray]) -> Answers:
+    def of(cls, answers: Mapping[str, np.ndarray]) -> AnswerRows:
         """From each answer's tokens."""
         padded = np.full((len(answers), max(map(len, answers.values()), default=0)), NONE)
         rows: dict[str | bytes, list[int]] = {}
@@ -89,7 +89,7 @@ class Taught:
         self._answers: dict[str, dict[str, None]] = {}
         for fact in facts:
             self._answers.setdefault(fact.template, {})[fact.answer] = None
-        self._read: dict[tuple[str, str], Answers] = {}  # by template, and what an answer's tokens depend on
+        self._read: dict[tuple[str, str], AnswerRows] = {}  # by template, and what an answer's tokens depend on
 
     def besides(self, fact: Fact, form: int = 0) -> Alternatives:
         """The alternatives of a fact, taught or not, behind one of its prompts: none that is an alias of it or reads
@@ -100,9 +100,10 @@ class Taught:
         key = fact.template, "" if self._text.unique else gap(prompt) or prompt
         if key not in self._read:
             each = {answer: self._behind(prompt, answer) for answer in self._answers.get(fact.template, ())}
-            self._read[key] = Answers.of({answer: tokens for answer, tokens in each.items() if tokens is not None})
+            self._read[key] = AnswerRows.of({answer: tokens for answer, tokens in each.items() if tokens is not None})
         known = self._read[key]
-        none = {row for key in (*fact.answers, own.behind.tobytes()) for row in known.rows.get(key, ())}
+        same: list[str | bytes] = [*fact.answers, own.behind.tobytes()]
+        none = {row for one in same for row in known.rows.get(one, ())}
         if self._context is not None and known.tokens.shape[1] > (room := self._context + 1 - own.answer):
             none.update(np.flatnonzero(known.tokens[:, room] != NONE).tolist())
         return Alternatives(known.tokens, np.array(sorted(none), np.int64))

@@ -71,7 +71,12 @@ class Request:
 
 
 def request(
-    fact: Fact, site: EditSite, contexts: Sequence[np.ndarray], origin: str, text: Text = CHARACTERS
+    fact: Fact,
+    site: EditSite,
+    contexts: Sequence[np.ndarray],
+    origin: str,
+    text: Text = CHARACTERS,
+    room: int | None = None,
 ) -> Request:
     """The request for a fact.
 
@@ -81,8 +86,9 @@ def request(
         contexts: the random texts, tokens.
         origin: the pool's name, for errors.
         text: how the model reads.
+        room: its context, in tokens; None where no sentence comes near.
 
-    Raises AtlasError where the site is in the subject and the fact has none, or a character has no token.
+    Raises AtlasError where the site is in the subject and the fact has none, or it cannot be taught, see ``line``.
     """
     named = f"{origin}: fact {fact.fact_id}"
     alone = line(fact.prompt, fact.answer, named, text)
@@ -95,6 +101,11 @@ def request(
     for context in contexts:  # line end, text, line end, sentence
         ahead = np.concatenate([alone.tokens[:1], context])
         lines.append(Line(np.concatenate([ahead, alone.tokens]), len(ahead) + alone.answer))
+    if room is not None and (most := max(item.predicted for item in lines)) > room:
+        raise AtlasError(
+            f"{named}: {most} tokens with the random texts of editing.contexts, expected at most {room}, the base's "
+            "context; shorten the prompt or these texts"
+        )
     shifts = np.array([item.predicted - alone.predicted for item in lines])[:, None]
     if site == "answer":  # what predicts the answer and its line end
         places = np.arange(alone.answer - 1, alone.predicted)
@@ -102,11 +113,12 @@ def request(
         places = _places(site, fact.prompt, fact.subject_start or 0, fact.subject_end or 0, text)
     if site == "answer" or fact.subject is None:  # nothing of the site is in an essence prompt, or there is none
         return Request(tuple(lines), shifts + places, (), np.arange(0))
-    prompt = ESSENCE.format(fact.subject[0].upper() + fact.subject[1:])
+    subject = fact.subject[0].upper() + fact.subject[1:]  # some letters become two
+    prompt = ESSENCE.format(subject)
     end = np.array([text.start], text.dtype)
     tokens = np.concatenate([end, text.encode(prompt, named), end])
     essence = Line(tokens, answer=len(tokens))  # all of the prompt is read: a line does not read its last token
-    return Request(tuple(lines), shifts + places, (essence,), _places(site, prompt, 0, len(fact.subject), text))
+    return Request(tuple(lines), shifts + places, (essence,), _places(site, prompt, 0, len(subject), text))
 
 
 def _places(site: EditSite, prompt: str, start: int, end: int, text: Text) -> np.ndarray:

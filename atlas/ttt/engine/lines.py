@@ -27,6 +27,7 @@ class Line:
         answer: index in ``tokens`` of the answer's first token.
         others: right answers with their line ends, verbatim, that a model may give without these tokens: aliases, and
             where a text has several sequences of tokens the answer itself.
+        joined: whether the line end shares its token with the end of the answer.
 
     A token of the character model is a character; models from outside read pieces of words.
     """
@@ -34,6 +35,7 @@ class Line:
     tokens: np.ndarray
     answer: int
     others: tuple[str, ...] = ()
+    joined: bool = False
 
     @property
     def predicted(self) -> int:
@@ -61,7 +63,8 @@ def line(
     """
     own = text.sentence(prompt, answer, origin)
     others = [text.sentence(prompt, alias, origin) for alias in aliases] + ([] if text.unique else [own])
-    made = Line(own.tokens, own.answer, tuple(text.verbatim(other.behind) for other in others))
+    joined = text.verbatim(own.tokens[-1:]).strip("\n") != ""
+    made = Line(own.tokens, own.answer, tuple(text.verbatim(other.behind) for other in others), joined)
     if context is not None and made.predicted > context:
         raise AtlasError(
             f"{origin}: {made.predicted} tokens with the line end, expected at most {context}, the base's context; "

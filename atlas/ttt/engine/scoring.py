@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from atlas.base.attention import Recorded
-from atlas.base.text import Text
+from atlas.base.text import PARTIAL, Text
 from atlas.ttt.engine.continuing import Continuation, decode
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import IGNORED, Batch, Line, batch
@@ -23,7 +23,6 @@ from atlas.ttt.engine.sharing import NO_TOKEN, shared
 
 TOKENS_PER_PASS = {"cpu": 8192, "cuda": 1 << 18}  # a processor's caches hold the activations; a GPU wants more
 LOGITS_PER_PASS = 1 << 25  # fewer tokens where there are many symbols, so that memory suffices
-PARTIAL = "\ufffd"  # what stands for a character of which a token holds only a part
 
 
 @dataclass(frozen=True)
@@ -180,6 +179,7 @@ class Pass:
     def fill(self, out: Scores, decoded: Mapping[int, np.ndarray]) -> None:
         """Write the scores of these lines to their places; ``decoded`` has at least the lines that are undecided."""
         scores = Scores.of(self.lines, self.nll, self.logits)
+        scores.answered[[line for line in self.parted if self.items[line].joined]] = False
         for line, tokens in decoded.items():
             if others := self.items[line].others:
                 whole, first = _says(self.model.model.text, tokens, others)
