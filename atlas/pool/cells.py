@@ -98,8 +98,7 @@ def unfit(where: str, error: ValidationError) -> Iterator[Unfit]:
         key = ".".join(str(part) for part in one["loc"] if not isinstance(part, int))
         said = SAID.get(one["type"], one["msg"].removeprefix("Value error, "))
         missing = one["type"] == "missing"
-        found = ", ".join(one["input"]) if missing else repr(one["input"])
-        yield Unfit(where, f"{key} {said}" if missing else f"{key}: {said}", found[:SHOWN])
+        yield Unfit(where, f"{key} {said}" if missing else f"{key}: {said}", repr(one["input"])[:SHOWN])
 
 
 def placed(subject: str, prompt: str) -> list[int]:

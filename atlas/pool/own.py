@@ -17,7 +17,7 @@ from atlas.pool.companions import RELATIONS, companions
 from atlas.pool.facts import UNDRAWN, Fact, Unfit
 from atlas.pool.own_rows import COLUMNS, DERIVED, OwnRow, by_column, lacking, meant
 from atlas.pool.tabular import Records, read_records
-from atlas.study.settings import one_line
+from atlas.study.settings import SHOWN, one_line
 from atlas.workflow import progress
 
 KNOWN = COLUMNS | published.MARKS
@@ -38,8 +38,8 @@ class Read:
 
 
 def is_published(path: Path | str | None) -> bool:
-    """Whether a source is a pool as others publish it, not one written for Atlas."""
-    return path is not None and _shape(read_records(Path(path), KNOWN)) is not None
+    """Whether a source is a file as others publish it, not one written for Atlas. It reads the whole file."""
+    return path is not None and Path(path).is_file() and _shape(read_records(Path(path), KNOWN)) is not None
 
 
 def read_facts(path: Path | str) -> list[Fact]:
@@ -63,10 +63,17 @@ def read_pool_file(path: Path | str) -> Read:
     """
     path = Path(path)
     records = read_records(path, KNOWN)
-    if not records.rows and not records.unfit:
+    if not records.rows:
         raise AtlasError(f"{path}: no facts; give one a row")
     shape = _shape(records)
-    read = _own(path, records) if shape is None else _published(path, records, shape)
+    if shape is None and (lacks := lacking(records.names)):
+        found = " ".join(", ".join(records.names).split())[:SHOWN]
+        first = " in its first line" if {".csv", ".tsv"} & {each.lower() for each in path.suffixes} else ""
+        raise AtlasError(
+            f"{path}: {' and '.join(lacks)}; found {found}{first}; nor are these keys of a research file "
+            f"that is read as it is published ({listed(each.name for each in published.SHAPES)})"
+        )
+    read = _parsed(path, records, shape)
     if read.unused:
         names = [f"{name if shape else meant(name)} in {plural(count, 'row')}" for name, count in read.unused.items()]
         progress.say(f"{path}: not used: {', '.join(names)}")
@@ -81,58 +88,42 @@ def read_pool_file(path: Path | str) -> Read:
 
 def _shape(records: Records) -> type[published.Shape] | None:
     """The shape of a published file; None where it has our own columns, or those of no shape."""
-    return None if not lacking(records.names) else published.shape_of([cells for _, cells in records.rows])
+    return None if not lacking(records.names) else published.shape_of(records.whole)
 
 
-def _own(path: Path, records: Records) -> Read:
-    if wrong := lacking(records.names):
-        shapes = listed([*(shape.name for shape in published.SHAPES)])
-        raise AtlasError(
-            f"{path}: {' and '.join(wrong)}; found {', '.join(records.names)}; nor are these keys of a research file "
-            f"that is read as it is published ({shapes})"
-        )
+def _parsed(path: Path, records: Records, shape: type[published.Shape] | None) -> Read:
+    """Each record as a record of its shape, or as a row of our own columns."""
+    used = published.keys_of(shape) if shape else COLUMNS | DERIVED
     found: list[Fact] = []
-    wrong_rows = list(records.unfit)
+    wrong: list[Unfit] = []
     unused: Counter[str] = Counter()
-    for number, (where, cells) in enumerate(records.rows, start=1):
-        row = by_column(cells, f"{path}: {where}")
-        unused.update(row.keys() - COLUMNS - DERIVED)
+    source = published.Publication(path.name.split(".")[0], _templates(path) if shape else {})
+    for source.number, (where, cells) in enumerate(records.rows, start=1):
+        if isinstance(cells, Unfit):
+            wrong.append(cells)
+            continue
+        row = cells if shape else by_column(cells, f"{path}: {where}")
+        source.left = row.keys() - used
         try:
-            found.append(OwnRow.model_validate(row).fact(number))
-        except ValidationError as error:
-            wrong_rows += unfit(where, error)
-        except UnfitError as error:
-            wrong_rows.append(Unfit(where, error.reason, error.example))
-    return Read(found, wrong_rows, _sorted(unused))
-
-
-def _published(path: Path, records: Records, shape: type[published.Shape]) -> Read:
-    found: list[Fact] = []
-    wrong = list(records.unfit)
-    unused: Counter[str] = Counter()
-    used = published.keys_of(shape)
-    reading = published.Reading(path.name.split(".")[0], _templates(path))
-    for reading.number, (where, cells) in enumerate(records.rows, start=1):
-        reading.left = {*cells} - used
-        try:
-            found += shape.model_validate(cells).facts(reading)
+            if shape:
+                found += shape.model_validate(row).facts(source)
+            else:
+                found.append(OwnRow.model_validate(row).fact(source.number))
         except ValidationError as error:
             wrong += unfit(where, error)
         except UnfitError as error:
             wrong.append(Unfit(where, error.reason, error.example))
-        unused.update(reading.left)
-    return Read(published.merged(found) if shape.repeats else found, wrong, _sorted(unused), published=True)
-
-
-def _sorted(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+        unused.update(source.left)
+    facts = published.merged(found) if shape and shape.repeats else found
+    by_count = dict(sorted(unused.items(), key=lambda one: (-one[1], one[0])))
+    return Read(facts, wrong, by_count, published=shape is not None)
 
 
 def _templates(path: Path) -> dict[str, list[str]]:
     """The templates of relations that stand in files beside this one."""
     found: dict[str, list[str]] = {}
     for file in companions(path):
-        for _, cells in read_records(file, set()).rows:
+        for cells in read_records(file, set()).whole:
             relation = cells.get("relation") if file.name == RELATIONS else path.stem
             template = cells.get("template", cells.get("pattern"))
             if isinstance(relation, str) and isinstance(template, str):

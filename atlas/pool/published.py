@@ -27,7 +27,7 @@ Sentences = Annotated[tuple[Text, ...], BeforeValidator(lambda cell: [cell] if i
 
 
 @dataclass
-class Reading:
+class Publication:
     """What is known while the records of a file are read, one after the other."""
 
     relation: str  # what a file is called whose records do not name their relation
@@ -95,7 +95,7 @@ class Shape(Row):
     marks: ClassVar[frozenset[str]]
     repeats: ClassVar[bool] = False  # whether several records have one fact, each with more questions
 
-    def facts(self, reading: Reading) -> Iterator[Fact]:
+    def facts(self, source: Publication) -> Iterator[Fact]:
         """The facts of the record. Raises UnfitError where it can be none."""
         raise NotImplementedError
 
@@ -112,11 +112,11 @@ class _Rewrite(Row):
     relation_id: Text
     question: Text | None = None
 
-    def fact(self, reading: Reading, shape: str, name: str, aliases: Sequence[str] = (), **more: Any) -> Fact:
+    def fact(self, source: Publication, shape: str, name: str, aliases: Sequence[str] = (), **more: Any) -> Fact:
         """The fact of the rewrite. Raises UnfitError where the prompt has not one place for the subject."""
         if self.prompt.count("{}") != 1:
             raise UnfitError("requested_rewrite.prompt: expected {} once, for the subject", repr(self.prompt))
-        return reading.fact(
+        return source.fact(
             f"{shape}/{self.relation_id}",
             name,
             self.prompt.replace("{}", self.subject),
@@ -138,12 +138,12 @@ class _CounterFact(Shape):
     paraphrase_prompts: Texts = ()
     neighborhood_prompts: Texts = ()
 
-    def facts(self, reading: Reading) -> Iterator[Fact]:
+    def facts(self, source: Publication) -> Iterator[Fact]:
         asked = self.requested_rewrite
         true = asked.target_true and (asked.target_true.text,)
         neighbours = [Further(NEIGHBOUR, prompt, true or ()) for prompt in self.neighborhood_prompts]
         rephrases = self.paraphrase_prompts
-        yield asked.fact(reading, "counterfact", self.case_id, rephrases=rephrases, further=neighbours)
+        yield asked.fact(source, "counterfact", self.case_id, rephrases=rephrases, further=neighbours)
 
 
 class _SingleHop(Row):
@@ -164,16 +164,16 @@ class _Mquake(Shape):
     new_answer_alias: Texts = ()
     new_single_hops: tuple[_SingleHop, ...] = ()
 
-    def facts(self, reading: Reading) -> Iterator[Fact]:
+    def facts(self, source: Publication) -> Iterator[Fact]:
         hops = [Further(HOP, question, (self.new_answer, *self.new_answer_alias)) for question in self.questions]
         if len(self.requested_rewrite) > 1:  # no fact alone makes them right
             hops = []
-            reading.left.add("questions (of several edits)")
+            source.left.add("questions (of several edits)")
         for number, asked in enumerate(self.requested_rewrite, start=1):
             new = asked.target_new.text
             aliases = [alias for hop in self.new_single_hops if hop.answer == new for alias in hop.answer_alias]
             rephrases = [asked.question] if asked.question else []
-            yield asked.fact(reading, "mquake", f"{self.case_id}.{number}", aliases, rephrases=rephrases, further=hops)
+            yield asked.fact(source, "mquake", f"{self.case_id}.{number}", aliases, rephrases=rephrases, further=hops)
 
 
 class _Zsre(Shape):
@@ -188,11 +188,11 @@ class _Zsre(Shape):
     loc: Text | None = None
     loc_ans: Any = None
 
-    def facts(self, reading: Reading) -> Iterator[Fact]:
+    def facts(self, source: Publication) -> Iterator[Fact]:
         loc = (self.loc or "").removeprefix("nq question: ")
-        yield reading.fact(
+        yield source.fact(
             "zsre",
-            f"{reading.number:05d}",
+            f"{source.number:05d}",
             self.src,
             self.answers,
             subject=self.subject,
@@ -220,25 +220,25 @@ class _KnowEdit(Shape):
     locality_prompt: Text | None = None
     locality_ground_truth: Any = None
 
-    def facts(self, reading: Reading) -> Iterator[Fact]:
+    def facts(self, source: Publication) -> Iterator[Fact]:
         rephrases, right, asked = list(self.rephrase_prompt), list(flat(self.target_new)), []
         for kind, tests in self.locality.items():
-            asked += [Further(NEIGHBOUR, *one) for one in _questions(reading, f"locality.{kind}", tests)]
+            asked += [Further(NEIGHBOUR, *one) for one in _questions(source, f"locality.{kind}", tests)]
         if self.locality_prompt:
             asked.append(Further(NEIGHBOUR, self.locality_prompt, flat(self.locality_ground_truth)))
         for kind, tests in self.portability.items():
-            probe = REVERSED if re.search("invers|revers", kind, re.IGNORECASE) else HOP
-            for prompt, said in _questions(reading, f"portability.{kind}", tests):
+            probe = REVERSED if re.search("inverse|reverse", kind, re.IGNORECASE) else HOP
+            for prompt, said in _questions(source, f"portability.{kind}", tests):
                 if "alias" not in kind.lower():
                     asked.append(Further(probe, prompt, said))
                 elif right and right[0] in said:
                     rephrases.append(prompt)
                     right += said
                 else:
-                    reading.left.add(f"portability.{kind}")
-        yield reading.fact(
+                    source.left.add(f"portability.{kind}")
+        yield source.fact(
             "knowedit",
-            f"{reading.number:05d}",
+            f"{source.number:05d}",
             self.prompt,
             right,
             subject=self.subject,
@@ -248,7 +248,7 @@ class _KnowEdit(Shape):
         )
 
 
-def _questions(reading: Reading, key: str, tests: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _questions(source: Publication, key: str, tests: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Prompts with their right answers: objects of one each, or one object with lists of both."""
     for test in tests if isinstance(tests, list) else [tests]:
         prompt, right = (test.get("prompt"), test.get("ground_truth")) if isinstance(test, dict) else (None, None)
@@ -257,7 +257,7 @@ def _questions(reading: Reading, key: str, tests: Any) -> Iterator[tuple[str, tu
         elif isinstance(prompt, str):
             yield prompt.strip(), flat(right)
         else:
-            reading.left.add(key)
+            source.left.add(key)
 
 
 class _Right(Row):
@@ -307,7 +307,7 @@ class _Ripple(Shape):
     specific: tuple[_Test, ...] = Field((), validation_alias=AliasChoices("Relation_Specifity", "Relation_Specificity"))
     forgotten: tuple[_Test, ...] = Field((), alias="Forgetfulness")
 
-    def facts(self, reading: Reading) -> Iterator[Fact]:
+    def facts(self, source: Publication) -> Iterator[Fact]:
         sentence, original = self.edit.prompt, self.edit.original_fact.prompt if self.edit.original_fact else None
         verbs = [found.end() for found in re.finditer(r" (is followed by|follows|is|are)(?= )", sentence)]
         end = next((at for at in reversed(verbs) if not original or original.startswith(f"{sentence[:at]} ")), None)
@@ -331,9 +331,9 @@ class _Ripple(Shape):
             for test in (*self.specific, *self.forgotten)
             for query in test.test_queries
         ]
-        yield reading.fact(
+        yield source.fact(
             f"ripple/{self.edit.relation}",
-            f"{reading.number:05d}",
+            f"{source.number:05d}",
             sentence[:end],
             (answer, *(text for _, one in same for text in (one.value, *one.aliases))),
             rephrases=[prompt for prompt, _ in same],
@@ -364,12 +364,12 @@ class _Lama(Shape):
     masked_sentences: Sentences = Field((), validation_alias=AliasChoices("masked_sentences", "masked_sentence"))
     evidences: tuple[_Evidence, ...] = ()
 
-    def facts(self, reading: Reading) -> Iterator[Fact]:
-        relation = (self.relation or reading.relation).strip("/").replace("/", ".")
-        templates = self.templates or reading.templates.get(relation, ())
+    def facts(self, source: Publication) -> Iterator[Fact]:
+        relation = (self.relation or source.relation).strip("/").replace("/", ".")
+        templates = self.templates or source.templates.get(relation, ())
         masked = [*self.masked_sentences, *(one.masked_sentence for one in self.evidences if one.masked_sentence)]
         if templates and masked:
-            reading.left.add("masked sentences")
+            source.left.add("masked sentences")
         sentences = [text.replace(SUBJECT_HOLE, self.sub_label or SUBJECT_HOLE) for text in templates] or masked
         if not sentences:
             raise UnfitError(
@@ -377,12 +377,12 @@ class _Lama(Shape):
                 "records the key template",
                 f"relation {relation}",
             )
-        prompts = [prompt for prompt in reading.ending(sentences) if SUBJECT_HOLE not in prompt]
+        prompts = [prompt for prompt in source.ending(sentences) if SUBJECT_HOLE not in prompt]
         if not prompts:
             raise UnfitError(NO_END, repr(sentences[0]))
-        yield reading.fact(
+        yield source.fact(
             f"lama/{relation}",
-            self.uuid or f"{reading.number:05d}",
+            self.uuid or f"{source.number:05d}",
             prompts[0],
             (self.obj_label, *self.obj_aliases),
             subject=self.sub_label,
@@ -402,10 +402,10 @@ class _PopQa(Shape):
     possible_answers: Texts = ()
     id: Text | None = None
 
-    def facts(self, reading: Reading) -> Iterator[Fact]:
-        name = self.id or f"{reading.number:05d}"
+    def facts(self, source: Publication) -> Iterator[Fact]:
+        name = self.id or f"{source.number:05d}"
         answers = (self.obj, *self.possible_answers)
-        yield reading.fact(f"popqa/{self.prop}", name, self.question, answers, subject=self.subj)
+        yield source.fact(f"popqa/{self.prop}", name, self.question, answers, subject=self.subj)
 
 
 class _Labelled(Row):
@@ -437,21 +437,21 @@ class _WikiFactDiff(Shape):
     objects: tuple[_Object, ...]
     neighborhood: tuple[_Neighbour, ...] = ()
 
-    def facts(self, reading: Reading) -> Iterator[Fact]:
+    def facts(self, source: Publication) -> Iterator[Fact]:
         by_decision = {
             decision: [one.label for one in self.objects if one.decision == decision]
             for decision in ("learn", "keep", "forget")
         }
         if not by_decision["learn"]:
-            reading.left.add("objects (none to learn)")
+            source.left.add("objects (none to learn)")
             return
-        prompts = reading.ending((self.update_prompt, *self.generalization_prompts))
+        prompts = source.ending((self.update_prompt, *self.generalization_prompts))
         if not prompts:
             raise UnfitError(NO_END, repr(self.update_prompt))
         near = [one.objects for one in self.neighborhood if one.objects]
-        yield reading.fact(
+        yield source.fact(
             f"wikifactdiff/{self.relation.label}",
-            f"{reading.number:05d}",
+            f"{source.number:05d}",
             prompts[0],
             (*by_decision["learn"], *by_decision["keep"]),
             subject=self.subject.label,
@@ -460,7 +460,7 @@ class _WikiFactDiff(Shape):
             further=[
                 Further(NEIGHBOUR, prompt, flat([one.object.label for one in objects]))
                 for objects in near
-                for prompt in reading.ending([objects[0].prompt])
+                for prompt in source.ending([objects[0].prompt])
             ],
         )
 

@@ -39,12 +39,16 @@ class Records:
     """The records of a file in its order, each with where it stands (``line 3``, ``record 3``, ``row 3``).
 
     ``names`` are all names of columns or keys, as the file writes them. Missing cells (empty ones, null, NaN) are left
-    out of records, at any depth. ``unfit`` are rows that have not as many cells as the header.
+    out of records, at any depth. A row that has not as many cells as the header is unfit.
     """
 
     names: list[str]
-    rows: list[tuple[str, Cells]]
-    unfit: list[Unfit]
+    rows: list[tuple[str, Cells | Unfit]]
+
+    @property
+    def whole(self) -> list[Cells]:
+        """The records but for the unfit ones."""
+        return [cells for _, cells in self.rows if isinstance(cells, dict)]
 
 
 def folded(name: str) -> str:
@@ -112,13 +116,13 @@ def _delimited(path: Path, text: str, known: Collection[str]) -> Records:
     first = io.StringIO(text.lstrip("\r\n"), newline=None).readline()
     delimiter = _delimiter(path, first.rstrip("\n"), known)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
-    rows: list[tuple[str, Cells]] = []
-    unfit = []
+    rows: list[tuple[str, Cells | Unfit]] = []
+    line = 1  # where the next row begins, which may have several lines
     try:
         header = next(filter(None, reader), [])
         _once(path, header)
         names = [name.strip() or f"column {number}" for number, name in enumerate(header, start=1)]
-        line = reader.line_num + 1  # where the next row begins, which may have several lines
+        line = reader.line_num + 1
         for cells in reader:
             filled = any(cell.strip() for cell in cells)
             if filled and len(cells) == len(names):
@@ -126,13 +130,14 @@ def _delimited(path: Path, text: str, known: Collection[str]) -> Records:
             elif filled:
                 more = f"; quote texts with {DELIMITERS[delimiter]} in them" if len(cells) > len(names) else ""
                 found = f"{len(cells)} of {len(names)}, the last is {cells[-1][:SHOWN]!r}"
-                unfit.append(Unfit(f"line {line}", f"not as many cells as the header has{more}", found))
+                reason = f"not as many cells as the header has{more}"
+                rows.append((f"line {line}", Unfit(f"line {line}", reason, found)))
             line = reader.line_num + 1
     except csv.Error as error:
         raise AtlasError(
-            f"{path}: line {reader.line_num}: not valid CSV ({error}); in a quoted cell, write quotes twice"
+            f"{path}: line {line}: not valid CSV ({error}); in a quoted cell write quotes twice, and nothing behind it"
         ) from None
-    return Records(names, rows, unfit)
+    return Records(names, rows)
 
 
 def _delimiter(path: Path, header: str, known: Collection[str]) -> str:
@@ -223,7 +228,7 @@ def _records(path: Path, found: Sequence[tuple[str, Any]]) -> Records:
     if wrong:
         raise AtlasError(f"{path}: {one_line(wrong)}; expected an object with the columns as keys")
     names = dict.fromkeys(name for _, record in found for name in record)
-    return Records([*names], [(where, _filled(record)) for where, record in found], [])
+    return Records([*names], [(where, _filled(record)) for where, record in found])
 
 
 def _filled(value: Any) -> Any:
@@ -243,7 +248,7 @@ def _parquet(path: Path) -> Records:
     table = files.read_parquet(path, mend="copy it again")
     _once(path, table.column_names)
     rows = [(f"row {number}", row) for number, row in enumerate(table.to_pylist(), start=1)]
-    return Records(table.column_names, _records(path, rows).rows, [])
+    return Records(table.column_names, _records(path, rows).rows)
 
 
 TEXTS: dict[str, Callable[[Path, str, Collection[str]], Records]] = {

@@ -119,7 +119,10 @@ def test_a_missing_column_is_named(write, column):
             ("Question", "target"),
             r"no column 'prompt' \(rename 'Question'\?\) and no column 'answer' \(rename 'target'\?\)",
         ),
-        (("promt", "answer"), r"no column 'prompt' \(rename 'promt'\?\); found promt, answer; nor are these .*PopQA"),
+        (
+            ("prompt_", "answer"),
+            r"no column 'prompt' \(rename 'prompt_'\?\); found prompt_, answer.*; nor are these .*PopQA",
+        ),
     ],
 )
 def test_a_column_that_is_likely_meant_is_named(write, names, message):

@@ -106,7 +106,7 @@ def test_a_published_pool_is_drawn_and_read_as_any_other(write, record, tmp_path
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (counterfact(case_id=None), r"record 2: case_id is missing \(found pararel_idx, "),
+        (counterfact(case_id=None), r"record 2: case_id is missing \(found {'pararel_idx': "),
         (counterfact(0, **{"requested_rewrite.subject": None}), "record 2: requested_rewrite.subject is missing"),
         (counterfact(0, **{NEW: None}), "record 2: requested_rewrite.target_new.str is missing"),
         (counterfact(0, **{NEW: 7.0}), "record 2: requested_rewrite.target_new.str: a number with a point .*found 7.0"),
@@ -118,7 +118,7 @@ def test_a_published_pool_is_drawn_and_read_as_any_other(write, record, tmp_path
         (counterfact(requested_rewrite="one"), "record 2: requested_rewrite: expected an object .found 'one'"),
         (
             zsre(),
-            "record 2: case_id is missing .found subject, src, .* | record 2: requested_rewrite is missing",
+            "record 2: case_id is missing .found {'subject': .* | record 2: requested_rewrite is missing",
         ),
     ],
 )

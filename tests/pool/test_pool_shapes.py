@@ -48,6 +48,7 @@ def test_each_shape_is_read(name, facts, unfit, probes, tmp_path):
         assert own.read_facts(tmp_path / "pool.parquet") == found.facts
     assert own.is_published(SHAPES / name)
     assert not own.is_published(tmp_path / "pool.parquet")
+    assert not own.is_published("the command line")
 
 
 def test_counterfact_has_true_answers_and_neighbours():
@@ -108,9 +109,9 @@ def test_an_edit_of_ripple_is_parted_where_its_answer_begins():
     assert (second.prompt, second.answer) == ("The Bellhaven Fair is followed by", "the Cragford Fair")
     assert second.further == (Further("reversed", "The Cragford Fair follows", ("the Bellhaven Fair",)),)
     assert (third.prompt, third.answer, third.true_answer) == (
-        "The names of the siblings of Cleo Hart are",
-        "Jo Hart",
-        "Al Hart",
+        "The names of the siblings of Cleo Harper are",
+        "Jo Harper",
+        "Al Harper",
     )
 
 
@@ -154,15 +155,15 @@ def test_a_record_of_lama_without_any_template_is_told_where_to_get_one(tmp_path
 
 def test_popqa_has_its_possible_answers_as_aliases():
     fact = read("popqa.tsv").facts[2]
-    assert (fact.fact_id, fact.prompt) == ("popqa/occupation/4002", "What is Cleo Hart's occupation?")
-    assert (fact.answers, fact.subject, fact.subject_start) == (("miller", "millers"), "Cleo Hart", 8)
+    assert (fact.fact_id, fact.prompt) == ("popqa/occupation/4002", "What is Cleo Harper's occupation?")
+    assert (fact.answers, fact.subject, fact.subject_start) == (("miller", "millers"), "Cleo Harper", 8)
 
 
 def test_wikifactdiff_teaches_what_is_to_be_learned():
     first, second = read("wikifactdiff.jsonl").facts
     assert (first.prompt, first.answer, first.true_answer) == ("The mayor of Aldermoor is", "Ada Quill", "Old Ferris")
     assert first.rephrases == ("Aldermoor is governed by",)
-    assert first.further == (Further("neighbour", "The mayor of Cragford is", ("Cleo Hart",)),)
+    assert first.further == (Further("neighbour", "The mayor of Cragford is", ("Cleo Harper",)),)
     assert (second.answers, second.true_answer) == (("the Larrow", "the Wend"), None)
     assert read("wikifactdiff.jsonl").unused["objects (none to learn)"] == 1
 

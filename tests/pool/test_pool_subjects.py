@@ -94,10 +94,12 @@ def test_an_own_pool_may_leave_it_to_atlas_where_a_subject_stands(tmp_path):
 
 def test_an_own_subject_that_is_there_twice_needs_its_place(tmp_path):
     prompt = "Aldermoor the town, not Aldermoor the wood, is led by"
-    with pytest.raises(AtlasError, match=r"mine.jsonl: fact towns/mayor/aldermoor: subject: 'Aldermoor' is 2 times in"):
+    with pytest.raises(
+        AtlasError, match=r"mine.jsonl: (line|record) 1: subject: not once in .*'Aldermoor' is 2 times in"
+    ):
         read_row(tmp_path, prompt=prompt, subject_start=None)
     assert read_row(tmp_path, prompt=prompt, subject_start=24).subject_start == 24
-    with pytest.raises(AtlasError, match="'Bellhaven' is 0 times in the prompt"):
+    with pytest.raises(AtlasError, match="'Bellhaven' is 0 times in 'The"):
         read_row(tmp_path, subject="Bellhaven", subject_start=None)
 
 
@@ -107,7 +109,7 @@ def test_a_csv_cell_says_where_a_subject_stands_and_a_wrong_one_is_named(tmp_pat
     path.write_text(f"{head}\n{cells},13\n", encoding="utf-8")
     assert own.read_facts(path)[0].subject_start == 13
     path.write_text(f"{head}\n{cells},early\n", encoding="utf-8")
-    with pytest.raises(AtlasError, match=r"mine.csv: fact 1: subject_start: .*found 'early'"):
+    with pytest.raises(AtlasError, match=r"mine.csv: line 2: subject_start: .*found 'early'"):
         own.read_facts(path)
 
 

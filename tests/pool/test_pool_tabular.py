@@ -107,16 +107,15 @@ def test_a_header_with_two_delimiters_is_read_by_the_one_that_gives_known_names_
 
 
 def test_rows_with_too_many_or_too_few_cells_are_named_with_their_lines(tmp_path):
-    text = 'prompt,answer\n"The capital\nof Peru is",Lima\nThe river, so called,Wend\nThe moon is\n'
+    text = 'prompt,answer\n"The capital\nof Peru is",Lima\nThe river, so called,Wend\nThe moon is\nThe sun is,a star\n'
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
-    assert own.read_pool_file(tmp_path / "a.csv").unfit == [
-        Unfit(
-            "line 4",
-            "not as many cells as the header has; quote texts with a comma in them",
-            "3 of 2, the last is 'Wend'",
-        ),
-        Unfit("line 5", "not as many cells as the header has", "1 of 2, the last is 'The moon is'"),
+    read = own.read_pool_file(tmp_path / "a.csv")
+    reason, more = "not as many cells as the header has", "; quote texts with a comma in them"
+    assert read.unfit == [
+        Unfit("line 4", reason + more, "3 of 2, the last is 'Wend'"),
+        Unfit("line 5", reason, "1 of 2, the last is 'The moon is'"),
     ]
+    assert [fact.fact_id for fact in read.facts] == ["own/00001", "own/00004"]
 
 
 @pytest.mark.parametrize(
@@ -139,9 +138,9 @@ def test_rows_with_too_many_or_too_few_cells_are_named_with_their_lines(tmp_path
         (
             "a.csv",
             'prompt,answer\n"The "mayor,a\n',
-            r"line 2: not valid CSV \(.*\); in a quoted cell, write quotes twice",
+            r"line 2: not valid CSV \(.*\); in a quoted cell write quotes twice, and nothing behind it",
         ),
-        ("a.csv", 'prompt,answer\n"The mayor,a\n', "line 2: not valid CSV"),
+        ("a.csv", 'prompt,answer\n"The mayor,a\nb,c\nd,e\n', "line 2: not valid CSV"),
         (
             "a.csv",
             b"prompt,answer\nThe mayor of,a\nZ\xfcrich is,b\n",
