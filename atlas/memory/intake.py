@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -12,9 +12,9 @@ from atlas.errors import AtlasError
 from atlas.memory.store import KeptFact
 from atlas.phrases import plural
 from atlas.pool import own, rules
-from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact
+from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact, Unfit
+from atlas.pool.rules import Demands
 from atlas.study.settings import BETWEEN
-from atlas.ttt.engine.lines import line
 from atlas.workflow import progress
 
 TYPED = "--fact"
@@ -24,10 +24,11 @@ MOST = 20  # problems that are told one by one
 
 @dataclass(frozen=True)
 class GivenFact:
-    """A fact, and where it was given: a file, or the command line."""
+    """A fact, where it was given (a file, or the command line), and whether that is a file as others publish it."""
 
     fact: Fact
     origin: str
+    published: bool = False
 
 
 def read(paths: Sequence[Path], typed: Sequence[Sequence[str]]) -> list[GivenFact]:
@@ -35,15 +36,18 @@ def read(paths: Sequence[Path], typed: Sequence[Sequence[str]]) -> list[GivenFac
 
     Facts that a file has as placebo are left out, and that is said. AtlasError where there are none at all.
     """
-    sources = {str(path): own.read_facts(path) for path in paths}
-    sources[TYPED] = [
+    typing = [
         Fact(f"{OWN}/{number:05d}", UNDRAWN, OWN, OWN, prompt, answer, rephrases=())
         for number, (prompt, answer) in enumerate(typed, start=1)
     ]
+    sources = {str(path): own.read_pool_file(path) for path in paths} | {TYPED: own.Read(typing, [], {})}
+    if unfit := [f"{origin}: {one.row}: {_said(one)}" for origin, read in sources.items() for one in read.unfit]:
+        raise AtlasError(_nothing_taught(unfit))
     given: list[GivenFact] = []
-    for origin, facts in sources.items():
+    for origin, read in sources.items():
         names = {one.fact.fact_id for one in given}  # of other files, which may number theirs alike
-        given += [GivenFact(replace(fact, fact_id=_free(fact.fact_id, names)), origin) for fact in facts]
+        facts = (replace(fact, fact_id=_free(fact.fact_id, names)) for fact in read.facts)
+        given += [GivenFact(fact, origin, read.published) for fact in facts]
     if placebo := sum(one.fact.role == PLACEBO for one in given):
         progress.say(f"{plural(placebo, 'fact')} with the role placebo left out: those are never taught")
     given = [replace(one, fact=replace(one.fact, role=TAUGHT)) for one in given if one.fact.role != PLACEBO]
@@ -54,28 +58,24 @@ def read(paths: Sequence[Path], typed: Sequence[Sequence[str]]) -> list[GivenFac
 
 def check(given: Sequence[GivenFact], model: LanguageModel) -> None:
     """Hold facts against the pool's rules and what a model can read. AtlasError that names all problems."""
-    facts, origins = [one.fact for one in given], {id(one.fact): one.origin for one in given}
-    different = not any(own.is_published(one.origin) for one in given)
-    found = [*rules.problems(facts, different), *_unreadable(facts, model)]
-    if found:
-        said = [f"{origins[id(fact)]}: {fact.prompt!r}: {text}" for fact, text in found[:MOST]]
-        said += [f"and {len(found) - MOST} more"] if len(found) > MOST else []
-        raise AtlasError(f"nothing was taught: {BETWEEN.join(said)}")
+    facts, origins = [one.fact for one in given], {f"fact {one.fact.fact_id}": one for one in given}
+    demands = Demands(model.text, model.config.context, different=not any(one.published for one in given))
+    if found := rules.unfit(facts, demands):
+        where = (origins[one.row] for one in found)
+        raise AtlasError(
+            _nothing_taught(
+                [f"{at.origin}: {at.fact.prompt!r}: {_said(one)}" for at, one in zip(where, found, strict=True)]
+            )
+        )
 
 
-def _unreadable(facts: Sequence[Fact], model: LanguageModel) -> Iterator[rules.Problem]:
-    most = model.config.context
-    for fact in facts:
-        for prompt in fact.prompts:
-            try:
-                tokens = len(line(prompt, fact.answer, "", model.text).tokens)
-            except AtlasError:
-                continue  # the rules have said it
-            if tokens > most + 1:
-                yield (
-                    fact,
-                    f"{prompt!r} with its answer has {tokens} tokens, the model has room for {most + 1}; shorten it",
-                )
+def _said(one: Unfit) -> str:
+    return f"{one.reason} (found {one.example})" if one.example else one.reason
+
+
+def _nothing_taught(problems: Sequence[str]) -> str:
+    more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
+    return f"nothing was taught: {BETWEEN.join([*problems[:MOST], *more])}"
 
 
 @dataclass(frozen=True)

@@ -142,15 +142,16 @@ def retention_tables(tables: Tables) -> Markup:
 def baselines_tables(tables: Tables) -> Markup:
     """The metrics of the literature on editing, arm by arm, at every checkpoint."""
     rows, made = tables.baselines, []
+    shown = {heading: key for heading, key in BASELINES.items() if key[0] in set(rows["metric"])}
     checkpoints = rows.loc[rows["metric"] != "efficacy", "sessions"]  # which is measured after other sessions, too
     for sessions, here in each_checkpoint(rows[rows["sessions"].isin(checkpoints)]):
         cells = {(row["arm"], row["metric"]): row for row in here.to_dict("records")}
         lines = {
-            arm: [Written(method), *(figure(cells.get((arm, metric)), form) for metric, form in BASELINES.values())]
+            arm: [Written(method), *(figure(cells.get((arm, metric)), form) for metric, form in shown.values())]
             for arm, method in zip(here["arm"], here["method"], strict=True)
         }
         heading = f"After {plural(here['edits'].iloc[0], 'fact')}, {plural(sessions, 'session')}"
-        made.append(ArmTable(["Method", *BASELINES], lines, texts=1, heading=heading, value=sessions))
+        made.append(ArmTable(["Method", *shown], lines, texts=1, heading=heading, value=sessions))
     return html("tables", tables=made, folded="")
 
 
@@ -190,6 +191,7 @@ def continual_table(continual: pd.DataFrame, metric: str) -> ArmTable:
 def map_tables(tables: Tables) -> Markup:
     """Every place of the map with its figures, a table for each checkpoint and budget."""
     made, figures = [], tables.map.fillna({"probe": ""})
+    shown = {heading: key for heading, key in PLACES.items() if key[0][1] in set(figures["probe"])}
     for sessions, budget, rows in (
         (sessions, *part) for sessions, here in each_checkpoint(figures) for part in here.groupby("budget")
     ):
@@ -197,7 +199,7 @@ def map_tables(tables: Tables) -> Markup:
         lines = {}
         for arm in dict.fromkeys(rows["arm"]):
             recall = cells[arm, "recall", "taught"]
-            found = [figure(cells.get((arm, *key)), form) for key, form in PLACES.values()]
+            found = [figure(cells.get((arm, *key)), form) for key, form in shown.values()]
             spent = Written("not applicable", f"at most {recall['most_params']:,}")
             if recall["applicable"]:
                 spent = Written(f"{recall['trainable_params']:,.0f}")
@@ -205,7 +207,7 @@ def map_tables(tables: Tables) -> Markup:
             each = {name: recall[name] / thousands for name in ("value", "ci_low", "ci_high")}
             lines[arm] = [spent, *found, figure(each, ".1%")]
         heading = f"About {budget:,} parameters, {after(sessions)}"
-        columns = ["Parameters", *PLACES, "Recall for each thousand parameters"]
+        columns = ["Parameters", *shown, "Recall for each thousand parameters"]
         made.append(ArmTable(columns, lines, heading=heading, value=sessions, of="Place"))
     return html("tables", tables=made, folded="The map as figures")
 

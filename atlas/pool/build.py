@@ -1,21 +1,28 @@
-"""Build the pool: read the fact tables (or a user's own), check every rule, draw which facts are taught and which not.
+"""Build the pool: sift the fact tables (or a user's own), draw which facts are taught and which not.
 
 The draw is stratified: domains by their shares, and within a domain every template by its number of facts, so taught
-and placebo facts are alike in all but the teaching. Facts of one subject and template fall on one side, all of them.
+and placebo facts are alike in all but the teaching. Facts of a group, see ``atlas.pool.groups``, fall on one side.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import pyarrow as pa
 
 from atlas.draws import rng
 from atlas.errors import AtlasError
-from atlas.pool import builtin, own, rules
-from atlas.pool.facts import PLACEBO, TAUGHT, UNDRAWN, Fact, pool_table
+from atlas.phrases import plural
+from atlas.pool import builtin
+from atlas.pool.facts import PLACEBO, SKIPPED, SKIPPED_NAME, TAUGHT, UNDRAWN, Fact, pool_table
+from atlas.pool.groups import groups
+from atlas.pool.rules import ANY, Demands
 from atlas.pool.shares import largest_remainder
+from atlas.pool.sift import settled, sift
+from atlas.study.jobs import PoolSpec
 from atlas.study.pool_settings import Pool
 from atlas.workflow import files, progress
 from atlas.workflow.steps import add_spec, parser, run_step
@@ -33,50 +40,62 @@ class Quota:
     exact: bool = True
 
 
-def build(spec: Pool) -> list[Fact]:
-    """The facts of the pool with their roles, in the order of the tables.
+def build(spec: Pool, demands: Demands = ANY) -> list[Fact]:
+    """The facts of the pool with their roles, in the order of the source.
 
-    Raises AtlasError naming the fact that breaks a rule, or the domain that has too few facts.
+    Raises AtlasError where facts break a rule, or a domain has too few.
     """
-    facts = own.read_facts(spec.source) if spec.source else builtin.read_facts(spec.shares)
-    different = not own.is_published(spec.source)
-    if spec.unfit != "skip":
-        rules.check(facts, lambda fact: spec.source or str(builtin.DATA / f"{fact.domain}.tsv"), different)
-    elif found := list(rules.problems(facts, different)):
-        unfit, (first, problem) = {id(fact) for fact, _ in found}, found[0]
-        if len(unfit) == len(facts):
-            raise AtlasError(f"{spec.source}: no fact keeps the rules; of fact {first.fact_id}: {problem}")
-        progress.say(f"{spec.source}: {len(unfit)} of {len(facts)} facts skipped (fact {first.fact_id}: {problem})")
-        facts = [fact for fact in facts if id(fact) not in unfit]
+    return draw(spec, settled(spec, sift(spec, demands)))
+
+
+def draw(spec: Pool, facts: Sequence[Fact]) -> list[Fact]:
+    """Draw the roles of facts, also where their source has taught facts alone: it names no placebo then.
+
+    Raises AtlasError where a role gets none, or naming the domain that has too few.
+    """
+    where = spec.source or str(builtin.DATA)
+    if {fact.role for fact in facts} == {TAUGHT}:
+        progress.say(f"{where}: every fact is taught, so that some are drawn to be placebo; a pool needs both")
+        facts = [replace(fact, role=UNDRAWN) for fact in facts]
+    firsts = dict(zip([fact.fact_id for fact in facts], [facts[at] for at in groups(facts)], strict=True))
     role_of: dict[str, str] = {}
     for role in (TAUGHT, PLACEBO):  # taught first: with rows to spare, rounding never takes a fact from what is taught
-        taken = {fact.group for fact in facts if fact.fact_id in role_of}
-        free = [fact for fact in facts if fact.role in (UNDRAWN, role) and fact.group not in taken]
-        role_of |= dict.fromkeys(_draw(free, _quota(role, free, spec), spec), role)
+        taken = {firsts[fact_id].fact_id for fact_id in role_of}
+        free = {
+            fact.fact_id: firsts[fact.fact_id]
+            for fact in facts
+            if fact.role in (UNDRAWN, role) and firsts[fact.fact_id].fact_id not in taken
+        }
+        if not (drawn := _draw(free, _quota(role, free, spec), spec)):
+            raise AtlasError(
+                f"{where}: of {plural(len(facts), 'fact')} none is left to be {role}, and a pool needs taught and "
+                "placebo facts; those that say the same, or are of one subject and template, are all one or all the "
+                "other, so add facts about other things"
+            )
+        role_of |= dict.fromkeys(drawn, role)
     return [replace(fact, role=role_of[fact.fact_id]) for fact in facts if fact.fact_id in role_of]
 
 
-def _quota(role: str, free: list[Fact], spec: Pool) -> Quota:
+def _quota(role: str, free: Mapping[str, Fact], spec: Pool) -> Quota:
     """What to draw from the facts that are free for a role: all of an own pool's where the study names no number."""
     if not spec.source:
         return Quota(role, (spec.most_taught if role == TAUGHT else spec.most_placebo) or 0, spec.shares)
-    shares = Counter(fact.domain for fact in free)
-    if role == TAUGHT and not spec.taught and free and free[0].role == UNDRAWN:
+    shares = Counter(first.domain for first in free.values())
+    if role == TAUGHT and not spec.taught and any(first.role == UNDRAWN for first in free.values()):
         most = len(free) - spec.placebo if spec.placebo else len(free) * OWN_TAUGHT // OWN_WHOLE
         return Quota(role, most, shares, exact=False)
     return Quota(role, (spec.taught if role == TAUGHT else spec.placebo) or len(free), shares)
 
 
-def _draw(free: list[Fact], quota: Quota, spec: Pool) -> list[str]:
-    """Draw the fact_ids of one role from the facts that are free for it, every template in proportion to its facts."""
+def _draw(free: Mapping[str, Fact], quota: Quota, spec: Pool) -> list[str]:
+    """Draw the fact_ids of one role from the facts that are free for it, every template in proportion to its facts.
+
+    ``free`` has the first fact of the group of each: a group counts in the domain and template of that.
+    """
     where = spec.source or str(builtin.DATA)
-    none_left = (
-        f"{where}: no fact is left to be {quota.role}; a pool needs taught and placebo facts, and facts of one subject "
-        "and template are all taught or all placebo"
-    )
     if quota.count < 1 or not quota.shares:
-        raise AtlasError(none_left)
-    room = dict.fromkeys(quota.shares, 0) | Counter(fact.domain for fact in free)
+        return []
+    room = dict.fromkeys(quota.shares, 0) | Counter(first.domain for first in free.values())
     drawn: list[str] = []
     for domain, count in largest_remainder(quota.count, quota.shares, room).items():
         if count > room[domain]:
@@ -84,17 +103,15 @@ def _draw(free: list[Fact], quota: Quota, spec: Pool) -> list[str]:
                 f"{where}: domain {domain!r} has {room[domain]} facts that can be {quota.role}, {count} needed; "
                 f"add facts to it or lower pool.{quota.role}"
             )
-        templates: dict[str, dict[tuple[str, ...], list[str]]] = {}
-        for fact in free:
-            if fact.domain == domain:
-                templates.setdefault(fact.template, {}).setdefault(fact.group, []).append(fact.fact_id)
-        sizes = {template: sum(map(len, groups.values())) for template, groups in templates.items()}
+        templates: dict[str, dict[str, list[str]]] = {}
+        for fact_id, first in free.items():
+            if first.domain == domain:
+                templates.setdefault(first.template, {}).setdefault(first.fact_id, []).append(fact_id)
+        sizes = {template: sum(map(len, members.values())) for template, members in templates.items()}
         for template, part in largest_remainder(count, sizes, sizes).items():
-            groups = [*templates[template].values()]
-            order = rng(spec.seed, quota.role, "pool", template).permutation(len(groups))
-            drawn += _take([groups[index] for index in order], part, quota.exact)
-    if not drawn:
-        raise AtlasError(none_left)
+            members = [*templates[template].values()]
+            order = rng(spec.seed, quota.role, "pool", template).permutation(len(members))
+            drawn += _take([members[index] for index in order], part, quota.exact)
     return drawn
 
 
@@ -121,17 +138,25 @@ def _take(groups: Sequence[list[str]], count: int, exact: bool) -> list[str]:
 def main() -> None:
     """Command line: ``python -m atlas.pool.build --spec POOL --out pool.parquet``."""
     arguments = parser(__doc__)
-    add_spec(arguments, Pool)
-    arguments.add_argument("--out", type=Path, required=True, help="pool.parquet")
+    add_spec(arguments, PoolSpec)
+    arguments.add_argument(
+        "--model", type=Path, help="model from outside that reads the facts: its folder or GGUF file"
+    )
+    arguments.add_argument("--out", type=Path, required=True, help="pool.parquet; skipped.parquet is written beside it")
     options = arguments.parse_args()
-    spec: Pool = options.spec
-    facts = build(spec)
+    spec: PoolSpec = options.spec
+    sifted = sift(spec, Demands.by(options.model, spec.context, spec.needs))
+    facts = draw(spec, settled(spec, sifted))
     provenance = {"step": "atlas.pool.build", "spec": spec.model_dump(mode="json")}
     if spec.source:
         provenance["source_sha256"] = files.sha256(spec.source)
-    files.write_parquet(options.out, pool_table(facts), provenance)
+    skipped = pa.Table.from_pylist([asdict(one) for one in [*sifted.unfit, *sifted.parts]], schema=SKIPPED)
+    with files.together(options.out) as stage:
+        files.write_parquet(stage / options.out.name, pool_table(facts), provenance)
+        files.write_parquet(stage / SKIPPED_NAME, skipped, provenance)
     roles = Counter(fact.role for fact in facts)
-    progress.say(f"{options.out}: {roles[TAUGHT]} facts to teach, {roles[PLACEBO]} placebo")
+    left = f"; {sifted.broken} left out, see {options.out.with_name(SKIPPED_NAME)}" if sifted.broken else ""
+    progress.say(f"{options.out}: {roles[TAUGHT]} facts to teach, {roles[PLACEBO]} placebo{left}")
 
 
 if __name__ == "__main__":

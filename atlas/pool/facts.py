@@ -55,6 +55,10 @@ KNOWLEDGE_SCHEMA = pa.schema(
 )
 """Columns of a pool as a base is taught it, see ``atlas.ttt.ask_base``."""
 
+SKIPPED = pa.schema([("row", pa.string()), ("reason", pa.string()), ("example", pa.string())])
+SKIPPED_NAME = "skipped.parquet"
+"""Beside a pool: what breaks a rule, a row for each fact and reason, see ``Unfit``."""
+
 STREAM_SCHEMA = pa.schema(
     [("seed", pa.int32()), ("session", pa.int32()), ("slot", pa.int32()), ("fact_id", pa.string())]
 )
@@ -118,11 +122,6 @@ class Fact:
     def answers(self) -> tuple[str, ...]:
         """Every right answer: the one that is taught, then its aliases."""
         return (self.answer, *self.aliases)
-
-    @property
-    def group(self) -> tuple[str, ...]:
-        """What facts of the same subject and template share, since one may tell the other; else a fact's own."""
-        return (self.fact_id,) if self.subject is None else (self.template, self.subject.lower())
 
     @property
     def teachable(self) -> int:

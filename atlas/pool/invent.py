@@ -14,7 +14,7 @@ import numpy as np
 from atlas.draws import Key, rng
 from atlas.errors import AtlasError
 from atlas.pool.builtin import COLUMNS, DATA, Relation, TableLine, make_fact, read_relations
-from atlas.pool.rules import problems
+from atlas.pool.rules import unfit
 from atlas.study import strict_yaml
 from atlas.study.settings import Settings
 from atlas.workflow import files, progress
@@ -78,10 +78,10 @@ def invent(domain: str, name: str, relation: Relation, words: Words) -> list[Tab
     for attempt in range(ATTEMPTS):
         answers = draw(plan.answer, plan.facts, words, domain, name, "answer", attempt)
         lines = [TableLine(name, subject, answer) for subject, answer in zip(subjects, answers, strict=True)]
-        broken = next(problems([make_fact(domain, line, relation) for line in lines]), None)
-        if broken is None:
+        broken = unfit([make_fact(domain, line, relation) for line in lines])
+        if not broken:
             return lines
-        reason = broken[1]
+        reason = f"{broken[0].reason} ({broken[0].example})"
     raise AtlasError(f"{WORDS}: relations.{domain}.{name}: {ATTEMPTS} draws broke a rule, the last one: {reason}")
 
 

@@ -37,11 +37,6 @@ class Read:
     published: bool = False
 
 
-def is_published(path: Path | str | None) -> bool:
-    """Whether a source is a file as others publish it, not one written for Atlas. It reads the whole file."""
-    return path is not None and Path(path).is_file() and _shape(read_records(Path(path), KNOWN)) is not None
-
-
 def read_facts(path: Path | str) -> list[Fact]:
     """The facts of a file where every row is one, see ``read_pool_file``.
 

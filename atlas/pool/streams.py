@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from atlas.draws import rng
 from atlas.errors import AtlasError
+from atlas.phrases import plural
 from atlas.pool.facts import STREAM_SCHEMA, TAUGHT, Fact, StreamRow, read_pool
 from atlas.pool.shares import largest_remainder
 from atlas.study.jobs import StreamSpec
@@ -29,8 +30,9 @@ def draw(spec: StreamSpec, facts: list[Fact]) -> list[StreamRow]:
     needed = spec.sessions * spec.facts_per_session
     if needed > len(taught):
         raise AtlasError(
-            f"{spec.sessions} sessions of {spec.facts_per_session} facts need {needed}, the pool has {len(taught)} "
-            "to teach; lower checkpoints or facts_per_session, or raise pool.taught"
+            f"{plural(spec.sessions, 'session')} of {spec.facts_per_session} facts need {needed}, the pool has "
+            f"{len(taught)} to teach; lower checkpoints or facts_per_session, or give the pool more: raise "
+            "pool.taught, add facts to a file of your own"
         )
     generator = rng(spec.seed, "stream")
     chosen: list[str] = []

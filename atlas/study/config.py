@@ -23,6 +23,8 @@ from atlas.study.jobs import (
     Keys,
     LocateSpec,
     MeasureSpec,
+    Needs,
+    PoolSpec,
     Precision,
     Probes,
     RungSpec,
@@ -35,7 +37,7 @@ from atlas.study.model_shape import shape_of
 from atlas.study.overlays import narrowed, or_null
 from atlas.study.paths import ResultsPath, misplaced
 from atlas.study.place_map import MapCell, PlaceMap
-from atlas.study.pool_settings import Pool
+from atlas.study.pool_settings import TEACHABLE, Pool
 from atlas.study.recipes import Recipe
 from atlas.study.search_space import Search
 from atlas.study.settings import BETWEEN, LARGEST_SEED, Name, Positive, Seed, Settings, mistakes
@@ -283,6 +285,11 @@ class Study(Settings):
         except ValidationError as error:
             yield from (f"{where}.recipe.{mistake}" for mistake in mistakes(error))
             return
+        if not self.pool.source and recipe.paraphrases > TEACHABLE:
+            yield (
+                f"{where}.recipe.paraphrases: {recipe.paraphrases}, but of those of a fact of Atlas {TEACHABLE} may be "
+                "taught, the others are held out; teach fewer"
+            )
         if arm.tuned:
             yield from check_tuned(f"{where}.tuned", arm.tuned, recipe, self.all_seeds)
 
@@ -381,6 +388,21 @@ class Study(Settings):
     def ablation_points(self) -> list[int]:
         """Checkpoints of the ablations."""
         return self.ablation_checkpoints or self.checkpoints
+
+    @property
+    def pool_spec(self) -> PoolSpec:
+        """The part of the study that decides the pool. The facts of Atlas have all that an arm may need, so that which
+        arms there are decides nothing there."""
+        own = self.pool.source is not None
+        arms = [*self.arms.values(), *self.ablations.values(), *self.mapped.values()] if own else []
+        needs = Needs(
+            # a plugin's editor may have a site, too
+            subjects=any(str(arm.settings.model_dump().get("site")).startswith("subject") for arm in arms if arm.edits),
+            paraphrases=max((arm.recipe_over(self.recipe).paraphrases for arm in arms if not arm.edits), default=0),
+            alternatives=own and self.counterfactual is not None,
+        )
+        given = {} if self.outside else {"context": self.shape.context}
+        return PoolSpec(**self.pool.model_dump(), **given, needs=needs)
 
     def stream_spec(self, seed: int) -> StreamSpec:
         return StreamSpec(

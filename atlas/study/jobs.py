@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 from atlas.study.arm import Locating
 from atlas.study.editor_settings import Editing
 from atlas.study.methods import HowTaught, Plugged
+from atlas.study.pool_settings import Pool
 from atlas.study.recipes import Recipe
-from atlas.study.settings import Name, Positive, Rate, Roles, Settings
+from atlas.study.settings import Count, Name, Positive, Rate, Roles, Settings
 from atlas.study.tuning import at_rate, rate_of
 
 Device = Literal["cpu", "cuda", "auto"]
@@ -65,6 +66,21 @@ class MeasureSpec(Settings):
     val_tokens: Positive
     device: Device
     precision: Precision = "float32"
+
+
+class Needs(Settings):
+    """What the arms of a study need of facts, besides the rules that every pool keeps."""
+
+    subjects: bool = Field(False, description="whether an editor writes at the subject")
+    paraphrases: Count = Field(0, description="most that a recipe teaches beside a sentence")
+    alternatives: bool = Field(False, description="whether facts that the base knows are taught with another answer")
+
+
+class PoolSpec(Pool):
+    """What decides which facts there are, and their roles."""
+
+    context: Positive = Field(256, description="positions of the base; one from outside tells them itself")
+    needs: Needs = Needs()
 
 
 class StreamSpec(Settings):

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from atlas.study.paths import OwnPath
-from atlas.study.settings import Name, Positive, Settings
+from atlas.study.settings import Name, Positive, Settings, Share
 
 SHARES = {
     "codes": 456,
@@ -21,6 +21,7 @@ SHARES = {
 }
 MOST_TAUGHT = sum(SHARES.values())
 MOST_PLACEBO = MOST_TAUGHT // 4
+TEACHABLE = 5  # paraphrases of a fact in the tables of Atlas that a recipe may teach
 
 
 class Pool(Settings):
@@ -30,7 +31,10 @@ class Pool(Settings):
         None, description="own pool (CSV, TSV, JSON, JSONL, Parquet, or a research file); null: the tables of Atlas"
     )
     unfit: Literal["refuse", "skip"] = Field(
-        "refuse", description="what becomes of an own pool with facts that break a rule: refuse it, or leave them out"
+        "refuse", description="what becomes of a pool with facts that break a rule: refuse it, or leave them out"
+    )
+    most_unfit: Share = Field(
+        0.2, description="with `unfit: skip`, the share of facts that break a rule above which the pool is refused"
     )
     seed: int = Field(0, description="draws which facts are taught and which serve as placebo")
     taught: Positive | None = Field(
@@ -58,8 +62,6 @@ class Pool(Settings):
     def _keys_fit_the_source(self) -> Pool:
         if self.source and self.shares != SHARES:
             raise ValueError("shares: an own pool (source) has the shares of its own rows; remove one of the two keys")
-        if self.unfit == "skip" and not self.source:
-            raise ValueError("unfit: the tables of Atlas have no facts to skip; name an own pool in source")
         return self
 
     @property

@@ -54,10 +54,9 @@ def table(runs: Runs) -> pa.Table:
         for metric in ("paraphrase", "specificity"):
             found += counted(mine[mine["probe"] == SHARES[metric]], metric, ["sessions"], "score").rows()
         means = mine.groupby(["sessions", "seed", "probe"], observed=True)["score"].mean().unstack("probe")
-        # a pool without paraphrases asks for none, and has no score of all three
-        for sessions in sorted(set(mine["sessions"])) if {*SHARES.values()} <= {*means} else ():
-            of_seeds = means.loc[sessions, list(SHARES.values())].to_numpy()
-            edit_scores = np.array([harmonic_mean(shares) for shares in of_seeds])
+        shares = means.reindex(columns=list(SHARES.values())).dropna()  # a pool may have no paraphrases
+        for sessions in sorted(set(shares.index.get_level_values("sessions"))):
+            edit_scores = np.array([harmonic_mean(of_seed) for of_seed in shares.loc[sessions].to_numpy()])
             found.append(_interval("edit_score", int(sessions), edit_scores, 0.0, 1.0))
         found += [*_by_seed(runs, arm), *_seconds(runs, arm, size)]
         about = {"arm": arm, "method": record.method, "at_once": record.at_once}

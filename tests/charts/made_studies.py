@@ -36,7 +36,8 @@ def presets_folder(made_once) -> Path:
 
 @pytest.fixture(scope="session")
 def smallest_folder(made_once) -> Path:
-    """Tables of one arm that the essay does not have, one seed and one checkpoint, with questions beside the facts."""
+    """Tables of one arm that the essay does not have, one seed and one checkpoint, of facts without
+    paraphrases but with further questions."""
     arms = {"mine": arms_like_the_study()["qv"]}
-    design = Design(seeds=(7,), checkpoints=(2,), further=("neighbour", "hop", "reversed"))
+    design = Design(seeds=(7,), checkpoints=(2,), paraphrases=0, further=("neighbour", "hop", "reversed"))
     return Path(made_once("smallest", lambda to: make_tables(to, arms, design)), "tables")

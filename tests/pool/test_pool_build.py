@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from atlas.errors import AtlasError
 from atlas.pool import builtin
 from atlas.pool.build import build
-from atlas.pool.facts import PLACEBO, POOL_SCHEMA, SUBJECT_SCHEMA, TAUGHT, read_pool
+from atlas.pool.facts import PLACEBO, POOL_SCHEMA, SKIPPED, SUBJECT_SCHEMA, TAUGHT, read_pool
 from atlas.pool.shares import largest_remainder
 from atlas.study.pool_settings import SHARES, Pool
 from atlas.workflow import files
@@ -121,10 +121,12 @@ def test_an_own_pool_asked_for_too_much_names_the_domain(tmp_path):
         build(Pool(source=path, taught=17))
 
 
-def test_an_own_pool_without_placebo_is_refused(tmp_path):
-    path = own_pool(tmp_path, [fact for fact in with_roles(make_pool(towns=20)) if fact.role == TAUGHT])
-    with pytest.raises(AtlasError, match="no fact is left to be placebo"):
-        build(Pool(source=path))
+def test_of_an_own_pool_that_names_no_placebo_some_are_drawn(tmp_path, capsys):
+    path = own_pool(tmp_path, [replace(fact, role=TAUGHT) for fact in make_pool(towns=20)])
+    assert domains(build(Pool(source=path)), PLACEBO) == {"towns": 4}
+    assert "every fact is taught, so that some are drawn to be placebo" in capsys.readouterr().err
+    with pytest.raises(AtlasError, match="of 20 facts none is left to be taught"):
+        build(Pool(source=own_pool(tmp_path, [replace(fact, role=PLACEBO) for fact in make_pool(towns=20)])))
 
 
 def twins(*sizes, **changes):
@@ -168,7 +170,7 @@ def test_a_number_that_the_study_names_is_kept_and_no_group_is_split_by_it(tmp_p
 
 def test_a_pool_about_a_single_subject_leaves_no_placebo_and_says_why(tmp_path):
     path = own_pool(tmp_path, twins(8))
-    with pytest.raises(AtlasError, match=r"no fact is left to be taught; .* facts of one subject and template"):
+    with pytest.raises(AtlasError, match=r"of 8 facts none is left to be taught, .* of one subject and template"):
         build(Pool(source=path))
     assert build(Pool(source=own_pool(tmp_path, [replace(f, subject=None, subject_start=None) for f in twins(8)])))
 
@@ -181,17 +183,18 @@ def test_an_own_pool_has_the_shares_of_its_rows():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"answer": "Z\u00fcrich"}, r"has '\u00fc' \(U\+00FC\)"),
-        ({"answer": "x" * 25}, "has 25 characters, at most 24"),
-        ({"answer": "Aldermoor"}, "leaks into"),
-        ({"prompt": "The mayor of Townsville0 is"}, "serves two answers, 'Mr Reed the 0th' and 'Ms Quill'"),
-        ({"fact_id": "towns/0"}, "this fact_id is there twice"),
+        ({"answer": "Z\u00fcrich"}, r"'\u00fc' \(U\+00FC\)"),
+        ({"answer": "x" * 25}, "has 25 characters"),
+        ({"answer": "Aldermoor"}, "'Aldermoor' in 'The mayor of Aldermoor is'"),
+        ({"fact_id": "towns/0"}, "'The mayor of Aldermoor is'"),
     ],
 )
 def test_a_fact_that_breaks_a_rule_stops_the_build_and_names_file_and_fact(tmp_path, changes, message):
     bad = make_fact(**changes)
     path = own_pool(tmp_path, [*make_pool(towns=9), bad])
-    with pytest.raises(AtlasError, match=rf"^{path}: fact {bad.fact_id}: .*({message})"):
+    with pytest.raises(
+        AtlasError, match=rf"^{path}: 1 of 10 facts break a rule: .*such as fact {bad.fact_id}: .*{message}"
+    ):
         build(Pool(source=path))
 
 
@@ -201,14 +204,15 @@ def test_the_step_writes_the_pool_as_later_stages_read_it(tmp_path):
     assert read_pool(tmp_path / "one") == build(Pool(taught=60, placebo=24))
     assert files.read_parquet(tmp_path / "one").schema.names == [*POOL_SCHEMA.names, *SUBJECT_SCHEMA.names]
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert files.read_parquet(tmp_path / "skipped.parquet", SKIPPED).num_rows == 0
     assert files.provenance_of(tmp_path / "one")["spec"]["taught"] == 60
 
 
-def test_a_mistake_ends_the_step_with_one_line_and_no_output(tmp_path):
+def test_a_mistake_ends_the_step_with_a_line_behind_the_reasons_and_no_output(tmp_path):
     path = own_pool(tmp_path, [*make_pool(towns=9), make_fact(answer="Mayor")])
     done = run("--spec", json.dumps({"source": path}), "--out", tmp_path / "out", "--log", tmp_path / "log")
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "fact towns/mayor/aldermoor: answer 'Mayor' leaks" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"atlas: error: {path}: 1 of 10 facts break a rule: answer that")
+    assert "fact towns/mayor/aldermoor: 'Mayor' in 'The mayor of Aldermoor is'" in done.stderr
     assert done.stderr == (tmp_path / "log").read_text(encoding="utf-8")
     assert not (tmp_path / "out").exists()

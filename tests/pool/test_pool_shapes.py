@@ -45,10 +45,7 @@ def test_each_shape_is_read(name, facts, unfit, probes, tmp_path):
     assert len({fact.fact_id for fact in found.facts}) == facts
     files.write_parquet(tmp_path / "pool.parquet", pool_table(found.facts), {})
     if facts:
-        assert own.read_facts(tmp_path / "pool.parquet") == found.facts
-    assert own.is_published(SHAPES / name)
-    assert not own.is_published(tmp_path / "pool.parquet")
-    assert not own.is_published("the command line")
+        assert own.read_pool_file(tmp_path / "pool.parquet") == own.Read(found.facts, [], {})
 
 
 def test_counterfact_has_true_answers_and_neighbours():

@@ -66,8 +66,8 @@ def test_a_subject_may_open_the_prompt_with_a_capital():
 )
 def test_a_subject_that_is_not_in_its_place_breaks_a_rule(tmp_path, subject, start, right):
     fact = replace(ABOUT, subject=subject, subject_start=start)
-    said = [text for _, text in rules.problems([fact])]
-    assert said == [] if right else "is not at character" in said[0]
+    said = [one.reason for one in rules.unfit([fact])]
+    assert said == [] if right else said[0].startswith("subject not in its place")
     files.write_parquet(tmp_path / "pool.parquet", pool_table(with_roles([fact])), {})
     if right:
         assert read_pool(tmp_path / "pool.parquet") == with_roles([fact])

@@ -9,6 +9,7 @@ import pytest
 from atlas.pool import builtin
 from atlas.pool.builtin import SUBJECT
 from atlas.pool.facts import HELD_OUT, Fact
+from atlas.pool.groups import groups
 from atlas.study.pool_settings import SHARES
 
 FACTS = builtin.read_facts(SHARES)
@@ -126,11 +127,11 @@ def test_no_two_templates_share_a_prompt():
 
 
 def test_a_prompt_has_one_answer_and_a_subject_one_fact_a_template():
-    for key in ("prompt", "group"):
-        answers = defaultdict(set)
-        for fact in FACTS:
-            answers[getattr(fact, key)].add(fact.answer)
-        assert {shared: found for shared, found in answers.items() if len(found) > 1} == {}
+    answers = defaultdict(set)
+    for fact in FACTS:
+        answers[fact.prompt].add(fact.answer)
+    assert {shared: found for shared, found in answers.items() if len(found) > 1} == {}
+    assert groups(FACTS) == [*range(len(FACTS))]
     asked = Counter(prompt.lower() for fact in FACTS for prompt in fact.prompts)
     assert [prompt for prompt, times in asked.items() if times > 1] == []
 

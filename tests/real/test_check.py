@@ -36,6 +36,7 @@ ONE_OF_EACH = (
     "charts/curve.svg",
     "index.html",
     "pool/pool.parquet",
+    "pool/skipped.parquet",
     "pool/streams/1.parquet",
     "tables/retention.parquet",
     "ttt/qv/1-2/adapters.safetensors",

@@ -40,20 +40,34 @@ def save_model(folder):
     model.save_pretrained(folder)
 
 
+def save_facts(path):
+    """Facts of the user's own, of which a third have a paraphrase and one has a letter that the model cannot read."""
+    colours = ("red", "green", "blue", "grey")
+    paraphrases = ["" if at % 3 else f"Painters know thing {at} to be" for at in range(36)]
+    rows = [f"The colour of thing {at} is,{colours[at % 4]},thing {at},{one}" for at, one in enumerate(paraphrases)]
+    path.write_text(
+        "\n".join(["prompt,answer,subject,rephrases", *rows, "The colour of caf\u00e9s is,red,caf\u00e9s,"])
+    )
+
+
 @pytest.fixture
 def outside(fresh):
-    """A checkout with a study on a model in a folder of its own."""
+    """A checkout with a study of facts of its own on a model in a folder of its own."""
+    save_facts(fresh.root / f"facts {ODD}.csv")
     save_model(fresh.root / f"model {ODD}")
     (fresh.root / "corpus-of-the-test.txt").rename(fresh.root / f"corpus {ODD}")
     base = {"corpus": f"corpus {ODD}", "model": f"model {ODD}", "max_val_loss": 1000}
     study = STUDY | {"base": base, "arms": ARMS, "ablations": {}, "contrasts": {"places": [["qv", "ffn"]]}}
     study |= {"results": f"results/{ODD}", "seeds": ["1-2"]}
+    study |= {"pool": {"source": f"facts {ODD}.csv", "taught": 24, "placebo": 12, "unfit": "skip"}}
     fresh.configure(study | {"counterfactual": 0, "trace": {"cases": 2, "samples": 2}, "keys": {"characters": 2048}})
     return fresh
 
 
 def test_a_study_runs_on_a_model_from_outside_and_again_where_that_changes(outside):
     outside.done("tables", *(f"results/{ODD}/{name}" for name in ("ttt/trace.parquet", "charts/retention.svg")))
+    (skipped,) = pq.read_table(outside.file(f"{ODD}/pool/skipped.parquet")).to_pylist()
+    assert skipped["reason"].startswith("character that the base cannot read")
     manifest = json.loads(outside.file(f"{ODD}/base/1/base.json").read_text())
     certificate = json.loads(outside.file(f"{ODD}/base/1/certificate.json").read_text())
     assert certificate["passed"]
@@ -62,6 +76,8 @@ def test_a_study_runs_on_a_model_from_outside_and_again_where_that_changes(outsi
     assert {"names", "spectrum", "aligned", "sha256", "val_loss_reproduced"} <= names
     facts = pq.read_table(outside.file(f"{ODD}/tables/retention.parquet")).to_pandas()
     assert {*facts["arm"]} == {*ARMS}
+    asked = facts[(facts["domain"] == "all") & (facts["metric"] == "recall")].groupby("probe")["n_facts"].max()
+    assert 0 < asked["rephrase"] < asked["taught"]
     arms = pq.read_table(outside.file(f"{ODD}/tables/arms.parquet")).to_pandas()
     params = dict(zip(arms["arm"], arms["trainable_params"], strict=True))
     assert params["qv"] == 2 * (4 * (32 + 32) + 4 * (32 + 16))  # one group of values for two heads

@@ -8,7 +8,7 @@ from atlas.study.config import Study
 def jobs_of(study: Study) -> dict[str, str]:
     """All that jobs of a study are given, as rules write it into params: a change of it reruns the job."""
     given = {"results": study.results, "corpus": study.base.corpus, "replicas": str(sorted(study.replica_of.items()))}
-    specs = {"pool": study.pool, "guard": study.guard, "keys": study.keys, "trace": study.tracing}
+    specs = {"pool": study.pool_spec, "guard": study.guard, "keys": study.keys, "trace": study.tracing}
     specs |= {f"base {replica}": study.base.spec(replica) for replica in study.replicas}
     specs |= {f"stream {seed}": study.stream_spec(seed) for seed in (*study.all_seeds, *study.search.seeds)}
     specs |= {f"locate {arm} {block}": study.locate_spec(arm, block) for arm in study.located for block in study.blocks}

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from atlas import cli
 from atlas.errors import AtlasError
+from atlas.pool import builtin
+from atlas.pool.facts import HELD_OUT
 from atlas.study import config, jobs
 from atlas.study.base_settings import Model
 from atlas.study.editor_settings import MemitSettings
 from atlas.study.methods import OWN
+from atlas.study.pool_settings import TEACHABLE
 from atlas.study.recipes import Phase
 from atlas.tables import decidable, level
 from tests.study.made_study import jobs_of
@@ -215,6 +218,37 @@ def test_a_run_depends_on_its_own_arm_only():
     small = study()
     large = study(arms={**ARMS, "ffn": {"targets": ["up", "down"]}}, seeds=["1-8", 9])
     assert small.run_spec("qv", "1-4") == large.run_spec("qv", "1-4")
+
+
+SUBJECTS = {"method": "memit", "editing": {"site": "subject_last"}}
+FORMS = {"targets": ["q"], "recipe": {"paraphrases": 2}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "needs"),
+    [
+        ({}, jobs.Needs()),
+        ({"arms": {"a": {"method": "memit"}}}, jobs.Needs()),
+        ({"arms": {"a": SUBJECTS}}, jobs.Needs(subjects=True)),
+        ({"ablations": {"a": FORMS}, "recipe": {"paraphrases": 1}}, jobs.Needs(paraphrases=2)),
+        ({"counterfactual": 0.5, "base": {"replicas": 1}}, jobs.Needs(alternatives=True)),
+    ],
+)
+def test_what_arms_need_of_facts_is_asked_of_a_users_own_and_of_atlas_s_nothing(keys, needs):
+    assert study(**keys, pool={"source": "own.csv"}).pool_spec.needs == needs
+    assert study(**keys).pool_spec == study().pool_spec
+
+
+def test_the_pool_goes_by_the_context_of_a_base_that_is_pretrained_here():
+    assert study(base={"model": {"context": 128}}).pool_spec.context == 128
+
+
+def test_no_more_paraphrases_of_atlas_s_facts_are_taught_than_may_be():
+    assert builtin.REPHRASES - HELD_OUT == TEACHABLE
+    with pytest.raises(
+        AtlasError, match=r"arms.a.recipe.paraphrases: 6, but of those of a fact of Atlas 5 may be taught"
+    ):
+        study(arms={"a": {"targets": ["q"], "recipe": {"paraphrases": 6}}})
 
 
 def test_overrides_merge_key_by_key():

@@ -126,6 +126,15 @@ def test_every_figure_is_the_one_by_hand(runs):
     assert frame.loc[frame["metric"] == "edit_seconds", "ci_low"].isna().all()
 
 
+@pytest.mark.parametrize(("without", "seeds"), [({"paraphrases": 0}, None), ({"bare": (1,)}, 3)])
+def test_facts_without_paraphrases_are_in_no_score(tmp_path, without, seeds):
+    design = Design(seeds=(1, 2, 3, 4), checkpoints=(4,), **without)
+    frame = baselines.table(read(write_study(tmp_path, {"rome": ROME}, design))).to_pandas().set_index("metric")
+    assert frame.loc["specificity", "n_seeds"] == 4
+    for metric in ("paraphrase", "edit_score"):
+        assert frame["n_seeds"].get(metric) == seeds
+
+
 def test_what_is_written_at_once_has_figures_at_its_checkpoints_and_that_edit_s_clock(tmp_path):
     runs = read(write_study(tmp_path, baseline_arms(), Design(seeds=(1, 2), checkpoints=(4, 10))))
     frame = baselines.table(runs).to_pandas()

@@ -1,5 +1,7 @@
 """The table of variance: which arms make a factorial, and what is said of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,11 @@ def test_at_one_size_recipe_and_place_are_left(tmp_path):
 def test_without_a_factorial_there_is_no_row(tmp_path):
     made = {name: arm for name, arm in arms().items() if name in ("qv", "qv_own", "ffn", "ffn_own")}
     assert table(tmp_path, made).empty  # places differ in size, too
+
+
+def test_probes_that_a_seed_lacks_have_no_row(tmp_path):
+    found = table(tmp_path, arms(), replace(SEEDS, bare=(2,)))
+    assert {*found["probe"]} == {"taught", "placebo"}
 
 
 def test_of_arms_with_the_same_levels_the_first_counts():
