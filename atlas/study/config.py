@@ -396,8 +396,7 @@ class Study(Settings):
         own = self.pool.source is not None
         arms = [*self.arms.values(), *self.ablations.values(), *self.mapped.values()] if own else []
         needs = Needs(
-            # a plugin's editor may have a site, too
-            subjects=any(str(arm.settings.model_dump().get("site")).startswith("subject") for arm in arms if arm.edits),
+            subjects=any("subject" in str(told.model_dump().get("site")) for arm in arms if (told := arm.settings)),
             paraphrases=max((arm.recipe_over(self.recipe).paraphrases for arm in arms if not arm.edits), default=0),
             alternatives=own and self.counterfactual is not None,
         )
