@@ -29,9 +29,11 @@ rule facts:
         spec=STUDY.pool.model_dump_json(),
         code=code_of(
             "atlas.pool.build",
-            lambda wildcards: or_stop(readers.reader_of, Path(STUDY.pool.source))
-            if STUDY.pool.source
-            else None,
+            lambda wildcards: (
+                or_stop(readers.reader_of, Path(STUDY.pool.source))
+                if STUDY.pool.source
+                else None
+            ),
         ),
     shell:
         step("atlas.pool.build --spec {params.spec:q} --out {output:q} --log {log:q}")
