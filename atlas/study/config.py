@@ -283,6 +283,8 @@ class Study(Settings):
         except ValidationError as error:
             yield from (f"{where}.recipe.{mistake}" for mistake in mistakes(error))
             return
+        if arm.lr is not None and rate_of(recipe) is None and not arm.edits:
+            yield f"{where}.lr: the arm trains nothing, so it has no learning rate; leave the key out"
         if arm.tuned:
             yield from check_tuned(f"{where}.tuned", arm.tuned, recipe, self.all_seeds)
 
