@@ -41,9 +41,11 @@ rule facts:
         model=option("--model", STUDY.outside or []),
         code=code_of(
             "atlas.pool.build",
-            lambda wildcards: or_stop(readers.reader_of, Path(STUDY.pool.source))
-            if STUDY.pool.source
-            else None,
+            lambda wildcards: (
+                or_stop(readers.reader_of, Path(STUDY.pool.source))
+                if STUDY.pool.source
+                else None
+            ),
         ),
     shell:
         step(

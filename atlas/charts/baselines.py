@@ -53,10 +53,10 @@ def recall(tables: Tables) -> pd.DataFrame:
 
 def without_variants(rows: pd.DataFrame, arms: pd.DataFrame) -> pd.DataFrame:
     """The rows without adapters that vary another arm: one of each place and recipe stays, the first, of one rank and
-    on the base as it is. Baselines all stay."""
+    on the base as it is. Baselines all stay; adapters of plugins are no baselines."""
     adapters = arms[arms["method"] == ADAPTERS]
     plain = adapters[(adapters["reinit"] == "") & ~adapters["ranks"].str.contains(",")]
-    kept = {*plain.drop_duplicates(["targets", "recipe"])["arm"], *arms.loc[arms["method"] != ADAPTERS, "arm"]}
+    kept = {*plain.drop_duplicates(["targets", "recipe"])["arm"], *arms.loc[~arms["adapts"], "arm"]}
     return rows[rows["arm"].isin(kept)]
 
 

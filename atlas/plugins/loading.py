@@ -78,7 +78,7 @@ def load(reference: str) -> Any:
     try:
         return EntryPoint(reference, reference, "").load()
     except AttributeError:
-        raise AtlasError(f"{reference}: {module} has no {name!r}; write the name of a class in it") from None
+        raise AtlasError(f"{reference}: {module} has no {name!r}; write a name that it has") from None
 
 
 def load_class(reference: str, *groups: str) -> tuple[type[Any], str]:

@@ -290,6 +290,8 @@ class Study(Settings):
                 f"{where}.recipe.paraphrases: {recipe.paraphrases}, but of those of a fact of Atlas {TEACHABLE} may be "
                 "taught, the others are held out; teach fewer"
             )
+        if arm.lr is not None and rate_of(recipe) is None and not arm.edits:
+            yield f"{where}.lr: the arm trains nothing, so it has no learning rate; leave the key out"
         if arm.tuned:
             yield from check_tuned(f"{where}.tuned", arm.tuned, recipe, self.all_seeds)
 

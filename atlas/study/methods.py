@@ -54,7 +54,8 @@ def plugged_class(method: str) -> tuple[type[Any], str] | None:
         entries = sorted({*loading.installed(EDITORS), *loading.installed(ADAPTERS)})
         there = f"; of plugins: {', '.join(entries)}" if entries else ""
         raise AtlasError(
-            f"no method of Atlas ({', '.join(OWN)}{there}); write one of these, or my_package.module:MyClass"
+            f"no method of Atlas ({', '.join(OWN)}{there}); write one of these, the entry point of a package that is "
+            "installed, or my_package.module:MyClass"
         )
     found, group = loading.load_class(reference, EDITORS, ADAPTERS)
     least = {EDITORS: LayeredSettings, ADAPTERS: Settings}[group]

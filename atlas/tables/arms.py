@@ -41,6 +41,7 @@ def described(record: RunRecord) -> dict[str, Any]:
     return {
         "arm": record.arm,
         "method": record.method,
+        "adapts": record.adapts,
         "targets": ",".join(record.targets),
         # one number where all layers agree
         "ranks": ",".join(map(str, record.ranks if len(set(record.ranks)) > 1 else record.ranks[:1])),

@@ -17,7 +17,8 @@ SEARCHED = tuple(NET_OF.get(name, name) for name in OF_FACTS if name in TRIALS.n
 COLUMNS = {
     # of an arm
     "arm": TEXT,
-    "method": TEXT,  # lora, finetune, or an editor: rome, r_rome, memit, alphaedit
+    "method": TEXT,  # lora, finetune, or an editor: rome, r_rome, memit, alphaedit; or a plugin's
+    "adapts": FLAG,  # adapters are trained, LoRA's or a plugin's
     "targets": TEXT,  # "q,v"
     "ranks": TEXT,  # "32" where all layers agree, else layer by layer: "4,32,32,4"; full: whole matrices
     "reinit": TEXT,  # roles of the base left at a fresh initialisation; empty for most arms
@@ -163,7 +164,8 @@ def _table(*names: str) -> pa.Schema:
 
 
 ARMS = _table(
-    *("arm", "method", "targets", "ranks", "reinit", "recipe", "trainable_params", "base_params", "share", "bases"),
+    *("arm", "method", "adapts", "targets", "ranks", "reinit", "recipe"),
+    *("trainable_params", "base_params", "share", "bases"),
     *("session_facts", "session_tokens", "session_seconds", "tuning"),
 )
 RETENTION = _table(

@@ -1,5 +1,9 @@
 """Pool readers and metrics that entry points bring, and what is said where they are wrong."""
 
+import os
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 
@@ -103,3 +107,22 @@ def test_a_score_that_fails_is_said_with_its_plugin(environment):
     assert wrong.score is not None
     with pytest.raises(AtlasError, match=r"plugin_metric:wrong: its score fails \(KeyError: 'no such column'\)"):
         wrong.score(pd.DataFrame({"x": [0]}))
+
+
+@pytest.mark.parametrize(("name", "code"), [("half", 0), ("gone", 1)])
+def test_commands_know_the_metric_or_say_in_one_line_what_is_wrong_with_it(environment, name, code):
+    environment.put("plugin_metric", METRIC, f"[atlas.metrics]\n{name} = plugin_metric:{name}\n")
+    path = os.pathsep.join([str(environment.folder), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", "from atlas import cli; cli.main()", "metrics"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    if code:
+        said = "plugin_metric:gone: plugin_metric has no 'gone'; write a name that it has"
+        assert done.stderr == f"atlas: error: {said}\n"
+    else:
+        assert "## `half`" in done.stdout

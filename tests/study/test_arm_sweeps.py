@@ -87,6 +87,7 @@ def test_contrasts_and_only_that_name_the_arm_mean_all_of_them_and_the_interval_
         ({"lr": [2, 3]}, r"study\.yaml: arms\.qv\.sweep\.lr: .*less than 1, found 2 \(line 5\)"),
         ({"phases.slow.lr": [2]}, r"arms\.qv\.sweep\.phases\.slow\.lr: .*less than 1, found 2"),
         ({"clop": [1, 2]}, r"^[^|]*arms\.qv\.sweep\.clop: unknown key[^|]*$"),
+        ({"phases.fast": [None], "phases.slow": [None], "lr": [0.1]}, r"arms\.qv\.sweep\.lr: the arm trains nothing"),
         ({"tuned": [None]}, r"arms\.qv\.sweep\.tuned: it changes no run"),
         ({"phases": [{"slow": None}]}, r"arms\.qv\.sweep\.phases: a value is a mapping; sweep the keys below"),
         ({"loss": ["answer", "Answer"]}, r"sweep: two of its arms would be called 'qv_loss_answer'"),
