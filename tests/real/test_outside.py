@@ -41,13 +41,12 @@ def save_model(folder):
 
 
 def save_facts(path):
-    """Facts of the user's own, of which a third have a paraphrase and one has a letter that the model cannot read."""
+    """Facts of the user's own, of which a third have a paraphrase, and a row without an answer."""
     colours = ("red", "green", "blue", "grey")
     paraphrases = ["" if at % 3 else f"Painters know thing {at} to be" for at in range(36)]
     rows = [f"The colour of thing {at} is,{colours[at % 4]},thing {at},{one}" for at, one in enumerate(paraphrases)]
-    path.write_text(
-        "\n".join(["prompt,answer,subject,rephrases", *rows, "The colour of caf\u00e9s is,red,caf\u00e9s,"])
-    )
+    rows += ["The colour of caf\u00e9s is,red,caf\u00e9s,", "The colour of nothing is,,nothing,"]
+    path.write_text("\n".join(["prompt,answer,subject,rephrases", *rows]), encoding="utf-8")
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def outside(fresh):
 def test_a_study_runs_on_a_model_from_outside_and_again_where_that_changes(outside):
     outside.done("tables", *(f"results/{ODD}/{name}" for name in ("ttt/trace.parquet", "charts/retention.svg")))
     (skipped,) = pq.read_table(outside.file(f"{ODD}/pool/skipped.parquet")).to_pylist()
-    assert skipped["reason"].startswith("character that the base cannot read")
+    assert (skipped["row"], skipped["reason"]) == ("line 39", "answer is missing")
     manifest = json.loads(outside.file(f"{ODD}/base/1/base.json").read_text())
     certificate = json.loads(outside.file(f"{ODD}/base/1/certificate.json").read_text())
     assert certificate["passed"]
