@@ -98,13 +98,15 @@ def training_text(base: LoadedBase, kept: Foundation | None, given: Path | None)
 
     AtlasError where another one is given, or it is not there any more.
     """
+    if given and not given.is_file():
+        raise AtlasError(f"--corpus {given}: no such file; name a text, or leave it out")
     wanted = (kept and kept.corpus_sha256) or base.corpus_sha256
     places = [given] if given else [folder / CORPUS for folder in (STUDY, cache())]
     if not given and base.corpus_sha256:
         places.insert(0, base.place.parent / CORPUS)
     if not given and kept and kept.corpus:
         places.insert(0, Path(kept.corpus))
-    known = {path: files.sha256(path) for path in places if given or path.is_file()}
+    known = {path: files.sha256(path) for path in places if path.is_file()}
     path = next((path for path, found in known.items() if wanted in (None, found)), None)
     if path is None and not given and base.settings.corpus == corpus.SHAKESPEARE:
         path = _fetch()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from atlas import cli
 from atlas.memory import store
 from atlas.pool.facts import read_pool, read_stream
 from atlas.study.recipes import Recipe
@@ -243,3 +244,10 @@ def test_facts_are_lost_and_found_by_the_session(base):
         assert one.recalled == recalled
     assert one.turns == [2, 4, 6, 7]
     assert one.lost_since == 7
+
+
+def test_a_number_that_is_none_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["atlas", "teach", *facts(), "--memory", "m", "--per-session", "0"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "argument --per-session: '0', expected a whole number from 1 on" in capsys.readouterr().err
