@@ -126,7 +126,10 @@ def _ask(options: argparse.Namespace) -> None:
 
 
 def _answer_in_words(prompt: str, answer: Answer, near: Near | None) -> str:
-    lines = [answer.text if answer.ended else f"{answer.text}... (no line end, so no answer)"]
+    from atlas.guard.report import printable
+
+    text = printable(answer.text) or "(an empty line)"
+    lines = [text if answer.ended else f"{text}... (no line end, so no answer)"]
     beside = "no other answer was found"
     if answer.next_text is not None:
         beside = f"margin {answer.margin:.1%}: the next answer, {answer.next_text!r}, has {answer.next_probability:.1%}"
