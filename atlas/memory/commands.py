@@ -77,9 +77,9 @@ def _command(
 
 
 def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number from 1 on")
+    return int(text)
 
 
 def _teach(options: argparse.Namespace) -> None:
@@ -126,7 +126,10 @@ def _ask(options: argparse.Namespace) -> None:
 
 
 def _answer_in_words(prompt: str, answer: Answer, near: Near | None) -> str:
-    lines = [answer.text if answer.ended else f"{answer.text}... (no line end, so no answer)"]
+    from atlas.guard.report import printable
+
+    text = printable(answer.text) or "(an empty line)"
+    lines = [text if answer.ended else f"{text}... (no line end, so no answer)"]
     beside = "no other answer was found"
     if answer.next_text is not None:
         beside = f"margin {answer.margin:.1%}: the next answer, {answer.next_text!r}, has {answer.next_probability:.1%}"

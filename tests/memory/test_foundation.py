@@ -70,7 +70,7 @@ def test_without_a_base_one_is_made_once_by_the_steps_of_the_workflow(atlas, bas
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--fact", "The word Lima means", "Lima"], "leaks into"),
+        (["--fact", "The word Lima means", "Lima"], "nothing was taught: --fact: "),
         ([*ONE, "--targets", "gate"], "no linear layers of role 'gate'"),
         ([*ONE, "--ranks", "200"], "--ranks: rank 200 is impossible; expected 0 to 128"),
     ],
@@ -126,6 +126,8 @@ def test_the_text_beside_the_facts_stays_the_same(atlas, memory, base, tmp_path)
     said = atlas("teach", *ONE, "--memory", memory, "--corpus", tmp_path / "other.txt", fails=True)
     assert "corpus: the recipe trains the base's own text beside facts, that of SHA-256 " in said
     assert f"; found {tmp_path / 'other.txt'} (" in said
+    said = atlas("teach", *ONE, "--memory", memory, "--corpus", "nowhere.txt", fails=True)
+    assert "--corpus nowhere.txt: no such file" in said
     record, state = store.read_state(memory, torch.device("cpu"))
     lost = record.foundation.model_copy(update={"corpus": str(tmp_path / "lost.txt")})
     store.write(memory, record.model_copy(update={"foundation": lost}), state)

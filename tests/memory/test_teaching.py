@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from atlas import cli
 from atlas.memory import store
 from atlas.pool.facts import read_pool, read_stream
 from atlas.study.recipes import Recipe
@@ -181,14 +182,15 @@ def test_all_problems_of_facts_are_said_at_once_before_anything_is_taught(atlas,
     (tmp_path / "mine.csv").write_text("prompt,answer\nThe capital of Chile is,Santiago\nThe word Lima means,Lima\n")
     wrong = {"A long answer is": "x" * 40, "The king of Spain is": "Jos\u00e9", "The capital of Chile is": "Rome"}
     said = atlas("teach", tmp_path / "mine.csv", *facts(wrong), "--memory", memory, fails=True)
-    for part in ("mine.csv", "leaks into", "40 characters", "U+00E9", "'Santiago' and 'Rome'", "nothing was taught"):
+    for part in ("mine.csv", "'The word Lima means'", "40 characters", "U+00E9", "'Santiago'", "'Rome'", "--fact: "):
         assert part in said
     assert contents(memory) == before
 
 
 def test_a_sentence_that_the_model_has_no_room_for_is_refused(atlas, memory):
     said = atlas("teach", "--fact", "A word " * 14 + "is", "Bo", "--memory", memory, fails=True)
-    assert "has 105 tokens, the model has room for 97; shorten it" in said
+    assert said.startswith("atlas: error: nothing was taught: --fact: ")
+    assert "shorten it" in said
 
 
 def test_placebo_rows_are_left_out(atlas, memory, tmp_path):
@@ -243,3 +245,10 @@ def test_facts_are_lost_and_found_by_the_session(base):
         assert one.recalled == recalled
     assert one.turns == [2, 4, 6, 7]
     assert one.lost_since == 7
+
+
+def test_a_number_that_is_none_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["atlas", "teach", *facts(), "--memory", "m", "--per-session", "0"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "argument --per-session: '0', expected a whole number from 1 on" in capsys.readouterr().err
