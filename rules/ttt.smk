@@ -176,7 +176,7 @@ rule covariance:
         **asks_for(MEMORY, 15),
     params:
         threads=threads_of("covariance"),
-        spec=STUDY.keys.model_dump_json(),
+        spec=json.dumps({"seed": STUDY.base.seed, **STUDY.keys.model_dump()}),
         code=code_of("atlas.ttt.editors.covariance"),
     shell:
         step(

@@ -64,6 +64,10 @@ class Text(Protocol):
         """Which tokens hold a line end, bool (symbols,)."""
 
     @property
+    def special(self) -> np.ndarray:
+        """Which tokens stand for no text, such as the end of one, bool (symbols,)."""
+
+    @property
     def unique(self) -> bool:
         """Whether no other tokens than its own give a text."""
 
@@ -91,6 +95,7 @@ class Characters:
 
     symbols, dtype, start, unique = len(SYMBOLS), np.uint8, NEWLINE, True
     line_ends = np.arange(len(SYMBOLS)) == NEWLINE
+    special = np.zeros(len(SYMBOLS), bool)
 
     def encode(self, text: str, origin: str = "text") -> np.ndarray:
         return encode(text, origin)
@@ -162,6 +167,11 @@ class Pieces:
     def line_ends(self) -> np.ndarray:
         texts = self.tokenizer.decode_batch([[token] for token in range(self.symbols)], skip_special_tokens=False)
         return np.array(["\n" in text for text in texts])
+
+    @cached_property
+    def special(self) -> np.ndarray:
+        texts = self.tokenizer.decode_batch([[token] for token in range(self.symbols)], skip_special_tokens=True)
+        return np.array([not text for text in texts])
 
     def token_at(self, prompt: str, place: int) -> int:
         ends = [end for _, end in self.tokenizer.encode(prompt, add_special_tokens=False).offsets]

@@ -22,7 +22,7 @@ from atlas.workflow import files
 
 WITHIN_ARM = ("code_digest", "method", "editing", "recipe", "targets", "ranks", "reinit", "trainable_params")
 MAY_BE_NULL = {"session_taught", "associated", "loss_first", "loss_last", "lr"}
-MAY_BE_NULL |= {"first_layer", "last_layer", "role", "half"}
+MAY_BE_NULL |= {"first_layer", "last_layer", "role", "half", "without_effect", "worsened", "unwritten"}
 
 
 @dataclass(frozen=True)

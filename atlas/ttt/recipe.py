@@ -30,6 +30,8 @@ class Trainer:
         text: token ids of the base's own training text, unsigned (tokens,), for phases that train it, too.
     """
 
+    left_alone = None
+
     def __init__(
         self, adapters: LaneModel, recipe: Recipe, device: torch.device, text: np.ndarray | None = None
     ) -> None:
@@ -97,7 +99,8 @@ class Trainer:
             descent.step(running, step / items.most_steps)
             if self.layout.ended(end.running):
                 break
-        return Trace(torch.stack(losses) if losses else descent.theta.new_zeros(0, session.lanes), steps, tokens)
+        none = steps.new_zeros(session.lanes, 0, dtype=torch.bool)
+        return Trace(torch.stack(losses) if losses else descent.theta.new_zeros(0, session.lanes), steps, tokens, none)
 
     @torch.no_grad()
     def _measure(self, learner: Learner, session: Session, unnoted: list[Items]) -> None:

@@ -15,7 +15,7 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 from atlas.errors import AtlasError
 from atlas.study.arm import Method
 from atlas.study.editor_settings import Editing, MemitSettings
-from atlas.study.jobs import Precision
+from atlas.study.jobs import KeySource, Precision
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Count, Role, Settings, explain
 from atlas.workflow import files
@@ -83,6 +83,10 @@ SESSIONS = pa.schema(
         # of the session, all lanes and cores together; of the clock on a GPU
         ("seconds_train", pa.float32()),  # with what the recipe measures for its own choices
         ("seconds_score", pa.float32()),  # of the facts that matrix.parquet has
+        # of an editor, facts of the session by what came of writing them, see ``atlas.ttt.records``; null of the others
+        ("without_effect", pa.int32()),
+        ("worsened", pa.int32()),
+        ("unwritten", pa.int32()),
     ]
 )
 """sessions.parquet: one row per (seed, session, phase)."""
@@ -124,6 +128,13 @@ class Frozen(Settings):
     changed: list[str] = Field(description="tensors that differ from the certified base, found by comparing all")
 
 
+class LeftAlone(Settings):
+    """The text whose keys an editor leaves alone."""
+
+    tokens: Annotated[int, Field(gt=0)]
+    source: KeySource
+
+
 class RunRecord(Settings):
     """run.json: what was run, on what, with which code."""
 
@@ -141,6 +152,7 @@ class RunRecord(Settings):
     reinit: list[Role] = Field(description="roles left at a fresh initialisation on purpose")
     method: Method = "lora"
     editing: Editing | None = Field(None, description="settings of the editor; null where a recipe trains")
+    left_alone: LeftAlone | None = Field(None, description="by the editor; null where a recipe trains")
     precision: Precision = Field("float32", description="of the products with frozen matrices")
     start: str | None = Field(None, description="SHA-256 of the adapter that all lanes began with; null: fresh ones")
     val_loss: list[ValLoss]
