@@ -13,13 +13,9 @@ from atlas.metrics import TOLERANCE
 from atlas.phrases import listed, plural
 from atlas.study.editor_settings import MemitSettings
 from atlas.ttt.course import Course
+from atlas.ttt.run_files import EDIT_FAILURES
 
-SAID = {
-    "without_effect": "without effect",
-    "worsened": "that made the answer less likely",
-    "unwritten": "left out, since no finite numbers came of it",
-}
-"""Kinds of edits that failed, as columns of sessions.parquet, and in words."""
+WORDS = ("without effect", "that made the answer less likely", "left out, since no finite numbers came of it")
 
 
 def failed_edits(course: Course) -> Iterator[dict[str, np.ndarray | None]]:
@@ -33,7 +29,7 @@ def failed_edits(course: Course) -> Iterator[dict[str, np.ndarray | None]]:
     before = (course.base if at_once else course.just_before).answer_nll  # (lanes, facts)
     for taught in course.state.sessions:
         if not (edits and taught.traces):
-            yield dict.fromkeys(SAID)
+            yield dict.fromkeys(EDIT_FAILURES)
             continue
         (trace,) = taught.traces
         unwritten = trace.unwritten.cpu().numpy()  # (lanes, facts that were to be written)
@@ -41,15 +37,14 @@ def failed_edits(course: Course) -> Iterator[dict[str, np.ndarray | None]]:
         gained = before[:, taught.columns[written]] - taught.scores.answer_nll[:, written]  # nats a token
         worsened = ~unwritten & ~(gained >= -TOLERANCE)  # a loss that is no number is worse than any
         idle = ~unwritten & ~worsened & (gained <= TOLERANCE) & ~taught.scores.recalled[:, written]
-        kinds = {"without_effect": idle, "worsened": worsened, "unwritten": unwritten}
-        yield {name: flags.sum(axis=1) for name, flags in kinds.items()}
+        yield {name: flags.sum(axis=1) for name, flags in zip(EDIT_FAILURES, (idle, worsened, unwritten), strict=True)}
 
 
 def in_words(course: Course) -> str:
     """How many edits of a run failed, and how; empty where none did."""
-    totals = dict.fromkeys(SAID, 0)
+    totals = dict.fromkeys(EDIT_FAILURES, 0)
     for counts in failed_edits(course):
         for name, by_lane in counts.items():
             totals[name] += 0 if by_lane is None else int(by_lane.sum())
-    said = [f"{plural(totals[name], 'edit')} {words}" for name, words in SAID.items() if totals[name]]
+    said = [f"{plural(count, 'edit')} {words}" for count, words in zip(totals.values(), WORDS, strict=True) if count]
     return listed(said) if said else ""

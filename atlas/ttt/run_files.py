@@ -21,6 +21,8 @@ from atlas.study.settings import Count, Role, Settings, explain
 from atlas.workflow import files
 
 PROBES = ("taught", "rephrase", "placebo")
+EDIT_FAILURES = ("without_effect", "worsened", "unwritten")
+"""What may come of writing a fact, see ``atlas.ttt.edit_outcomes``."""
 
 FACTS = pa.schema(
     [
@@ -83,10 +85,8 @@ SESSIONS = pa.schema(
         # of the session, all lanes and cores together; of the clock on a GPU
         ("seconds_train", pa.float32()),  # with what the recipe measures for its own choices
         ("seconds_score", pa.float32()),  # of the facts that matrix.parquet has
-        # of an editor, facts of the session by what came of writing them, see ``atlas.ttt.records``; null of the others
-        ("without_effect", pa.int32()),
-        ("worsened", pa.int32()),
-        ("unwritten", pa.int32()),
+        # facts that an editor wrote by what came of it, all of them up to now where it wrote them at once; else null
+        *((name, pa.int32()) for name in EDIT_FAILURES),
     ]
 )
 """sessions.parquet: one row per (seed, session, phase)."""
