@@ -173,7 +173,7 @@ rule covariance:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        **asks_for(MEMORY, 15),
+        **asks_for(MEMORY, 60 if STUDY.keys.source == "sampled" else 15),
     params:
         threads=threads_of("covariance"),
         spec=json.dumps({"seed": STUDY.base.seed, **STUDY.keys.model_dump()}),

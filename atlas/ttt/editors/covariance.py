@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if spec.source == "corpus":
         windows = evenly(base.model.text.encode(base.training, str(args.corpus)), length, spec.characters)
     else:
+        progress.say(f"covariance: the base writes {spec.characters:,} tokens of text itself")
         windows = sampled(base.model, length, max(1, spec.characters // length), spec.seed)
     enough(base.model, windows.size)
     moments = key_moments(base.model, windows)
