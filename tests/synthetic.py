@@ -370,7 +370,9 @@ def matrix_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Dat
 def sessions_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.DataFrame:
     """All rows of sessions.parquet of one seed."""
     sessions = np.arange(1, design.checkpoints[-1] + 1)
-    constant = dict.fromkeys(SESSIONS.names, 1) | dict.fromkeys(("seconds_train", "seconds_score"), arm.seconds)
+    constant: dict[str, Any] = dict.fromkeys(SESSIONS.names, 1) | dict.fromkeys(
+        ("seconds_train", "seconds_score"), arm.seconds
+    )
     recipe = record_of(name, arm, [seed], design).recipe
     steps = {phase: said.steps or 12 for phase, said in recipe.active.items()} or {"none": 0}
     if arm.method in BY_METHOD:

@@ -13,6 +13,7 @@ from atlas.study.arm import Arm
 from atlas.study.recipes import Recipe
 from atlas.ttt import edit, run
 from atlas.ttt.editors import rome
+from atlas.ttt.editors.value_search import find_values
 from atlas.ttt.run_files import EDIT_FAILURES, FACTS, MATRIX, SESSIONS, LeftAlone, read_record
 from atlas.workflow import files
 from tests.ttt.test_resume import SAME, killed_after
@@ -119,10 +120,8 @@ def test_an_editor_says_how_its_search_went(out, method):
     ],
 )
 def test_edits_that_fail_are_counted_and_said(factor, failure, said, inputs, tmp_path, monkeypatch, capsys):
-    search = rome.find_values
-
     def spoilt(*arguments):
-        found = search(*arguments)
+        found = find_values(*arguments)
         return replace(found, delta=factor * found.delta)
 
     monkeypatch.setattr(rome, "find_values", spoilt)

@@ -48,8 +48,10 @@ class Effort:
         each = [torch.stack([one.first, one.last, one.steps]).cpu().numpy() for one in found]  # (3, facts)
         rows = np.concatenate([np.zeros((3, 0), np.float32), *each], axis=1)
         sums, counts = [np.bincount(owners, row, lanes) for row in rows], np.bincount(owners, minlength=lanes)
-        means = (np.where(counts > 0, total / np.maximum(counts, 1), np.nan).astype(np.float32) for total in sums)
-        return cls(*means, unwritten)
+        first, last, steps = (
+            np.where(counts > 0, total / np.maximum(counts, 1), np.nan).astype(np.float32) for total in sums
+        )
+        return cls(first, last, steps, unwritten)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Reading:
 def solved(matrix: Tensor, right: Tensor) -> Tensor:
     """X of ``matrix X = right``, which may have leading axes; nan where the matrix is singular."""
     found, wrong = torch.linalg.solve_ex(matrix, right)
-    return found.masked_fill((wrong != 0)[..., None, None], torch.nan)
+    filled: Tensor = found.masked_fill((wrong != 0)[..., None, None], torch.nan)
+    return filled
 
 
 class Editor(ABC):

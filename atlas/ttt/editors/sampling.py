@@ -58,7 +58,8 @@ def write_texts(
             if barred is not None:
                 likelihoods[:, barred] = 0
             if likeliest is not None:
-                likelihoods[likelihoods < np.partition(likelihoods, -likeliest)[:, -likeliest, None]] = 0
+                last = -min(likeliest, likelihoods.shape[1])
+                likelihoods[likelihoods < np.partition(likelihoods, last)[:, last, None]] = 0
             for text, row in zip(some, likelihoods, strict=True):
                 given = openings[text] if openings else ()
                 texts[text, step] = (

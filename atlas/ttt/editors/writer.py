@@ -84,7 +84,8 @@ class Writer:
         answers = np.array([sum(len(fact.answer) + 1 for fact in lane) for lane in facts])
         counts = np.rint([effort.steps, effort.steps * answers * lines]).astype(np.int64)
         losses, unwritten = np.stack([effort.first, effort.last]), torch.from_numpy(effort.unwritten)
-        trace = Trace(torch.from_numpy(losses), *torch.from_numpy(counts), unwritten)
+        steps, tokens = torch.from_numpy(counts)
+        trace = Trace(torch.from_numpy(losses), steps, tokens, unwritten)
         state = self.editor.state
         return Learner(state.theta, [], learner.importance, state.written), [trace]
 

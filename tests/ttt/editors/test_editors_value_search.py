@@ -1,6 +1,7 @@
 """The search for values, and the passes that it is made of."""
 
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,17 +175,21 @@ def test_the_essence_prompt_holds_an_addition_back():
     assert (held.last - likely).mean().item() == pytest.approx(10 * divergence(held.delta), rel=1e-3)
 
 
+def texts_of(model, **settings) -> list[Any]:
+    return [*write_contexts(model, Contexts(**settings), base_seed=3)]
+
+
 def test_texts_have_lengths_and_first_words_in_turn_and_may_be_one_with_the_sentence():
     model, plain = make_model(), {"count": 5, "characters": [6, 9]}
-    texts = write_contexts(model, Contexts(**plain), base_seed=3)
+    texts = texts_of(model, **plain)
     assert [len(text) for text in texts] == [6, 9, 6, 9, 6]
-    joined = write_contexts(model, Contexts(**plain, ends=". ", openings=["The", "I"]), base_seed=3)
+    joined = texts_of(model, **plain, ends=". ", openings=["The", "I"])
     assert [text[: len(first)] for text, first in zip(joined, ["The", "I", "The", "I", "The"], strict=True)] == [
         "The", "I", "The", "I", "The"
     ]  # fmt: skip
     assert [len(text) for text in joined] == [8, 11, 8, 11, 8]
     assert all(text.endswith(". ") for text in joined)
-    assert write_contexts(model, Contexts(**plain, ends=". "), base_seed=3) == [f"{decode(text)}. " for text in texts]
+    assert texts_of(model, **plain, ends=". ") == [f"{decode(text)}. " for text in texts]
 
 
 def plainly(model, length, draw, likeliest):
@@ -214,12 +219,12 @@ def test_tokens_that_are_no_text_are_never_drawn_where_they_are_barred():
 
 def test_random_texts_are_the_model_s_own_and_more_of_them_change_none():
     model = make_model()
-    two = write_contexts(model, Contexts(count=2, characters=7), base_seed=3)
-    four = write_contexts(model, Contexts(count=4, characters=7), base_seed=3)
+    two = texts_of(model, count=2, characters=7)
+    four = texts_of(model, count=4, characters=7)
     assert [decode(text) for text in four[:2]] == [decode(text) for text in two]
     assert {len(text) for text in four} == {7}
     assert len({decode(text) for text in four}) == 4
-    assert write_contexts(model, Contexts(count=0), base_seed=3) == []
+    assert texts_of(model, count=0) == []
     certain = make_model()
     certain.model.decoder.final_layer_norm.weight.fill_(0)
     certain.model.decoder.final_layer_norm.bias.copy_(certain.head[5] * 1000)
