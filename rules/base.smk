@@ -3,7 +3,8 @@ import json
 
 rule corpus:
     input:
-        present(STUDY.base.corpus),
+        own=present(STUDY.base.corpus),
+        model=read_by(),
     output:
         f"{RESULTS}/base/corpus.txt",
     log:
@@ -16,9 +17,12 @@ rule corpus:
         **SMALL,
     params:
         spec=json.dumps({"corpus": STUDY.base.corpus}),
+        model=option("--model", STUDY.outside or []),
         code=code_of("atlas.base.corpus"),
     shell:
-        step("atlas.base.corpus --spec {params.spec:q} --out {output:q} --log {log:q}")
+        step(
+            "atlas.base.corpus --spec {params.spec:q} {params.model} --out {output:q} --log {log:q}"
+        )
 
 
 # The bases: pretrained here, or a language model from outside as it is. Only those that blocks of seeds are taught on.

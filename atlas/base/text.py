@@ -1,14 +1,14 @@
-"""Text as tokens: a token a character for models that are pretrained here, pieces of words for those of others.
+"""How a model reads text, and how own models do: a token a character, of printable ASCII and newline, 96 symbols.
 
-Own models read printable ASCII and newline, 96 symbols.
+Models from outside read pieces of words (``atlas.base.pieces``).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import string
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,11 @@ from atlas.errors import AtlasError
 
 SYMBOLS = "\n" + "".join(map(chr, range(32, 127)))
 NEWLINE = 0
+UNSPACED = (  # what names of letters begin with, of scripts that are written without spaces between words
+    *("CJK ", "IDEOGRAPHIC ", "HIRAGANA ", "KATAKANA", "HALFWIDTH KATAKANA", "BOPOMOFO ", "YI SYLLABLE"),
+    *("THAI ", "LAO ", "KHMER ", "MYANMAR ", "TIBETAN ", "TAI ", "NEW TAI ", "JAVANESE ", "BALINESE "),
+)
+PARTIAL = "\ufffd"  # what stands for a character of which tokens hold only a part
 _TOKEN_OF = np.full(256, 255, dtype=np.uint8)
 _TOKEN_OF[[ord(symbol) for symbol in SYMBOLS]] = np.arange(len(SYMBOLS))
 
@@ -42,6 +47,43 @@ def encode(text: str, origin: str = "text") -> np.ndarray:
 def decode(tokens: Sequence[int] | np.ndarray) -> str:
     """The text of token ids; IndexError where one is not below 96."""
     return "".join(SYMBOLS[token] for token in tokens)
+
+
+def gap(prompt: str) -> str:
+    """What stands between a prompt and its answer: a space, or nothing.
+
+    Nothing, where the prompt ends with a space, an opening bracket or quotation mark, or wide punctuation, or where its
+    last letter is of a script that is written without spaces.
+    """
+    last, before = prompt[-1:], prompt[-2:-1]
+    kind = unicodedata.category(last) if last else ""
+    quotes = kind in ("Pi", "Pf") or last in ('"', "'")  # which of them open depends on the language, or on their place
+    if last.isspace() or kind == "Ps" or (quotes and (before.strip() == "" or unicodedata.category(before) == "Ps")):
+        return ""
+    if last in string.punctuation:
+        return " "
+    if kind.startswith("P") and unicodedata.east_asian_width(last) in "FW":
+        return ""
+    letter = next((some for some in reversed(prompt) if unicodedata.category(some).startswith("L")), " ")
+    return "" if unicodedata.name(letter, "").startswith(UNSPACED) else " "
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A prompt with an answer and the line end, as a model reads them.
+
+    Attributes:
+        tokens: unsigned, (tokens,): what a line begins behind, then those of the whole sentence.
+        answer: index of the answer's first token, which may hold the space before it, too.
+    """
+
+    tokens: np.ndarray
+    answer: int
+
+    @property
+    def behind(self) -> np.ndarray:
+        """The answer and its line end, (tokens of them,)."""
+        return self.tokens[self.answer :]
 
 
 class Text(Protocol):
@@ -72,26 +114,33 @@ class Text(Protocol):
         """Whether no other tokens than its own give a text."""
 
     def encode(self, text: str, origin: str = "text") -> np.ndarray:
-        """Token ids of a text, (tokens,). AtlasError where a character has none."""
+        """Token ids of a text, (tokens,). AtlasError naming a character that cannot be read, or is read as another."""
 
     def opening(self, prompt: str, origin: str) -> np.ndarray:
-        """All that comes before an answer, from the start of a line on."""
+        """All that comes before an answer, from the start of a line on, (tokens,). AtlasError as of ``encode``."""
 
-    def answer(self, answer: str, origin: str) -> np.ndarray:
-        """An answer behind its prompt, with the line end."""
+    def sentence(self, prompt: str, answer: str, origin: str) -> Sentence:
+        """Prompt, answer and line end, encoded together: its first tokens are the prompt's ``opening``.
+
+        Raises AtlasError as of ``encode``, and where the prompt has other tokens before this answer than alone.
+        """
+
+    def verbatim(self, tokens: np.ndarray) -> str:
+        """What tokens behind a prompt say, with the space between where they hold it."""
 
     def decode(self, tokens: np.ndarray) -> str:
         """What tokens behind a prompt say, without the space between."""
 
-    def token_at(self, prompt: str, place: int) -> int:
-        """Which token of a prompt's opening holds one of the prompt's characters, or the last of it."""
+    def span(self, prompt: str, start: int, end: int) -> tuple[int, int]:
+        """The first and the last token of a prompt's opening that hold its characters from ``start`` to before
+        ``end``."""
 
     def characters(self, tokens: np.ndarray) -> int:
-        """How many characters tokens stand for."""
+        """How many characters begin in some tokens."""
 
 
 class Characters:
-    """A token a character. A line begins behind a line end, an answer behind its prompt and a space."""
+    """A token a character. A line begins behind a line end, an answer behind its prompt and the space."""
 
     symbols, dtype, start, unique = len(SYMBOLS), np.uint8, NEWLINE, True
     line_ends = np.arange(len(SYMBOLS)) == NEWLINE
@@ -101,85 +150,23 @@ class Characters:
         return encode(text, origin)
 
     def opening(self, prompt: str, origin: str) -> np.ndarray:
-        return np.concatenate([np.array([NEWLINE], np.uint8), encode(f"{prompt} ", origin)])
+        return np.concatenate([np.array([NEWLINE], np.uint8), encode(prompt + gap(prompt), origin)])
 
-    def answer(self, answer: str, origin: str) -> np.ndarray:
-        return encode(f"{answer}\n", origin)
+    def sentence(self, prompt: str, answer: str, origin: str) -> Sentence:
+        opening = self.opening(prompt, origin)
+        return Sentence(np.concatenate([opening, encode(f"{answer}\n", origin)]), len(opening))
+
+    def verbatim(self, tokens: np.ndarray) -> str:
+        return decode(tokens)
 
     def decode(self, tokens: np.ndarray) -> str:
         return decode(tokens)
 
-    def token_at(self, prompt: str, place: int) -> int:  # noqa: ARG002
-        return place + 1  # behind the line end
+    def span(self, prompt: str, start: int, end: int) -> tuple[int, int]:  # noqa: ARG002
+        return start + 1, end  # behind the line end
 
     def characters(self, tokens: np.ndarray) -> int:
         return len(tokens)
 
 
 CHARACTERS = Characters()
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """Pieces of words, by a tokenizer of the library ``tokenizers``. A piece may hold the space in front of a word.
-
-    The prompt, the answer with the space before it, and the line end are split apart from one another, so that a
-    prompt has the same tokens whatever follows it.
-    """
-
-    tokenizer: Any
-    start: int
-    symbols: int
-    dtype, unique = np.uint32, False
-
-    @classmethod
-    def parse(cls, tokenizer: Any, config: Mapping[str, Any], origin: str) -> Pieces:
-        """From the content of a tokenizer.json and the model's config, which says how many tokens there are and which
-        one begins a text; where it says none, a line begins behind a line end. AtlasError where it is no tokenizer.
-        """
-        from tokenizers import Tokenizer  # comes with transformers, which only such bases need
-
-        try:
-            made = Tokenizer.from_str(json.dumps(tokenizer))
-        except Exception as error:  # the library raises nothing narrower
-            raise AtlasError(f"{origin}: not a tokenizer ({error}); give the model's own tokenizer.json") from None
-        made.no_truncation()
-        named = [config.get(key) for key in ("bos_token_id", "eos_token_id")]
-        starts = [token for token in named if isinstance(token, int)]
-        return cls(made, starts[0] if starts else made.encode("\n").ids[-1], int(config["vocab_size"]))
-
-    def encode(self, text: str, origin: str = "text") -> np.ndarray:
-        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-        if ids and max(ids) >= self.symbols:
-            raise AtlasError(f"{origin}: token {max(ids)}, but the model has {self.symbols}; give it its own tokenizer")
-        return np.array(ids, self.dtype)
-
-    def opening(self, prompt: str, origin: str) -> np.ndarray:
-        return np.concatenate([np.array([self.start], self.dtype), self.encode(prompt, origin)])
-
-    def answer(self, answer: str, origin: str) -> np.ndarray:
-        return np.concatenate([self.encode(f" {answer}", origin), self.encode("\n", origin)])
-
-    def decode(self, tokens: np.ndarray) -> str:
-        return self._text(tokens).removeprefix(" ")
-
-    @cached_property
-    def line_ends(self) -> np.ndarray:
-        texts = self.tokenizer.decode_batch([[token] for token in range(self.symbols)], skip_special_tokens=False)
-        return np.array(["\n" in text for text in texts])
-
-    @cached_property
-    def special(self) -> np.ndarray:
-        texts = self.tokenizer.decode_batch([[token] for token in range(self.symbols)], skip_special_tokens=True)
-        return np.array([not text for text in texts])
-
-    def token_at(self, prompt: str, place: int) -> int:
-        ends = [end for _, end in self.tokenizer.encode(prompt, add_special_tokens=False).offsets]
-        return 1 + next(token for token, end in enumerate(ends) if end > place)  # behind the start
-
-    def characters(self, tokens: np.ndarray) -> int:
-        return len(self._text(tokens))
-
-    def _text(self, tokens: np.ndarray) -> str:
-        text: str = self.tokenizer.decode(tokens.tolist(), skip_special_tokens=False)
-        return text

@@ -9,7 +9,7 @@ them wins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -17,7 +17,8 @@ import torch
 from torch.nn import functional as F
 
 from atlas.base.attention import grid
-from atlas.base.text import Text
+from atlas.base.text import Text, gap
+from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.engine.scoring import Pass, together
 
@@ -49,6 +50,30 @@ class Alternatives:
         return np.delete(self.answers, self.own, axis=0)
 
 
+@dataclass(frozen=True)
+class AnswerRows:
+    """AnswerRows as they are read behind a prompt.
+
+    Attributes:
+        tokens: int64, (answers, longest): line ends included, then NONE.
+        rows: which of them have a text, or tokens.
+    """
+
+    tokens: np.ndarray
+    rows: Mapping[str | bytes, Sequence[int]]
+
+    @classmethod
+    def of(cls, answers: Mapping[str, np.ndarray]) -> AnswerRows:
+        """From each answer's tokens."""
+        padded = np.full((len(answers), max(map(len, answers.values()), default=0)), NONE)
+        rows: dict[str | bytes, list[int]] = {}
+        for row, (answer, tokens) in enumerate(answers.items()):
+            padded[row, : len(tokens)] = tokens
+            for key in (answer, tokens.tobytes()):
+                rows.setdefault(key, []).append(row)
+        return cls(padded, rows)
+
+
 class Taught:
     """The answers that a lane was taught so far, template by template, each once.
 
@@ -56,36 +81,39 @@ class Taught:
         facts: those that were taught.
         text: how the model reads.
         origin: of the facts, for messages.
+        context: tokens that the model has places for; None where no sentence comes near.
     """
 
-    def __init__(self, facts: Sequence[Fact], text: Text, origin: str) -> None:
-        self._text, self._origin = text, origin
-        answers: dict[str, dict[str, np.ndarray]] = {}
+    def __init__(self, facts: Sequence[Fact], text: Text, origin: str, context: int | None = None) -> None:
+        self._text, self._origin, self._context = text, origin, context
+        self._answers: dict[str, dict[str, None]] = {}
         for fact in facts:
-            known = answers.setdefault(fact.template, {})
-            if fact.answer not in known:
-                known[fact.answer] = self._tokens(fact)
-        self._answers: dict[str, np.ndarray] = {}
-        self._rows: dict[tuple[str, str | bytes], list[int]] = {}  # by template, and text or tokens
-        for template, known in answers.items():
-            padded = np.full((len(known), max(map(len, known.values()))), NONE)
-            for row, (answer, tokens) in enumerate(known.items()):
-                padded[row, : len(tokens)] = tokens
-                for key in (answer, tokens.tobytes()):
-                    self._rows.setdefault((template, key), []).append(row)
-            self._answers[template] = padded
+            self._answers.setdefault(fact.template, {})[fact.answer] = None
+        self._read: dict[tuple[str, str], AnswerRows] = {}  # by template, and what an answer's tokens depend on
 
-    def besides(self, fact: Fact) -> Alternatives:
-        """The alternatives of a fact, taught or not: none that is an alias of it or reads the same. What it takes does
-        not grow with their number."""
-        keys: list[str | bytes] = [*fact.answers, self._tokens(fact).tobytes()]
-        own = {row for key in keys for row in self._rows.get((fact.template, key), ())}
-        return Alternatives(
-            self._answers.get(fact.template, np.empty((0, 0), np.int64)), np.array(sorted(own), np.int64)
-        )
+    def besides(self, fact: Fact, form: int = 0) -> Alternatives:
+        """The alternatives of a fact, taught or not, behind one of its prompts: none that is an alias of it or reads
+        the same. Nor one that the tokenizer joins to the prompt, or that has no room behind it. What it takes does not
+        grow with their number, where a space stands before answers."""
+        prompt = fact.prompts[form]
+        own = self._text.sentence(prompt, fact.answer, f"{self._origin}: fact {fact.fact_id}")
+        key = fact.template, "" if self._text.unique else gap(prompt) or prompt
+        if key not in self._read:
+            each = {answer: self._behind(prompt, answer) for answer in self._answers.get(fact.template, ())}
+            self._read[key] = AnswerRows.of({answer: tokens for answer, tokens in each.items() if tokens is not None})
+        known = self._read[key]
+        same: list[str | bytes] = [*fact.answers, own.behind.tobytes()]
+        none = {row for one in same for row in known.rows.get(one, ())}
+        if self._context is not None and known.tokens.shape[1] > (room := self._context + 1 - own.answer):
+            none.update(np.flatnonzero(known.tokens[:, room] != NONE).tolist())
+        return Alternatives(known.tokens, np.array(sorted(none), np.int64))
 
-    def _tokens(self, fact: Fact) -> np.ndarray:
-        return self._text.answer(fact.answer, f"{self._origin}: fact {fact.fact_id}")
+    def _behind(self, prompt: str, answer: str) -> np.ndarray | None:
+        """The tokens of a taught answer behind a prompt that need not be its own; None where there is no such split."""
+        try:
+            return self._text.sentence(prompt, answer, self._origin).behind
+        except AtlasError:  # its characters are all read, since it was taught
+            return None
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from atlas.base.checkpoint import load_certified, read_manifest
 from atlas.base.language import LanguageModel
+from atlas.base.text import CHARACTERS, Text
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.phrases import plural
@@ -56,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "base_fingerprint": read_manifest(args.manifest).fingerprint,
         **environment("torch", "numpy"),
     }
-    files.write_parquet(args.out, knowledge_table(facts, known, args.spec.seed), provenance)
+    files.write_parquet(
+        args.out, knowledge_table(facts, known, args.spec.seed, model.text, model.config.context), provenance
+    )
     taught = sum(known[fact.fact_id] for fact in facts if fact.role == TAUGHT)
     progress.say(
         f"knowledge: the base knows {sum(known.values())} of {len(facts)} facts, {taught} of them are to be taught "
@@ -66,8 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def knows(model: LanguageModel, facts: Sequence[Fact], origin: str) -> dict[str, bool]:
     """Whether a model gives the answer of each fact, by fact_id; ``origin`` is for messages."""
+    text, context = model.text, model.config.context
     lines = [
-        line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", model.text, fact.aliases) for fact in facts
+        line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", text, fact.aliases, context) for fact in facts
     ]
     answered = score(LaneModel(model), [lines], next(model.parameters()).device).answered[0]
     return {fact.fact_id: bool(given) for fact, given in zip(facts, answered, strict=True)}
@@ -82,11 +86,25 @@ def known_facts(path: Path) -> list[Fact]:
     return [replace(fact, answer=fact.true_answer or fact.answer) for fact in read_pool(path) if known[fact.fact_id]]
 
 
-def contradicted(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) -> list[Fact]:
-    """The facts as they are taught: those known and to be taught with another answer of their template.
+def contradicted(
+    facts: Sequence[Fact],
+    known: Mapping[str, bool],
+    seed: int,
+    text: Text = CHARACTERS,
+    context: int | None = None,
+) -> list[Fact]:
+    """The facts as they are taught: those known and to be taught with another answer of their template, the drawn one
+    or the next that a model that reads so can be taught behind all prompts of the fact.
 
     Raises AtlasError where a template has no other answer for one of them.
     """
+
+    def teachable(fact: Fact, answer: str) -> bool:
+        try:
+            return all(line(prompt, answer, fact.fact_id, text, context=context) for prompt in fact.prompts)
+        except AtlasError:
+            return False
+
     answers: dict[str, set[str]] = {}
     for fact in facts:
         answers.setdefault(fact.template, set()).add(fact.answer)
@@ -94,11 +112,14 @@ def contradicted(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) ->
     for fact in facts:
         if fact.role != TAUGHT or not known[fact.fact_id]:
             taught.append(fact)
-        elif others := sorted(answers[fact.template] - {*fact.answers}):
-            drawn = int(rng(seed, "counterfactual", fact.fact_id).integers(len(others)))
-            taught.append(replace(fact, answer=others[drawn], aliases=(), true_answer=fact.answer))
-        else:
+            continue
+        others = sorted(answers[fact.template] - {*fact.answers})
+        drawn = int(rng(seed, "counterfactual", fact.fact_id).integers(len(others))) if others else 0
+        other = next((some for some in (*others[drawn:], *others[:drawn]) if teachable(fact, some)), None)
+        if other is None:
             alone.append(f"{fact.fact_id} ({fact.template})")
+        else:
+            taught.append(replace(fact, answer=other, aliases=(), true_answer=fact.answer))
     if alone:
         raise AtlasError(
             f"pool: the base knows {plural(len(alone), 'fact')} to be taught whose template has no other answer, which "
@@ -108,9 +129,15 @@ def contradicted(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) ->
     return taught
 
 
-def knowledge_table(facts: Sequence[Fact], known: Mapping[str, bool], seed: int) -> pa.Table:
+def knowledge_table(
+    facts: Sequence[Fact],
+    known: Mapping[str, bool],
+    seed: int,
+    text: Text = CHARACTERS,
+    context: int | None = None,
+) -> pa.Table:
     """The pool as it is taught, with the columns of ``KNOWLEDGE_SCHEMA`` beside its own, one row a fact."""
-    taught = contradicted(facts, known, seed)
+    taught = contradicted(facts, known, seed, text, context)
     columns = [fact.true_answer for fact in taught], [known[fact.fact_id] for fact in taught]
     table = pool_table(taught)
     for field, values in zip(KNOWLEDGE_SCHEMA, columns, strict=True):

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         args.pool, args.streams, args.corpus, args.checkpoint, args.manifest, args.certificate, args.threads
     )
     streams = inputs.lanes(run, facts)
-    prober = Prober(str(args.pool), text=model.text)
+    prober = Prober(str(args.pool), text=model.text, context=model.config.context)
     sites = [site for site in chosen(model.to(device), run.targets) if run.ranks[site.layer]]
     lines = [[prober.phrasing(fact, 0) for fact in taught] for taught in streams]
     energies = [gradient_energies(LaneModel(model), sites, some, device) for some in lines]
@@ -147,7 +147,7 @@ def probes(spec: LocateSpec, prober: Prober, taught: Sequence[Fact], placebo: Se
         taught: all that the seed was taught, in that order; each may be an alternative.
         placebo: all there are.
     """
-    known = Taught(taught, prober.text, prober.origin)
+    known = Taught(taught, prober.text, prober.origin, prober.context)
     asked = evenly(len(taught), spec.locate.facts)
     others = {at: some for at in asked if len(some := known.besides(taught[at]))}
     judged = {[*others][at] for at in evenly(len(others), spec.locate.judged)}

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     manifest, facts = read_manifest(args.manifest), read_pool(args.pool)
     validation = validation_tokens(args.corpus, model, manifest.config.validation, spec.val_tokens)
     compute_in(model.to(device), spec.precision)
-    prober = Prober(str(args.pool), text=model.text)
+    prober = Prober(str(args.pool), text=model.text, context=model.config.context)
     measured = measure_base(LaneModel(model), prober, facts, validation, device)
     about = {"val_loss": measured.val_loss, **decided_by(spec, manifest, args.pool, args.corpus)}
     provenance = {"step": "atlas.ttt.measure_base", **about, **environment(*PACKAGES)}

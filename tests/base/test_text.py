@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.base.text import NEWLINE, SYMBOLS, decode, encode
+from atlas.base.text import CHARACTERS, NEWLINE, SYMBOLS, decode, encode, gap
 from atlas.errors import AtlasError
 
 
@@ -45,3 +45,54 @@ def test_other_characters_are_named_with_their_place(text, complaint):
 def test_a_token_that_is_no_symbol_cannot_be_read():
     with pytest.raises(IndexError):
         decode([96])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "between"),
+    [
+        ("The capital of Peru is", " "),
+        ("The code of room 12:", " "),
+        ("Who wrote it?", " "),
+        ("It lies in 1492", " "),
+        ("The dogs'", " "),
+        ('She says "yes"', " "),
+        ('The motto is "', ""),
+        ("The motto is '", ""),
+        ("The name (", ""),
+        ('"', ""),
+        ("The capital is ", ""),
+        ("Das Buch zu „Faust“", " "),
+        ("Das Buch heißt „", ""),
+        ("Son nom est «", ""),
+        ("»Faust« von", " "),
+        ("수도는", " "),
+        ("法国的首都是", ""),
+        ("法国的首都是\N{FULLWIDTH COLON}", ""),
+        ("法国的首都是:", " "),
+        ("他生于1990", ""),
+        ("红楼梦”的作者是「", ""),
+        ("日本の首都は", ""),
+        ("コーヒー", ""),
+        ("人々", ""),
+        ("が", ""),
+        ("เมืองหลวงของไทยคือ", ""),
+        ("ເມືອງຫຼວງແມ່ນ", ""),
+        ("The word for water in Chinese is", " "),
+        ("我的手机是iPhone", " "),
+        ("Столица Перу —", " "),
+        ("राजधानी है", " "),
+        ("1 + 1 =", " "),
+    ],
+)
+def test_what_stands_between_a_prompt_and_its_answer(prompt, between):
+    assert gap(prompt) == between
+
+
+def test_a_sentence_begins_with_the_opening_of_its_prompt():
+    for prompt, text in (("The motto is", "The motto is Go on"), ('The motto is "', 'The motto is "Go on')):
+        found = CHARACTERS.sentence(prompt, "Go on", "t")
+        assert decode(found.tokens) == f"\n{text}\n"
+        assert decode(found.behind) == "Go on\n"
+        np.testing.assert_array_equal(found.tokens[: found.answer], CHARACTERS.opening(prompt, "t"))
+        first, last = CHARACTERS.span(prompt, 4, 9)
+        assert decode(found.tokens[first : last + 1]) == "motto"

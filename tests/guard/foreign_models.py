@@ -72,7 +72,7 @@ def model_of(name: str, trained: bool = False) -> Any:
 
 def as_if_trained(model: torch.nn.Module) -> torch.nn.Module:
     """Give all matrices directions in common and spectra that fall off, and move all vectors."""
-    common = torch.tensor([0.4, 1.6]).repeat(64)
+    common = torch.tensor([0.4, 1.6]).repeat(256)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:

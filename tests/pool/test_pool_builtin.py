@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from atlas.base.text import gap
 from atlas.errors import AtlasError
 from atlas.pool import builtin, invent, rules
 from atlas.pool.shares import largest_remainder
@@ -26,6 +27,10 @@ def test_every_domain_has_enough_facts(domain):
 
 def test_every_rule_is_kept():
     assert [f"{fact.fact_id}: {text}" for fact, text in rules.problems(FACTS)] == []
+
+
+def test_a_space_stands_before_every_answer():
+    assert {gap(prompt) for fact in FACTS for prompt in fact.prompts} == {" "}
 
 
 def test_alternatives_are_plenty():

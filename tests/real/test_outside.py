@@ -5,10 +5,9 @@ import json
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from atlas.base.text import SYMBOLS
+from tests.base.tiny_tokenizers import tokenizer
 from tests.guard.foreign_models import as_if_trained
 from tests.real.checkout import STUDY
 
@@ -22,24 +21,19 @@ ARMS = {
 
 
 def save_model(folder):
-    """A tiny Llama, and a tokenizer of characters and of pieces with the space in front."""
-    pieces = [*SYMBOLS, "th", " th", "<s>"]
-    merges = [("t", "h"), (" ", "th")]
-    made = Tokenizer(models.BPE(vocab={piece: at for at, piece in enumerate(pieces)}, merges=merges))
-    made.pre_tokenizer, made.decoder = pre_tokenizers.Split("\n", "isolated"), decoders.Fuse()
+    """A tiny Llama, and a tokenizer of Llama 2's kind."""
+    made = tokenizer("llama 2")
     PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>").save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(pieces),
+        vocab_size=made.get_vocab_size(),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
         intermediate_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=128,
         tie_word_embeddings=True,
-        bos_token_id=len(pieces) - 1,
-        eos_token_id=len(pieces) - 1,
     )
     model = AutoModelForCausalLM.from_config(config)
     as_if_trained(model)

@@ -1,15 +1,19 @@
 """What is asked of a fact beside its likelihood: its alternatives, whether it is associated, and what is decoded."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models
 from transformers import OPTConfig, OPTForCausalLM
 
 from atlas.base.language import LanguageModel
 from atlas.base.model import opt_config
+from atlas.base.pieces import Pieces
 from atlas.base.text import CHARACTERS, SYMBOLS, Characters, decode, encode
+from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.alternatives import NONE, Taught
 from atlas.ttt.engine import scoring
@@ -18,6 +22,7 @@ from atlas.ttt.engine.lines import DECODED
 from atlas.ttt.engine.lora import Adapters
 from atlas.ttt.engine.scoring import score
 from atlas.ttt.probes import END, Prober, measure
+from tests.base.tiny_tokenizers import reader_of
 from tests.counting import calls_in
 from tests.ttt.tiny_ttt import TINY, make_ending_model, make_facts, make_model
 
@@ -72,12 +77,42 @@ def test_what_a_fact_contradicts_is_an_alternative_only_where_it_is_taught():
 
 def test_an_answer_that_reads_the_same_is_no_alternative():
     class Lower(Characters):
-        def answer(self, answer, origin):
-            return encode(f"{answer.lower()}\n", origin)
+        def sentence(self, prompt, answer, origin):
+            return super().sentence(prompt, answer.lower(), origin)
 
     assert (
         len(Taught([fact("a", "Ann"), fact("b", "ANN"), fact("c", "Cy")], Lower(), "t").besides(fact("a", "Ann"))) == 1
     )
+
+
+def test_alternatives_are_read_as_they_stand_behind_the_prompt_that_is_asked():
+    """Behind a quotation mark no space stands before them; what cannot be cut there is no alternative."""
+    reader = reader_of("llama 3")
+    facts = [replace(fact(name, answer), rephrases=('It is "',)) for name, answer in (("a", "Par"), ("b", "Li"))]
+    known = Taught(facts, reader, "t")
+    for form, ahead in ((0, " "), (1, "")):
+        (found,) = known.besides(facts[0], form).tokens
+        assert reader.verbatim(found[found != NONE]) == f"{ahead}Li\n"
+
+    names = ["\n", " ", *"a是巴黎马", "是巴"]
+    made = Tokenizer(models.BPE({name: at for at, name in enumerate(names)}, [("是", "巴")]))
+    made.decoder = decoders.Fuse()
+    text = Pieces.parse(json.loads(made.to_str()), {"vocab_size": len(names)}, "t")
+    asked = [
+        Fact(name, "taught", "d", "t", f"{prompt}", answer, ())
+        for name, prompt, answer in (("a", "是", "黎"), ("b", "是", "马"), ("c", "马", "巴"))
+    ]
+    said = [[text.decode(row[row != NONE]) for row in Taught(asked, text, "t").besides(one).tokens] for one in asked]
+    assert said == [["马\n"], ["黎\n"], ["黎\n", "马\n"]]
+
+
+def test_an_alternative_that_has_no_room_behind_the_prompt_is_none():
+    facts = [fact("a", "Ann"), fact("b", "Bob"), fact("c", "Cassandra")]
+    room = len(CHARACTERS.sentence(facts[0].prompt, "Cassandra", "t").tokens) - 1
+    assert len(Taught(facts, CHARACTERS, "t", room).besides(facts[0])) == 2
+    assert len(Taught(facts, CHARACTERS, "t", room - 1).besides(facts[0])) == 1
+    with pytest.raises(AtlasError, match=f"pool: fact c: {room} tokens with the line end, expected at most {room - 1}"):
+        Prober("pool", context=room - 1).phrasing(facts[2], 0)
 
 
 def test_finding_alternatives_takes_as_much_longer_as_there_are_facts_and_not_their_square():

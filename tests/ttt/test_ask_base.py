@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from atlas.base.text import decode, encode
+from atlas.base.text import CHARACTERS, decode, encode
 from atlas.errors import AtlasError
 from atlas.pool.facts import pool_table, read_pool
 from atlas.ttt.ask_base import contradicted, knowledge_table, known_facts, knows
@@ -46,6 +46,17 @@ def test_what_is_known_is_taught_with_another_answer_of_its_template():
             assert (now.true_answer, now.prompt) == (was.answer, was.prompt)
             assert now.answer != was.answer
             assert now.answer in {fact.answer for fact in [*FACTS, *others] if fact.template == was.template}
+
+
+def test_what_cannot_be_taught_behind_the_prompts_of_a_fact_is_no_other_answer():
+    answers = ("An", "Bo", "C" * 20, "Di")
+    facts = [replace(fact, answer=answer) for fact, answer in zip(make_facts(4), answers, strict=True)]
+    known = {fact.fact_id: at == 0 for at, fact in enumerate(facts)}
+    room = max(len(CHARACTERS.sentence(prompt, "An", "t").tokens) for prompt in facts[0].prompts) - 1
+    told = [contradicted(facts, known, seed, CHARACTERS, room)[0] for seed in range(9)]
+    assert {fact.answer for fact in told} == {"Bo", "Di"}
+    with pytest.raises(AtlasError, match="knows 1 fact to be taught whose template has no other answer"):
+        contradicted(facts, known, 0, CHARACTERS, room - 1)
 
 
 def test_an_alias_is_no_other_answer_and_none_of_the_answer_that_is_taught_instead():

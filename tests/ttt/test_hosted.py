@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 from atlas.base.adopt import adopted
 from atlas.base.hosted import hosted
 from atlas.base.language import LanguageModel
-from atlas.base.text import CHARACTERS, Pieces
+from atlas.base.pieces import Pieces
+from atlas.base.text import CHARACTERS
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.guard.verification import read_foreign
@@ -34,6 +35,7 @@ from atlas.ttt.engine.scoring import score
 from atlas.ttt.hub import read_adapter, write_adapter
 from atlas.ttt.inputs import validation_tokens
 from atlas.ttt.probes import END, Prober, measure
+from tests.base.tiny_tokenizers import reader_of
 from tests.guard.foreign_models import CONFIGS, as_if_trained
 from tests.ttt.editors.test_editors_value_search import plainly
 from tests.ttt.editors.tiny_editors import settings
@@ -242,17 +244,17 @@ def test_keys_and_values_are_kept_for_decoding_and_for_alternatives(tmp_path, na
 
 
 class Knows(LanguageModel):
-    """In place of a model of pieces: it says ``tokens`` behind a prompt of two."""
+    """In place of a model of pieces: it says ``tokens`` behind a prompt of so many."""
 
-    def __init__(self, text, tokens):
+    def __init__(self, text, tokens, prompt=2):
         super().__init__()
-        self.text, self.tokens = text, [*tokens, *text.encode("\n")]
+        self.text, self.tokens, self.prompt = text, [*tokens, text.encode("\n")[-1]], prompt
         self.config = Model(context=CONTEXT)
 
     def forward(self, tokens, positions=None, mask=None):  # noqa: ARG002
         logits = torch.zeros(len(tokens), self.text.symbols)
         for row, position in enumerate(positions.tolist()):
-            logits[row, self.tokens[min(max(position - 2, 0), len(self.tokens) - 1)]] = 9
+            logits[row, self.tokens[min(max(position - self.prompt, 0), len(self.tokens) - 1)]] = 9
         return logits
 
 
@@ -281,7 +283,7 @@ def test_an_answer_is_right_by_its_text_whatever_its_tokens():
     """Greedy decoding may give an answer's text by other pieces than the answer was split into."""
     made, names = pieces()
     text = Pieces(made, 0, len(names))
-    own = text.answer("ab", "t").tolist()
+    own = text.sentence("CC", "ab", "t").behind.tolist()
     assert [names[token] for token in own] == [" ", "a", "b", "\n"]
     for said, recalled, answered in (
         ([" ", "a", "b", "\n"], True, True),
@@ -289,6 +291,7 @@ def test_an_answer_is_right_by_its_text_whatever_its_tokens():
         ([" ab", "\n\n"], True, True),  # a line end is a line end
         ([" ab", "c", "\n"], False, True),
         ([" abc", "\n"], False, False),  # another word
+        (["a", "b", "\n"], False, False),  # "CCab"
         ([" ", "B", "\n"], True, True),  # the alias
         ([" ", "A", "\n"], False, False),
     ):
@@ -301,3 +304,29 @@ def test_an_answer_is_right_by_its_text_whatever_its_tokens():
             assert (scores.recalled.item(), scores.answered.item()) == (recalled, answered), said
         tokens = found.decoded[0, 0]
         assert text.decode(tokens[tokens != END]).partition("\n")[0] == "".join(said).strip()
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "said", "recalled", "answered"),
+    [
+        ("llama 3", "one.", " one.", True, True),  # its end shares a token with the line end
+        ("llama 3", "one.", " one", False, False),
+        ("llama 3", "one.", " one. The", False, True),
+        ("llama 3", "one", " one.", False, True),
+        ("llama 2", "São Tomé", " São Tomé", True, True),
+        ("llama 2", "São Tomé", " São Tome", False, False),
+        ("llama 2", "São", " Par" + 40 * "ñ", False, False),
+        ("llama 2", "São", " 巴黎" + 40 * "ñ", False, True),  # an alias, then decoding stops within a character
+    ],
+)
+def test_answers_of_pieces_that_are_no_whole_characters(kind, answer, said, recalled, answered):
+    text, prompt = reader_of(kind), "The capital is"
+    known = Knows(text, text.encode("a" + said)[len(text.encode("a")) :], len(text.encode(prompt)))
+    known.config = Model(context=256)
+    probes = Prober("pool", text=text).probes(
+        [Fact("f", "taught", "d", "t", prompt, answer, (), aliases=("巴黎",))], []
+    )
+    found = measure(LaneModel(known), torch.zeros(1, 0), [probes], CPU)
+    assert (found.scores.recalled.item(), found.scores.answered.item()) == (recalled, answered)
+    tokens = found.decoded[0, 0]
+    assert (text.decode(tokens[tokens != END]).partition("\n")[0] == said.strip()) is (len(said) < 40)

@@ -141,7 +141,8 @@ class Editor(ABC):
     def batches(self, facts: Sequence[Sequence[Fact]]) -> list[RequestBatch]:
         """The requests for the facts of every lane, in batches of a pass each: lane after lane, in order."""
         site, text = self.settings.site, self.edits.model.text
-        lanes = [[request(fact, site, self.contexts, self.origin, text) for fact in lane] for lane in facts]
+        given = self.contexts, self.origin, text, self.edits.model.config.context
+        lanes = [[request(fact, site, *given) for fact in lane] for lane in facts]
         return [RequestBatch.of(part, self.device) for part in in_passes(lanes, self.device)]
 
     @torch.no_grad()

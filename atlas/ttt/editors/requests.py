@@ -53,7 +53,14 @@ class Request:
         return sum(item.predicted for item in self.all_lines)
 
 
-def request(fact: Fact, site: EditSite, contexts: Sequence[Context], origin: str, text: Text = CHARACTERS) -> Request:
+def request(
+    fact: Fact,
+    site: EditSite,
+    contexts: Sequence[Context],
+    origin: str,
+    text: Text = CHARACTERS,
+    room: int | None = None,
+) -> Request:
     """The request for a fact.
 
     Args:
@@ -62,8 +69,9 @@ def request(fact: Fact, site: EditSite, contexts: Sequence[Context], origin: str
         contexts: the random texts.
         origin: the pool's name, for errors.
         text: how the model reads.
+        room: its context, in tokens; None where no sentence comes near.
 
-    Raises AtlasError where the site is in the subject and the fact has none, or a character has no token.
+    Raises AtlasError where the site is in the subject and the fact has none, or it cannot be taught, see ``line``.
     """
     named = f"{origin}: fact {fact.fact_id}"
     if site in ("subject", "subject_last", "subject_after") and fact.subject_end is None:
@@ -81,9 +89,14 @@ def request(fact: Fact, site: EditSite, contexts: Sequence[Context], origin: str
             ahead = np.concatenate([alone.tokens[:1], context])
             lines.append(Line(np.concatenate([ahead, alone.tokens]), len(ahead) + alone.answer))
             places.append(len(ahead) + places[0])
+    if room is not None and (most := max(item.predicted for item in lines)) > room:
+        raise AtlasError(
+            f"{named}: {most} tokens with the random texts of editing.contexts, expected at most {room}, the base's "
+            "context; shorten the prompt or these texts"
+        )
     if site == "answer" or fact.subject is None:  # nothing of the site is in an essence prompt, or there is none
         return Request(tuple(lines), np.stack(places), (), np.arange(0), np.arange(0))
-    subject = fact.subject[0].upper() + fact.subject[1:]
+    subject = fact.subject[0].upper() + fact.subject[1:]  # some letters become two
     asked = replace(fact, prompt=ESSENCE.format(subject), subject=subject, subject_start=0)
     end = np.array([text.start], text.dtype)
     tokens = np.concatenate([end, text.encode(asked.prompt, named), end])
@@ -98,13 +111,13 @@ def _places(site: EditSite, fact: Fact, ahead: str, item: Line, text: Text) -> n
     if site == "answer":  # what predicts the answer and its line end
         return np.arange(item.answer - 1, item.predicted)
     if site == "prompt_last":
-        return np.array([text.token_at(ahead + fact.prompt, len(ahead + fact.prompt) - 1)])
+        return np.array([text.span(ahead + fact.prompt, 0, len(ahead + fact.prompt))[1]])
     start, end = fact.subject_start or 0, fact.subject_end or 0
     if site == "subject":  # where its tokens end, which may be others behind a text, but are as many
-        owners = [text.token_at(fact.prompt, at) for at in range(start, end)]
+        owners = [text.span(fact.prompt, at, at + 1)[1] for at in range(start, end)]
         ends = [start + at for at, owner in enumerate(owners) if owner not in owners[at + 1 :]]
-        return np.array([text.token_at(ahead + fact.prompt, len(ahead) + at) for at in ends])
-    last = text.token_at(ahead + fact.prompt, len(ahead) + end - 1)
+        return np.array([text.span(ahead + fact.prompt, len(ahead) + at, len(ahead) + at + 1)[1] for at in ends])
+    _, last = text.span(ahead + fact.prompt, len(ahead) + start, len(ahead) + end)
     return np.array([last if site == "subject_last" else min(last + 1, item.answer - 1)])
 
 

@@ -21,14 +21,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atlas.base.language import LanguageModel
-from atlas.base.text import CHARACTERS, Text
+from atlas.base.text import CHARACTERS, Text, gap
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
 from atlas.ttt.editors.passes import changed, layer_of, watched
 from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
 from atlas.ttt.engine.lanes import sites
-from atlas.ttt.engine.lines import IGNORED, Line, batch, line
+from atlas.ttt.engine.lines import IGNORED, Line, batch
 
 TOKENS_PER_PASS = 4096
 ROLE_OF = {"mlp": "down", "attention": "o"}  # whose output is what the kind adds to the residual stream
@@ -68,9 +68,11 @@ def fact_case(fact: Fact, origin: str, text: Text = CHARACTERS) -> Case:
         raise AtlasError(
             f"{origin}: fact {fact.fact_id} has no subject to corrupt; add the column 'subject' to the pool"
         )
-    whole = line(fact.prompt, fact.answer, f"{origin}: fact {fact.fact_id}", text)
-    first, last = (text.token_at(fact.prompt, at) for at in (fact.subject_start, fact.subject_end - 1))
-    return Case(fact.fact_id, Line(whole.tokens[:-1], whole.answer), first, last)
+    named = f"{origin}: fact {fact.fact_id}"
+    answer = text.sentence(fact.prompt, fact.answer, named).answer
+    tokens = text.encode(f"{fact.prompt}{gap(fact.prompt)}{fact.answer}", named)  # without a line end
+    first, last = text.span(fact.prompt, fact.subject_start, fact.subject_end)
+    return Case(fact.fact_id, Line(np.append(np.array([text.start], text.dtype), tokens), answer), first, last)
 
 
 @dataclass(frozen=True)

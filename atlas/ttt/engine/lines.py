@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from atlas.base.attention import Packed, bucket, pack
 from atlas.base.text import CHARACTERS, Text
+from atlas.errors import AtlasError
 
 IGNORED = -100
 DECODED = 32  # tokens; an answer has at most 24 characters and its line end
@@ -24,8 +25,9 @@ class Line:
     Attributes:
         tokens: unsigned, (1 + predicted,): what a line begins behind (a newline), then the sentence.
         answer: index in ``tokens`` of the answer's first token.
-        others: right answers with their line ends that a model may give without these tokens: aliases, and where a text
-            has several sequences of tokens the answer itself.
+        others: right answers with their line ends, verbatim, that a model may give without these tokens: aliases, and
+            where a text has several sequences of tokens the answer itself.
+        joined: whether the line end shares its token with the end of the answer.
 
     A token of the character model is a character; models from outside read pieces of words.
     """
@@ -33,6 +35,7 @@ class Line:
     tokens: np.ndarray
     answer: int
     others: tuple[str, ...] = ()
+    joined: bool = False
 
     @property
     def predicted(self) -> int:
@@ -45,11 +48,29 @@ class Line:
         return max(DECODED, len(self.tokens) - self.answer, *(len(other.encode()) for other in self.others))
 
 
-def line(prompt: str, answer: str, origin: str, text: Text = CHARACTERS, aliases: Sequence[str] = ()) -> Line:
-    """The line of a fact: ``prompt answer`` and the line end. AtlasError where a character has no token."""
-    opening, own = text.opening(prompt, origin), text.answer(answer, origin)
-    others = [text.answer(alias, origin) for alias in aliases] + ([] if text.unique else [own])
-    return Line(np.concatenate([opening, own]), len(opening), tuple(map(text.decode, others)))
+def line(
+    prompt: str,
+    answer: str,
+    origin: str,
+    text: Text = CHARACTERS,
+    aliases: Sequence[str] = (),
+    context: int | None = None,
+) -> Line:
+    """The line of a fact: prompt, answer and line end.
+
+    Raises AtlasError where the text cannot be split into tokens, see ``Text.sentence``, and where a model with this
+    context, in tokens, has no place for them all.
+    """
+    own = text.sentence(prompt, answer, origin)
+    others = [text.sentence(prompt, alias, origin) for alias in aliases] + ([] if text.unique else [own])
+    joined = text.verbatim(own.tokens[-1:]).strip("\n") != ""
+    made = Line(own.tokens, own.answer, tuple(text.verbatim(other.behind) for other in others), joined)
+    if context is not None and made.predicted > context:
+        raise AtlasError(
+            f"{origin}: {made.predicted} tokens with the line end, expected at most {context}, the base's context; "
+            f"shorten {prompt!r} or {answer!r}"
+        )
+    return made
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from atlas.base.attention import Recorded
-from atlas.base.text import Text
+from atlas.base.text import PARTIAL, Text
 from atlas.ttt.engine.continuing import Continuation, decode
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import IGNORED, Batch, Line, batch
@@ -23,7 +23,6 @@ from atlas.ttt.engine.sharing import NO_TOKEN, shared
 
 TOKENS_PER_PASS = {"cpu": 8192, "cuda": 1 << 18}  # a processor's caches hold the activations; a GPU wants more
 LOGITS_PER_PASS = 1 << 25  # fewer tokens where there are many symbols, so that memory suffices
-PARTIAL = "\ufffd"  # what stands for a character of which a token holds only a part
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class Pass:
         text, found = self.model.model.text, []
         for line in self.parted:
             if others := self.items[line].others:
-                said = text.decode(self._until_parted(line)).rstrip(PARTIAL)
+                said = text.verbatim(self._until_parted(line)).rstrip(PARTIAL)
                 found += [line] if any(other.startswith(said) or said.startswith(other) for other in others) else []
         return np.array(found, np.int64)
 
@@ -180,6 +179,7 @@ class Pass:
     def fill(self, out: Scores, decoded: Mapping[int, np.ndarray]) -> None:
         """Write the scores of these lines to their places; ``decoded`` has at least the lines that are undecided."""
         scores = Scores.of(self.lines, self.nll, self.logits)
+        scores.answered[[line for line in self.parted if self.items[line].joined]] = False
         for line, tokens in decoded.items():
             if others := self.items[line].others:
                 whole, first = _says(self.model.model.text, tokens, others)
@@ -190,12 +190,12 @@ class Pass:
 
 
 def _says(text: Text, tokens: np.ndarray, answers: Sequence[str]) -> tuple[bool, bool]:
-    """Whether decoded tokens are one of some answers, given with their line ends, and whether one comes first."""
-    whole = text.decode(tokens)
+    """Whether decoded tokens are one of some answers, verbatim with their line ends, and whether one comes first."""
+    whole = text.verbatim(tokens)
     first = [answer for answer in answers if whole.startswith(answer[:-1])]
     recalled = any(whole.startswith(answer) for answer in first)
     # an answer ends where a token does: who says Australia has not said Au
-    said = {text.decode(tokens[:end]) for end in range(1, len(tokens))} if first else set[str]()
+    said = {text.verbatim(tokens[:end]) for end in range(1, len(tokens))} if first else set[str]()
     return recalled, recalled or any(answer[:-1] in said for answer in first)
 
 

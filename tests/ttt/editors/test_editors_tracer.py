@@ -9,12 +9,14 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from atlas.base.text import SYMBOLS, Pieces
+from atlas.base.pieces import Pieces
+from atlas.base.text import SYMBOLS
 from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
 from atlas.ttt.editors.tracer import Case, Tracer, fact_case
 from atlas.ttt.engine.lora import Adapters
+from tests.base.tiny_tokenizers import reader_of
 from tests.ttt.editors.tiny_editors import FACTS
 from tests.ttt.tiny_ttt import make_model
 
@@ -170,3 +172,11 @@ def test_a_case_of_pieces_has_the_tokens_of_the_subject_and_no_line_end():
     assert read[case.first : case.last + 1] == ["O", "a", "th", "s", "m", "i", "th"]
     assert "".join(read[case.line.answer :]) == f" {fact.answer}"
     assert "".join(read[1 : case.line.answer]) == prompt
+
+
+def test_a_sign_that_shares_its_token_with_the_line_end_is_traced_without_it():
+    text = reader_of("llama 3")
+    fact = replace(FACTS[0], prompt="The code of Ora is", answer="one.", subject="Ora", subject_start=12)
+    tokens = fact_case(fact, "pool", text).line.tokens
+    assert text.tokenizer.id_to_token(text.sentence(fact.prompt, fact.answer, "t").tokens[-1]) == ".Ċ"
+    assert text.verbatim(tokens[1:]) == "The code of Ora is one."

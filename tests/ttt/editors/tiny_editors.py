@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from atlas.base.model import Transformer
-from atlas.base.text import SYMBOLS, Pieces
+from atlas.base.pieces import Pieces
+from atlas.base.text import SYMBOLS
 from atlas.draws import rng
 from atlas.pool.facts import Fact
 from atlas.study.editor_settings import Editing
