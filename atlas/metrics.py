@@ -191,6 +191,33 @@ _EDITING = (
         "0",
     ),
     Metric(
+        "without_effect",
+        "the prompt of a fact as taught, just before and just after an editor wrote it",
+        f"share of edits behind which the answer is not recalled, nor likelier by more than {TOLERANCE} nats a token",
+        "edits: without effect",
+        "0 to 1",
+        "lower is better",
+        _HERE,
+    ),
+    Metric(
+        "worsened",
+        "the same",
+        f"share of edits behind which the answer is less likely by more than {TOLERANCE} nats a token",
+        "edits: worse",
+        "0 to 1",
+        "lower is better",
+        _HERE,
+    ),
+    Metric(
+        "unwritten",
+        "nothing: the weights",
+        "share of edits that gave no finite numbers, so that they were left out",
+        "edits: left out",
+        "0 to 1",
+        "lower is better",
+        _HERE,
+    ),
+    Metric(
         "edit_seconds",
         "nothing: the clock of teaching, without scoring",
         "core-seconds of teaching over the number of facts taught, all seeds together; of an edit of all facts at once "

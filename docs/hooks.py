@@ -21,9 +21,11 @@ from atlas.pool.facts import HELD_OUT
 from atlas.study import config
 from atlas.study.arm import Locating
 from atlas.study.editor_settings import BY_METHOD
+from atlas.study.jobs import Keys
 from atlas.study.recipes import PRESETS, preset
 from atlas.tables import decidable, inference, intervals, ledger, level, unlike, verdicts
 from atlas.tables.claims import rule
+from atlas.ttt.editors.covariance import LARGEST_CONDITION
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY_FILES = re.compile(r"\]\(\.\./([\w./-]+)\)")  # files that GitHub shows and the site does not have
@@ -50,6 +52,7 @@ def on_page_content(content: str, **_: Any) -> str:
 def values() -> dict[str, Any]:
     """All that a page may name."""
     study = config.load(ROOT / "config.yaml")
+    outside = yaml.safe_load((ROOT / "studies/smollm2.yaml").read_text(encoding="utf-8"))
     return {
         "version": __version__,
         "study": study,
@@ -65,6 +68,14 @@ def values() -> dict[str, Any]:
         "presets_table": table(["Preset", "Key", "Value"], presets()),
         "arms_table": table(["Arm", "Targets", "Ranks"], arms(study)),
         "editing_tables": "\n\n".join(editing_table(method) for method in BY_METHOD),
+        "here": {method: kind.model_validate({"method": method}) for method, kind in BY_METHOD.items()},
+        "smollm2": {
+            name: BY_METHOD[arm["method"]].model_validate({"method": arm["method"], **arm["editing"]})
+            for name, arm in outside["arms"].items()
+            if arm.get("method") in BY_METHOD
+        },
+        "smollm2_keys": Keys.model_validate(outside["keys"]),
+        "largest_condition": LARGEST_CONDITION,
         "sites": literal("atlas/study/editor_settings.py", "EditSite"),
         "ledger_table": table(["Claim", "Topic", "Rule", "Reproduced if"], claims(ledger.read())),
         "baseline_ledger_table": table(["Claim", "Who claims it", "Reproduced if"], baseline_claims()),

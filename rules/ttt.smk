@@ -173,10 +173,10 @@ rule covariance:
         "../envs/atlas.yaml"
     threads: 1
     resources:
-        **asks_for(MEMORY, 15),
+        **asks_for(MEMORY, 60 if STUDY.keys.source == "sampled" else 15),
     params:
         threads=threads_of("covariance"),
-        spec=STUDY.keys.model_dump_json(),
+        spec=json.dumps({"seed": STUDY.base.seed, **STUDY.keys.model_dump()}),
         code=code_of("atlas.ttt.editors.covariance"),
     shell:
         step(

@@ -18,7 +18,7 @@ from atlas.study.editor_settings import BY_METHOD
 from atlas.study.methods import OwnMethod
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Role
-from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, RunRecord
+from atlas.ttt.run_files import EDIT_FAILURES, FACTS, MATRIX, SESSIONS, RunRecord
 from atlas.workflow import files
 
 DOMAINS = {"codes": 90, "personal": 70, "geography": 50, "history": 34, "science": 33, "biology": 15}
@@ -211,6 +211,7 @@ def record_of(name: str, arm: SyntheticArm, seeds: Sequence[int], design: Design
             "method": arm.method,
             "editing": taught.settings and taught.settings.model_dump(),
             "growth": growth,
+            "left_alone": {"tokens": 2048, "source": "sampled"} if taught.edits else None,
             "reinit": list(arm.reinit),
             "val_loss": losses,
             "seconds": 100.0 * len(seeds),
@@ -380,11 +381,14 @@ def matrix_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.Dat
 def sessions_of(name: str, arm: SyntheticArm, seed: int, design: Design) -> pd.DataFrame:
     """All rows of sessions.parquet of one seed."""
     sessions = np.arange(1, design.checkpoints[-1] + 1)
-    constant = dict.fromkeys(SESSIONS.names, 1) | dict.fromkeys(("seconds_train", "seconds_score"), arm.seconds)
+    constant: dict[str, Any] = dict.fromkeys(SESSIONS.names, 1) | dict.fromkeys(
+        ("seconds_train", "seconds_score"), arm.seconds
+    )
     recipe = record_of(name, arm, [seed], design).recipe
     steps = {phase: said.steps or 12 for phase, said in recipe.active.items()} or {"none": 0}
     if arm.method in BY_METHOD:
         steps = {arm.method: 5}
+    constant |= dict.fromkeys(EDIT_FAILURES, 0 if arm.method in BY_METHOD else None)
     frames = [
         pd.DataFrame({**constant, "arm": name, "seed": seed, "session": sessions, "phase": phase, "steps": taken})
         for phase, taken in steps.items()

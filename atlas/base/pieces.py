@@ -125,6 +125,11 @@ class Pieces:
     def line_ends(self) -> np.ndarray:
         return np.array(["\n" in text for text in self._texts])
 
+    @cached_property
+    def special(self) -> np.ndarray:
+        texts = self.tokenizer.decode_batch([[token] for token in range(self.symbols)], skip_special_tokens=True)
+        return np.array([not text for text in texts])
+
     def span(self, prompt: str, start: int, end: int) -> tuple[int, int]:
         offsets = self.tokenizer.encode(prompt, add_special_tokens=False).offsets
         holding = [at for at, (first, behind) in enumerate(offsets) if behind > start and first < end]

@@ -106,6 +106,10 @@ class Text(Protocol):
         """Which tokens hold a line end, bool (symbols,)."""
 
     @property
+    def special(self) -> np.ndarray:
+        """Which tokens stand for no text, such as the end of one, bool (symbols,)."""
+
+    @property
     def unique(self) -> bool:
         """Whether no other tokens than its own give a text."""
 
@@ -140,6 +144,7 @@ class Characters:
 
     symbols, dtype, start, unique = len(SYMBOLS), np.uint8, NEWLINE, True
     line_ends = np.arange(len(SYMBOLS)) == NEWLINE
+    special = np.zeros(len(SYMBOLS), bool)
 
     def encode(self, text: str, origin: str = "text") -> np.ndarray:
         return encode(text, origin)

@@ -93,7 +93,7 @@ def squares(panel: Panel, most: float, deep: bool) -> alt.LayerChart:
 def finding(rows: pd.DataFrame, window: int) -> list[str]:
     """The feed-forward part that brings most of the answer back, or the ``window`` of them, and where."""
     best = rows[rows["kind"] == "mlp"].sort_values("effect", kind="stable").iloc[-1]
-    first, last = max(0, best["layer"] - (window - 1) // 2), min(rows["layer"].max(), best["layer"] + window // 2)
+    first, last = max(0, best["layer"] - window // 2), min(rows["layer"].max(), best["layer"] + (window - 1) // 2)
     what, layers = ("one feed-forward part", f"layer {best['layer']}")
     if window > 1:
         what, layers = f"{last - first + 1} feed-forward parts", f"layers {first} to {last}"

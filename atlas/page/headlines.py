@@ -27,7 +27,7 @@ Row = Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Headline:
     """A finding: what it is about in a few words, what it says, and the section of the page that shows it."""
 
     topic: str
@@ -35,12 +35,12 @@ class Finding:
     section: str
 
 
-def findings(tables: Tables) -> list[Finding]:
+def findings(tables: Tables) -> list[Headline]:
     """What a study found, what matters most first."""
     return [found for find in (_recipe, _place, _located, _wording, _cost) for found in find(tables)]
 
 
-def _recipe(tables: Tables) -> Iterator[Finding]:
+def _recipe(tables: Tables) -> Iterator[Headline]:
     """How facts are taught: the widest gap between two recipes in one place."""
     rows = _recall(tables)
     rows = rows[rows["differs"].isin(ALONE)]
@@ -49,7 +49,7 @@ def _recipe(tables: Tables) -> Iterator[Finding]:
     widest: Row = rows.sort_values("diff", key=abs, ascending=False, kind="stable").to_dict("records")[0]
     recipes = dict(zip(tables.arms["arm"], tables.arms["recipe"], strict=True))
     better, worse = (widest["arm_a"], widest["arm_b"])[:: 1 if widest["diff"] > 0 else -1]
-    yield Finding(
+    yield Headline(
         "How facts are taught",
         f"The recipe alone moves {_what(widest)} by {_apart(widest)}. In the same place, preset `{recipes[better]}` "
         f"keeps {_values(widest)[better]} and preset `{recipes[worse]}` {_values(widest)[worse]} "
@@ -58,7 +58,7 @@ def _recipe(tables: Tables) -> Iterator[Finding]:
     )
 
 
-def _place(tables: Tables) -> Iterator[Finding]:
+def _place(tables: Tables) -> Iterator[Headline]:
     """Where the adapters sit: the places of equal size that keep most, under one recipe."""
     rows = _recall(tables)
     rows = rows[rows["differs"].isin(SAME_RECIPE)]
@@ -71,7 +71,7 @@ def _place(tables: Tables) -> Iterator[Finding]:
         kept |= _values(row)
     places = listed(f"`{arm}` {share}" for arm, share in sorted(kept.items(), key=lambda item: -float(item[1][:-1])))
     pairs = [f"`{row['arm_a']}` against `{row['arm_b']}` {_apart(row, signed=True)}" for row in rows.to_dict("records")]
-    yield Finding(
+    yield Headline(
         "Where the adapters sit",
         f"At equal size and with one recipe, the place moves {_what(rows.to_dict('records')[0])} by at most "
         f"{100 * rows['diff'].abs().max():.1f} points: {places}. {listed(pairs)}.",
@@ -79,7 +79,7 @@ def _place(tables: Tables) -> Iterator[Finding]:
     )
 
 
-def _located(tables: Tables) -> Iterator[Finding]:
+def _located(tables: Tables) -> Iterator[Headline]:
     """Where in its adapters an arm keeps what it was taught."""
     if not tables.has("locate"):
         return
@@ -94,7 +94,7 @@ def _located(tables: Tables) -> Iterator[Finding]:
             f"`{arm}` loses from {_lost(least)} to {_lost(most)}, and a slot by itself keeps at most {percent(alone)}"
         )
     if said:
-        yield Finding(
+        yield Headline(
             "Where facts sit",
             f"Without a single slot (a role in a layer) of its adapter, {'; '.join(said)}. Points of recall "
             f"{after(lost['sessions'].max())}, with 95% intervals.",
@@ -102,7 +102,7 @@ def _located(tables: Tables) -> Iterator[Finding]:
         )
 
 
-def _wording(tables: Tables) -> Iterator[Finding]:
+def _wording(tables: Tables) -> Iterator[Headline]:
     """Whether facts are known in other words: the arm that recalls most, by paraphrases that were never taught."""
     rows = tables.retention.query("domain == 'all' and metric == 'recall'")
     rows = last(rows)
@@ -112,7 +112,7 @@ def _wording(tables: Tables) -> Iterator[Finding]:
     arm = taught.loc[other.index, "value"].idxmax()
     here, there = taught.loc[arm], other.loc[arm]
     apart = pd.notna(there["ci_high"]) and there["ci_high"] < here["ci_low"]
-    yield Finding(
+    yield Headline(
         "In other words",
         f"`{arm}` recalls {_share(here)} of its facts asked as they were taught, and {_share(there)} asked in words "
         f"that were never taught ({DECIDED if apart else UNDECIDED}).",
@@ -120,7 +120,7 @@ def _wording(tables: Tables) -> Iterator[Finding]:
     )
 
 
-def _cost(tables: Tables) -> Iterator[Finding]:
+def _cost(tables: Tables) -> Iterator[Headline]:
     """What teaching breaks: the rise of the base's loss, among the arms that keep most."""
     if not tables.has("base_loss"):
         return
@@ -141,7 +141,7 @@ def _cost(tables: Tables) -> Iterator[Finding]:
     if len(ordered) > 1:
         verdict = DECIDED if least["ci_high"] < most["ci_low"] else UNDECIDED
         said += f" under `{least['arm']}` and by {_rise(most)} under `{most['arm']}` ({verdict})"
-    yield Finding("What it costs", f"{said}, nats per character {after(most['sessions'])}.", "base_loss")
+    yield Headline("What it costs", f"{said}, nats per character {after(most['sessions'])}.", "base_loss")
 
 
 def _recall(tables: Tables) -> pd.DataFrame:

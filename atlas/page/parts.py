@@ -15,7 +15,8 @@ from atlas.charts.study_tables import Tables
 from atlas.metrics import CHOICES, OF_FACTS, REGISTRY
 from atlas.page import prose
 from atlas.page.templates import html, rendered
-from atlas.phrases import plural
+from atlas.phrases import listed, plural
+from atlas.study.jobs import SOURCES
 from atlas.tables.scores import ALL
 
 COLUMNS = {
@@ -38,6 +39,9 @@ BASELINES = {
     "Rise of the base's loss": ("rise", "+.3f"),
     "Update, in lengths of the base": ("update_size", ".3f"),
     "Growth of the norm": ("norm_growth", "+.1%"),
+    "Edits without effect": ("without_effect", ".1%"),
+    "Edits that worsened": ("worsened", ".1%"),
+    "Edits left out": ("unwritten", ".1%"),
     "Core-seconds a fact": ("edit_seconds", ".2f"),
 }
 """Heading of a column to the metric that it shows, and how its figures are written."""
@@ -152,7 +156,13 @@ def baselines_tables(tables: Tables) -> Markup:
         }
         heading = f"After {plural(here['edits'].iloc[0], 'fact')}, {plural(sessions, 'session')}"
         made.append(ArmTable(["Method", *shown], lines, texts=1, heading=heading, value=sessions))
-    return html("tables", tables=made, folded="")
+    keys = tables.arms.dropna(subset=["key_tokens"]).drop_duplicates(["key_tokens", "key_source"])
+    said = [
+        f"{int(tokens):,} tokens of {SOURCES[source]}"
+        for tokens, source in zip(keys["key_tokens"], keys["key_source"], strict=True)
+    ]
+    intro = f"What editors leave alone was measured on {listed(said)}." if said else ""
+    return html("lists", intro=intro, lists=[], folded=False) + html("tables", tables=made, folded="")
 
 
 def continual_tables(tables: Tables) -> Markup:

@@ -194,6 +194,12 @@ class Study(Settings):
         for kind, arms in (("arms", self.arms), ("ablations", self.ablations)):
             for name, arm in arms.items():
                 yield from self._problems_of_arm(f"{kind}.{name}", arm)
+        edits = any(arm.edits for arm in (*self.arms.values(), *self.ablations.values(), *self.search.arms.values()))
+        if edits and self.keys.characters < self.shape.ffn:
+            yield (
+                f"keys.characters: found {self.keys.characters:,}, expected at least {self.shape.ffn:,}, as many as "
+                "the keys of the base have dimensions, and better ten times that; raise it"
+            )
         yield from self._problems_of_contrasts()
         yield from self._problems_of_search()
         yield from self._problems_of_map()

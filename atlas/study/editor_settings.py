@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from atlas.study.settings import Count, Settings
+from atlas.study.settings import Count, Positive, Settings
 
 EditorMethod = Literal["rome", "r_rome", "memit", "alphaedit"]
 
@@ -19,7 +19,8 @@ EditSite = Literal["subject_last", "subject_after", "subject", "prompt_last", "a
 a word in a model from outside:
 
 subject_last   the last token of the subject, where the literature edits
-subject_after  the token behind the subject, the first one that can tell that the subject has ended
+subject_after  the token behind the subject, the first one that can tell that the subject has ended; the subject's last
+               one where only the answer follows
 subject        every token of the subject, each with a value of its own
 prompt_last    the last token of the prompt
 answer         every token that predicts one of the answer or its line end, each with a value of its own
@@ -30,7 +31,16 @@ class Contexts(Settings):
     """Random texts that the base writes; the keys of a sentence are averaged over its copies behind these texts."""
 
     count: int = Field(2, ge=0, description="number of texts; the sentence without a text in front counts, too")
-    characters: int = Field(10, gt=0, description="length of a text in tokens; a line end follows it")
+    characters: Positive | Annotated[list[Positive], Field(min_length=1)] = Field(
+        10, description="length of a text in tokens, its first word included; of a list, text by text in turn"
+    )
+    openings: list[str] = Field([], description="first words of the texts, in turn; none: a text begins as a line does")
+    likeliest: Positive | None = Field(None, description="so many likeliest tokens are drawn from; null: all")
+    ends: Literal["line end", ". "] = Field(
+        "line end",
+        description="what stands behind a text: a line end, so that the sentence begins a line; or '. ', so that text "
+        "and sentence are one line, as published",
+    )
 
 
 class ValueSearch(Settings):
@@ -40,7 +50,12 @@ class ValueSearch(Settings):
     lr: float = Field(0.2, gt=0)
     stop: float = Field(0.05, ge=0, description="the search of a fact ends where its loss is below this")
     clamp: float = Field(4.0, gt=0, description="longest addition, in lengths of what it is added to")
-    decay: float = Field(1.0, ge=0, description="weight of the squared length of the addition, in the same unit")
+    decay: float = Field(1.0, ge=0, description="weight of the addition's length, as decay_form counts it")
+    decay_form: Literal["squared", "published"] = Field(
+        "squared",
+        description="squared: the length in lengths h of what is added to, squared; published: the length over h^2, as "
+        "the code of ROME and MEMIT has it",
+    )
     essence: float = Field(
         0.0625,
         ge=0,

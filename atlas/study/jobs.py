@@ -42,12 +42,19 @@ class Probes(Settings):
         return given
 
 
+KeySource = Literal["corpus", "sampled"]
+SOURCES: Mapping[KeySource, str] = {"corpus": "the corpus", "sampled": "text that the base wrote itself"}
+
+
 class Keys(Settings):
     """The keys of text that editors must leave alone: their second moment, C in ROME and MEMIT."""
 
-    characters: int = Field(
-        1 << 18, gt=0, description="tokens of the corpus whose keys are taken, at most; whole windows"
+    source: KeySource = Field(
+        "corpus",
+        description="corpus: the part of base.corpus that the base was trained on; sampled: text that the base writes "
+        "itself, which is more general where a model from outside has read more than the corpus",
     )
+    characters: int = Field(1 << 18, gt=0, description="tokens of text whose keys are taken, at most; whole windows")
 
 
 class Tracing(Settings):

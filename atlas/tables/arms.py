@@ -50,6 +50,8 @@ def described(record: RunRecord) -> dict[str, Any]:
         "trainable_params": record.trainable_params,
         "base_params": record.base_params,
         "share": record.trainable_params / whole,
+        "key_tokens": record.left_alone and record.left_alone.tokens,
+        "key_source": record.left_alone and record.left_alone.source,
     }
 
 

@@ -34,6 +34,7 @@ from atlas.tables.columns import BASELINES
 from atlas.tables.intervals import Floats, seed_interval
 from atlas.tables.runs import Runs
 from atlas.tables.scores import PER_FACT, complete, counted, matrix_scores, mean_by_fact
+from atlas.ttt.run_files import EDIT_FAILURES
 
 SHARES = {"efficacy": "taught", "paraphrase": "rephrase", "specificity": "placebo"}
 """Metric to the probe that it asks, in the order of the harmonic mean."""
@@ -58,7 +59,7 @@ def table(runs: Runs) -> pa.Table:
         for sessions in sorted(set(shares.index.get_level_values("sessions"))):
             edit_scores = np.array([harmonic_mean(of_seed) for of_seed in shares.loc[sessions].to_numpy()])
             found.append(_interval("edit_score", int(sessions), edit_scores, 0.0, 1.0))
-        found += [*_by_seed(runs, arm), *_seconds(runs, arm, size)]
+        found += [*_by_seed(runs, arm), *_failed(runs, arm, size), *_seconds(runs, arm, size)]
         about = {"arm": arm, "method": record.method, "at_once": record.at_once}
         for row in sorted(found, key=lambda row: OF_EDITING.index(row["metric"])):
             rows.append(row | about | {"edits": row["sessions"] * size})
@@ -110,6 +111,18 @@ def _interval(
     low, high = seed_interval(by_seed)
     row = {"metric": metric, "sessions": sessions, "n_seeds": len(by_seed), "value": float(by_seed.mean())}
     return row | {"ci_low": max(low, least), "ci_high": min(high, most)}
+
+
+def _failed(runs: Runs, arm: str, size: int) -> Iterator[dict[str, Any]]:
+    """Shares of an editor's edits up to each checkpoint that failed in some way; nothing of what trains."""
+    at_once, sessions = runs.first(arm).at_once, runs.sessions[runs.sessions["arm"] == arm]
+    for metric in EDIT_FAILURES:
+        known = sessions[sessions[metric].notna()]
+        for point in sorted({loss.sessions for record in runs.of(arm) for loss in record.val_loss}):
+            counted = known[known["session"] == point if at_once else known["session"] <= point]
+            if len(counted):
+                shares = counted.groupby("seed")[metric].sum().to_numpy(float) / (point * size)
+                yield _interval(metric, point, shares, 0.0, 1.0)
 
 
 def _seconds(runs: Runs, arm: str, size: int) -> Iterator[dict[str, Any]]:

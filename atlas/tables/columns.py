@@ -29,6 +29,8 @@ COLUMNS = {
     "session_facts": NUMBER,  # facts in the loss of a step, a session on average, each as often as it was
     "session_tokens": NUMBER,  # that the loss was taken over, likewise
     "session_seconds": NUMBER,  # core-seconds of a session of a seed: training and the scoring that recipes choose by
+    "key_tokens": LARGE,  # of text whose keys an editor leaves alone; null of the others
+    "key_source": TEXT,  # of this text: corpus, or sampled from the base
     "tuning": TEXT,  # how the learning rate was chosen, or an editor's settings
     "reference": TEXT,  # the arm that an ablation varies; itself for a reference
     "variant": TEXT,  # what the recipe of an ablation is called; the preset for a reference
@@ -166,7 +168,7 @@ def _table(*names: str) -> pa.Schema:
 ARMS = _table(
     *("arm", "method", "adapts", "targets", "ranks", "reinit", "recipe"),
     *("trainable_params", "base_params", "share", "bases"),
-    *("session_facts", "session_tokens", "session_seconds", "tuning"),
+    *("session_facts", "session_tokens", "session_seconds", "key_tokens", "key_source", "tuning"),
 )
 RETENTION = _table(
     *("arm", *_CELL, *_COUNTS, *_INTERVAL, "few_seeds", "chance"),

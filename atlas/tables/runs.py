@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 
 from atlas.errors import AtlasError
 from atlas.phrases import plural
-from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, RunRecord, read_record
+from atlas.ttt.run_files import EDIT_FAILURES, FACTS, MATRIX, SESSIONS, RunRecord, read_record
 from atlas.workflow import files
 
 WITHIN_ARM = ("code_digest", "method", "editing", "plugged", "recipe", "targets", "ranks", "reinit", "trainable_params")
 MAY_BE_NULL = {"session_taught", "associated", "loss_first", "loss_last", "lr"}
-MAY_BE_NULL |= {"first_layer", "last_layer", "role", "half"}
+MAY_BE_NULL |= {"first_layer", "last_layer", "role", "half", *EDIT_FAILURES}
 
 
 @dataclass(frozen=True)

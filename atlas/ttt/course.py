@@ -102,6 +102,12 @@ class Course:
         return self.start is None and not (self.spec.edits or self.spec.recipe.active)
 
     @property
+    def just_before(self) -> Scores:
+        """Every fact just before it was taught, (lanes, facts); those of the first session by the base."""
+        first = self.base.lines(slice(self.spec.facts_per_session))
+        return Scores.joined([first, *(taught.ahead for taught in self.state.sessions[:-1])])
+
+    @property
     def _theta(self) -> Tensor | None:
         """What the lanes have added by now; None where they are the base."""
         return None if self.is_base else self.state.learner.theta

@@ -31,6 +31,8 @@ class Trainer:
         tell: called after each step.
     """
 
+    left_alone = None
+
     def __init__(
         self,
         adapters: LaneModel,
@@ -104,7 +106,8 @@ class Trainer:
             self.tell()
             if self.layout.ended(end.running):
                 break
-        return Trace(torch.stack(losses) if losses else descent.theta.new_zeros(0, session.lanes), steps, tokens)
+        none = steps.new_zeros(session.lanes, 0, dtype=torch.bool)
+        return Trace(torch.stack(losses) if losses else descent.theta.new_zeros(0, session.lanes), steps, tokens, none)
 
     @torch.no_grad()
     def _measure(self, learner: Learner, session: Session, unnoted: list[Items]) -> None:

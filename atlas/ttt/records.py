@@ -13,8 +13,8 @@ from torch import Tensor
 
 from atlas.base.language import validation_loss
 from atlas.ttt.course import Course
+from atlas.ttt.edit_outcomes import failed_edits
 from atlas.ttt.engine.lanes import LaneModel
-from atlas.ttt.engine.scoring import Scores
 from atlas.ttt.probes import END
 from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, Growth, ValLoss
 
@@ -72,9 +72,7 @@ def facts_table(course: Course) -> pa.Table:
 def matrix_table(course: Course) -> pa.Table:
     """The taught facts that were measured after each session, lane after lane."""
     parts: list[Columns] = []
-    first = course.base.lines(slice(course.spec.facts_per_session))
-    # every fact just before it was taught, (lanes, facts); those of the first session by the base
-    before = Scores.joined([first, *(taught.ahead for taught in course.state.sessions[:-1])])
+    before = course.just_before
     every = [course.taught_in(lane) for lane in range(len(course.spec.seeds))]
     for (lane, seed), taught in product(enumerate(course.spec.seeds), course.state.sessions):
         fact_ids, taught_in = [course.streams[lane][i].fact_id for i in taught.columns], every[lane]
@@ -99,7 +97,8 @@ def matrix_table(course: Course) -> pa.Table:
 def sessions_table(course: Course) -> pa.Table:
     """How every session went, phase by phase, lane after lane."""
     parts: list[Columns] = []
-    for (lane, seed), taught in product(enumerate(course.spec.seeds), course.state.sessions):
+    sessions = [*zip(course.state.sessions, failed_edits(course), strict=True)]
+    for (lane, seed), (taught, failed) in product(enumerate(course.spec.seeds), sessions):
         phases = course.teacher.phases if taught.traces else {}
         losses = [found[found.isfinite()].tolist() for found in (trace.losses[:, lane] for trace in taught.traces)]
         parts.append(
@@ -117,6 +116,7 @@ def sessions_table(course: Course) -> pa.Table:
                 "adapter_norm": taught.norms[lane],
                 "seconds_train": taught.seconds_train,
                 "seconds_score": taught.seconds_score,
+                **{name: None if counts is None else counts[lane] for name, counts in failed.items()},
             }
         )
     return _joined(SESSIONS, parts)

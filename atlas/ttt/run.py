@@ -22,6 +22,7 @@ from atlas.pool.facts import PLACEBO, read_pool
 from atlas.study.jobs import MeasureSpec, RunSpec
 from atlas.ttt import hub
 from atlas.ttt.course import Course
+from atlas.ttt.edit_outcomes import in_words
 from atlas.ttt.engine.full import Full
 from atlas.ttt.engine.lanes import LaneModel, compute_in
 from atlas.ttt.engine.lora import Adapters
@@ -89,6 +90,7 @@ def carry_out(
         frozen=ready.watch.close(),
         code_digest=code_behind(step, spec.method),
         start=files.sha256(hub.files_of(inputs.start)[-1]) if inputs.start else None,
+        left_alone=course.teacher.left_alone,
         val_loss=losses,
         growth=growths(course),
         started=started,
@@ -100,6 +102,8 @@ def carry_out(
     )
     save(args.out, course, record)
     saved.discard()
+    if failed := in_words(course):
+        progress.say(f"ttt {spec.arm} seeds {args.out.name}: {failed}, see sessions.parquet")
     progress.say(f"ttt {spec.arm} seeds {args.out.name}: done, see {args.out}/")
 
 

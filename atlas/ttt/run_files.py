@@ -15,13 +15,15 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 from atlas.errors import AtlasError
 from atlas.pool.facts import FURTHER
 from atlas.study.editor_settings import MemitSettings
-from atlas.study.jobs import Precision
+from atlas.study.jobs import KeySource, Precision
 from atlas.study.methods import HowTaught
 from atlas.study.recipes import Recipe
 from atlas.study.settings import Count, Role, Settings, explain
 from atlas.workflow import files
 
 PROBES = ("taught", "rephrase", "placebo", *FURTHER)
+EDIT_FAILURES = ("without_effect", "worsened", "unwritten")
+"""What may come of writing a fact, see ``atlas.ttt.edit_outcomes``."""
 
 FACTS = pa.schema(
     [
@@ -84,6 +86,8 @@ SESSIONS = pa.schema(
         # of the session, all lanes and cores together; of the clock on a GPU
         ("seconds_train", pa.float32()),  # with what the recipe measures for its own choices
         ("seconds_score", pa.float32()),  # of the facts that matrix.parquet has
+        # facts that an editor wrote by what came of it, all of them up to now where it wrote them at once; else null
+        *((name, pa.int32()) for name in EDIT_FAILURES),
     ]
 )
 """sessions.parquet: one row per (seed, session, phase)."""
@@ -125,6 +129,13 @@ class Frozen(Settings):
     changed: list[str] = Field(description="tensors that differ from the certified base, found by comparing all")
 
 
+class LeftAlone(Settings):
+    """The text whose keys an editor leaves alone."""
+
+    tokens: Annotated[int, Field(gt=0)]
+    source: KeySource
+
+
 class RunRecord(HowTaught):
     """run.json: what was run, on what, with which code."""
 
@@ -140,6 +151,7 @@ class RunRecord(HowTaught):
     code_digest: str
     recipe: Recipe = Field(description="without phases where an editor teaches")
     reinit: list[Role] = Field(description="roles left at a fresh initialisation on purpose")
+    left_alone: LeftAlone | None = Field(None, description="by the editor; null where a recipe trains")
     precision: Precision = Field("float32", description="of the products with frozen matrices")
     start: str | None = Field(None, description="SHA-256 of the adapter that all lanes began with; null: fresh ones")
     val_loss: list[ValLoss]

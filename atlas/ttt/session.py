@@ -20,6 +20,7 @@ from atlas.draws import rng
 from atlas.ttt.engine.descent import OptimiserState
 from atlas.ttt.engine.lanes import LaneModel
 from atlas.ttt.engine.lines import ItemTable
+from atlas.ttt.run_files import LeftAlone
 
 Draw = Callable[[int, str], np.random.Generator]
 """A fresh generator for a lane and a purpose."""
@@ -136,11 +137,14 @@ class Trace:
             and after it. NaN where a lane had ended.
         steps: int64, (lanes,): that were taken; of an editor on average over the facts.
         tokens: int64, (lanes,): that the loss was taken over, each as often as it was.
+        unwritten: bool, (lanes, facts): facts that an editor had to leave out, since no finite numbers came of them;
+            (lanes, 0) of what trains.
     """
 
     losses: Tensor
     steps: Tensor
     tokens: Tensor
+    unwritten: Tensor
 
 
 @dataclass
@@ -168,6 +172,10 @@ class Teacher(Protocol):
     @property
     def adapters(self) -> LaneModel:
         """What it changes of the model."""
+
+    @property
+    def left_alone(self) -> LeftAlone | None:
+        """Of an editor, the text whose keys it leaves alone."""
 
     @property
     def phases(self) -> Mapping[str, float]:

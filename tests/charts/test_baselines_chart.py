@@ -107,6 +107,8 @@ def test_the_section_has_the_figures_of_every_checkpoint_and_links_to_its_table(
     assert text.count("data-sessions=") == 2
     for name in ("Paraphrase", "Specificity", "Growth of the norm", "Core-seconds a fact"):
         assert text.count(f">{name}<") == 2
+    assert "What editors leave alone was measured on 2,048 tokens of text that the base wrote itself." in text
+    assert text.count(">Edits without effect<") == 2
     row = tables.baselines.query("arm == 'rome' and metric == 'rise' and sessions == 10").iloc[0]
     assert f"<td>{row['value']:+.3f}<small>{row['ci_low']:+.3f} to {row['ci_high']:+.3f}</small></td>" in text
     assert "ttt/trace.parquet" in page.section(shown["trace"], tables, "tables")
@@ -146,6 +148,10 @@ def test_parts_that_were_put_back_together_are_named_together(tmp_path):
     assert tables.trace_window == 4
     rows = tables.trace.assign(place=tables.trace["position"].map(trace.PLACES))
     said = "Restoring 3 feed-forward parts brings back at most 0.60 of the answer's probability: layers 0 to 2"
+    assert (
+        "Restoring 2 feed-forward parts brings back at most 0.60 of the answer's probability: layers 0 to 1"
+        in (trace.finding(rows, 2)[0])
+    )
     assert said in trace.finding(rows, tables.trace_window)[0]
     assert "parts of 4 layers are put back together" in " ".join(trace.rests_on(rows, tables.trace_window))
 

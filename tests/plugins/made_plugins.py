@@ -12,11 +12,11 @@ from atlas.plugins import loading
 from atlas.pool import readers
 
 EDITOR = """
-from atlas.ttt.editors.editor import Editor, Effort
+from atlas.ttt.editors.editor import Editor
 
 class Idle(Editor):
-    def edit(self, facts):
-        return Effort.of([], [], len(facts))
+    def write(self, batches):
+        return self.state, []
 """
 ADAPTER = """
 from pydantic import Field

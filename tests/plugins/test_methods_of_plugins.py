@@ -61,7 +61,7 @@ ADAPTS = {"targets": ["q"], "ranks": 4}
             {"method": "wrong_plugin.parts:Stranger"},
             r"derived from builtins\.object, expected .* or atlas\.ttt",
         ),
-        ({"method": "wrong_plugin.parts:Unfinished"}, r"parts:Unfinished: it lacks edit; write what docs/plugins\.md"),
+        ({"method": "wrong_plugin.parts:Unfinished"}, r"parts:Unfinished: it lacks write; write what docs/plugins\.md"),
         ({"method": "wrong_plugin.parts:Finer"}, r"derived from LoraLinear, which is not to be changed"),
         ({"method": "wrong_plugin.parts:Careless"}, r"settings_class is <class 'dict'>, expected a class derived from"),
         ({"method": "wrong_plugin.parts:Strict"}, r"its settings have no default for 'weight'; give every key one"),

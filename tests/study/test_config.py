@@ -163,6 +163,10 @@ def test_the_schema_of_the_editor_is_in_step():
         ({"arms": {"a": {"method": "rome", "recipe": {}}}}, r"arms\.a\.recipe: an editor does not train"),
         ({"arms": {"a": {"method": "rome", "base": {"reinit": ["up"]}}}}, r"arms\.a\.base\.reinit: an editor knows"),
         ({"arms": {"a": {"method": "rome", "editing": {"layers": [1]}}}}, r"arms\.a\.editing\.layers: unknown key"),
+        (
+            {"keys": {"characters": 500}, "arms": {"a": {"method": "rome"}}},
+            r"keys\.characters: found 500, expected at least 512, as many as the keys of the base have dimensions",
+        ),
         ({"arms": {"a": {"method": "rome", "editing": {"layer": 4}}}}, r"arms\.a\.editing\.layer: found \[4\].*0 to 3"),
         ({"arms": {"a": {"method": "memit", "editing": {"layers": [2, 1]}}}}, r"arms\.a\.editing\.layers: .*rising"),
         ({"arms": {"a": {"method": "alphaedit", "editing": {"at_once": True}}}}, r"a\.editing\.at_once: unknown key"),

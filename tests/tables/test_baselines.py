@@ -83,6 +83,7 @@ def runs(tmp_path):
     write_frame(folder / "matrix.parquet", pd.DataFrame(matrix), MATRIX)
     clock = pd.concat([sessions_of("rome", ROME, seed, DESIGN) for seed in (1, 2)])
     clock["seconds_train"] = clock["session"] * 4.0  # of both seeds together: 4 s, then 8 s
+    clock["without_effect"], clock["unwritten"] = [1, 0, 0, 2], [0, 1, 0, 0]  # seed by seed, of two facts a session
     write_frame(folder / "sessions.parquet", clock, SESSIONS)
     # core-seconds as they are, however many threads shared them
     record = record_of("rome", ROME, (1, 2), DESIGN).model_copy(update={"threads": 2})
@@ -112,6 +113,12 @@ def test_every_figure_is_the_one_by_hand(runs):
         ("update_size", 2): 0.02,
         ("norm_growth", 1): 0.001,
         ("norm_growth", 2): 0.002,
+        ("without_effect", 1): (0.5 + 0.0) / 2,
+        ("without_effect", 2): (0.25 + 0.5) / 2,
+        ("worsened", 1): 0.0,
+        ("worsened", 2): 0.0,
+        ("unwritten", 1): 0.0,
+        ("unwritten", 2): (0.25 + 0.0) / 2,
         ("edit_seconds", 1): 4 / (2 * 2),
         ("edit_seconds", 2): 12 / (2 * 4),
     }
@@ -138,6 +145,7 @@ def test_facts_without_paraphrases_are_in_no_score(tmp_path, without, seeds):
 def test_what_is_written_at_once_has_figures_at_its_checkpoints_and_that_edit_s_clock(tmp_path):
     runs = read(write_study(tmp_path, baseline_arms(), Design(seeds=(1, 2), checkpoints=(4, 10))))
     frame = baselines.table(runs).to_pandas()
+    assert {*frame.loc[frame["metric"] == "worsened", "arm"]} == {"rome", "memit", "memit_at_once"}  # not what trains
     efficacy = frame[frame["metric"] == "efficacy"].groupby("arm")["sessions"].apply(list)
     assert efficacy["memit_at_once"] == [4, 10]
     assert efficacy["rome"] == list(range(1, 11))

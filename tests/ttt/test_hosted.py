@@ -16,12 +16,14 @@ from atlas.base.hosted import hosted
 from atlas.base.language import LanguageModel
 from atlas.base.pieces import Pieces
 from atlas.base.text import CHARACTERS
+from atlas.draws import rng
 from atlas.errors import AtlasError
 from atlas.guard.verification import read_foreign
 from atlas.pool.facts import Fact, Further
 from atlas.study.base_settings import Model
 from atlas.ttt.alternatives import NONE
 from atlas.ttt.editors.covariance import key_moments
+from atlas.ttt.editors.sampling import write_texts
 from atlas.ttt.editors.trace_columns import KINDS, POSITIONS
 from atlas.ttt.editors.tracer import Tracer, fact_case
 from atlas.ttt.editors.writer import make_editor
@@ -36,6 +38,7 @@ from atlas.ttt.measured import measure_base
 from atlas.ttt.probes import END, Prober, measure
 from tests.base.tiny_tokenizers import reader_of
 from tests.guard.foreign_models import CONFIGS, as_if_trained
+from tests.ttt.editors.test_editors_value_search import plainly
 from tests.ttt.editors.tiny_editors import settings
 from tests.ttt.tiny_ttt import make_facts
 
@@ -180,13 +183,22 @@ def test_an_editor_makes_a_fact_likelier(tmp_path, name, method):
         parameter.data += 0.15 * torch.randn(parameter.shape, generator=generator)
     moments = key_moments(model, np.random.default_rng(0).integers(0, SYMBOLS, (30, 32)).astype(np.uint8))
     search = {"steps": 40, "lr": 0.3, "decay": 0.01, "clamp": 10}
-    one = make_editor(settings(method, value=search, **EDITED[method]), model, moments, 1, 0, "pool")
+    contexts = {"count": 3, "characters": [3, 5], "openings": ["The", "I"], "ends": ". "}
+    asked = settings(method, value=search, contexts=contexts, **EDITED[method])
+    one = make_editor(asked, model, moments, 1, 0, "pool")
     lines = [[line(fact.prompt, fact.answer, "pool")]]
     one.edits.bind(None)
     before = score(one.edits, lines, CPU).answer_nll.item()
     one.edit([[fact]])
     one.edits.bind(one.state.theta)
     assert score(one.edits, lines, CPU).answer_nll.item() < before - 0.5
+
+
+@pytest.mark.parametrize("name", ["llama, grouped, tied", "gpt2", "llama, wide heads"])
+def test_a_model_writes_side_by_side_what_a_plain_loop_does(tmp_path, name):
+    model = ours(saved(tmp_path, name))
+    texts = write_texts(model, 12, [rng("draw", i) for i in range(3)], likeliest=20)
+    assert texts.tolist() == [plainly(model, 12, rng("draw", i), 20) for i in range(3)]
 
 
 def test_a_role_that_an_architecture_lacks_is_an_error(tmp_path):

@@ -371,8 +371,8 @@ def test_what_is_not_the_run_that_was_asked_for_is_refused_in_one_line(inputs, s
 @pytest.mark.parametrize(
     ("arm", "words"),
     [
-        ({"method": "finetune", "targets": ["q"], "locate": True}, "locate: finetune leaves no adapters to take apart"),
-        ({"method": "rome", "locate": {"groups": 1}}, "locate: rome leaves no adapters to take apart"),
+        ({"method": "finetune", "targets": ["q"], "locate": True}, "locate: finetune leaves no LoRA to take apart"),
+        ({"method": "rome", "locate": {"groups": 1}}, "locate: rome leaves no LoRA to take apart"),
         ({"targets": ["q"], "locate": {"groups": 5}}, "locate.groups: 5, but the base has 4 layers; write at most 4"),
         ({"targets": ["q"], "locate": {"groups": 4}}, None),
         ({"targets": ["q"], "locate": False}, None),

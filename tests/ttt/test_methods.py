@@ -1,6 +1,9 @@
 """Every method through the whole of a run: what it leaves behind, and that it goes on as if never killed."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
@@ -9,7 +12,9 @@ from atlas.errors import AtlasError
 from atlas.study.arm import Arm
 from atlas.study.recipes import Recipe
 from atlas.ttt import edit, run
-from atlas.ttt.run_files import FACTS, MATRIX, SESSIONS, read_record
+from atlas.ttt.editors import rome
+from atlas.ttt.editors.value_search import find_values
+from atlas.ttt.run_files import EDIT_FAILURES, FACTS, MATRIX, SESSIONS, LeftAlone, read_record
 from atlas.workflow import files
 from tests.ttt.test_resume import SAME, killed_after
 from tests.ttt.tiny_run import arguments, make_inputs, make_moments, spec, teach
@@ -73,6 +78,8 @@ def test_the_record_names_the_method(out, method):
     record = read_record(out / "run.json")
     assert (record.method, record.editing) == (ARMS[method].method, ARMS[method].settings)
     assert record.teaches
+    text = None if method == "finetune" else LeftAlone(tokens=20 * 96, source="corpus")
+    assert record.left_alone == text
     assert record.at_once == (method == "memit_at_once")
     matrices = {"finetune": 4, "rome": 1, "r_rome": 1}.get(method, 2)
     assert record.trainable_params == matrices * TINY.width * TINY.ffn
@@ -94,12 +101,35 @@ def test_an_editor_says_how_its_search_went(out, method):
     sessions = read(out, "sessions", SESSIONS)
     if method == "finetune":
         assert set(sessions["phase"]) == {"fast", "slow"}
+        assert sessions[[*EDIT_FAILURES]].isna().all(axis=None)
         return
     wrote = sessions[sessions["phase"] == "edit"]
     assert set(wrote["session"]) == ({1, 3} if method == "memit_at_once" else {1, 2, 3})
     assert wrote["steps"].between(1, 8).all()
     assert (wrote["loss_last"] < wrote["loss_first"]).all()
     assert (wrote["characters"] > 0).all()
+    assert (wrote[[*EDIT_FAILURES]].sum(axis=1) < 2).all()
+
+
+@pytest.mark.parametrize(
+    ("factor", "failure", "said"),
+    [
+        (np.nan, "unwritten", "4 edits left out, since no finite numbers came of it"),
+        (0, "without_effect", "4 edits without effect"),
+        (-30, "worsened", "4 edits that made the answer less likely"),
+    ],
+)
+def test_edits_that_fail_are_counted_and_said(factor, failure, said, inputs, tmp_path, monkeypatch, capsys):
+    def spoilt(*arguments):
+        found = find_values(*arguments)
+        return replace(found, delta=factor * found.delta)
+
+    monkeypatch.setattr(rome, "find_values", spoilt)
+    folder = teach(inputs, tmp_path / "1-2", spec_of("rome", checkpoints=[1]))
+    counts = read(folder, "sessions", SESSIONS)[[*EDIT_FAILURES]]
+    assert counts.eq(pd.DataFrame({name: [2 * (name == failure)] * 2 for name in EDIT_FAILURES})).all(axis=None)
+    assert f"rome seeds 1-2: {said}, see sessions.parquet" in capsys.readouterr().err
+    assert np.isfinite(load_file(folder / "adapters.safetensors")["model.decoder.layers.1.fc2.update"]).all()
 
 
 def test_what_is_written_at_once_is_measured_where_it_is_written(inputs, tmp_path):

@@ -155,7 +155,15 @@ def long_state(sessions: int) -> RunState:
     taught = [
         TaughtSession(
             at,
-            [Trace(torch.rand(5, lanes), torch.full([lanes], 5), torch.full([lanes], 60)) for _ in range(2)],
+            [
+                Trace(
+                    torch.rand(5, lanes),
+                    torch.full([lanes], 5),
+                    torch.full([lanes], 60),
+                    torch.zeros(lanes, 2, dtype=torch.bool),
+                )
+                for _ in range(2)
+            ],
             draw.random(lanes),
             np.arange(at % 7),
             scores(at % 7),

@@ -15,7 +15,7 @@ from atlas.base.language import LanguageModel
 from atlas.pool.facts import Fact
 from atlas.study.editor_settings import LayeredSettings, RomeSettings, layers_of
 from atlas.ttt.editors.passes import Tail, layer_of, watched
-from atlas.ttt.editors.requests import RequestBatch, in_passes, request
+from atlas.ttt.editors.requests import Context, RequestBatch, in_passes, request
 from atlas.ttt.editors.value_search import Found
 from atlas.ttt.engine.full import Full
 
@@ -38,15 +38,21 @@ class Effort:
     first: np.ndarray  # loss before the search, see ``value_search``
     last: np.ndarray  # loss after it
     steps: np.ndarray
+    unwritten: np.ndarray
+    """bool, (lanes, most facts of a lane): facts whose edit gave no finite numbers, so that it was left out."""
 
     @classmethod
-    def of(cls, found: Sequence[Found], batches: Sequence[RequestBatch], lanes: int) -> Effort:
+    def of(cls, found: Sequence[Found], batches: Sequence[RequestBatch], unwritten: np.ndarray) -> Effort:
         """The lanes' means over the facts of some batches."""
+        lanes = len(unwritten)
         owners = np.concatenate([np.arange(0), *(batch.lane_of_fact.cpu().numpy() for batch in batches)])
         each = [torch.stack([one.first, one.last, one.steps]).cpu().numpy() for one in found]  # (3, facts)
         rows = np.concatenate([np.zeros((3, 0), np.float32), *each], axis=1)
         sums, counts = [np.bincount(owners, row, lanes) for row in rows], np.bincount(owners, minlength=lanes)
-        return cls(*(np.where(counts > 0, total / np.maximum(counts, 1), np.nan).astype(np.float32) for total in sums))
+        first, last, steps = (
+            np.where(counts > 0, total / np.maximum(counts, 1), np.nan).astype(np.float32) for total in sums
+        )
+        return cls(first, last, steps, unwritten)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Ground:
     model: LanguageModel  # the base, on its device
     lanes: int  # how many models are edited side by side
     moments: Mapping[str, Tensor]  # E[k k'] of the base's keys, float64 (in, in), by the paths of the `down` matrices
-    contexts: Sequence[np.ndarray]  # random texts that stand in front of a sentence, tokens
+    contexts: Sequence[Context]  # random texts that stand in front of a sentence
     origin: str  # the pool's name, for errors
 
 
@@ -68,6 +74,13 @@ class Reading:
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     hidden: Tensor
+
+
+def solved(matrix: Tensor, right: Tensor) -> Tensor:
+    """X of ``matrix X = right``, which may have leading axes; nan where the matrix is singular."""
+    found, wrong = torch.linalg.solve_ex(matrix, right)
+    filled: Tensor = found.masked_fill((wrong != 0)[..., None, None], torch.nan)
+    return filled
 
 
 class Editor(ABC):
@@ -88,13 +101,48 @@ class Editor(ABC):
         theta = torch.zeros(ground.lanes, self.edits.parameters, device=self.device)
         self.state = EditorState(theta, theta.new_zeros(ground.lanes, 0, 0, 0))
         self.tail = Tail(ground.model, self.edits.slots[-1].site.layer)
+        self.together: int | None = None  # facts of a lane that one edit writes; None: all of a session
 
-    @abstractmethod
     def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
         """Write facts, lane by lane, and change ``state``. A lane may have none and then stays as it is.
 
+        An edit after which a lane's weights or what they make of its facts are no finite numbers is left out in that
+        lane: nothing that is taught later would come of it.
+
         Raises AtlasError where the site needs the subject of a fact that has none.
         """
+        found: list[Found] = []
+        asked: list[RequestBatch] = []
+        most = max(map(len, facts), default=0)
+        unwritten, size = np.zeros((len(facts), most), bool), self.together or max(most, 1)
+        for begin in range(0, most, size):
+            turn = slice(begin, begin + size)
+            batches, before = self.batches([lane[turn] for lane in facts]), self.state
+            after, searched = self.write(batches)
+            sound = self._finite(after, batches)
+            self.state = EditorState(
+                torch.where(sound[:, None], after.theta, before.theta),
+                torch.where(sound[:, None, None, None], after.written, before.written),
+            )
+            unwritten[:, turn] = ~sound.cpu().numpy()[:, None]
+            found += searched
+            asked += batches
+        return Effort.of(found, asked, unwritten)
+
+    @abstractmethod
+    def write(self, batches: Sequence[RequestBatch]) -> tuple[EditorState, list[Found]]:
+        """The state after one edit that writes the facts of all batches, and what was found for each batch."""
+
+    @torch.no_grad()
+    def _finite(self, state: EditorState, batches: Sequence[RequestBatch]) -> Tensor:
+        """In which lanes a state is of finite numbers, and gives such for the facts of batches: bool (lanes,)."""
+        sound = state.theta.isfinite().all(1) & state.written.flatten(1).isfinite().all(1)
+        self.edits.bind(state.theta)
+        for batch in batches:
+            good = self.edits.logits(batch.lines).isfinite().all(1)
+            sizes = torch.tensor(batch.lines.lanes, device=self.device)
+            sound &= torch.segment_reduce(good.float(), "min", lengths=sizes, unsafe=True, initial=1.0) > 0
+        return sound
 
     def batches(self, facts: Sequence[Sequence[Fact]]) -> list[RequestBatch]:
         """The requests for the facts of every lane, in batches of a pass each: lane after lane, in order."""

@@ -18,11 +18,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from atlas.pool.facts import Fact
 from atlas.study.editor_settings import AlphaEditSettings, MemitSettings
-from atlas.ttt.editors.editor import Editor, EditorState, Effort, Ground, Reading
+from atlas.ttt.editors.editor import Editor, EditorState, Ground, Reading, solved
 from atlas.ttt.editors.requests import RequestBatch, by_lane
-from atlas.ttt.editors.value_search import find_values
+from atlas.ttt.editors.value_search import Found, find_values
 
 
 def spread(prior: Tensor, keys: Tensor, change: Tensor) -> Tensor:
@@ -30,8 +29,7 @@ def spread(prior: Tensor, keys: Tensor, change: Tensor) -> Tensor:
 
     Minimises ``tr(D prior D') + |D keys - change|^2``.
     """
-    update: Tensor = torch.linalg.solve(prior + keys @ keys.mT, keys @ change.mT).mT
-    return update
+    return solved(prior + keys @ keys.mT, keys @ change.mT).mT
 
 
 def null_basis(moment: Tensor, share: float) -> Tensor:
@@ -77,10 +75,9 @@ class Spreading(Editor):
         ``written`` is the sum of k k' over the keys written before, ``keys`` (in, n), ``change`` (out, n).
         """
 
-    def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
-        batches = self.batches(facts)
+    def write(self, batches: Sequence[RequestBatch]) -> tuple[EditorState, list[Found]]:
         if not batches:
-            return Effort.of([], [], len(facts))
+            return self.state, []
         theta, written, layers = self.state.theta.clone(), self.state.written.clone(), len(self.edits.slots)
         readings = [self.read(theta, batch) for batch in batches]
         found = [
@@ -102,13 +99,13 @@ class Spreading(Editor):
             for index in range(layers):
                 for lane, k in enumerate(by_lane(_keys(index, batches, readings), batches)):
                     written[lane, index] += k.T @ k
-        self.state = EditorState(theta, written)
-        return Effort.of(found, batches, len(facts))
+        return EditorState(theta, written), found
 
 
 def _keys(index: int, batches: Sequence[RequestBatch], readings: Sequence[Reading]) -> Tensor:
-    """Averaged keys at one edited matrix, (keys, in), lane after lane."""
-    return torch.cat([batch.mean_of_keys(seen.keys[index]) for batch, seen in zip(batches, readings, strict=True)])
+    """Averaged keys at one edited matrix, (keys, in), lane after lane; the sentence alone counts one half."""
+    pairs = zip(batches, readings, strict=True)
+    return torch.cat([batch.mean_of_keys(seen.keys[index], halves=True) for batch, seen in pairs])
 
 
 def _reached(batches: Sequence[RequestBatch], readings: Sequence[Reading]) -> Tensor:

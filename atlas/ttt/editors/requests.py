@@ -7,42 +7,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.base.language import LanguageModel
-from atlas.base.text import CHARACTERS, Text
-from atlas.draws import rng
+from atlas.base.text import CHARACTERS, Characters, Text
 from atlas.errors import AtlasError
 from atlas.pool.facts import Fact
-from atlas.study.editor_settings import Contexts, EditSite
+from atlas.study.editor_settings import EditSite
 from atlas.ttt.engine.lines import Batch, Line, batch, line
 
 ESSENCE = "{} is a"  # the prompt whose continuation an edit should leave alone (Meng et al. 2022, section 3.1)
 TOKENS_PER_PASS = {"cpu": 4096, "cuda": 1 << 17}  # a processor's caches hold the activations; a GPU wants more
 
 
-@torch.inference_mode()
-def write_contexts(model: LanguageModel, settings: Contexts, base_seed: int) -> list[np.ndarray]:
-    """Random texts that a model writes itself from the start of a line on: tokens, as the settings say.
-
-    A key that is averaged over such texts in front of a sentence is the subject's (Meng et al. 2022, section 3.1, step
-    1). The model's forward takes tokens, (texts, time). A text depends on the base seed and its number alone.
-    """
-    draws = [rng(base_seed, "editors", "context", i) for i in range(settings.count)]
-    device = next(model.parameters()).device
-    tokens = torch.full((settings.count, 1), model.text.start, device=device)
-    for _ in range(settings.characters if settings.count else 0):
-        likelihoods = model(tokens)[:, -1].double().softmax(-1).cpu().numpy()
-        drawn = [
-            int(np.searchsorted(row.cumsum(), draw.random() * row.sum()))
-            for row, draw in zip(likelihoods, draws, strict=True)
-        ]
-        tokens = torch.cat([tokens, torch.tensor(drawn, device=device)[:, None]], dim=1)
-    return list(tokens[:, 1:].cpu().numpy().astype(model.text.dtype))
+Context = np.ndarray | str
+"""What stands in front of a sentence: tokens of a line of its own, or what the sentence's line begins with."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +35,7 @@ class Request:
     places: np.ndarray  # int64, (lines, keys): the tokens of each line whose keys the fact is written to
     essences: tuple[Line, ...]  # the subject's essence prompt; none where the site has no place in it
     essence_places: np.ndarray  # int64, (keys,): the same tokens in the essence prompt
+    left_alone: np.ndarray  # int64, (n,): tokens of the essence prompt whose predictions are to stay
 
     @property
     def all_lines(self) -> tuple[Line, ...]:
@@ -73,7 +56,7 @@ class Request:
 def request(
     fact: Fact,
     site: EditSite,
-    contexts: Sequence[np.ndarray],
+    contexts: Sequence[Context],
     origin: str,
     text: Text = CHARACTERS,
     room: int | None = None,
@@ -83,7 +66,7 @@ def request(
     Args:
         fact: what to write.
         site: where to write it.
-        contexts: the random texts, tokens.
+        contexts: the random texts.
         origin: the pool's name, for errors.
         text: how the model reads.
         room: its context, in tokens; None where no sentence comes near.
@@ -91,44 +74,51 @@ def request(
     Raises AtlasError where the site is in the subject and the fact has none, or it cannot be taught, see ``line``.
     """
     named = f"{origin}: fact {fact.fact_id}"
-    alone = line(fact.prompt, fact.answer, named, text)
     if site in ("subject", "subject_last", "subject_after") and fact.subject_end is None:
         raise AtlasError(
             f"{named} has no subject, which an editor with site {site!r} needs; add the column 'subject' to the pool, "
             "or choose site answer or prompt_last"
         )
-    lines = [alone]
-    for context in contexts:  # line end, text, line end, sentence
-        ahead = np.concatenate([alone.tokens[:1], context])
-        lines.append(Line(np.concatenate([ahead, alone.tokens]), len(ahead) + alone.answer))
+    alone = line(fact.prompt, fact.answer, named, text)
+    lines, places = [alone], [_places(site, fact, "", alone, text)]
+    for context in contexts:
+        if isinstance(context, str):
+            lines.append(line(f"{context}{fact.prompt}", fact.answer, named, text))
+            places.append(_places(site, fact, context, lines[-1], text))
+        else:  # line end, text, line end, sentence
+            ahead = np.concatenate([alone.tokens[:1], context])
+            lines.append(Line(np.concatenate([ahead, alone.tokens]), len(ahead) + alone.answer))
+            places.append(len(ahead) + places[0])
     if room is not None and (most := max(item.predicted for item in lines)) > room:
         raise AtlasError(
             f"{named}: {most} tokens with the random texts of editing.contexts, expected at most {room}, the base's "
             "context; shorten the prompt or these texts"
         )
-    shifts = np.array([item.predicted - alone.predicted for item in lines])[:, None]
-    if site == "answer":  # what predicts the answer and its line end
-        places = np.arange(alone.answer - 1, alone.predicted)
-    else:
-        places = _places(site, fact.prompt, fact.subject_start or 0, fact.subject_end or 0, text)
     if site == "answer" or fact.subject is None:  # nothing of the site is in an essence prompt, or there is none
-        return Request(tuple(lines), shifts + places, (), np.arange(0))
+        return Request(tuple(lines), np.stack(places), (), np.arange(0), np.arange(0))
     subject = fact.subject[0].upper() + fact.subject[1:]  # some letters become two
-    prompt = ESSENCE.format(subject)
+    asked = replace(fact, prompt=ESSENCE.format(subject), subject=subject, subject_start=0)
     end = np.array([text.start], text.dtype)
-    tokens = np.concatenate([end, text.encode(prompt, named), end])
+    tokens = np.concatenate([end, text.encode(asked.prompt, named), end])
     essence = Line(tokens, answer=len(tokens))  # all of the prompt is read: a line does not read its last token
-    return Request(tuple(lines), shifts + places, (essence,), _places(site, prompt, 0, len(subject), text))
+    here = _places(site, asked, "", essence, text)
+    further = np.arange(here.min(), essence.predicted) if isinstance(text, Characters) else np.unique(here)
+    return Request(tuple(lines), np.stack(places), (essence,), here, further)
 
 
-def _places(site: EditSite, prompt: str, start: int, end: int, text: Text) -> np.ndarray:
-    """The tokens at a site in a prompt, whose subject is the characters from ``start`` to before ``end``."""
+def _places(site: EditSite, fact: Fact, ahead: str, item: Line, text: Text) -> np.ndarray:
+    """The tokens at a site in a line that begins with ``ahead`` and goes on with a fact's prompt."""
+    if site == "answer":  # what predicts the answer and its line end
+        return np.arange(item.answer - 1, item.predicted)
     if site == "prompt_last":
-        return np.array([text.span(prompt, 0, len(prompt))[1]])
-    first, last = text.span(prompt, start, end)
-    if site == "subject":
-        return np.arange(first, last + 1)
-    return np.array([last if site == "subject_last" else last + 1])
+        return np.array([text.span(ahead + fact.prompt, 0, len(ahead + fact.prompt))[1]])
+    start, end = fact.subject_start or 0, fact.subject_end or 0
+    if site == "subject":  # where its tokens end, which may be others behind a text, but are as many
+        owners = [text.span(fact.prompt, at, at + 1)[1] for at in range(start, end)]
+        ends = [start + at for at, owner in enumerate(owners) if owner not in owners[at + 1 :]]
+        return np.array([text.span(ahead + fact.prompt, len(ahead) + at, len(ahead) + at + 1)[1] for at in ends])
+    _, last = text.span(ahead + fact.prompt, len(ahead) + start, len(ahead) + end)
+    return np.array([last if site == "subject_last" else min(last + 1, item.answer - 1)])
 
 
 @dataclass(frozen=True)
@@ -151,7 +141,7 @@ class RequestBatch:
     alone: Tensor  # (keys,): each key's token in the sentence without a text in front
     written: Tensor  # (writes,): ``read`` and the keys' tokens in essence prompts
     key_of_written: Tensor  # (writes,): the key of each
-    continued: Tensor  # (n,): tokens of essence prompts from the first key on
+    continued: Tensor  # (n,): tokens of essence prompts whose predictions are to stay
     fact_of_continued: Tensor  # (n,): the fact of each
 
     @classmethod
@@ -173,11 +163,11 @@ class RequestBatch:
             found["read"].append((sentences[:, None] + item.places).ravel())
             found["key_of_read"].append(np.tile(keys, len(sentences)))
             found["alone"].append(sentences[0] + item.places[0])
-            for one, start in zip(item.essences, essences, strict=True):
+            for start in essences:
                 found["also_written"].append(start + item.essence_places)
                 found["key_of_also_written"].append(keys)
-                found["continued"].append(np.arange(start + item.essence_places.min(), start + one.predicted))
-                found["fact_of_continued"].append(np.full(len(found["continued"][-1]), fact))
+                found["continued"].append(start + item.left_alone)
+                found["fact_of_continued"].append(np.full(len(item.left_alone), fact))
 
         def joined(*names: str) -> Tensor:
             parts = [part for name in names for part in found[name]]
@@ -201,10 +191,18 @@ class RequestBatch:
             fact_of_continued=joined("fact_of_continued"),
         )
 
-    def mean_of_keys(self, rows: Tensor) -> Tensor:
-        """Means over each key's tokens in sentences, (keys, width), from rows of all tokens, (tokens, width)."""
+    def mean_of_keys(self, rows: Tensor, halves: bool = False) -> Tensor:
+        """Means over each key's tokens in sentences, (keys, width), from rows of all tokens, (tokens, width).
+
+        All sentences count alike, as in ROME; with ``halves`` the sentence alone counts one half, and all those behind
+        random texts together the other, as MEMIT's published code groups them.
+        """
         sums = rows.new_zeros(self.keys, rows.shape[1]).index_add_(0, self.key_of_read, rows[self.read])
-        return sums / torch.bincount(self.key_of_read, minlength=self.keys)[:, None]
+        counts = torch.bincount(self.key_of_read, minlength=self.keys)[:, None]
+        if not halves:
+            return sums / counts
+        alone = rows[self.alone]
+        return torch.where(counts > 1, (alone + (sums - alone) / (counts - 1).clamp(min=1)) / 2, alone)
 
     def mean_of_facts(self, values: Tensor, owners: Tensor) -> Tensor:
         """Means over what belongs to each fact, (facts,), from values and the facts they belong to; 0 where none do."""

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from atlas.pool.facts import Fact
 from atlas.study.editor_settings import RomeSettings
-from atlas.ttt.editors.editor import Editor, EditorState, Effort, Ground
+from atlas.ttt.editors.editor import Editor, EditorState, Ground, solved
 from atlas.ttt.editors.requests import RequestBatch, by_lane
 from atlas.ttt.editors.value_search import Found, find_values
 
@@ -35,11 +34,11 @@ def exact(moment: Tensor, keys: Tensor, change: Tensor, held: Tensor | None = No
         change: (out, n), wanted of the keys' values. All arguments may have leading axes for lanes.
         held: (in, n).
 
-    Returns the change of the matrix, (out, in). Raises torch.linalg.LinAlgError where keys depend on each other.
+    Returns the change of the matrix, (out, in); nan where keys depend on each other.
     """
-    directions = torch.linalg.solve(moment, keys)  # (in, n)
+    directions = solved(moment, keys)  # (in, n)
     overlap = directions.mT @ (keys if held is None else held)  # (n, n)
-    update: Tensor = torch.linalg.solve(overlap.mT, change.mT).mT @ directions.mT
+    update: Tensor = solved(overlap.mT, change.mT).mT @ directions.mT
     return update
 
 
@@ -50,25 +49,20 @@ class Rome(Editor):
         super().__init__(settings, ground)
         (slot,) = self.edits.slots
         self.moment = ground.moments[slot.site.path].to(self.device)
-        self.one_key = settings.method == "r_rome"
+        self.one_key, self.together = settings.method == "r_rome", 1
 
-    def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
-        theta = self.state.theta
-        found: list[Found] = []
-        batches: list[RequestBatch] = []
-        for turn in range(max(map(len, facts), default=0)):
-            for batch in self.batches([lane[turn : turn + 1] for lane in facts]):
-                seen = self.read(theta, batch)
-                (all_keys,), (all_values,) = seen.keys, seen.values
-                values = all_values[batch.alone]
-                one = find_values(self.tail, batch, seen.hidden, values.norm(dim=1), self.settings.value)
-                keys, held, change = batch.mean_of_keys(all_keys), all_keys[batch.alone], one.delta
-                if self.one_key:
-                    held, change = keys, values + one.delta - batch.mean_of_keys(all_values)
-                lanes = zip(*(by_lane(rows.double(), [batch]) for rows in (keys, change, held)), strict=True)
-                updates = [exact(self.moment, k.T, r.T, h.T).T.flatten() for k, r, h in lanes]
-                theta = theta + torch.stack(updates).float()
-                found.append(one)
-                batches.append(batch)
-        self.state = EditorState(theta, self.state.written)
-        return Effort.of(found, batches, len(facts))
+    def write(self, batches: Sequence[RequestBatch]) -> tuple[EditorState, list[Found]]:
+        theta, found = self.state.theta, []
+        for batch in batches:
+            seen = self.read(theta, batch)
+            (all_keys,), (all_values,) = seen.keys, seen.values
+            values = all_values[batch.alone]
+            one = find_values(self.tail, batch, seen.hidden, values.norm(dim=1), self.settings.value)
+            keys, held, change = batch.mean_of_keys(all_keys), all_keys[batch.alone], one.delta
+            if self.one_key:
+                held, change = keys, values + one.delta - batch.mean_of_keys(all_values)
+            lanes = zip(*(by_lane(rows.double(), [batch]) for rows in (keys, change, held)), strict=True)
+            updates = [exact(self.moment, k.T, r.T, h.T).T.flatten() for k, r, h in lanes]
+            theta = theta + torch.stack(updates).float()
+            found.append(one)
+        return EditorState(theta, self.state.written), found

@@ -168,7 +168,7 @@ class Tracer:
                 covered = [
                     (i, one.place)
                     for i, one in enumerate(runs)
-                    if one.kind == kind and -((window - 1) // 2) <= layer - one.layer <= window // 2
+                    if one.kind == kind and -(window // 2) <= layer - one.layer < window - window // 2
                 ]
                 if covered:
                     lines, places = torch.tensor(covered, device=self.device).T

@@ -6,10 +6,10 @@ answer's mean negative log-likelihood, plus ``essence`` times KL(with the additi
 essence prompt, plus ``decay`` times the squared length of ``delta`` in lengths of what it is added to. After each step
 ``delta`` is pulled back to at most ``clamp`` such lengths; the search of a fact ends where its loss is below ``stop``.
 
-Three readings are ours. The answer counts with its line end, since nothing else says that it is over. The divergence is
-the mean over the tokens from the key to the end of the essence prompt, since what is one token in the papers may be
-several characters here. And the decay is squared: the published code has the length over a squared length, which
-depends on the scale.
+Three readings are ours. The answer counts with its line end, since nothing else says that it is over. Where tokens are
+characters the divergence is the mean over those from the key to the end of the essence prompt, since what is one token
+in the papers is several there; elsewhere it is taken at the key alone, as published. And the decay is squared by
+default: the published code has the length over a squared length, which depends on the scale (``decay_form``).
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def _objective(
         nll = F.cross_entropy(logits, lines.targets, ignore_index=IGNORED, reduction="none")
         answers = lines.line_sums(nll * lines.answers) / lines.line_sums(lines.answers).clamp(min=1)
         likelihood = batch.mean_of_facts(answers[sentences], batch.fact_of_line[sentences])
-        decay = batch.mean_of_facts(delta.square().sum(1) / lengths.square(), batch.fact_of_key)
+        size = delta.square().sum(1) if settings.decay_form == "squared" else delta.norm(dim=1)
+        decay = batch.mean_of_facts(size / lengths.square(), batch.fact_of_key)
         now = logits[continued].log_softmax(-1)
         divergences = F.kl_div(untouched, now, reduction="none", log_target=True).sum(1)
         divergence = batch.mean_of_facts(divergences, batch.fact_of_continued)  # nats a token

@@ -16,10 +16,11 @@ from atlas.study.editor_settings import AlphaEditSettings, LayeredSettings, Memi
 from atlas.ttt.editors.covariance import read_moments
 from atlas.ttt.editors.editor import Editor, EditorState, Ground
 from atlas.ttt.editors.memit import AlphaEdit, Memit
-from atlas.ttt.editors.requests import write_contexts
 from atlas.ttt.editors.rome import Rome
+from atlas.ttt.editors.sampling import write_contexts
 from atlas.ttt.inputs import Given
 from atlas.ttt.plugged import class_of
+from atlas.ttt.run_files import LeftAlone
 from atlas.ttt.session import Learner, Session, Trace
 
 PHASE = "edit"
@@ -59,10 +60,17 @@ class Writer:
         streams: the facts of each lane, in the order of teaching.
         at_once: numbers of facts at which all facts so far are written into the base as it was, and between which
             nothing is; None: each session writes its own.
+        left_alone: the text that the editor's moments are of.
     """
 
-    def __init__(self, editor: Editor, streams: Sequence[Sequence[Fact]], at_once: Collection[int] | None) -> None:
-        self.editor, self.streams, self.at_once = editor, streams, at_once
+    def __init__(
+        self,
+        editor: Editor,
+        streams: Sequence[Sequence[Fact]],
+        at_once: Collection[int] | None,
+        left_alone: LeftAlone,
+    ) -> None:
+        self.editor, self.streams, self.at_once, self.left_alone = editor, streams, at_once, left_alone
         self.adapters, self.fresh = editor.edits, editor.state
         self.phases = {PHASE: editor.settings.value.lr}
 
@@ -87,7 +95,9 @@ class Writer:
         lines = 1 + len(self.editor.contexts)
         answers = np.array([sum(len(fact.answer) + 1 for fact in lane) for lane in facts])
         counts = np.rint([effort.steps, effort.steps * answers * lines]).astype(np.int64)
-        trace = Trace(torch.from_numpy(np.stack([effort.first, effort.last])), *torch.from_numpy(counts))
+        losses, unwritten = np.stack([effort.first, effort.last]), torch.from_numpy(effort.unwritten)
+        steps, tokens = torch.from_numpy(counts)
+        trace = Trace(torch.from_numpy(losses), steps, tokens, unwritten)
         state = self.editor.state
         return Learner(state.theta, [], learner.importance, state.written), [trace]
 
@@ -100,7 +110,8 @@ def editing(given: Given) -> Writer:
         raise AtlasError(f"--spec: method {spec.method!r} has no editing; atlas.ttt.run is the step that trains")
     if inputs.moments is None:
         raise AtlasError("--moments: none given, but an editor needs them; make them with atlas.ttt.editors.covariance")
-    moments = read_moments(inputs.moments, given.manifest.fingerprint)
+    moments, left_alone = read_moments(inputs.moments, given.manifest.fingerprint)
     editor = make_editor(settings, given.model, moments, len(spec.seeds), spec.base_seed, str(inputs.pool), kind)
     whole = isinstance(settings, MemitSettings) and settings.at_once
-    return Writer(editor, given.streams, {n * spec.facts_per_session for n in spec.checkpoints} if whole else None)
+    at_once = {n * spec.facts_per_session for n in spec.checkpoints} if whole else None
+    return Writer(editor, given.streams, at_once, left_alone)

@@ -171,6 +171,37 @@ def test_memit_s_first_matrix_takes_its_share_of_what_is_missing(additions):
     torch.testing.assert_close(keys @ first[0], additions[0].delta / 2, rtol=1e-2, atol=1e-2)
 
 
+def test_memit_s_key_is_one_half_of_the_sentence_alone(additions):
+    one = editor("memit", layers=[1], covariance_weight=1e-6, contexts={"count": 3, "characters": 5})
+    (batch,) = one.batches([FACTS[:1]])
+    keys = batch.mean_of_keys(one.read(theta(one), batch).keys[0], halves=True)
+    one.edit([FACTS[:1]])
+    (update,) = one.edits.updates(theta(one))
+    torch.testing.assert_close(keys @ update[0], additions[0].delta, rtol=1e-2, atol=1e-2)
+
+
+@every_method
+@pytest.mark.parametrize("broken", [torch.nan, 1e38])
+def test_an_edit_of_no_finite_numbers_is_left_out_in_its_lane_and_counted(method, broken, monkeypatch):
+    """The second fact of the first lane is spoilt: one of the second turn of ROME, one of four of the others' edit."""
+    turns = "rome" in method
+    sound = edited(method, [FACTS[:1] if turns else [], FACTS[2:4]])
+    module, searches = (rome, iter([-1, 0])) if turns else (memit, iter([1]))
+    search = module.find_values
+
+    def spoilt(*arguments):
+        one = search(*arguments)
+        one.delta[arguments[1].fact_of_key == next(searches)] = broken
+        return one
+
+    monkeypatch.setattr(module, "find_values", spoilt)
+    one = editor(method, lanes=2)
+    effort = one.edit([FACTS[:2], FACTS[2:4]])
+    assert effort.unwritten.tolist() == [[not turns, True], [False, False]]
+    close(theta(one).numpy(), sound)
+    assert one.state.written.isfinite().all()
+
+
 def editor_after(method, **changes):
     one = editor(method, **changes)
     one.edit([FACTS[:2]])

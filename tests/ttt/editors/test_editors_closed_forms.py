@@ -86,6 +86,11 @@ def test_memit_of_one_key_is_rome_up_to_its_regulariser(weight):
     torch.testing.assert_close(spread(weight * moment, k, change), shrunk, rtol=1e-8, atol=1e-10)
 
 
+def test_keys_that_depend_on_each_other_have_no_exact_update():
+    k = random(IN, 1, purpose="keys").expand(IN, 2)
+    assert exact(a_moment(), k, random(OUT, 2, purpose="change")).isnan().all()
+
+
 def test_no_key_is_no_update():
     nothing = torch.zeros(IN, 0, dtype=torch.float64), torch.zeros(OUT, 0, dtype=torch.float64)
     basis = null_basis(a_moment(), 0.1)

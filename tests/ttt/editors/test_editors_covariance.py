@@ -11,9 +11,11 @@ from torch.nn import functional as F
 from atlas.base.checkpoint import load_certified, read_manifest
 from atlas.base.corpus import split
 from atlas.base.text import encode
+from atlas.draws import rng
 from atlas.errors import AtlasError
-from atlas.ttt.editors.covariance import evenly, key_moments, main, read_moments
+from atlas.ttt.editors.covariance import conditioned, enough, evenly, key_moments, main, read_moments
 from atlas.workflow import files
+from tests.ttt.editors.test_editors_value_search import plainly
 from tests.ttt.editors.tiny_editors import base_options, windows
 from tests.ttt.tiny_ttt import make_model
 
@@ -45,8 +47,42 @@ def test_windows_are_whole_spread_evenly_and_no_more_than_asked_for():
         evenly(tokens, 106, 1)
 
 
-def measure(inputs, out):
-    main(["--spec", json.dumps({"characters": 1000}), *base_options(inputs, out)])
+def measure(inputs, out, **changes):
+    main(["--spec", json.dumps({"characters": 1000} | changes), *base_options(inputs, out)])
+
+
+def test_keys_may_be_of_text_that_the_base_writes_itself(inputs, tmp_path):
+    measure(inputs, tmp_path / "one", source="sampled", seed=4)
+    moments, left_alone = read_moments(tmp_path / "one", read_manifest(inputs / "base.json").fingerprint)
+    model = load_certified(*(inputs / name for name in ("base.safetensors", "base.json", "certificate.json")))
+    length = model.config.context
+    texts = [[0, *plainly(model, length - 1, rng(4, "keys", i), None)] for i in range(1000 // length)]
+    torch.testing.assert_close(moments, key_moments(model, np.array(texts)))
+    assert (left_alone.tokens, left_alone.source) == (len(texts) * length, "sampled")
+
+
+def test_fewer_tokens_than_keys_have_dimensions_are_refused():
+    enough(make_model(), 64)
+    with pytest.raises(AtlasError, match=r"^keys.characters: 63 tokens of text, expected at least 64, .*; raise it"):
+        enough(make_model(), 63)
+
+
+def test_a_text_that_repeats_itself_is_refused(spoilt, tmp_path):
+    files.write_text(spoilt / "corpus.txt", "a" * 4000)
+    with pytest.raises(AtlasError, match=r"^keys.characters: keys of \d+ tokens have .*condition number .*; raise it"):
+        measure(spoilt, tmp_path / "one", characters=640)
+    assert not (tmp_path / "one").exists()
+
+
+def test_units_of_huge_values_do_not_make_a_moment_ill_conditioned():
+    moments = key_moments(make_model(), windows())
+    path, moment = next(iter(moments.items()))
+    scale = torch.ones(len(moment), dtype=torch.float64)
+    scale[3] = 1e6
+    plain = conditioned({path: moment}, 1280)
+    assert conditioned({path: scale[:, None] * moment * scale}, 1280) == pytest.approx(plain, rel=1e-6)
+    with pytest.raises(AtlasError, match="condition number"):
+        conditioned({path: moment * torch.nan}, 1280)
 
 
 def test_the_step_writes_what_editors_read(inputs, tmp_path):
@@ -54,7 +90,8 @@ def test_the_step_writes_what_editors_read(inputs, tmp_path):
         measure(inputs, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     manifest = read_manifest(inputs / "base.json")
-    moments = read_moments(tmp_path / "one", manifest.fingerprint)
+    moments, left_alone = read_moments(tmp_path / "one", manifest.fingerprint)
+    assert (left_alone.tokens, left_alone.source) == (10 * 96, "corpus")
     text, _ = split(files.read_text(inputs / "corpus.txt"), manifest.config.validation)
     model = load_certified(*(inputs / name for name in ("base.safetensors", "base.json", "certificate.json")))
     expected = key_moments(model, evenly(encode(text), manifest.config.own.context, 1000))
@@ -65,10 +102,10 @@ def test_moments_of_another_base_or_none_are_refused(inputs, tmp_path):
     with pytest.raises(AtlasError, match=r"none: no such file; make it with atlas.ttt.editors.covariance"):
         read_moments(tmp_path / "none", "abc")
     measure(inputs, tmp_path / "one")
-    with pytest.raises(AtlasError, match=r"one: keys of base \w+, expected abc; delete it"):
+    with pytest.raises(AtlasError, match=r"one: keys of base \w+, expected abc; run snakemake again, which remakes it"):
         read_moments(tmp_path / "one", "abc")
     (tmp_path / "one").write_bytes((tmp_path / "one").read_bytes()[:-100])
-    with pytest.raises(AtlasError, match=r"one: not a file of moments \(.*\); delete it"):
+    with pytest.raises(AtlasError, match=r"one: not a file of moments \(.*\); `atlas check --remake` and then"):
         read_moments(tmp_path / "one", "abc")
     other = inputs / "base.safetensors"
     with pytest.raises(AtlasError, match="not a file of moments"):

@@ -111,6 +111,16 @@ def test_a_window_puts_neighbouring_layers_back_together_but_never_whole_states(
             assert wide.effects[k, layer, p] == pytest.approx(both - wide.corrupted, rel=1e-3, abs=1e-3 * wide.clean)
 
 
+def test_an_even_window_has_one_layer_more_before_the_one_named_than_behind_it():
+    model = make_model()
+    even, narrow = tracer(model, window=2).trace(CASE), tracer(model).trace(CASE)
+    place, p = int(CASE.places()["subject_last"][0]), POSITIONS.index("subject_last")
+    for k, kind in enumerate(KINDS[1:], start=1):
+        assert even.effects[k, 0, p] == pytest.approx(narrow.effects[k, 0, p], rel=1e-3)
+        both = np.mean([by_hand(model, CASE, s, {(kind, 0): place, (kind, 1): place}) for s in range(2)])
+        assert even.effects[k, 1, p] == pytest.approx(both - even.corrupted, rel=1e-3, abs=1e-3 * even.clean)
+
+
 def test_without_noise_there_is_nothing_to_restore():
     traced = tracer(make_model(), noise=0.0).trace(CASE)
     assert traced.corrupted == pytest.approx(traced.clean, rel=1e-5)

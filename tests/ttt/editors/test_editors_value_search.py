@@ -1,6 +1,7 @@
 """The search for values, and the passes that it is made of."""
 
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from atlas.base.text import decode, encode
 from atlas.draws import rng
 from atlas.study.editor_settings import Contexts, ValueSearch
 from atlas.ttt.editors.passes import LineEnds, Tail, layer_of, watched
-from atlas.ttt.editors.requests import RequestBatch, request, write_contexts
+from atlas.ttt.editors.requests import RequestBatch, request
+from atlas.ttt.editors.sampling import write_contexts, write_texts
 from atlas.ttt.editors.value_search import find_values
 from tests.ttt.editors.tiny_editors import FACTS
 from tests.ttt.tiny_ttt import make_model
@@ -136,6 +138,16 @@ def test_decay_shortens_additions():
     assert held.delta.norm() < 0.8 * free.delta.norm()
 
 
+@pytest.mark.parametrize(("form", "power"), [("squared", 2), ("published", 1)])
+def test_decay_counts_the_addition_s_length_over_the_squared_one_of_what_it_is_added_to(form, power):
+    model, batch = make_model(), laid_out(FACTS[:2], "subject_last")
+    lengths = states(model, batch)[batch.alone].norm(dim=1)
+    held = search(model, batch, decay=0.7, decay_form=form)
+    likely = answer_losses(batch, with_addition(model, batch, held.delta))
+    torch.testing.assert_close(held.last - likely, 0.7 * held.delta.norm(dim=1) ** power / lengths**2)
+    torch.testing.assert_close(held.first, search(model, batch).first)
+
+
 def test_a_fact_that_is_likely_enough_stays_as_it_is():
     model, batch = make_model(), laid_out(FACTS[:3])
     first = search(model, batch).first
@@ -163,14 +175,56 @@ def test_the_essence_prompt_holds_an_addition_back():
     assert (held.last - likely).mean().item() == pytest.approx(10 * divergence(held.delta), rel=1e-3)
 
 
+def texts_of(model, **settings) -> list[Any]:
+    return [*write_contexts(model, Contexts(**settings), base_seed=3)]
+
+
+def test_texts_have_lengths_and_first_words_in_turn_and_may_be_one_with_the_sentence():
+    model, plain = make_model(), {"count": 5, "characters": [6, 9]}
+    texts = texts_of(model, **plain)
+    assert [len(text) for text in texts] == [6, 9, 6, 9, 6]
+    joined = texts_of(model, **plain, ends=". ", openings=["The", "I"])
+    assert [text[: len(first)] for text, first in zip(joined, ["The", "I", "The", "I", "The"], strict=True)] == [
+        "The", "I", "The", "I", "The"
+    ]  # fmt: skip
+    assert [len(text) for text in joined] == [8, 11, 8, 11, 8]
+    assert all(text.endswith(". ") for text in joined)
+    assert texts_of(model, **plain, ends=". ") == [f"{decode(text)}. " for text in texts]
+
+
+def plainly(model, length, draw, likeliest):
+    """A text written token by token, the whole model run anew for each."""
+    said = [model.text.start]
+    for _ in range(length):
+        likelihoods = model(torch.tensor([said]))[0, -1].double().softmax(-1).numpy()
+        kept = np.argsort(likelihoods)[-(likeliest or len(likelihoods)) :]
+        likelihoods = np.where(np.isin(np.arange(len(likelihoods)), kept), likelihoods, 0)
+        said.append(int(np.searchsorted(likelihoods.cumsum(), draw.random() * likelihoods.sum())))
+    return said[1:]
+
+
+@pytest.mark.parametrize("likeliest", [None, 3])
+def test_texts_written_side_by_side_are_those_of_a_plain_loop(likeliest, monkeypatch):
+    monkeypatch.setattr("atlas.ttt.editors.sampling.SIDE_BY_SIDE", 2)
+    model = make_model()
+    texts = write_texts(model, 12, [rng("draw", i) for i in range(5)], likeliest=likeliest)
+    assert texts.tolist() == [plainly(model, 12, rng("draw", i), likeliest) for i in range(5)]
+    assert {*plainly(model, 12, rng("draw", 0), 1)} != {*texts.ravel()}
+
+
+def test_tokens_that_are_no_text_are_never_drawn_where_they_are_barred():
+    model, barred = make_model(), np.arange(96) != 7
+    assert set(write_texts(model, 4, [rng("draw")], barred=barred).ravel()) == {7}
+
+
 def test_random_texts_are_the_model_s_own_and_more_of_them_change_none():
     model = make_model()
-    two = write_contexts(model, Contexts(count=2, characters=7), base_seed=3)
-    four = write_contexts(model, Contexts(count=4, characters=7), base_seed=3)
+    two = texts_of(model, count=2, characters=7)
+    four = texts_of(model, count=4, characters=7)
     assert [decode(text) for text in four[:2]] == [decode(text) for text in two]
     assert {len(text) for text in four} == {7}
     assert len({decode(text) for text in four}) == 4
-    assert write_contexts(model, Contexts(count=0), base_seed=3) == []
+    assert texts_of(model, count=0) == []
     certain = make_model()
     certain.model.decoder.final_layer_norm.weight.fill_(0)
     certain.model.decoder.final_layer_norm.bias.copy_(certain.head[5] * 1000)

@@ -1,5 +1,6 @@
 """A tiny model with its keys' moments, facts with subjects, and editors of every kind on them."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import TypeAdapter
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from atlas.base.model import Transformer
+from atlas.base.pieces import Pieces
 from atlas.base.text import SYMBOLS
 from atlas.draws import rng
 from atlas.pool.facts import Fact
@@ -35,6 +38,16 @@ def settings(method: str, **changes: Any) -> Editing:
     kind: TypeAdapter[Editing] = TypeAdapter(Editing)
     shared = {"contexts": {"count": 1, "characters": 4}, "value": SEARCH}
     return kind.validate_python(shared | METHODS[method] | changes)
+
+
+def pieces() -> Pieces:
+    """How a model of pieces reads: characters, some of them joined, and a start that is no text."""
+    symbols = [*SYMBOLS, "th", " th", "<s>"]
+    made = Tokenizer(models.BPE(vocab={one: at for at, one in enumerate(symbols)}, merges=[("t", "h"), (" ", "th")]))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Split("\n", "isolated"), decoders.Fuse()
+    made.add_special_tokens(["<s>"])
+    config = {"vocab_size": len(symbols), "bos_token_id": len(symbols) - 1}
+    return Pieces.parse(json.loads(made.to_str()), config, "tokenizer.json")
 
 
 def windows(count: int = 40, length: int = 32) -> np.ndarray:

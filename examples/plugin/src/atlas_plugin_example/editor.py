@@ -8,11 +8,10 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from atlas.pool.facts import Fact
 from atlas.study.editor_settings import LayeredSettings
-from atlas.ttt.editors.editor import Editor, EditorState, Effort
-from atlas.ttt.editors.requests import by_lane
-from atlas.ttt.editors.value_search import find_values
+from atlas.ttt.editors.editor import Editor, EditorState
+from atlas.ttt.editors.requests import RequestBatch, by_lane
+from atlas.ttt.editors.value_search import Found, find_values
 
 
 class DeltaSettings(LayeredSettings):
@@ -25,12 +24,10 @@ class DeltaSettings(LayeredSettings):
 class DeltaRule(Editor):
     """MEMIT without a corpus to protect: solve K D = R by ridge regression, K the facts' keys, R what is missing."""
 
+    settings: DeltaSettings
     settings_class: ClassVar[type[LayeredSettings]] = DeltaSettings
 
-    def edit(self, facts: Sequence[Sequence[Fact]]) -> Effort:
-        batches = self.batches(facts)
-        if not batches:
-            return Effort.of([], [], len(facts))
+    def write(self, batches: Sequence[RequestBatch]) -> tuple[EditorState, list[Found]]:
         theta = self.state.theta.clone()  # (lanes, parameters)
         found, keys = [], []
         for batch in batches:
@@ -44,5 +41,4 @@ class DeltaRule(Editor):
         for lane, (k, r) in enumerate(zip(of_lanes, missing, strict=True)):  # (keys, in), (keys, out)
             gram = k @ k.T + self.settings.ridge * torch.eye(len(k), device=k.device)
             updates[lane] += k.T @ torch.linalg.solve(gram, r)
-        self.state = EditorState(theta, self.state.written)
-        return Effort.of(found, batches, len(facts))
+        return EditorState(theta, self.state.written), found
