@@ -218,7 +218,7 @@ def test_long_lines_are_thinned_but_for_their_ends_and_the_checkpoints():
 
 
 def test_recipes_have_the_colour_of_the_arm_that_they_vary(tables_folder):
-    rows = Tables(tables_folder).ablations
+    rows = retention.dressed(Tables(tables_folder).ablations)
     look = ablations.look(rows, "arm", list(ARMS))
     assert look.hue == "reference"
     assert set(rows["reference"]) <= set(look.palette)
