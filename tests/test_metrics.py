@@ -14,6 +14,7 @@ from atlas import metrics
 from atlas.errors import AtlasError
 from atlas.tables import baselines, continual
 from atlas.tables.intervals import Sample, estimate
+from atlas.ttt import edit_outcomes
 from tests.synthetic import Design, SyntheticArm, arms_like_the_study, write_study
 
 REPOSITORY = Path(__file__).parents[1]
@@ -146,3 +147,7 @@ def test_figures_of_two_contracts_are_not_subtracted():
 def test_an_undeclared_metric_is_named():
     with pytest.raises(AtlasError, match="'retention_rate' is not declared; there are recall, answered, association"):
         metrics.metric("retention_rate")
+
+
+def test_edits_are_judged_by_the_tolerance_that_the_registry_tells():
+    assert edit_outcomes.NOTICED == metrics.TOLERANCE

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from atlas.metrics import TOLERANCE
 from atlas.phrases import listed, plural
 from atlas.study.editor_settings import MemitSettings
 from atlas.ttt.course import Course
 from atlas.ttt.run_files import EDIT_FAILURES
 
+NOTICED = 0.1  # nats a token; that of the registry of metrics, which is not imported: a new metric reruns no run
 WORDS = ("without effect", "that made the answer less likely", "left out, since no finite numbers came of it")
 
 
@@ -22,7 +22,7 @@ def failed_edits(course: Course) -> Iterator[dict[str, np.ndarray | None]]:
     """Of each session how many of its facts each kind has, by lane, int64 (lanes,); None where nothing was edited.
 
     An edit is without effect where the answer is neither recalled behind it nor likelier than just before by more than
-    ``TOLERANCE`` nats a token, and it worsens where the answer is less likely by more than that.
+    ``NOTICED`` nats a token, and it worsens where the answer is less likely by more than that.
     """
     edits = course.spec.editing
     at_once = isinstance(edits, MemitSettings) and edits.at_once  # into the base as it was
@@ -35,8 +35,8 @@ def failed_edits(course: Course) -> Iterator[dict[str, np.ndarray | None]]:
         unwritten = trace.unwritten.cpu().numpy()  # (lanes, facts that were to be written)
         written = slice(len(taught.columns) - unwritten.shape[1], None)
         gained = before[:, taught.columns[written]] - taught.scores.answer_nll[:, written]  # nats a token
-        worsened = ~unwritten & ~(gained >= -TOLERANCE)  # a loss that is no number is worse than any
-        idle = ~unwritten & ~worsened & (gained <= TOLERANCE) & ~taught.scores.recalled[:, written]
+        worsened = ~unwritten & ~(gained >= -NOTICED)  # a loss that is no number is worse than any
+        idle = ~unwritten & ~worsened & (gained <= NOTICED) & ~taught.scores.recalled[:, written]
         yield {name: flags.sum(axis=1) for name, flags in zip(EDIT_FAILURES, (idle, worsened, unwritten), strict=True)}
 
 
