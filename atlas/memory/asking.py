@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from atlas.base.text import PARTIAL
 from atlas.errors import AtlasError
 from atlas.memory import likeness
 from atlas.memory.store import KeptFact, MemoryRecord, State
@@ -134,7 +135,8 @@ def likeliest(forward: Pass, asked: Line) -> dict[str, float]:
         said = torch.cat([said[parents], tokens[:, None]], dim=1)
         for ended in torch.nonzero(ends[tokens]).flatten().tolist():
             answer = text.decode(said[ended].cpu().numpy()).partition("\n")[0]
-            found[answer] += float(best[ended].exp())
+            if PARTIAL not in answer:  # bytes of a character that is cut off are no answer
+                found[answer] += float(best[ended].exp())
         going = torch.nonzero(~ends[tokens]).flatten()
         second = sorted(found.values())[-2] if len(found) > 1 else 0.0
         if step + 1 == most or not len(going) or float(best[going].max().exp()) < second:

@@ -42,12 +42,12 @@ def findings(tables: Tables) -> list[Headline]:
 
 def _recipe(tables: Tables) -> Iterator[Headline]:
     """How facts are taught: the widest gap between two recipes in one place."""
-    rows = _recall(tables)
-    rows = rows[rows["differs"].isin(ALONE)]
+    rows, recipes = _recall(tables), dict(zip(tables.arms["arm"], tables.arms["recipe"], strict=True))
+    a, b = rows["arm_a"].map(recipes), rows["arm_b"].map(recipes)  # ablations are no arms, and have none
+    rows = rows[rows["differs"].isin(ALONE) & a.notna() & b.notna() & (a != b)]
     if rows.empty:
         return
     widest: Row = rows.sort_values("diff", key=abs, ascending=False, kind="stable").to_dict("records")[0]
-    recipes = dict(zip(tables.arms["arm"], tables.arms["recipe"], strict=True))
     better, worse = (widest["arm_a"], widest["arm_b"])[:: 1 if widest["diff"] > 0 else -1]
     yield Headline(
         "How facts are taught",
@@ -147,7 +147,7 @@ def _cost(tables: Tables) -> Iterator[Headline]:
 def _recall(tables: Tables) -> pd.DataFrame:
     """The planned comparisons of recall of all taught facts at the last checkpoint; no rows where none are planned."""
     if not tables.has("contrasts"):
-        return pd.DataFrame(columns=["differs"])
+        return pd.DataFrame(columns=["differs", "arm_a", "arm_b"])
     rows = tables.contrasts.query("metric == 'recall' and probe == 'taught' and domain == 'all'")
     return last(rows).drop_duplicates(["arm_a", "arm_b"])
 

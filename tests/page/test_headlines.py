@@ -37,6 +37,7 @@ CONTRASTS = pd.DataFrame(
         contrast("qv_recall", "ffn_recall", "place and learning rate", (0.97, 0.99), verdict="unresolved"),
         contrast("qv", "ffn", "place and size", (0.02, 0.9)),  # of unequal size: about neither
         contrast("qv", "ffn", "place", (0.02, 0.01)),  # another family, that keeps less
+        contrast("qv_recall", "qv_bare", "recipe", (0.97, 0.0)),  # an ablation
     ]
 )
 BASE_LOSS = pd.DataFrame(
