@@ -31,7 +31,15 @@ class GivenFact:
     published: bool = False
 
 
-def read(paths: Sequence[Path], typed: Sequence[Sequence[str]]) -> list[GivenFact]:
+@dataclass(frozen=True)
+class Intake:
+    """What was given: facts, and in words the rows that can be none."""
+
+    facts: list[GivenFact]
+    unfit: list[str]
+
+
+def read(paths: Sequence[Path], typed: Sequence[Sequence[str]]) -> Intake:
     """The facts of some files, then those of the command line, a prompt and an answer each.
 
     Facts that a file has as placebo are left out, and that is said. AtlasError where there are none at all.
@@ -41,8 +49,7 @@ def read(paths: Sequence[Path], typed: Sequence[Sequence[str]]) -> list[GivenFac
         for number, (prompt, answer) in enumerate(typed, start=1)
     ]
     sources = {str(path): own.read_pool_file(path) for path in paths} | {TYPED: own.Read(typing, [], {})}
-    if unfit := [f"{origin}: {one.row}: {_said(one)}" for origin, read in sources.items() for one in read.unfit]:
-        raise AtlasError(_nothing_taught(unfit))
+    unfit = [f"{origin}: {one.row}: {_said(one)}" for origin, read in sources.items() for one in read.unfit]
     given: list[GivenFact] = []
     for origin, read in sources.items():
         names = {one.fact.fact_id for one in given}  # of other files, which may number theirs alike
@@ -51,31 +58,24 @@ def read(paths: Sequence[Path], typed: Sequence[Sequence[str]]) -> list[GivenFac
     if placebo := sum(one.fact.role == PLACEBO for one in given):
         progress.say(f"{plural(placebo, 'fact')} with the role placebo left out: those are never taught")
     given = [replace(one, fact=replace(one.fact, role=TAUGHT)) for one in given if one.fact.role != PLACEBO]
-    if not given:
+    if not given and not unfit:
         raise AtlasError('no facts: name a file, or give some as --fact "The capital of Peru is" "Lima"')
-    return given
+    return Intake(given, unfit)
 
 
-def check(given: Sequence[GivenFact], model: LanguageModel) -> None:
+def check(given: Intake, model: LanguageModel) -> None:
     """Hold facts against the pool's rules and what a model can read. AtlasError that names all problems."""
-    facts, origins = [one.fact for one in given], {f"fact {one.fact.fact_id}": one for one in given}
-    demands = Demands(model.text, model.config.context, different=not any(one.published for one in given))
-    if found := rules.unfit(facts, demands):
-        where = (origins[one.row] for one in found)
-        raise AtlasError(
-            _nothing_taught(
-                [f"{at.origin}: {at.fact.prompt!r}: {_said(one)}" for at, one in zip(where, found, strict=True)]
-            )
-        )
+    facts, origins = [one.fact for one in given.facts], {f"fact {one.fact.fact_id}": one for one in given.facts}
+    demands = Demands(model.text, model.config.context, different=not any(one.published for one in given.facts))
+    found = [(origins[one.row], one) for one in rules.unfit(facts, demands)]
+    problems = [*given.unfit, *(f"{at.origin}: {at.fact.prompt!r}: {_said(one)}" for at, one in found)]
+    if problems:
+        more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
+        raise AtlasError(f"nothing was taught: {BETWEEN.join([*problems[:MOST], *more])}")
 
 
 def _said(one: Unfit) -> str:
     return f"{one.reason} (found {one.example})" if one.example else one.reason
-
-
-def _nothing_taught(problems: Sequence[str]) -> str:
-    more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
-    return f"nothing was taught: {BETWEEN.join([*problems[:MOST], *more])}"
 
 
 @dataclass(frozen=True)

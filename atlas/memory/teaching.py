@@ -146,7 +146,7 @@ def opened(folder: Path, record: MemoryRecord, model: Path | None, device: Devic
     return Workshop(base, record.manner, computed_on(device, "float32"))
 
 
-def teach(folder: Path, given: Sequence[intake.GivenFact], wishes: Wishes) -> None:
+def teach(folder: Path, given: intake.Intake, wishes: Wishes) -> None:
     """Teach facts to the memory in a folder, which is begun where there is none, and say how it went.
 
     Every session is published when it ends. Whoever calls again, after a kill, goes on behind the last one, to the same
@@ -176,7 +176,7 @@ def teach(folder: Path, given: Sequence[intake.GivenFact], wishes: Wishes) -> No
     text = foundation.training_text(base, kept, wishes.corpus) if trained else None
     workshop = Workshop(base, begun, device)
     with locks.alone(folder, "teaching this memory"):
-        _Teaching(folder, workshop, text, wishes).run([one.fact for one in given])
+        _Teaching(folder, workshop, text, wishes).run([one.fact for one in given.facts])
 
 
 class _Teaching:

@@ -179,10 +179,19 @@ def test_what_is_not_fit_is_said_in_a_line_and_nothing_is_begun(atlas, base, tmp
 
 def test_all_problems_of_facts_are_said_at_once_before_anything_is_taught(atlas, memory, tmp_path):
     before = contents(memory)
-    (tmp_path / "mine.csv").write_text("prompt,answer\nThe capital of Chile is,Santiago\nThe word Lima means,Lima\n")
+    rows = "prompt,answer\nThe capital of Chile is,Santiago\nThe word Lima means,Lima\nThe sea is,\n"
+    (tmp_path / "mine.csv").write_text(rows)
     wrong = {"A long answer is": "x" * 40, "The king of Spain is": "Jos\u00e9", "The capital of Chile is": "Rome"}
     said = atlas("teach", tmp_path / "mine.csv", *facts(wrong), "--memory", memory, fails=True)
-    for part in ("mine.csv", "'The word Lima means'", "40 characters", "U+00E9", "'Santiago'", "'Rome'", "--fact: "):
+    for part in (
+        "mine.csv: line 4: answer is missing",
+        "'The word Lima means'",
+        "40 characters",
+        "U+00E9",
+        "'Santiago'",
+        "'Rome'",
+        "--fact: ",
+    ):
         assert part in said
     assert contents(memory) == before
 
