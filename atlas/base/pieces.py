@@ -56,8 +56,9 @@ class Pieces:
         try:
             made = Tokenizer.from_str(json.dumps(tokenizer))
         except Exception as error:  # the library raises nothing narrower
-            reason = " ".join(str(error).split())
-            raise AtlasError(f"{origin}: not a tokenizer ({reason}); give the model's own {TOKENIZER}") from None
+            raise AtlasError(
+                f"{origin}: not a tokenizer ({' '.join(str(error).split())}); give the model's own {TOKENIZER}"
+            ) from None
         made.no_truncation()
         made.no_padding()
         sample = made.encode(AHEAD)
@@ -203,5 +204,6 @@ def _tokenizer_of(model: Path) -> Any:
         made = AutoTokenizer.from_pretrained(files[0].parent, gguf_file=files[0].name)
         return json.loads(made.backend_tokenizer.to_str())
     except Exception as error:  # the library does not say what it raises
-        reason = " ".join(str(error).split())
-        raise AtlasError(f"{files[0]}: no tokenizer can be made of it ({reason}); take the model's folder") from None
+        raise AtlasError(
+            f"{files[0]}: no tokenizer can be made of it ({' '.join(str(error).split())}); take the model's folder"
+        ) from None

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import AtlasError
+from atlas.errors import PluginError
 from atlas.phrases import listed
 
 # not whole names: the digest would take one of them for the module that is called so
@@ -33,17 +33,17 @@ HOW_TO_INSTALL = (
 def installed(group: str) -> Mapping[str, str]:
     """The entry points of a group: name to ``package.module:Name``, by name.
 
-    Raises AtlasError where two packages give one name to different things, or an entry point names no such thing.
+    Raises PluginError where two packages give one name to different things, or an entry point names no such thing.
     """
     found: dict[str, str] = {}
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
         if not re.fullmatch(PATTERN, point.value):
-            raise AtlasError(
+            raise PluginError(
                 f"entry point {point.name} of {group}: found {point.value!r}, expected my_package.module:Name; mend "
                 "the pyproject.toml of its package and install that again"
             )
         if found.setdefault(point.name, point.value) != point.value:
-            raise AtlasError(
+            raise PluginError(
                 f"entry point {point.name} of {group}: {found[point.name]} and {point.value} both have this name; "
                 "uninstall one of the two packages, or rename one"
             )
@@ -53,7 +53,7 @@ def installed(group: str) -> Mapping[str, str]:
 def reference_of(name: str, *groups: str) -> str | None:
     """``package.module:Name``, where ``name`` is that or an entry point of one of the groups; None where it is neither.
 
-    Raises AtlasError as ``installed`` does.
+    Raises PluginError as ``installed`` does.
     """
     if re.fullmatch(PATTERN, name):
         return name
@@ -62,41 +62,41 @@ def reference_of(name: str, *groups: str) -> str | None:
 
 @cache
 def load(reference: str) -> Any:
-    """What ``package.module:Name`` stands for. AtlasError where there is no such module or name, or it is broken."""
+    """What ``package.module:Name`` stands for. PluginError where there is no such module or name, or it is broken."""
     module, _, name = reference.partition(":")
     try:
         EntryPoint(reference, module, "").load()
     except ModuleNotFoundError as error:
         if error.name and f"{module}.".startswith(f"{error.name}."):
-            raise AtlasError(f"{reference}: there is no module {error.name!r}; {HOW_TO_INSTALL}") from None
-        raise AtlasError(f"{reference}: its module needs {error.name!r}, which is not there; install that") from None
+            raise PluginError(f"{reference}: there is no module {error.name!r}; {HOW_TO_INSTALL}") from None
+        raise PluginError(f"{reference}: its module needs {error.name!r}, which is not there; install that") from None
     except Exception as error:  # whatever another's code raises
-        said = " ".join(str(error).split())
-        raise AtlasError(
-            f"{reference}: its module cannot be imported ({type(error).__name__}: {said}); mend it"
+        raise PluginError(
+            f"{reference}: its module cannot be imported ({type(error).__name__}: {' '.join(str(error).split())}); "
+            "mend it"
         ) from None
     try:
         return EntryPoint(reference, reference, "").load()
     except AttributeError:
-        raise AtlasError(f"{reference}: {module} has no {name!r}; write a name that it has") from None
+        raise PluginError(f"{reference}: {module} has no {name!r}; write a name that it has") from None
 
 
 def load_class(reference: str, *groups: str) -> tuple[type[Any], str]:
-    """The class that a name stands for, and its group. AtlasError where it is none, or lacks what is asked for."""
+    """The class that a name stands for, and its group. PluginError where it is none, or lacks what is asked for."""
     found = load(reference)
     wanted = {BASES[group]: group for group in groups}
     expected = f"expected a class derived from {' or '.join(wanted)}"
     if not isinstance(found, type):
-        raise AtlasError(f"{reference}: found {type(found).__name__} {found!r:.60}, {expected}; see docs/plugins.md")
+        raise PluginError(f"{reference}: found {type(found).__name__} {found!r:.60}, {expected}; see docs/plugins.md")
     above = [f"{base.__module__}.{base.__qualname__}" for base in found.__mro__[1:]]
     for base in found.__mro__[1:]:
         if getattr(base, "__final__", False):
-            raise AtlasError(f"{reference}: derived from {base.__name__}, which is not to be changed; {expected}")
+            raise PluginError(f"{reference}: derived from {base.__name__}, which is not to be changed; {expected}")
     group = next((wanted[base] for base in above if base in wanted), None)
     if group is None:
-        raise AtlasError(f"{reference}: derived from {listed(above)}, {expected}; see docs/plugins.md")
+        raise PluginError(f"{reference}: derived from {listed(above)}, {expected}; see docs/plugins.md")
     if lacking := sorted(getattr(found, "__abstractmethods__", ())):
-        raise AtlasError(f"{reference}: it lacks {listed(lacking)}; write what docs/plugins.md says of it")
+        raise PluginError(f"{reference}: it lacks {listed(lacking)}; write what docs/plugins.md says of it")
     return found, group
 
 

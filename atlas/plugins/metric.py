@@ -93,8 +93,9 @@ def _checked(reference: str, score: Scorer) -> Scorer:
         try:
             found = score(facts).astype(float)
         except Exception as error:  # whatever another's code raises
-            said = " ".join(str(error).split())
-            raise AtlasError(f"{reference}: its score fails ({type(error).__name__}: {said}); mend it") from error
+            raise AtlasError(
+                f"{reference}: its score fails ({type(error).__name__}: {' '.join(str(error).split())}); mend it"
+            ) from error
         if len(found) != len(facts) or not found.dropna().between(0, 1).all():
             raise AtlasError(
                 f"{reference}: its score gives {len(found)} numbers from {found.min():g} to {found.max():g} for "

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, WithJsonSchema
 
-from atlas.errors import AtlasError
+from atlas.errors import PluginError
 from atlas.plugins import loading
 from atlas.plugins.loading import ADAPTERS, EDITORS, PATTERN
 from atlas.study.editor_settings import BY_METHOD, Editing, EditorMethod, LayeredSettings
@@ -45,7 +45,7 @@ class HowTaught(Settings):
 def plugged_class(method: str) -> tuple[type[Any], str] | None:
     """The class of a plugin that a method names, and its group; None for those of Atlas.
 
-    Raises AtlasError where there is none, or it is not what a method has to be.
+    Raises PluginError where there is none, or it is not what a method has to be.
     """
     if method in OWN:
         return None
@@ -53,7 +53,7 @@ def plugged_class(method: str) -> tuple[type[Any], str] | None:
     if reference is None:
         entries = sorted({*loading.installed(EDITORS), *loading.installed(ADAPTERS)})
         there = f"; of plugins: {', '.join(entries)}" if entries else ""
-        raise AtlasError(
+        raise PluginError(
             f"no method of Atlas ({', '.join(OWN)}{there}); write one of these, the entry point of a package that is "
             "installed, or my_package.module:MyClass"
         )
@@ -61,7 +61,7 @@ def plugged_class(method: str) -> tuple[type[Any], str] | None:
     least = {EDITORS: LayeredSettings, ADAPTERS: Settings}[group]
     kind = found.settings_class
     if not (isinstance(kind, type) and issubclass(kind, least)):
-        raise AtlasError(
+        raise PluginError(
             f"{reference}: its settings_class is {kind!r:.80}, expected a class derived from "
             f"{least.__module__}.{least.__name__}"
         )
@@ -69,7 +69,7 @@ def plugged_class(method: str) -> tuple[type[Any], str] | None:
         kind.model_validate({})
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise AtlasError(f"{reference}: its settings have no default for {key!r}; give every key one") from None
+        raise PluginError(f"{reference}: its settings have no default for {key!r}; give every key one") from None
     return found, group
 
 
@@ -101,7 +101,7 @@ def known(method: str) -> str:
     """The method; ValueError where there is none of this name, in a line that a validator may say."""
     try:
         plugged_class(method)
-    except AtlasError as error:
+    except PluginError as error:
         raise ValueError(str(error)) from None
     return method
 
