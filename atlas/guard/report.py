@@ -213,7 +213,7 @@ def _table(lines: Sequence[_Line], title: str) -> Table:
         column.overflow = "fold"
     for line in lines:
         verdict = Text("FAILED", "bold red") if line.failed else Text("passed", "green")
-        unmeasured = "" if line.problem else "not finite"
+        unmeasured = "" if line.problem else "not finite" if line.failed else UNDECIDED
         figures = unmeasured if line.measured is None else f"{line.measured:.4g}", f"{line.check.limit:.4g}"
         row = (Text(line.module), line.check.name, *figures, verdict, Text(line.problem))
         table.add_row(*row[: len(columns)])

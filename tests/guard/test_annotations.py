@@ -1,9 +1,12 @@
 """What ``atlas verify --github`` prints is what GitHub Actions reads."""
 
+import io
 import re
 
+from rich.console import Console
+
 from atlas.guard.annotations import annotated, annotation
-from atlas.guard.report import Check, Report
+from atlas.guard.report import Check, Report, show
 from tests.guard.foreign_models import saved
 
 COMMAND = re.compile(r"::(error|warning|notice) file=([^:,]+),title=atlas verify::(.+)")
@@ -45,3 +48,14 @@ def test_the_command_prints_nothing_else(tmp_path, atlas_verify):
     assert all(COMMAND.fullmatch(line) for line in lines)
     assert sum(line.startswith("::error") for line in lines) >= 1
     assert not any(line.startswith("::notice") for line in lines)
+
+
+def test_a_check_that_judged_nothing_is_told_from_a_measure_that_is_no_number():
+    out = io.StringIO()
+    console = Console(file=out, width=100)
+    show(report_of(Check("wiring", True, None, 0.01, "not judged: no text")), console)
+    show(report_of(Check("blocks", False, None, 5.0, "no number", ["a"])), console)
+    lines = out.getvalue().splitlines()
+    wiring, blocks = (next(line for line in lines if f" {name} " in line) for name in ("wiring", "blocks"))
+    assert wiring.split()[2:] == ["not", "judged", "0.01", "passed"]
+    assert "not finite" in blocks or "no number" in blocks
