@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from atlas.charts.findings import after, last, listed, percent
+from atlas.charts.findings import after, amount, last, listed, percent
 from atlas.charts.placing import placed
 from atlas.charts.study_tables import Tables
 from atlas.metrics import REGISTRY
@@ -48,11 +48,12 @@ def _recipe(tables: Tables) -> Iterator[Headline]:
     if rows.empty:
         return
     widest: Row = rows.sort_values("diff", key=abs, ascending=False, kind="stable").to_dict("records")[0]
-    better, worse = (widest["arm_a"], widest["arm_b"])[:: 1 if widest["diff"] > 0 else -1]
+    kept = _values(widest)
+    better, worse = [*kept][:: 1 if widest["diff"] > 0 else -1]
     yield Headline(
         "How facts are taught",
         f"The recipe alone moves {_what(widest)} by {_apart(widest)}. In the same place, preset `{recipes[better]}` "
-        f"keeps {_values(widest)[better]} and preset `{recipes[worse]}` {_values(widest)[worse]} "
+        f"keeps {kept[better]:.1%} and preset `{recipes[worse]}` {kept[worse]:.1%} "
         f"(`{better}`, `{worse}`).",
         "contrasts",
     )
@@ -66,14 +67,13 @@ def _place(tables: Tables) -> Iterator[Headline]:
         return
     means = rows.assign(kept=rows[["value_a", "value_b"]].mean(axis=1)).groupby("family", sort=False)["kept"].mean()
     rows = rows[rows["family"] == means.idxmax()].sort_values("diff", key=abs, ascending=False, kind="stable")
-    kept: dict[str, str] = {}
-    for row in rows.to_dict("records"):
-        kept |= _values(row)
-    places = listed(f"`{arm}` {share}" for arm, share in sorted(kept.items(), key=lambda item: -float(item[1][:-1])))
-    pairs = [f"`{row['arm_a']}` against `{row['arm_b']}` {_apart(row, signed=True)}" for row in rows.to_dict("records")]
+    records = rows.to_dict("records")
+    kept = {arm: share for row in records for arm, share in _values(row).items()}
+    places = listed(f"`{arm}` {kept[arm]:.1%}" for arm in sorted(kept, key=kept.__getitem__, reverse=True))
+    pairs = [f"`{row['arm_a']}` against `{row['arm_b']}` {_apart(row, signed=True)}" for row in records]
     yield Headline(
         "Where the adapters sit",
-        f"At equal size and with one recipe, the place moves {_what(rows.to_dict('records')[0])} by at most "
+        f"At equal size and with one recipe, the place moves {_what(records[0])} by at most "
         f"{100 * rows['diff'].abs().max():.1f} points: {places}. {listed(pairs)}.",
         "contrasts",
     )
@@ -104,8 +104,7 @@ def _located(tables: Tables) -> Iterator[Headline]:
 
 def _wording(tables: Tables) -> Iterator[Headline]:
     """Whether facts are known in other words: the arm that recalls most, by paraphrases that were never taught."""
-    rows = tables.retention.query("domain == 'all' and metric == 'recall'")
-    rows = last(rows)
+    rows = last(tables.retention.query("domain == 'all' and metric == 'recall'"))
     taught, other = (rows[rows["probe"] == probe].set_index("arm") for probe in ("taught", "rephrase"))
     if other.empty:
         return
@@ -127,12 +126,8 @@ def _cost(tables: Tables) -> Iterator[Headline]:
     kept = tables.retention.query("domain == 'all' and metric == 'recall' and probe == 'taught'")
     recalled = last(kept).set_index("arm")["value"]
     recipes = dict(zip(tables.arms["arm"], tables.arms["recipe"], strict=True))
-    rows = last(tables.base_loss).set_index("arm")
-    alike = [
-        arm
-        for arm in rows.index
-        if recipes[arm] == recipes[str(recalled.idxmax())] and recalled.get(arm, 0) > recalled.max() / 2
-    ]
+    best, rows = recipes[str(recalled.idxmax())], last(tables.base_loss).set_index("arm")
+    alike = [arm for arm in rows.index if recipes[arm] == best and recalled.get(arm, 0) > recalled.max() / 2]
     ordered = rows.loc[alike].sort_values("rise", kind="stable").reset_index().to_dict("records")
     if not ordered:
         return
@@ -157,29 +152,33 @@ def _what(row: Row) -> str:
     return f"{REGISTRY['recall'].label.lower()} of {plural(int(row['n_facts']), 'fact')} {after(row['sessions'])}"
 
 
-def _values(row: Row) -> dict[str, str]:
-    return {row["arm_a"]: f"{100 * row['value_a']:.1f}%", row["arm_b"]: f"{100 * row['value_b']:.1f}%"}
+def _values(row: Row) -> dict[str, float]:
+    return {row["arm_a"]: row["value_a"], row["arm_b"]: row["value_b"]}
 
 
 def _apart(row: Row, signed: bool = False) -> str:
     """A difference in points, its interval, and whether it is decided; of unsigned ones, turned to be positive."""
-    turn = 1 if signed or row["diff"] > 0 else -1
-    form, ends = "+.1f" if signed else ".1f", sorted((turn * row["ci_low"], turn * row["ci_high"]))
-    interval: str = "" if pd.isna(row["ci_low"]) else f"{100 * ends[0]:{form}} to {100 * ends[1]:{form}}; "
+    turn, form = (1 if signed or row["diff"] > 0 else -1), "+.1f" if signed else ".1f"
+    low, high = sorted((100 * turn * row["ci_low"], 100 * turn * row["ci_high"]))
     verdict = UNDECIDED if row["verdict"] == "unresolved" else DECIDED
-    return f"{100 * turn * row['diff'] + 0.0:{form}} points ({interval}{verdict})"
+    about = "; ".join(filter(None, (_ends(low, high, form), verdict)))
+    return f"{100 * turn * row['diff'] + 0.0:{form}} points ({about})"
 
 
 def _share(row: Row) -> str:
-    interval: str = "" if pd.isna(row["ci_low"]) else f" ({100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f})"
-    return f"{row['value']:.1%}{interval}"
+    return amount(row["value"], row["ci_low"], row["ci_high"], "share")
 
 
 def _lost(row: Row) -> str:
-    interval: str = "" if pd.isna(row["ci_low"]) else f", {100 * row['ci_low']:.0f} to {100 * row['ci_high']:.0f}"
-    return f"{100 * row['value']:.1f} ({row['place']}{interval})"
+    about = ", ".join(filter(None, (row["place"], _ends(100 * row["ci_low"], 100 * row["ci_high"], ".0f"))))
+    return f"{100 * row['value']:.1f} ({about})"
 
 
 def _rise(row: Row) -> str:
-    interval: str = "" if pd.isna(row["ci_low"]) else f" ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
-    return f"{row['rise']:.2f}{interval}"
+    ends = _ends(row["ci_low"], row["ci_high"], ".2f")
+    return f"{row['rise']:.2f}" + (f" ({ends})" if ends else "")
+
+
+def _ends(low: float, high: float, form: str) -> str:
+    """``1.0 to 2.0``; empty where there is no interval."""
+    return "" if pd.isna(low) else f"{low:{form}} to {high:{form}}"
