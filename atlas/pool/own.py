@@ -17,7 +17,7 @@ from atlas.pool.companions import RELATIONS, companions
 from atlas.pool.facts import UNDRAWN, Fact, Unfit
 from atlas.pool.own_rows import COLUMNS, DERIVED, OwnRow, by_column, lacking, meant
 from atlas.pool.tabular import Records, read_records
-from atlas.study.settings import SHOWN, one_line
+from atlas.study.settings import SHOWN
 from atlas.workflow import progress
 
 KNOWN = COLUMNS | published.MARKS
@@ -35,19 +35,6 @@ class Read:
     unfit: list[Unfit]
     unused: Mapping[str, int]
     published: bool = False
-
-
-def read_facts(path: Path | str) -> list[Fact]:
-    """The facts of a file where every row is one, see ``read_pool_file``.
-
-    Raises AtlasError in addition where a row can be no fact.
-    """
-    read = read_pool_file(path)
-    if read.unfit:
-        raise AtlasError(
-            f"{path}: {one_line([f'{one.row}: {one.reason} (found {one.example})' for one in read.unfit])}"
-        )
-    return read.facts
 
 
 def read_pool_file(path: Path | str) -> Read:

@@ -9,7 +9,8 @@ import pytest
 
 from atlas.errors import AtlasError
 from atlas.plugins.metric import metrics_of_plugins
-from atlas.pool import own, readers
+from atlas.pool import readers
+from tests.pool.strict_reading import facts_of
 
 READER = """
 from atlas.pool.facts import UNDRAWN, Fact
@@ -47,13 +48,13 @@ def test_a_reader_takes_its_suffix_and_what_it_recognises(environment, tmp_path)
     mine.write_text("The capital is:Lima\n")
     marked.write_text("#lines\nThe river is:Rimac\n")
     plain.write_text("prompt,answer\nThe sea is,wide\n")
-    assert [own.read_facts(path)[0].answer for path in (mine, marked, plain)] == ["Lima", "Rimac", "wide"]
+    assert [facts_of(path)[0].answer for path in (mine, marked, plain)] == ["Lima", "Rimac", "wide"]
     assert [readers.reader_of(path) for path in (mine, plain)] == ["plugin_reader:Lines", None]
     with pytest.raises(AtlasError, match=r"unknown kind of pool '\.none'; expected .*\.lines"):
-        own.read_facts(tmp_path / "x.none")
+        facts_of(tmp_path / "x.none")
     mine.write_text("nothing\n")
     with pytest.raises(AtlasError, match=r"a\.lines: plugin_reader:Lines found no facts"):
-        own.read_facts(mine)
+        facts_of(mine)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_what_is_wrong_with_a_reader_is_said(environment, tmp_path, change, mess
     environment.put("plugin_reader", text, POINT)
     (tmp_path / "a.lines").write_text("The capital is:Lima\n")
     with pytest.raises(AtlasError, match=message):
-        own.read_facts(tmp_path / "a.lines")
+        facts_of(tmp_path / "a.lines")
 
 
 def test_a_metric_is_taken_by_its_name_and_its_scores_are_checked(environment):

@@ -12,6 +12,7 @@ from atlas.errors import AtlasError
 from atlas.pool import own, rules
 from atlas.pool.facts import UNDRAWN, Further, pool_table
 from tests.pool.made_facts import as_row, make_pool, with_roles
+from tests.pool.strict_reading import facts_of
 
 FACTS = with_roles(make_pool(towns=4, rivers=2))
 REQUIRED = ("prompt", "answer")
@@ -55,12 +56,12 @@ def write(request, tmp_path):
 
 
 def test_every_format_gives_the_same_facts(write):
-    assert own.read_facts(write([as_row(fact) for fact in FACTS])) == FACTS
+    assert facts_of(write([as_row(fact) for fact in FACTS])) == FACTS
 
 
 def test_only_prompt_and_answer_are_needed(write):
     rows = [{name: as_row(fact)[name] for name in REQUIRED} for fact in FACTS]
-    facts = own.read_facts(write(rows))
+    facts = facts_of(write(rows))
     assert [fact.fact_id for fact in facts[:2]] == ["own/00001", "own/00002"]
     assert {(fact.role, fact.domain, fact.template) for fact in facts} == {(UNDRAWN, "own", "own")}
     assert [fact.prompts for fact in facts] == [(fact.prompt,) for fact in FACTS]
@@ -77,7 +78,7 @@ def test_a_fact_may_have_any_number_of_paraphrases(write, count):
         "Head of {}, long live",
         "Of {}",
     )
-    facts = own.read_facts(
+    facts = facts_of(
         write([as_row(replace(f, rephrases=tuple(form.format(f.fact_id) for form in forms[:count]))) for f in FACTS])
     )
     assert {len(fact.rephrases) for fact in facts} == {count}
@@ -87,29 +88,29 @@ def test_a_fact_may_have_any_number_of_paraphrases(write, count):
 def test_aliases_are_read_from_every_format(write):
     rows = [as_row(replace(fact, aliases=("Ms Q.", "Madam"))) for fact in FACTS]
     rows[1]["aliases"] = []
-    assert [fact.aliases for fact in own.read_facts(write(rows))][:2] == [("Ms Q.", "Madam"), ()]
+    assert [fact.aliases for fact in facts_of(write(rows))][:2] == [("Ms Q.", "Madam"), ()]
 
 
 def test_a_template_defaults_to_its_domain(write):
     rows = [{name: as_row(fact)[name] for name in (*REQUIRED, "domain")} for fact in FACTS]
-    assert [fact.template for fact in own.read_facts(write(rows))] == [fact.domain for fact in FACTS]
+    assert [fact.template for fact in facts_of(write(rows))] == [fact.domain for fact in FACTS]
 
 
 def test_rephrases_in_a_csv_cell_may_be_separated_by_bars(tmp_path):
     facts = [replace(fact, aliases=("Ms Q.", "Madam")) for fact in FACTS]
-    assert own.read_facts(write_csv(tmp_path / "a.csv", [as_row(fact) for fact in facts], " | ".join)) == facts
+    assert facts_of(write_csv(tmp_path / "a.csv", [as_row(fact) for fact in facts], " | ".join)) == facts
 
 
 def test_a_pool_that_atlas_made_can_be_read_back(tmp_path):
     pq.write_table(pool_table(FACTS), tmp_path / "pool.parquet")
-    assert own.read_facts(tmp_path / "pool.parquet") == FACTS
+    assert facts_of(tmp_path / "pool.parquet") == FACTS
 
 
 @pytest.mark.parametrize("column", REQUIRED)
 def test_a_missing_column_is_named(write, column):
     rows = [{name: value for name, value in as_row(fact).items() if name != column} for fact in FACTS]
     with pytest.raises(AtlasError, match=rf"mine\.\w+: no column '{column}'; found fact_id"):
-        own.read_facts(write(rows))
+        facts_of(write(rows))
 
 
 @pytest.mark.parametrize(
@@ -127,12 +128,12 @@ def test_a_missing_column_is_named(write, column):
 )
 def test_a_column_that_is_likely_meant_is_named(write, names, message):
     with pytest.raises(AtlasError, match=message):
-        own.read_facts(write([dict.fromkeys(names, "a")]))
+        facts_of(write([dict.fromkeys(names, "a")]))
 
 
 def test_headers_may_have_capital_letters_and_spaces_around(write):
     rows = [{"Prompt ": fact.prompt, " ANSWER": fact.answer, "Fact_ID": number} for number, fact in enumerate(FACTS)]
-    facts = own.read_facts(write(rows))
+    facts = facts_of(write(rows))
     assert [(fact.prompt, fact.answer) for fact in facts] == [(fact.prompt, fact.answer) for fact in FACTS]
     assert [fact.fact_id for fact in facts] == [str(number) for number in range(len(FACTS))]
 
@@ -140,7 +141,7 @@ def test_headers_may_have_capital_letters_and_spaces_around(write):
 def test_keys_that_are_one_column_are_refused(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [{"prompt": "a", "answer": "b", "Answer": "c"}])
     with pytest.raises(AtlasError, match="line 1: the keys 'answer' and 'Answer' are one column; remove one"):
-        own.read_facts(path)
+        facts_of(path)
 
 
 def test_columns_that_are_not_used_are_said_once_with_counts(write, capsys):
@@ -155,12 +156,12 @@ def test_columns_that_are_not_used_are_said_once_with_counts(write, capsys):
 
 def test_spaces_around_texts_are_dropped(write):
     rows = [{"prompt": f" {fact.prompt} ", "answer": f"{fact.answer}\u00a0"} for fact in FACTS]
-    assert [(f.prompt, f.answer) for f in own.read_facts(write(rows))] == [(f.prompt, f.answer) for f in FACTS]
+    assert [(f.prompt, f.answer) for f in facts_of(write(rows))] == [(f.prompt, f.answer) for f in FACTS]
 
 
 def test_a_whole_number_is_text(write):
     rows = [{"prompt": f"The year of flood {number} is", "answer": 1492 + number} for number in range(3)]
-    assert [fact.answer for fact in own.read_facts(write(rows))] == ["1492", "1493", "1494"]
+    assert [fact.answer for fact in facts_of(write(rows))] == ["1492", "1493", "1494"]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_a_whole_number_is_text(write):
 def test_what_is_no_text_is_named(tmp_path, kind, answer, found):
     path = WRITERS[kind](tmp_path / f"mine.{kind}", [{"prompt": "a", "answer": answer}])
     with pytest.raises(AtlasError, match=rf"mine.{kind}: (line|row) 1: answer: {found}"):
-        own.read_facts(path)
+        facts_of(path)
 
 
 @pytest.mark.parametrize(
@@ -194,14 +195,14 @@ def test_what_is_no_text_is_named(tmp_path, kind, answer, found):
 )
 def test_a_list_is_written_as_people_write_it(write, cell):
     rows = [{"prompt": "The mayor is", "answer": "a", "aliases": cell}]
-    assert own.read_facts(write(rows))[0].aliases == ("Ms Q.", "Madam")
+    assert facts_of(write(rows))[0].aliases == ("Ms Q.", "Madam")
 
 
 @pytest.mark.parametrize("cell", ["[broken", "['a' 'b']", "[1, 2", "['a',\n 'b' \n 'c']"])
 def test_what_begins_like_a_list_but_is_none_is_named(write, cell):
     rows = [{"prompt": "The mayor is", "answer": "a", "aliases": cell}]
     with pytest.raises(AtlasError, match=r'aliases: begins like a list but is none; write \["a", "b"\] or a | b'):
-        own.read_facts(write(rows))
+        facts_of(write(rows))
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), "", " "])
@@ -217,13 +218,13 @@ def test_all_mistakes_of_a_file_are_said_at_once_and_many_are_counted(write):
     rows = [as_row(fact) for fact in FACTS]
     rows[1]["answer"], rows[2]["role"], rows[4]["subject"] = None, "test", "nobody"
     with pytest.raises(AtlasError) as error:
-        own.read_facts(write(rows))
+        facts_of(write(rows))
     said = str(error.value).split(" | ")
     assert "answer is missing" in said[0]
     assert "role: Input should be 'taught' or 'placebo' (found 'test')" in said[1]
     assert "subject: not once in the prompt" in said[2]
     with pytest.raises(AtlasError, match=r" \| and 5 more$"):
-        own.read_facts(write([{"prompt": "a", "answer": None, "fact_id": "x"} for _ in range(25)]))
+        facts_of(write([{"prompt": "a", "answer": None, "fact_id": "x"} for _ in range(25)]))
 
 
 def test_rows_that_are_alike_unfit_have_one_reason(write):
@@ -238,25 +239,25 @@ def test_roles_on_some_facts_only_are_refused(write):
     rows = [as_row(fact) for fact in FACTS]
     rows[3]["role"] = None
     with pytest.raises(AtlasError, match="1 fact has no role, the first is towns/3, others have"):
-        own.read_facts(write(rows))
+        facts_of(write(rows))
 
 
 def test_further_questions_and_true_answers_are_read(tmp_path):
     asked = (Further("neighbour", "The mayor of Dunwick is", ("Mr Ash",)), Further("hop", "She lives in", ("a", "b")))
     facts = [replace(fact, true_answer="Mr Old", further=asked) for fact in FACTS]
     pq.write_table(pool_table(facts), tmp_path / "pool.parquet")
-    assert own.read_facts(tmp_path / "pool.parquet") == facts
+    assert facts_of(tmp_path / "pool.parquet") == facts
     rows = [as_row(fact) | {"true_answer": "Mr Old", "further": [one._asdict() for one in asked]} for fact in FACTS]
-    assert own.read_facts(write_csv(tmp_path / "a.csv", rows)) == facts
+    assert facts_of(write_csv(tmp_path / "a.csv", rows)) == facts
     rows[0]["further"] = [{"probe": "near", "prompt": "a", "answers": []}]
     with pytest.raises(
         AtlasError, match=r"further.probe: .*'neighbour', 'hop' or 'reversed'.*further.answers: .*at least 1"
     ):
-        own.read_facts(write_jsonl(tmp_path / "a.jsonl", rows))
+        facts_of(write_jsonl(tmp_path / "a.jsonl", rows))
 
 
 def test_a_truncated_parquet_is_named_and_not_to_be_deleted(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", [as_row(fact) for fact in FACTS])
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(AtlasError, match=r"a.parquet: not a whole Parquet file \(.*\); copy it again"):
-        own.read_facts(path)
+        facts_of(path)

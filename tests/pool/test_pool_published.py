@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.pool import own
 from atlas.pool.build import build
 from atlas.pool.facts import PLACEBO, TAUGHT, pool_table, read_pool
 from atlas.study.pool_settings import Pool
 from atlas.workflow import files
+from tests.pool.strict_reading import facts_of
 
 NEW = "requested_rewrite.target_new.str"
 TOWNS = ["Aldermoor", "Bellhaven", "Cragford", "Dunwick", "Elmstead", "Fernhill"]
@@ -79,7 +79,7 @@ def write(tmp_path):
 
 
 def test_counterfact_is_a_pool_of_its_rewrites(write):
-    fact = own.read_facts(write([counterfact(i) for i in range(6)]))[2]
+    fact = facts_of(write([counterfact(i) for i in range(6)]))[2]
     assert (fact.fact_id, fact.domain, fact.template) == ("counterfact/P103/102", "counterfact", "counterfact/P103")
     assert (fact.prompt, fact.answer) == ("The mother tongue of Cragford Reed is", "Frisian")
     assert fact.rephrases == ("The wind went on. Cragford Reed, a native", "Cragford Reed spoke the language")
@@ -87,7 +87,7 @@ def test_counterfact_is_a_pool_of_its_rewrites(write):
 
 
 def test_zsre_is_a_pool_of_its_questions(write):
-    fact = own.read_facts(write([zsre(i) for i in range(6)]))[1]
+    fact = facts_of(write([zsre(i) for i in range(6)]))[1]
     assert (fact.fact_id, fact.domain, fact.template) == ("zsre/00002", "zsre", "zsre")
     assert (fact.prompt, fact.answer) == ("What town does Bellhaven Hall stand in?", "Basqueford")
     assert fact.rephrases == ("In which town is Bellhaven Hall to be found?",)
@@ -125,7 +125,7 @@ def test_a_published_pool_is_drawn_and_read_as_any_other(write, record, tmp_path
 def test_wrong_fields_of_counterfact_are_named(write, record, message):
     path = write([counterfact(1), record])
     with pytest.raises(AtlasError, match=rf"^{path}: {message}"):
-        own.read_facts(path)
+        facts_of(path)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_wrong_fields_of_counterfact_are_named(write, record, message):
 def test_wrong_fields_of_zsre_are_named(write, record, message):
     path = write([zsre(1), record])
     with pytest.raises(AtlasError, match=rf"^{path}: {message}"):
-        own.read_facts(path)
+        facts_of(path)
 
 
 @pytest.mark.parametrize(
@@ -161,4 +161,4 @@ def test_published_rephrases_need_not_differ_as_ours_do_and_repeats_are_dropped(
     alike = counterfact(0, paraphrase_prompts=["The mother tongue of Aldermoor Reed was"])
     assert build(Pool(source=write([alike] + [counterfact(i) for i in range(1, 6)])))
     twice = counterfact(0, paraphrase_prompts=["The mother tongue of Aldermoor Reed is", "She spoke", "She spoke "])
-    assert own.read_facts(write([twice]))[0].rephrases == ("She spoke",)
+    assert facts_of(write([twice]))[0].rephrases == ("She spoke",)

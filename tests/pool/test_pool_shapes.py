@@ -12,6 +12,7 @@ from atlas.pool import own
 from atlas.pool.companions import companions
 from atlas.pool.facts import Fact, Further, pool_table
 from atlas.workflow import files
+from tests.pool.strict_reading import facts_of
 
 SHAPES = Path(__file__).parent / "shapes"
 LAMA = "lama/people.person.place_of_birth"
@@ -137,17 +138,17 @@ def test_templates_may_stand_in_the_records_or_above_the_folder(tmp_path):
     shutil.copy(SHAPES / "trex" / "relations.jsonl", tmp_path)
     (tmp_path / "TREx").mkdir()
     path = shutil.copy(SHAPES / "trex" / "P900.jsonl", tmp_path / "TREx")
-    assert [fact.prompt for fact in own.read_facts(path)][3] == "Dov Marlin was raised in"
+    assert [fact.prompt for fact in facts_of(path)][3] == "Dov Marlin was raised in"
     assert [place.resolve() for place in companions(path)] == [tmp_path / "relations.jsonl"]
     record = {"sub_label": "Dunwick", "obj_label": "Mr Ash", "template": "[X] is led by [Y] ."}
     (tmp_path / "mine.json").write_text(json.dumps([record]), encoding="utf-8")
-    assert own.read_facts(tmp_path / "mine.json")[0].prompt == "Dunwick is led by"
+    assert facts_of(tmp_path / "mine.json")[0].prompt == "Dunwick is led by"
 
 
 def test_a_record_of_lama_without_any_template_is_told_where_to_get_one(tmp_path):
     path = shutil.copy(SHAPES / "pararel" / "trex_lms_vocab" / "P902.jsonl", tmp_path)
     with pytest.raises(AtlasError, match=r"P902.jsonl: line 1: no template; put LAMA's relations.jsonl or ParaRel's"):
-        own.read_facts(path)
+        facts_of(path)
 
 
 def test_popqa_has_its_possible_answers_as_aliases():
@@ -213,7 +214,7 @@ def test_wrong_fields_are_named(tmp_path, name, path, value, message):
     inner[path[-1]] = value
     (tmp_path / name).write_text(json.dumps(records), encoding="utf-8")
     with pytest.raises(AtlasError, match=rf"{name}: {message}"):
-        own.read_facts(tmp_path / name)
+        facts_of(tmp_path / name)
 
 
 def test_questions_of_an_unknown_form_or_without_an_answer_are_counted(tmp_path):

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.pool import builtin, own, rules
+from atlas.pool import builtin, rules
 from atlas.pool.build import build
 from atlas.pool.facts import POOL_SCHEMA, SUBJECT_SCHEMA, Fact, pool_table, read_pool
 from atlas.pool.streams import draw
@@ -16,6 +16,7 @@ from atlas.study.jobs import StreamSpec
 from atlas.study.pool_settings import SHARES, Pool
 from atlas.workflow import files
 from tests.pool.made_facts import as_row, make_fact, with_roles
+from tests.pool.strict_reading import facts_of
 
 ABOUT = make_fact(subject="Aldermoor", subject_start=13)
 
@@ -85,7 +86,7 @@ def test_a_pool_without_subjects_is_read(tmp_path):
 def read_row(tmp_path, **changes) -> Fact:
     row = {name: cell for name, cell in (as_row(ABOUT) | changes).items() if cell is not None}
     (tmp_path / "mine.jsonl").write_text(json.dumps(row), encoding="utf-8")
-    return own.read_facts(tmp_path / "mine.jsonl")[0]
+    return facts_of(tmp_path / "mine.jsonl")[0]
 
 
 def test_an_own_pool_may_leave_it_to_atlas_where_a_subject_stands(tmp_path):
@@ -107,13 +108,13 @@ def test_a_csv_cell_says_where_a_subject_stands_and_a_wrong_one_is_named(tmp_pat
     head, cells = "prompt,answer,rephrases,subject,subject_start", "The mayor of Aldermoor is,Ms Quill,a | b,Aldermoor"
     path = tmp_path / "mine.csv"
     path.write_text(f"{head}\n{cells},13\n", encoding="utf-8")
-    assert own.read_facts(path)[0].subject_start == 13
+    assert facts_of(path)[0].subject_start == 13
     path.write_text(f"{head}\n{cells},early\n", encoding="utf-8")
     with pytest.raises(AtlasError, match=r"mine.csv: line 2: subject_start: .*found 'early'"):
-        own.read_facts(path)
+        facts_of(path)
 
 
 def test_a_pool_that_atlas_made_is_read_back_with_its_subjects_and_nothing_unused(tmp_path, capsys):
     pq.write_table(pool_table(with_roles([ABOUT])), tmp_path / "pool.parquet")
-    assert own.read_facts(tmp_path / "pool.parquet") == with_roles([ABOUT])
+    assert facts_of(tmp_path / "pool.parquet") == with_roles([ABOUT])
     assert "not used" not in capsys.readouterr().err

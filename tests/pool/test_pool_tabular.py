@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from atlas.errors import AtlasError
 from atlas.pool import own
 from atlas.pool.facts import Unfit
+from tests.pool.strict_reading import facts_of
 
 ROWS = [{"prompt": "The capital of Peru is", "answer": "Lima"}, {"prompt": "The capital of Côte", "answer": "Pró"}]
 PLAIN = "prompt,answer\nThe capital of Peru is,Lima\nThe capital of Côte,Pró\n"
@@ -20,7 +21,7 @@ PLAIN = "prompt,answer\nThe capital of Peru is,Lima\nThe capital of Côte,Pró\n
 
 def facts(path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return [(fact.prompt, fact.answer) for fact in own.read_facts(path)]
+    return [(fact.prompt, fact.answer) for fact in facts_of(path)]
 
 
 WANTED = [(row["prompt"], row["answer"]) for row in ROWS]
@@ -81,7 +82,7 @@ def test_the_same_rows_give_the_same_facts(tmp_path_factory, rows):
     (folder / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
     (folder / "a.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
     pq.write_table(pa.Table.from_pylist(rows), folder / "a.parquet")
-    read = [own.read_facts(path) for path in sorted(folder.iterdir())]
+    read = [facts_of(path) for path in sorted(folder.iterdir())]
     assert len(read) == 6
     assert all(found == read[0] for found in read)
     assert [fact.answer for fact in read[0]] == [one["answer"].strip() for one in rows]
@@ -102,7 +103,7 @@ def test_a_header_with_two_delimiters_is_read_by_the_one_that_gives_known_names_
 ):
     (tmp_path / "a.csv").write_text(header + "\n", encoding="utf-8")
     with pytest.raises(AtlasError, match=r"no facts|no column 'answer'"):
-        own.read_facts(tmp_path / "a.csv")
+        facts_of(tmp_path / "a.csv")
     assert f"a.csv: the header has {found}" in capsys.readouterr().err
 
 
@@ -186,7 +187,7 @@ def test_rows_with_too_many_or_too_few_cells_are_named_with_their_lines(tmp_path
 def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(AtlasError) as error:
-        own.read_facts(tmp_path / name)
+        facts_of(tmp_path / name)
     assert str(error.value).startswith(f"{tmp_path / name}: ")
     assert error.match(message.replace(" | ", r" \| "))
     assert "\n" not in str(error.value)
@@ -198,12 +199,12 @@ def test_columns_of_parquet_with_one_name_are_refused(tmp_path):
         pa.Table.from_arrays([column, column, column], ["prompt", "answer", "answer"]), tmp_path / "a.parquet"
     )
     with pytest.raises(AtlasError, match="columns 2 'answer' and 3 'answer' have one name; rename or remove one"):
-        own.read_facts(tmp_path / "a.parquet")
+        facts_of(tmp_path / "a.parquet")
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(AtlasError, match=r"none.csv: no such file; check the path"):
-        own.read_facts(tmp_path / "none.csv")
+        facts_of(tmp_path / "none.csv")
 
 
 def test_what_stands_beside_a_list_of_records_is_said(tmp_path, capsys):
